@@ -1,3 +1,52 @@
-"""Random-matrix theory of recurrent networks: mean field, Jacobian spectra, dynamical isometry."""
+"""Random-matrix theory of recurrent networks: mean field, Jacobian spectra, dynamical isometry.
+
+>>> import rmtrnn as rt
+>>> ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
+>>> spec = rt.spectrum(ens, T=8)        # law of the singular values of the 8-step Jacobian
+
+Names are loaded on first use, so that ``import rmtrnn`` stays fast and loads no optional package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Activation": "rmtrnn.cells",
+    "Cell": "rmtrnn.cells",
+    "GRU": "rmtrnn.cells",
+    "Gate": "rmtrnn.cells",
+    "LSTM": "rmtrnn.cells",
+    "MinimalRNN": "rmtrnn.cells",
+    "Stage": "rmtrnn.cells",
+    "VanillaRNN": "rmtrnn.cells",
+    "ConvergenceError": "rmtrnn._result",
+    "Ensemble": "rmtrnn.ensemble",
+    "Status": "rmtrnn._result",
+    "compare": "rmtrnn.compare",
+    "eigenvalue_curve": "rmtrnn.spectra",
+    "load": "rmtrnn.sampling",
+    "mean_field": "rmtrnn.meanfield",
+    "phase_diagram": "rmtrnn.phase",
+    "sample": "rmtrnn.sampling",
+    "spectral_radius": "rmtrnn.spectra",
+    "spectrum": "rmtrnn.spectra",
+}
+_MODULES = ("free", "highprec", "plotting", "symbolic")
+
+__all__ = sorted([*_HOMES, *_MODULES, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"rmtrnn.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rmtrnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
