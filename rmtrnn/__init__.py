@@ -26,7 +26,7 @@ _HOMES = {
     "ConvergenceError": "rmtrnn._result",
     "Ensemble": "rmtrnn.ensemble",
     "Status": "rmtrnn._result",
-    "compare": "rmtrnn.compare",
+    "compare": "rmtrnn.comparison",
     "eigenvalue_curve": "rmtrnn.spectra",
     "load": "rmtrnn.sampling",
     "mean_field": "rmtrnn.meanfield",
