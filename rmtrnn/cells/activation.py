@@ -1,0 +1,299 @@
+# SymPy annotates most results as Basic, also where only an Expr can come.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalOperand=false
+"""One function of one real variable: an activation φ, its derivatives and its kinks."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import mpmath
+import sympy
+
+from rmtrnn import _validate
+from rmtrnn.cells import serialise
+from rmtrnn.cells.functions import differentiate, logistic, normal_cdf, stabilise
+from rmtrnn.cells.numeric import compile_expressions, module_name
+
+Z = sympy.Symbol("z", real=True)
+
+_LIBRARY: dict[str, sympy.Expr] = {
+    "linear": Z,
+    "tanh": sympy.tanh(Z),
+    "erf": sympy.erf(Z),
+    "relu": sympy.Piecewise((0, Z <= 0), (Z, True)),
+    "hard_tanh": sympy.Piecewise((-1, Z <= -1), (Z, Z < 1), (1, True)),
+    "sigmoid": logistic(Z),
+    "softsign": Z / (1 + sympy.Abs(Z)),
+    "silu": Z * logistic(Z),
+    "gelu": Z * normal_cdf(Z),
+}
+ACTIVATIONS = tuple(_LIBRARY)
+
+# Where an expression is tried out, to refuse what is not real: both signs, both tails, no special values.
+_PROBES = ("-41.3", "-2.7", "-0.61", "-0.13", "0.17", "0.58", "2.3", "37.9")
+
+
+class Activation:
+    """An activation φ(z), symbolic, with derivatives by differentiation and its kinks.
+
+    Parameters
+    ----------
+    activation : str, SymPy expression in one symbol, or Activation
+        A name: linear, tanh, erf, relu, hard_tanh, sigmoid, softsign, silu, gelu; or any real continuous
+        expression. ``1/(1 + exp(-x))`` is read as the logistic function; write
+        `rmtrnn.cells.normal_cdf` for Φ where the left tail matters.
+    kinks : iterable of numbers, optional
+        Points where φ or its derivatives jump. By default they are found from Abs, sign, Heaviside, Max,
+        Min and Piecewise; give them where that fails.
+    name : str, optional
+        How the activation is called in print; takes no part in equality.
+
+    At a kink a derivative takes the value of the expression's own case: φ'(0) = 0 for relu, φ'(±1) = 0
+    for hard_tanh. Dirac deltas of higher derivatives are left out.
+
+    Raises ValueError for an unknown name, an expression that is constant, not real everywhere,
+    discontinuous, or in more than one symbol; TypeError for anything else.
+    """
+
+    __slots__ = ("_derivatives", "breakpoints", "expr", "name")
+
+    name: str
+    """The library name, or the expression as text."""
+    expr: sympy.Expr
+    """φ as an expression in `symbol`."""
+    breakpoints: tuple[sympy.Expr, ...]
+    """The kinks as exact numbers, ascending."""
+
+    def __init__(
+        self,
+        activation: str | sympy.Expr | Activation,
+        *,
+        kinks: Iterable[Any] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(activation, Activation):
+            found, label = activation.expr, activation.name
+            kinks = activation.breakpoints if kinks is None else kinks
+        elif isinstance(activation, str):
+            label = _validate.choice("activation", activation, ACTIVATIONS)
+            found = _LIBRARY[label]
+        elif isinstance(activation, sympy.Expr):
+            found = _canonical(activation)
+            label = next((known for known, expr in _LIBRARY.items() if expr == found), str(found))
+        else:
+            raise TypeError(
+                f"activation = {activation!r}: expected a name, a SymPy expression or an Activation, "
+                f"got {type(activation).__name__}"
+            )
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name = {name!r}: expected a string, got {type(name).__name__}")
+        points = _find_kinks(found) if kinks is None else _declared_kinks(kinks)
+        _require_real_and_continuous(found, points)
+        for attribute, value in {
+            "name": name or label,
+            "expr": found,
+            "breakpoints": points,
+            "_derivatives": {0: found},
+        }.items():
+            object.__setattr__(self, attribute, value)
+
+    @property
+    def symbol(self) -> sympy.Symbol:
+        """The variable of `expr` (the same real symbol z for every activation)."""
+        return Z
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Points where φ or one of its derivatives jumps, ascending."""
+        return tuple(float(point) for point in self.breakpoints)
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether there are no kinks."""
+        return not self.breakpoints
+
+    @property
+    def is_piecewise_linear(self) -> bool:
+        """Whether φ'' = 0 away from the kinks: then φ' takes finitely many values."""
+        return self.derivative(2).equals(0) is True
+
+    @property
+    def pieces(self) -> tuple[tuple[sympy.Expr, sympy.Expr, sympy.Expr], ...]:
+        """(low, high, slope) of every linear piece, from -∞ to ∞; ValueError unless piecewise linear.
+
+        With these, D = φ'(e) is a discrete law: P(D = slope) is the Gaussian mass of [low, high].
+        """
+        if not self.is_piecewise_linear:
+            raise ValueError(f"activation {self.name!r} is not piecewise linear")
+        ends = (-sympy.oo, *self.breakpoints, sympy.oo)
+        slope = self.derivative(1)
+        return tuple(
+            (low, high, slope.subs(Z, _between(low, high))) for low, high in itertools.pairwise(ends)
+        )
+
+    @property
+    def is_named(self) -> bool:
+        """Whether this is the library's activation of that name."""
+        return self.name in _LIBRARY and self == Activation(self.name)
+
+    def derivative(self, order: int = 1) -> sympy.Expr:
+        """Return the ``order``-th derivative as an expression in `symbol` (order 0 is φ itself)."""
+        order = _validate.integer("order", order, low=0)
+        for n in range(1, order + 1):
+            if n not in self._derivatives:
+                self._derivatives[n] = differentiate(self._derivatives[n - 1], Z)
+        return self._derivatives[order]
+
+    def numeric(self, xp: Any, order: int = 0) -> Callable[[Any], Any]:
+        """Return the ``order``-th derivative as a function of arrays (numpy, cupy) or mpmath scalars.
+
+        The result has the argument's shape, and its dtype if that is a floating one (else float64).
+        Accurate to a few ulp relative, up to the conditioning of φ, with no overflow at ±800.
+        """
+        return _numeric(self, xp, _validate.integer("order", order, low=0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the activation as plain JSON types."""
+        if self.is_named:
+            return {"name": self.name}
+        return {
+            "name": self.name,
+            "expr": serialise.to_json(self.expr),
+            "kinks": [serialise.to_json(point) for point in self.breakpoints],
+        }
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Activation:
+        """Return the activation of `to_dict`'s record; ValueError if it is malformed."""
+        if not isinstance(record, dict) or "name" not in record:
+            raise ValueError(f"activation record {record!r}: expected a mapping with the key 'name'")
+        if "expr" not in record:
+            return cls(record["name"])
+        kinks = [serialise.from_json(point) for point in record.get("kinks", [])]
+        return cls(serialise.from_json(record["expr"]), kinks=kinks, name=record["name"])
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        raise AttributeError(f"Activation is frozen: cannot set {attribute!r}")
+
+    def __delattr__(self, attribute: str) -> None:
+        raise AttributeError(f"Activation is frozen: cannot delete {attribute!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Activation):
+            return NotImplemented
+        return (self.expr, self.breakpoints) == (other.expr, other.breakpoints)
+
+    def __hash__(self) -> int:
+        return hash((self.expr, self.breakpoints))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Activation.from_dict, (self.to_dict(),)
+
+    def __repr__(self) -> str:
+        if self.is_named:
+            return f"rt.Activation({self.name!r})"
+        return f"rt.Activation.from_dict({self.to_dict()!r})"
+
+    def __str__(self) -> str:
+        return f"{self.name}: φ(z) = {self.expr}"
+
+
+@functools.lru_cache(maxsize=256)
+def _numeric(activation: Activation, xp: Any, order: int) -> Callable[[Any], Any]:
+    function = compile_expressions([Z], [activation.derivative(order)], xp)
+    if module_name(xp) == "mpmath":
+        return lambda z: +xp.mpf(function(xp.mpf(z))[0])
+
+    def evaluate(z: Any) -> Any:
+        z = xp.asarray(z)
+        dtype = z.dtype if z.dtype.kind == "f" else xp.dtype("float64")
+        values = xp.empty(z.shape, dtype=dtype)
+        values[...] = function(z.astype(dtype, copy=False))[0]
+        return values
+
+    return evaluate
+
+
+def _canonical(expr: sympy.Expr) -> sympy.Expr:
+    """The expression in the common symbol z, with overflowing forms rewritten and heads checked."""
+    if len(expr.free_symbols) != 1:
+        names = sorted(str(symbol) for symbol in expr.free_symbols)
+        raise ValueError(f"activation = {expr}: must be an expression in exactly one symbol, has {names}")
+    (symbol,) = expr.free_symbols
+    canonical = stabilise(expr.xreplace({symbol: Z}).doit())
+    serialise.to_json(canonical)
+    if not canonical.free_symbols:
+        raise ValueError(f"activation = {expr}: is the constant {canonical}")
+    return canonical
+
+
+def _declared_kinks(kinks: Iterable[Any]) -> tuple[sympy.Expr, ...]:
+    points = []
+    for kink in kinks:
+        if isinstance(kink, sympy.Expr):
+            if not (kink.is_number and kink.is_finite and kink.is_real):
+                raise ValueError(f"kinks: {kink} is not a finite real number")
+            points.append(kink)
+        else:
+            number = _validate.real("kinks", kink)
+            points.append(sympy.Integer(int(number)) if number.is_integer() else sympy.Float(number))
+    return tuple(sorted(set(points), key=float))
+
+
+def _find_kinks(expr: sympy.Expr) -> tuple[sympy.Expr, ...]:
+    """Real zeros of the arguments of Abs, sign, Heaviside, of Max/Min differences and of conditions."""
+    borders = {node.args[0] for node in expr.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)}
+    for node in expr.atoms(sympy.Max, sympy.Min):
+        borders |= {left - right for left, right in itertools.combinations(node.args, 2)}
+    borders |= {relation.lhs - relation.rhs for relation in expr.atoms(sympy.core.relational.Relational)}
+    points: set[sympy.Expr] = set()
+    for border in borders:
+        points.update(_real_zeros(border, expr))
+    return tuple(sorted(points, key=float))
+
+
+def _real_zeros(border: sympy.Expr, expr: sympy.Expr) -> list[sympy.Expr]:
+    if not border.has(Z) or border.is_positive or border.is_negative:
+        return []
+    if border.is_polynomial(Z):
+        return list(sympy.Poly(border, Z).real_roots())
+    zeros = sympy.solveset(border, Z, sympy.Reals)
+    if isinstance(zeros, sympy.FiniteSet):
+        return list(zeros)
+    if zeros is sympy.S.EmptySet:
+        return []
+    raise ValueError(f"activation = {expr}: cannot solve {border} = 0 for its kinks; give kinks=")
+
+
+def _require_real_and_continuous(expr: sympy.Expr, kinks: tuple[sympy.Expr, ...]) -> None:
+    evaluate = compile_expressions([Z], [expr], mpmath)
+    with mpmath.workdps(30):
+        for probe in _PROBES:
+            try:
+                value = evaluate(mpmath.mpf(probe))[0]
+            except (ZeroDivisionError, ValueError):
+                value = mpmath.nan
+            if not mpmath.isfinite(value) or mpmath.im(value) != 0:
+                raise ValueError(
+                    f"activation = {expr}: must be real and finite, but is {value} at z = {probe}"
+                )
+        for kink in kinks:
+            point, step = mpmath.mpf(str(sympy.N(kink, 30))), mpmath.mpf("1e-20")
+            jump = abs(evaluate(point + step)[0] - evaluate(point - step)[0])
+            if jump > mpmath.mpf("1e-10"):
+                raise ValueError(f"activation = {expr}: must be continuous, but jumps at z = {kink}")
+
+
+def _between(low: sympy.Expr, high: sympy.Expr) -> sympy.Expr:
+    if low is -sympy.oo and high is sympy.oo:
+        return sympy.Integer(0)
+    if low is -sympy.oo:
+        return high - 1
+    if high is sympy.oo:
+        return low + 1
+    return (low + high) / 2

@@ -1,0 +1,448 @@
+# SymPy annotates most results as Basic, also where only an Expr can come.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalOperand=false
+"""A recurrent cell as symbolic equations, its Jacobian form (theory.md (1)) and its callables.
+
+A cell is a chain of stages. At every site (hidden unit) a stage takes a site-state of dimension s_in to one
+of dimension s_out. Its pre-activations e_k = W_k r_k + V_k x + b_k mix sites through what the gate reads,
+r_k = reads_k(site-state); everything else acts site by site.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import mpmath
+import sympy
+
+from rmtrnn.cells import serialise
+from rmtrnn.cells.functions import differentiate, stabilise
+from rmtrnn.cells.numeric import compile_expressions, module_name
+
+_PROBES = 8
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One pre-activation e = W·reads + V x + b: its name, its symbol in the update, and what W multiplies."""
+
+    name: str
+    symbol: sympy.Symbol
+    reads: sympy.Expr
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z]\w*", self.name):
+            raise ValueError(f"gate name = {self.name!r}: must be a word that starts with a letter")
+        object.__setattr__(self, "symbol", _symbol(f"symbol of gate {self.name!r}", self.symbol))
+        object.__setattr__(self, "reads", _expression(f"reads of gate {self.name!r}", self.reads))
+
+
+@dataclass(frozen=True, init=False)
+class Stage:
+    """One site-wise map ``inputs -> outputs`` with the pre-activations it uses.
+
+    Parameters
+    ----------
+    inputs, outputs : symbol or sequence of symbols
+        Names of the components of the site-state that enters and leaves.
+    gates : mapping {name or symbol: reads}, or sequence of Gate
+        ``reads`` is an expression in ``inputs``; a gate given by a string has the symbol of that name.
+    update : expression, sequence of expressions, or mapping {output symbol: expression}
+        Expressions in ``inputs``, the gates' symbols and the cell's input.
+
+    Symbols are known by their names; they are taken as real. Raises TypeError or ValueError if names
+    clash, an expression is missing or uses a function that is not known, or a gate reads what is no input.
+    """
+
+    inputs: tuple[sympy.Symbol, ...]
+    outputs: tuple[sympy.Symbol, ...]
+    gates: tuple[Gate, ...]
+    update: tuple[sympy.Expr, ...]
+
+    def __init__(self, inputs: Any, outputs: Any, gates: Any, update: Any) -> None:
+        inputs, outputs = _symbols("inputs", inputs), _symbols("outputs", outputs)
+        gates = _gates(gates)
+        symbols = [*inputs, *(gate.symbol for gate in gates)]
+        _require_distinct("stage symbols", [symbol.name for symbol in symbols])
+        _require_distinct("gate names", [gate.name for gate in gates])
+        for gate in gates:
+            _require_known(f"reads of gate {gate.name!r}", gate.reads, inputs)
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "outputs", outputs)
+        object.__setattr__(self, "gates", gates)
+        object.__setattr__(self, "update", _updates(update, outputs))
+
+    @functools.cached_property
+    def a(self) -> sympy.Matrix:
+        """a[i, j] = ∂update_i/∂input_j, shape (s_out, s_in); theory.md (1)."""
+        return _jacobian(self.update, self.inputs)
+
+    @functools.cached_property
+    def b(self) -> sympy.Matrix:
+        """b[k, i] = ∂update_i/∂e_k, shape (K, s_out); theory.md (1)."""
+        return _jacobian(self.update, [gate.symbol for gate in self.gates]).T
+
+    @functools.cached_property
+    def c(self) -> sympy.Matrix:
+        """c[k, j] = ∂reads_k/∂input_j, shape (K, s_in); theory.md (1)."""
+        return _jacobian([gate.reads for gate in self.gates], self.inputs)
+
+
+class Cell:
+    """A recurrent cell: site-wise update equations in (state, input, pre-activations).
+
+    Parameters
+    ----------
+    name : str
+    state : symbol or sequence of symbols
+    input : symbol
+    gates, update
+        As in `Stage`, for a cell of one stage.
+    stages : sequence of Stage
+        Instead of ``gates`` and ``update``, where a pre-activation reads a transformed state. The first
+        stage takes ``state``, each takes what the one before gives, the last gives ``state``.
+
+    >>> h, x, e = sympy.symbols("h x e")
+    >>> leaky = rt.Cell("leaky", state=h, input=x, gates={e: h}, update={h: 0.75 * h + 0.25 * sympy.tanh(e)})
+
+    Cells are frozen, and equal if their equations and symbols are (the name takes no part).
+    Parameters must be numbers. Symbols are known by their names and taken as real.
+    Raises TypeError or ValueError for a symbol that is none of the above, stages that do not fit
+    together, and an update that is not real and finite.
+    """
+
+    name: str
+    state: tuple[sympy.Symbol, ...]
+    input: sympy.Symbol
+    stages: tuple[Stage, ...]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        state: Any,
+        input: Any,
+        gates: Any = None,
+        update: Any = None,
+        stages: Sequence[Stage] | None = None,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"name = {name!r}: expected a non-empty string")
+        states, input = _symbols("state", state), _symbol("input", input)
+        if stages is None:
+            if gates is None or update is None:
+                raise TypeError("Cell: give gates= and update=, or stages=")
+            stages = (Stage(states, states, gates, update),)
+        elif gates is not None or update is not None:
+            raise TypeError("Cell: give either gates= and update=, or stages=, not both")
+        self.__dict__.update(name=name, state=states, input=input, stages=tuple(stages))
+        self._require_chain()
+        _require_real(self)
+
+    def _require_chain(self) -> None:
+        if not self.stages or not all(isinstance(stage, Stage) for stage in self.stages):
+            raise TypeError(f"stages = {self.stages!r}: expected a non-empty sequence of Stage")
+        _require_distinct("gate names", list(self.gates))
+        carried = self.state
+        for index, stage in enumerate(self.stages):
+            if stage.inputs != carried:
+                raise ValueError(
+                    f"stages[{index}].inputs = {stage.inputs}: must be {carried}, what the stage before gives"
+                )
+            known = [*stage.inputs, self.input, *(gate.symbol for gate in stage.gates)]
+            _require_distinct(f"symbols of stages[{index}]", [symbol.name for symbol in known])
+            for output, expr in zip(stage.outputs, stage.update, strict=True):
+                _require_known(f"update of {output} in cell {self.name!r}", expr, known)
+            carried = stage.outputs
+        if carried != self.state:
+            raise ValueError(f"outputs of the last stage = {carried}: must be the state {self.state}")
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of all pre-activations, in stage order."""
+        return tuple(gate.name for stage in self.stages for gate in stage.gates)
+
+    def numeric(self, xp: Any) -> NumericCell:
+        """Return the equations as functions for ``xp`` (the module numpy, cupy or mpmath); cached."""
+        module_name(xp)
+        return _numeric_cell(self, xp)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the equations as plain JSON types."""
+        return {
+            "name": self.name,
+            "state": [symbol.name for symbol in self.state],
+            "input": self.input.name,
+            "stages": [_stage_to_dict(stage) for stage in self.stages],
+        }
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Cell:
+        """Return the cell of `to_dict`'s record; ValueError if it is malformed."""
+        from rmtrnn.cells.library import library_cell
+
+        if not isinstance(record, Mapping):
+            raise ValueError(f"cell record = {record!r}: expected a mapping")
+        if "library" in record:
+            return library_cell(record)
+        missing = {"name", "state", "input", "stages"} - set(record)
+        if missing:
+            raise ValueError(f"cell record: the keys {sorted(missing)} are missing")
+        return Cell(
+            record["name"],
+            state=[_from_name(name) for name in record["state"]],
+            input=_from_name(record["input"]),
+            stages=[_stage_from_dict(stage) for stage in record["stages"]],
+        )
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.state, self.input, self.stages
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Cell) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        raise AttributeError(f"Cell is frozen: cannot set {attribute!r}")
+
+    def __delattr__(self, attribute: str) -> None:
+        raise AttributeError(f"Cell is frozen: cannot delete {attribute!r}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Cell.from_dict, (self.to_dict(),)
+
+    def __repr__(self) -> str:
+        return f"rt.Cell.from_dict({self.to_dict()!r})"
+
+    def __str__(self) -> str:
+        lines = [f"cell {self.name!r}: state {', '.join(map(str, self.state))}; input {self.input}"]
+        for stage in self.stages:
+            for gate in stage.gates:
+                k = gate.name
+                lines.append(f"  {gate.symbol} = W_{k}·({gate.reads}) + V_{k} {self.input} + b_{k}")
+            lines += [
+                f"  {output} ← {expr}" for output, expr in zip(stage.outputs, stage.update, strict=True)
+            ]
+        return "\n".join(lines)
+
+
+class NumericStage:
+    """The callables of one stage. Components first, sites last: a site-state has shape (s_in, ...)."""
+
+    def __init__(self, stage: Stage, input: sympy.Symbol, xp: Any) -> None:
+        self._xp = xp
+        self._s_in, self._s_out, self._gates = len(stage.inputs), len(stage.outputs), len(stage.gates)
+        symbols = [*stage.inputs, input, *(gate.symbol for gate in stage.gates)]
+        self._read = compile_expressions(stage.inputs, [gate.reads for gate in stage.gates], xp)
+        self._update = compile_expressions(symbols, stage.update, xp)
+        self._linearize = compile_expressions(symbols, [*stage.a, *stage.b, *stage.c], xp)
+
+    def read(self, site: Any) -> Any:
+        """Return what each W_k multiplies, shape (K, ...)."""
+        site = self._components("site", site, self._s_in)
+        return self._stack(self._read(*site), (self._gates,), site)
+
+    def update(self, site: Any, x: Any, e: Any) -> Any:
+        """Return the next site-state, shape (s_out, ...), from site (s_in, ...), x (...), e (K, ...)."""
+        arguments = self._arguments(site, x, e)
+        return self._stack(self._update(*arguments), (self._s_out,), arguments)
+
+    def linearize(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any]:
+        """Return a (s_out, s_in, ...), b (K, s_out, ...), c (K, s_in, ...) of theory.md (1)."""
+        arguments = self._arguments(site, x, e)
+        values = self._linearize(*arguments)
+        shapes = (self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)
+        parts, start = [], 0
+        for rows, columns in shapes:
+            stop = start + rows * columns
+            parts.append(self._stack(values[start:stop], (rows, columns), arguments))
+            start = stop
+        a, b, c = parts
+        return a, b, c
+
+    def _arguments(self, site: Any, x: Any, e: Any) -> list[Any]:
+        site = self._components("site", site, self._s_in)
+        e = self._components("e", e, self._gates)
+        if module_name(self._xp) == "mpmath":
+            return [*site, self._xp.mpf(x), *e]
+        return [*site, *self._floats(self._xp.asarray(x)[None]), *e]
+
+    def _components(self, name: str, value: Any, count: int) -> list[Any]:
+        if module_name(self._xp) == "mpmath":
+            components = [self._xp.mpf(component) for component in value]
+        else:
+            components = list(self._floats(self._xp.asarray(value)))
+        if len(components) != count:
+            raise ValueError(
+                f"{name}: must have {count} components along its first axis, has {len(components)}"
+            )
+        return components
+
+    def _floats(self, array: Any) -> Any:
+        return array if array.dtype.kind == "f" else array.astype("float64")
+
+    def _stack(self, values: list[Any], shape: tuple[int, ...], arguments: list[Any]) -> Any:
+        """Values, constants among them, as one array of shape (*shape, *sites); nested lists for mpmath."""
+        xp = self._xp
+        if module_name(xp) == "mpmath":
+            numbers = [xp.mpf(value) for value in values]
+            if len(shape) == 1:
+                return numbers
+            return [numbers[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
+        sites = xp.broadcast_shapes(*(argument.shape for argument in arguments))
+        stacked = xp.empty((len(values), *sites), dtype=xp.result_type(*arguments))
+        for index, value in enumerate(values):
+            stacked[index] = value
+        return stacked.reshape((*shape, *sites))
+
+
+@dataclass(frozen=True)
+class NumericCell:
+    """``stages[l]`` holds the callables of ``cell.stages[l]``."""
+
+    stages: tuple[NumericStage, ...]
+
+
+@functools.lru_cache(maxsize=64)
+def _numeric_cell(cell: Cell, xp: Any) -> NumericCell:
+    return NumericCell(tuple(NumericStage(stage, cell.input, xp) for stage in cell.stages))
+
+
+def _jacobian(rows: Iterable[sympy.Expr], columns: Sequence[sympy.Symbol]) -> sympy.Matrix:
+    entries = [[differentiate(expr, symbol) for symbol in columns] for expr in rows]
+    return sympy.ImmutableMatrix(len(entries), len(columns), [entry for row in entries for entry in row])
+
+
+def _require_real(cell: Cell) -> None:
+    """Refuse an update or a reading that is not real and finite at a few points of both signs."""
+    for stage in cell.stages:
+        symbols = [*stage.inputs, cell.input, *(gate.symbol for gate in stage.gates)]
+        named = {f"update of {out}": expr for out, expr in zip(stage.outputs, stage.update, strict=True)}
+        named |= {f"reads of gate {gate.name!r}": gate.reads for gate in stage.gates}
+        evaluate = compile_expressions(symbols, list(named.values()), mpmath)
+        for probe in range(_PROBES):
+            # Golden-ratio steps: spread over (-4, 4), the same in every run, never on a special value.
+            point = [
+                8 * (0.618033988749895 * (probe * len(symbols) + k + 1) % 1.0) - 4
+                for k in range(len(symbols))
+            ]
+            try:
+                values = evaluate(*map(mpmath.mpf, point))
+            except (ZeroDivisionError, ValueError):
+                values = [mpmath.nan] * len(named)
+            for (what, expr), value in zip(named.items(), values, strict=True):
+                if not mpmath.isfinite(value) or mpmath.im(value) != 0:
+                    raise ValueError(
+                        f"{what} in cell {cell.name!r} = {expr}: must be real and finite, but is {value} at "
+                        f"{dict(zip(map(str, symbols), point, strict=True))}"
+                    )
+
+
+def _symbol(name: str, value: Any) -> sympy.Symbol:
+    if not isinstance(value, sympy.Symbol):
+        raise TypeError(f"{name} = {value!r}: expected a SymPy symbol, got {type(value).__name__}")
+    return sympy.Symbol(value.name, real=True)
+
+
+def _symbols(name: str, values: Any) -> tuple[sympy.Symbol, ...]:
+    sequence = [values] if isinstance(values, sympy.Symbol) else values
+    if isinstance(sequence, str) or not isinstance(sequence, Sequence) or not sequence:
+        raise TypeError(f"{name} = {values!r}: expected a SymPy symbol or a non-empty sequence of them")
+    symbols = tuple(_symbol(name, value) for value in sequence)
+    _require_distinct(name, [symbol.name for symbol in symbols])
+    return symbols
+
+
+def _from_name(name: Any) -> sympy.Symbol:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"cell record: {name!r} is not the name of a symbol")
+    return sympy.Symbol(name, real=True)
+
+
+def _expression(name: str, value: Any) -> sympy.Expr:
+    """A checked expression over real symbols, with overflowing forms rewritten."""
+    if isinstance(value, bool) or not isinstance(value, int | float | sympy.Expr):
+        raise TypeError(f"{name} = {value!r}: expected a SymPy expression, got {type(value).__name__}")
+    expr = cast(sympy.Expr, sympy.sympify(value))
+    real = {symbol: sympy.Symbol(symbol.name, real=True) for symbol in expr.atoms(sympy.Symbol)}
+    expr = stabilise(expr.xreplace(real).doit())
+    serialise.to_json(expr)
+    return expr
+
+
+def _gates(gates: Any) -> tuple[Gate, ...]:
+    if isinstance(gates, Mapping):
+        pairs = []
+        for key, reads in gates.items():
+            if not isinstance(key, str | sympy.Symbol):
+                raise TypeError(f"gates: {key!r} is neither a name nor a symbol")
+            name = key if isinstance(key, str) else key.name
+            pairs.append(Gate(name, sympy.Symbol(name), reads))
+        return tuple(pairs)
+    if not isinstance(gates, Sequence) or not all(isinstance(gate, Gate) for gate in gates):
+        raise TypeError(f"gates = {gates!r}: expected a mapping {{name: expression}} or a sequence of Gate")
+    return tuple(gates)
+
+
+def _updates(update: Any, outputs: tuple[sympy.Symbol, ...]) -> tuple[sympy.Expr, ...]:
+    if isinstance(update, Mapping):
+        by_name = {_symbol("update", symbol).name: expr for symbol, expr in update.items()}
+        names = [symbol.name for symbol in outputs]
+        if set(by_name) != set(names):
+            raise ValueError(
+                f"update: has expressions for {sorted(by_name)}, must have them for {sorted(names)}"
+            )
+        update = [by_name[name] for name in names]
+    elif isinstance(update, sympy.Expr):
+        update = [update]
+    if isinstance(update, str) or not isinstance(update, Sequence) or len(update) != len(outputs):
+        raise ValueError(f"update = {update!r}: must hold one expression for each of {outputs}")
+    return tuple(
+        _expression(f"update of {symbol}", expr) for symbol, expr in zip(outputs, update, strict=True)
+    )
+
+
+def _require_distinct(name: str, names: list[str]) -> None:
+    repeated = sorted({item for item in names if names.count(item) > 1})
+    if repeated:
+        raise ValueError(f"{name}: {repeated} appear more than once")
+
+
+def _require_known(name: str, expr: sympy.Expr, known: Sequence[sympy.Symbol]) -> None:
+    unknown = sorted(symbol.name for symbol in expr.free_symbols - set(known))
+    if unknown:
+        raise ValueError(
+            f"{name} = {expr}: has the unknown symbols {unknown}; allowed are "
+            f"{[symbol.name for symbol in known]} (parameters must be numbers)"
+        )
+
+
+def _stage_to_dict(stage: Stage) -> dict[str, Any]:
+    return {
+        "inputs": [symbol.name for symbol in stage.inputs],
+        "outputs": [symbol.name for symbol in stage.outputs],
+        "gates": [
+            {"name": gate.name, "symbol": gate.symbol.name, "reads": serialise.to_json(gate.reads)}
+            for gate in stage.gates
+        ],
+        "update": [serialise.to_json(expr) for expr in stage.update],
+    }
+
+
+def _stage_from_dict(record: Mapping[str, Any]) -> Stage:
+    return Stage(
+        [_from_name(name) for name in record["inputs"]],
+        [_from_name(name) for name in record["outputs"]],
+        [
+            Gate(gate["name"], _from_name(gate["symbol"]), serialise.from_json(gate["reads"]))
+            for gate in record["gates"]
+        ],
+        [serialise.from_json(expr) for expr in record["update"]],
+    )

@@ -1,0 +1,214 @@
+# SymPy annotates most results as Basic, also where only an Expr can come.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalOperand=false
+"""SymPy functions that stay accurate in the tails, and differentiation that keeps them so.
+
+``1 - tanh(z)**2`` and ``1/(1 + exp(-z))`` are exact on paper and useless in floating point: the first
+loses all relative digits beyond |z| ≈ 19, the derivative of the second is nan at z = -800. Spectra
+depend on the small values of φ'², so expressions are rewritten, once, with `logistic` and `sech2`,
+whose derivatives are again products of such functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+from sympy.core.function import ArgumentIndexError
+
+
+class logistic(sympy.Function):
+    """σ(z) = 1/(1 + e^{-z}), with σ'(z) = σ(z) σ(-z)."""
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, argument: sympy.Expr) -> sympy.Expr | None:
+        if argument.is_zero:
+            return sympy.Rational(1, 2)
+        if argument is sympy.oo:
+            return sympy.Integer(1)
+        if argument is -sympy.oo:
+            return sympy.Integer(0)
+        return None
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        if argindex != 1:
+            raise ArgumentIndexError(self, argindex)
+        return logistic(self.args[0]) * logistic(-self.args[0])
+
+    def _eval_rewrite_as_exp(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
+        return 1 / (1 + sympy.exp(-argument))
+
+    def _eval_evalf(self, prec: int) -> Any:
+        return self.rewrite(sympy.exp)._eval_evalf(prec)
+
+    def _eval_is_extended_real(self) -> bool | None:
+        return self.args[0].is_extended_real
+
+    def _eval_is_positive(self) -> bool | None:
+        return self.args[0].is_real
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\sigma\left({printer._print(self.args[0])}\right)"
+
+
+class sech2(sympy.Function):
+    """sech²(z) = 1/cosh²(z) = 1 - tanh²(z), with derivative -2 tanh(z) sech²(z)."""
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, argument: sympy.Expr) -> sympy.Expr | None:
+        if argument.is_zero:
+            return sympy.Integer(1)
+        if argument is sympy.oo or argument is -sympy.oo:
+            return sympy.Integer(0)
+        if argument.could_extract_minus_sign():
+            return cls(-argument)
+        return None
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        if argindex != 1:
+            raise ArgumentIndexError(self, argindex)
+        return -2 * sympy.tanh(self.args[0]) * sech2(self.args[0])
+
+    def _eval_rewrite_as_exp(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
+        return 4 / (sympy.exp(argument) + sympy.exp(-argument)) ** 2
+
+    def _eval_rewrite_as_tanh(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
+        return 1 - sympy.tanh(argument) ** 2
+
+    def _eval_evalf(self, prec: int) -> Any:
+        return self.rewrite(sympy.exp)._eval_evalf(prec)
+
+    def _eval_is_extended_real(self) -> bool | None:
+        return self.args[0].is_extended_real
+
+    def _eval_is_positive(self) -> bool | None:
+        return self.args[0].is_real
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\operatorname{{sech}}^2\left({printer._print(self.args[0])}\right)"
+
+
+class normal_cdf(sympy.Function):
+    """Φ(z) = erfc(-z/√2)/2, the standard normal distribution function, with Φ'(z) = e^{-z²/2}/√(2π).
+
+    (1 + erf(z/√2))/2 has no correct digit left below z ≈ -8, and SymPy turns erfc(-z) into 2 - erfc(z).
+    """
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, argument: sympy.Expr) -> sympy.Expr | None:
+        if argument.is_zero:
+            return sympy.Rational(1, 2)
+        if argument is sympy.oo:
+            return sympy.Integer(1)
+        if argument is -sympy.oo:
+            return sympy.Integer(0)
+        return None
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        if argindex != 1:
+            raise ArgumentIndexError(self, argindex)
+        return sympy.exp(-(self.args[0] ** 2) / 2) / sympy.sqrt(2 * sympy.pi)
+
+    def _eval_rewrite_as_erf(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
+        return (1 + sympy.erf(argument / sympy.sqrt(2))) / 2
+
+    def _eval_evalf(self, prec: int) -> Any:
+        return self.rewrite(sympy.erf)._eval_evalf(prec)
+
+    def _eval_is_extended_real(self) -> bool | None:
+        return self.args[0].is_extended_real
+
+    def _eval_is_positive(self) -> bool | None:
+        return self.args[0].is_real
+
+    def _latex(self, printer: Any) -> str:
+        return rf"\Phi\left({printer._print(self.args[0])}\right)"
+
+
+class _Tanh(sympy.Function):
+    """tanh while an expression is being differentiated: its derivative is sech², not 1 - tanh²."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        return sech2(self.args[0])
+
+    def _eval_is_extended_real(self) -> bool | None:
+        return self.args[0].is_extended_real
+
+
+def differentiate(expr: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
+    """Return ∂expr/∂symbol away from kinks, in a form that is accurate far out in the tails.
+
+    A kink contributes nothing: the derivative of a jump (a Dirac delta) is dropped, and the value
+    at the kink itself is that of the expression's own case there.
+    """
+    derivative = expr.replace(sympy.tanh, _Tanh).diff(symbol).replace(_Tanh, sympy.tanh)
+    derivative = derivative.replace(sympy.DiracDelta, lambda *_: sympy.Integer(0))
+    return _merge_signs(derivative)
+
+
+def stabilise(expr: sympy.Expr) -> sympy.Expr:
+    """Rewrite 1/(1 + e^u), sech u and cosh^{-n} u, which overflow, with `logistic` and `sech2`."""
+
+    def overflowing(node: sympy.Basic) -> bool:
+        if not (isinstance(node, sympy.Pow) and node.exp.is_Integer and node.exp.is_negative):
+            return False
+        return isinstance(node.base, sympy.cosh) or _exponent_of_one_plus_exp(node.base) is not None
+
+    def rewrite(node: sympy.Basic) -> sympy.Basic:
+        power = -node.exp
+        base = node.base
+        if isinstance(base, sympy.cosh):
+            return sech2(base.args[0]) ** (power / 2)
+        exponent = _exponent_of_one_plus_exp(base)
+        return logistic(-exponent) ** power
+
+    expr = expr.replace(sympy.sech, lambda argument: sympy.sqrt(sech2(argument)))
+    return expr.replace(overflowing, rewrite)
+
+
+def _exponent_of_one_plus_exp(base: sympy.Basic) -> sympy.Expr | None:
+    if not (isinstance(base, sympy.Add) and len(base.args) == 2 and base.args[0] == 1):
+        return None
+    return base.args[1].args[0] if isinstance(base.args[1], sympy.exp) else None
+
+
+def _merge_signs(expr: sympy.Expr) -> sympy.Expr:
+    """Turn u sign(u) into |u| and bring what is rational in |u| over one denominator.
+
+    The derivative of z/(1 + |z|) comes as 1/(1 + |z|) - z sign(z)/(1 + |z|)², which cancels for
+    large |z|; over one denominator it is 1/(1 + |z|)².
+    """
+
+    def has_pair(node: sympy.Basic) -> bool:
+        return isinstance(node, sympy.Mul) and any(
+            isinstance(factor, sympy.sign) and factor.args[0] in node.args for factor in node.args
+        )
+
+    def merge(node: sympy.Basic) -> sympy.Basic:
+        factors = list(node.args)
+        for factor in node.args:
+            if isinstance(factor, sympy.sign) and factor.args[0] in factors:
+                factors.remove(factor)
+                factors.remove(factor.args[0])
+                factors.append(sympy.Abs(factor.args[0]))
+        return sympy.Mul(*factors)
+
+    merged = expr.replace(has_pair, merge)
+    moduli = sorted(merged.atoms(sympy.Abs), key=str)
+    if not moduli:
+        return merged
+    stand_ins = {modulus: sympy.Dummy(positive=True) for modulus in moduli}
+    plain = merged.xreplace(stand_ins)
+    variables = sorted(plain.free_symbols, key=str)
+    if plain.is_rational_function(*variables) and not plain.is_polynomial(*variables):
+        plain = sympy.factor(sympy.together(plain))
+    return plain.xreplace({stand_in: modulus for modulus, stand_in in stand_ins.items()})

@@ -1,0 +1,139 @@
+# SymPy annotates most results as Basic, also where only an Expr can come.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalOperand=false
+"""The cells everyone uses. Each is its equations; e_k = W_k·reads_k + V_k x + b_k throughout.
+
+1 - σ(e) is written σ(-e), which keeps its relative digits when the gate is nearly open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sympy
+
+from rmtrnn import _validate
+from rmtrnn.cells.activation import Activation
+from rmtrnn.cells.cell import Cell, Gate, Stage
+from rmtrnn.cells.functions import logistic
+
+h, c, x, u, v = (sympy.Symbol(name, real=True) for name in ("h", "c", "x", "u", "v"))
+
+
+def _gate(name: str, reads: Any) -> Gate:
+    return Gate(name, sympy.Symbol("e" if name == "e" else f"e_{name}"), sympy.sympify(reads))
+
+
+class _LibraryCell(Cell):
+    """A cell that is known by its name and options, in print and in files."""
+
+    options: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the options as plain JSON types."""
+        return {"library": self.name, "options": dict(self.options)}
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        return f"rt.{type(self).__name__}({options})"
+
+
+class VanillaRNN(_LibraryCell):
+    """h' = φ(e), e = W h + V x + b. State (h,), gate "e".
+
+    ``activation``: a name (linear, tanh, erf, relu, hard_tanh, sigmoid, softsign, silu, gelu), a SymPy
+    expression in one symbol, or an `Activation`; kept as ``cell.activation``.
+    """
+
+    activation: Activation
+
+    def __init__(self, activation: str | sympy.Expr | Activation = "tanh") -> None:
+        phi = Activation(activation)
+        e = _gate("e", h)
+        super().__init__(
+            "vanilla", state=h, input=x, gates=[e], update=phi.expr.xreplace({phi.symbol: e.symbol})
+        )
+        self.__dict__.update(activation=phi, options={"activation": phi.to_dict()})
+
+    def __repr__(self) -> str:
+        phi = self.activation
+        return f"rt.VanillaRNN(activation={repr(phi.name) if phi.is_named else repr(phi)})"
+
+
+class MinimalRNN(_LibraryCell):
+    """u = σ(e), h' = u h + (1 - u) x, e = W h + V x + b. State (h,), gate "e"."""
+
+    def __init__(self) -> None:
+        e = _gate("e", h)
+        update = logistic(e.symbol) * h + logistic(-e.symbol) * x
+        super().__init__("minimal", state=h, input=x, gates=[e], update=update)
+        self.__dict__.update(options={})
+
+
+class GRU(_LibraryCell):
+    """h' = u h + (1 - u) tanh(e_c), r = σ(e_r), u = σ(e_u). State (h,).
+
+    ``reset_after=False``: e_c = W_c (r h) + V_c x + b_c (Cho et al. 2014). Gates "r", "u", "c"; two stages,
+    (h) → (h, v = r h, u) and (h, v, u) → h'.
+
+    ``reset_after=True``: the candidate is tanh(e_i + r e_c), with the recurrent part e_c = W_c h + b_c reset
+    after the product (cuDNN, PyTorch) and the input part e_i = V_i x + b_i a gate "i" that reads nothing.
+    Gates "r", "u", "c", "i"; one stage. PyTorch's cell has σ_v = 0 for "c": give
+    ``sigma_v={"r": …, "u": …, "c": 0.0, "i": …}``; W_i multiplies zero, whatever its scale.
+    """
+
+    def __init__(self, reset_after: bool = False) -> None:
+        _validate.boolean("reset_after", reset_after)
+        reset, keep, candidate, fed = _gate("r", h), _gate("u", h), _gate("c", h), _gate("i", 0)
+        if reset_after:
+            proposal = sympy.tanh(fed.symbol + logistic(reset.symbol) * candidate.symbol)
+            super().__init__(
+                "gru",
+                state=h,
+                input=x,
+                gates=[reset, keep, candidate, fed],
+                update=logistic(keep.symbol) * h + logistic(-keep.symbol) * proposal,
+            )
+        else:
+            candidate = _gate("c", v)
+            stages = [
+                Stage(h, (h, v, u), [reset, keep], (h, logistic(reset.symbol) * h, logistic(keep.symbol))),
+                Stage((h, v, u), h, [candidate], u * h + (1 - u) * sympy.tanh(candidate.symbol)),
+            ]
+            super().__init__("gru", state=h, input=x, stages=stages)
+        self.__dict__.update(options={"reset_after": reset_after})
+
+
+class LSTM(_LibraryCell):
+    """c' = σ(e_f) c + σ(e_i) tanh(e_g), h' = σ(e_o) tanh(c'). State (c, h), gates "f", "i", "o", "g".
+
+    ``peephole=False``: every pre-activation reads h. ``peephole=True``: every pre-activation reads the cell
+    state c instead of h, the variant of Gilboa et al. (2019); h is then an output that feeds nothing back.
+    """
+
+    def __init__(self, peephole: bool = False) -> None:
+        _validate.boolean("peephole", peephole)
+        f, i, o, g = (_gate(name, c if peephole else h) for name in "fiog")
+        memory = logistic(f.symbol) * c + logistic(i.symbol) * sympy.tanh(g.symbol)
+        update = {c: memory, h: logistic(o.symbol) * sympy.tanh(memory)}
+        super().__init__("lstm", state=(c, h), input=x, gates=[f, i, o, g], update=update)
+        self.__dict__.update(options={"peephole": peephole})
+
+
+LIBRARY: dict[str, Callable[..., Cell]] = {
+    "vanilla": VanillaRNN,
+    "minimal": MinimalRNN,
+    "gru": GRU,
+    "lstm": LSTM,
+}
+
+
+def library_cell(record: Mapping[str, Any]) -> Cell:
+    """Return the cell of a record ``{"library": name, "options": {...}}``."""
+    name = _validate.choice("library", record["library"], LIBRARY)
+    options = dict(record.get("options", {}))
+    if "activation" in options:
+        options["activation"] = Activation.from_dict(options["activation"])
+    return LIBRARY[name](**options)

@@ -1,0 +1,341 @@
+"""One frozen object that says which random network: a cell and the laws of its weights and inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from rmtrnn import _random, _validate
+from rmtrnn.cells import LIBRARY, Cell
+
+WEIGHTS = ("gaussian", "orthogonal")
+INPUT_LAWS = ("gaussian", "rademacher", "uniform")
+
+
+@dataclass(frozen=True)
+class GateParameters:
+    """Laws of one pre-activation: W_ij ~ N(0, σ_w²/N) or W = σ_w·Haar; V_ij ~ N(0, σ_v²/N);
+    b_i ~ N(μ_b, σ_b²)."""
+
+    sigma_w: float
+    sigma_v: float
+    mu_b: float
+    sigma_b: float
+    weights: str
+
+
+@dataclass(frozen=True)
+class InputLaw:
+    """Law of one input entry up to scale; `Ensemble` scales it to second moment R.
+
+    ``kind``: "gaussian", "rademacher" (±1), "uniform" (centred), or "discrete" with ``locations`` and
+    ``masses`` (positive, normalised to 1). A discrete law need not be centred: then E[x] ≠ 0.
+    """
+
+    kind: str
+    locations: tuple[float, ...] = ()
+    masses: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _validate.choice("input_law", self.kind, (*INPUT_LAWS, "discrete"))
+        if (self.kind == "discrete") != bool(self.locations):
+            raise ValueError(f"input_law = {self.kind!r}: locations belong to 'discrete', and only to it")
+        if self.kind != "discrete":
+            return
+        locations = tuple(_validate.real("input_law locations", value) for value in self.locations)
+        masses = tuple(
+            _validate.real("input_law masses", value, low=0.0, low_open=True) for value in self.masses
+        )
+        if len(locations) != len(masses):
+            raise ValueError(f"input_law: has {len(locations)} locations but {len(masses)} masses")
+        if not any(locations):
+            raise ValueError(f"input_law locations = {locations}: must not all be zero (E[x²] is set by R)")
+        total = math.fsum(masses)
+        object.__setattr__(self, "locations", locations)
+        object.__setattr__(self, "masses", tuple(mass / total for mass in masses))
+
+    def moment(self, k: int) -> float:
+        """Return E[x^k] of the law scaled to E[x²] = 1."""
+        k = _validate.integer("k", k, low=0)
+        if self.kind == "discrete":
+            raw = [
+                math.fsum(m * y**n for y, m in zip(self.locations, self.masses, strict=True)) for n in (2, k)
+            ]
+            return raw[1] / raw[0] ** (k / 2)
+        if k % 2:
+            return 0.0
+        if self.kind == "gaussian":
+            return float(math.prod(range(1, k, 2)))
+        return 1.0 if self.kind == "rademacher" else 3.0 ** (k / 2) / (k + 1)
+
+    def sample(self, generator: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
+        """Return independent draws, scaled to E[x²] = 1."""
+        if self.kind == "gaussian":
+            return generator.standard_normal(shape)
+        if self.kind == "rademacher":
+            return 2.0 * generator.integers(0, 2, size=shape) - 1.0
+        if self.kind == "uniform":
+            return generator.uniform(-math.sqrt(3.0), math.sqrt(3.0), size=shape)
+        locations = np.array(self.locations)
+        scale = math.sqrt(math.fsum(m * y * y for y, m in zip(self.locations, self.masses, strict=True)))
+        return generator.choice(locations, size=shape, p=np.array(self.masses)) / scale
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether x and -x have the same law."""
+        if self.kind != "discrete":
+            return True
+        pairs = sorted(zip(self.locations, self.masses, strict=True))
+        return pairs == sorted((-location, mass) for location, mass in pairs)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Ensemble:
+    """Which random network: theory.md section 1.
+
+    Parameters
+    ----------
+    cell : str or Cell
+        "vanilla" (tanh), "minimal", "gru", "lstm", or a `Cell`.
+    sigma_w, sigma_v, mu_b, sigma_b : number, or mapping {gate name: number} with every gate
+        W_ij ~ N(0, sigma_w²/N), or W = sigma_w·Haar; V_ij ~ N(0, sigma_v²/N); b_i ~ N(mu_b, sigma_b²).
+        Each pre-activation has its own W, V, b. All sigma ≥ 0. Defaults 1, 0, 0, 0.
+    R : number ≥ 0
+        Second moment E[x²] of the inputs. Default 1.
+    Sigma : number in [-1, 1]
+        Correlation E[x_a x_b]/R of the inputs of two sequences a and b. Default 0.
+    weights : "gaussian" or "orthogonal", or mapping {gate name: one of them}
+        Orthogonal needs sigma_w > 0.
+    tied : bool
+        False: W, V, b are drawn anew at every step. True: one draw for all steps, as in a real network.
+    input_law : "gaussian", "rademacher", "uniform", (locations, masses), or InputLaw
+        Law of an input entry, scaled to E[x²] = R.
+
+    Raises TypeError or ValueError naming the argument, its value and the allowed range.
+    """
+
+    cell: Cell
+    sigma_w: Any = 1.0
+    sigma_v: Any = 0.0
+    mu_b: Any = 0.0
+    sigma_b: Any = 0.0
+    R: float = 1.0
+    Sigma: float = 0.0
+    weights: Any = "gaussian"
+    tied: bool = False
+    input_law: Any = "gaussian"
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        sigma_w: float | Mapping[str, float] = 1.0,
+        sigma_v: float | Mapping[str, float] = 0.0,
+        mu_b: float | Mapping[str, float] = 0.0,
+        sigma_b: float | Mapping[str, float] = 0.0,
+        *,
+        R: float = 1.0,
+        Sigma: float = 0.0,
+        weights: str | Mapping[str, str] = "gaussian",
+        tied: bool = False,
+        input_law: str | InputLaw | Sequence[Sequence[float]] = "gaussian",
+    ) -> None:
+        cell = _cell(cell)
+        columns = {
+            "sigma_w": _per_gate("sigma_w", sigma_w, cell.gates, low=0.0),
+            "sigma_v": _per_gate("sigma_v", sigma_v, cell.gates, low=0.0),
+            "mu_b": _per_gate("mu_b", mu_b, cell.gates, low=-math.inf),
+            "sigma_b": _per_gate("sigma_b", sigma_b, cell.gates, low=0.0),
+            "weights": _weights(weights, cell.gates),
+        }
+        gates = {
+            gate: GateParameters(**{name: values[gate] for name, values in columns.items()})  # pyright: ignore
+            for gate in cell.gates
+        }
+        for gate, parameters in gates.items():
+            if parameters.weights == "orthogonal" and parameters.sigma_w == 0.0:
+                raise ValueError(f"sigma_w = 0.0 for gate {gate!r}: orthogonal weights need sigma_w > 0")
+        values = {
+            "cell": cell,
+            **{name: _collapsed(column) for name, column in columns.items()},
+            "R": _validate.real("R", R, low=0.0),
+            "Sigma": _validate.real("Sigma", Sigma, low=-1.0, high=1.0),
+            "tied": _validate.boolean("tied", tied),
+            "input_law": _input_law(input_law),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_gates", gates)
+
+    def gate(self, name: str) -> GateParameters:
+        """Return the laws of the pre-activation ``name``; ValueError if the cell has no such gate."""
+        gates: dict[str, GateParameters] = self._gates  # pyright: ignore[reportAttributeAccessIssue]
+        return gates[_validate.choice("gate", name, self.cell.gates)]
+
+    def replace(self, **changes: Any) -> Ensemble:
+        """Return a copy with some arguments changed: ``ens.replace(mu_b=4.0)``."""
+        unknown = sorted(set(changes) - {field.name for field in fields(self)})
+        if unknown:
+            raise TypeError(f"replace: {unknown} are not arguments of Ensemble")
+        return Ensemble(**{**self._arguments(), **changes})
+
+    def input_moment(self, k: int) -> float:
+        """Return E[x^k], k ≥ 0."""
+        return self.R ** (k / 2) * self.input_law.moment(k)
+
+    def sample_input(
+        self, rng: int | np.random.Generator | None, shape: int | tuple[int, ...], xp: Any = np
+    ) -> Any:
+        """Return independent inputs x of the given shape, float64, as an array of ``xp``."""
+        draws = self.input_law.sample(_random.generator(rng), shape)
+        return xp.asarray(math.sqrt(self.R) * draws)
+
+    def sample_input_pair(
+        self, rng: int | np.random.Generator | None, shape: int | tuple[int, ...], xp: Any = np
+    ) -> tuple[Any, Any]:
+        """Return the inputs (x_a, x_b) of two sequences, each of the given shape, E[x_a x_b] = R·Sigma.
+
+        Gaussian inputs are jointly Gaussian. For any other law x_b is, site by site, ±x_a with a fixed
+        probability and an independent draw otherwise. ValueError where that cannot give Sigma:
+        Sigma < E[x]²/R for a law that is not symmetric.
+        """
+        generator = _random.generator(rng)
+        first = self.input_law.sample(generator, shape)
+        second = self.input_law.sample(generator, shape)
+        if self.input_law.kind == "gaussian":
+            second = self.Sigma * first + math.sqrt((1.0 - self.Sigma) * (1.0 + self.Sigma)) * second
+        else:
+            squared_mean = self.input_law.moment(1) ** 2
+            copied = abs(self.Sigma) if self.input_law.is_symmetric else _share(self.Sigma, squared_mean)
+            copies = generator.random(shape) < copied
+            second = np.where(copies, math.copysign(1.0, self.Sigma) * first, second)
+        scale = math.sqrt(self.R)
+        return xp.asarray(scale * first), xp.asarray(scale * second)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ensemble as plain JSON types."""
+        law = self.input_law
+        discrete = {"locations": list(law.locations), "masses": list(law.masses)}
+        record = {name: dict(v) if isinstance(v, Mapping) else v for name, v in self._arguments().items()}
+        return record | {
+            "cell": self.cell.to_dict(),
+            "input_law": discrete if law.kind == "discrete" else law.kind,
+        }
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> Ensemble:
+        """Return the ensemble of `to_dict`'s record; ValueError if it is malformed."""
+        if not isinstance(record, Mapping) or "cell" not in record:
+            raise ValueError(f"ensemble record = {record!r}: expected a mapping with the key 'cell'")
+        unknown = sorted(set(record) - {field.name for field in fields(Ensemble)})
+        if unknown:
+            raise ValueError(f"ensemble record: has the unknown keys {unknown}")
+        arguments = dict(record)
+        arguments["cell"] = Cell.from_dict(record["cell"])
+        law = record.get("input_law", "gaussian")
+        if isinstance(law, Mapping):
+            arguments["input_law"] = law.get("locations", ()), law.get("masses", ())
+        return Ensemble(**arguments)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def _key(self) -> tuple[Any, ...]:
+        gates = tuple(self.gate(name) for name in self.cell.gates)
+        return self.cell, gates, self.R, self.Sigma, self.tied, self.input_law
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Ensemble) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ensemble.from_dict, (self.to_dict(),)
+
+    def __repr__(self) -> str:
+        """A call that can be pasted; arguments at their default are left out."""
+        named = LIBRARY.get(self.cell.name)
+        plain = named is not None and repr(self.cell) == repr(named())
+        parts = [repr(self.cell.name) if plain else repr(self.cell)]
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if field.name == "input_law":
+                value = (value.locations, value.masses) if value.kind == "discrete" else value.kind
+            if value != field.default:
+                parts.append(f"{field.name}={value!r}")
+        return f"rt.Ensemble({', '.join(parts)})"
+
+
+class _ByGate(dict):
+    """A read-only mapping by gate name."""
+
+    def _refuse(self, *_: Any, **__: Any) -> None:
+        raise TypeError("an Ensemble is frozen; use ens.replace(...)")
+
+    __setitem__ = __delitem__ = update = pop = popitem = clear = setdefault = __ior__ = _refuse  # type: ignore
+
+
+def _cell(cell: Any) -> Cell:
+    if isinstance(cell, Cell):
+        return cell
+    if not isinstance(cell, str):
+        raise TypeError(f"cell = {cell!r}: expected one of {sorted(LIBRARY)} or a Cell")
+    return LIBRARY[_validate.choice("cell", cell, LIBRARY)]()
+
+
+def _complete(name: str, value: Mapping[str, Any], gates: tuple[str, ...]) -> None:
+    unknown, missing = sorted(set(value) - set(gates), key=str), sorted(set(gates) - set(value))
+    if unknown:
+        raise ValueError(
+            f"{name} = {dict(value)!r}: has the unknown gates {unknown}; the gates are {list(gates)}"
+        )
+    if missing:
+        raise ValueError(f"{name} = {dict(value)!r}: misses the gates {missing}; the gates are {list(gates)}")
+
+
+def _per_gate(name: str, value: Any, gates: tuple[str, ...], *, low: float) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        number = _validate.real(name, value, low=low)
+        return dict.fromkeys(gates, number)
+    _complete(name, value, gates)
+    return {gate: _validate.real(f"{name}[{gate!r}]", value[gate], low=low) for gate in gates}
+
+
+def _weights(value: Any, gates: tuple[str, ...]) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(gates, _validate.choice("weights", value, WEIGHTS))
+    _complete("weights", value, gates)
+    return {gate: _validate.choice(f"weights[{gate!r}]", value[gate], WEIGHTS) for gate in gates}
+
+
+def _collapsed(column: dict[str, Any]) -> Any:
+    """One value where all gates share it, else the mapping."""
+    distinct = set(column.values())
+    return distinct.pop() if len(distinct) == 1 else _ByGate(column)
+
+
+def _input_law(law: Any) -> InputLaw:
+    if isinstance(law, InputLaw):
+        return law
+    if isinstance(law, str):
+        return InputLaw(_validate.choice("input_law", law, INPUT_LAWS))
+    if not isinstance(law, Sequence) or len(law) != 2:
+        raise TypeError(
+            f"input_law = {law!r}: expected one of {INPUT_LAWS}, an InputLaw, or (locations, masses)"
+        )
+    locations, masses = (tuple(np.asarray(part, dtype=float).ravel().tolist()) for part in law)
+    return InputLaw("discrete", locations, masses)
+
+
+def _share(correlation: float, squared_mean: float) -> float:
+    """Probability of a common draw that gives E[x_a x_b]/R = correlation when E[x]²/R = squared_mean."""
+    if not squared_mean <= correlation <= 1.0:
+        raise ValueError(
+            f"Sigma = {correlation!r}: must be in [E[x]²/R, 1] = [{squared_mean:g}, 1] "
+            "for this asymmetric input law"
+        )
+    return 1.0 if squared_mean == 1.0 else (correlation - squared_mean) / (1.0 - squared_mean)
