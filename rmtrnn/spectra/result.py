@@ -1,0 +1,229 @@
+"""The law of the singular values of a T-step Jacobian: one interface over exact and tabulated laws."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rmtrnn import _random, _storage, _validate
+from rmtrnn._result import Status
+from rmtrnn.ensemble import Ensemble
+
+# Where the laws that can be stored live; each has to_parts and from_parts.
+_LAWS = {
+    "TabulatedLaw": ("rmtrnn.spectra.tabulated", "TabulatedLaw"),
+    "VanillaLaw": ("rmtrnn.spectra.vanilla", "VanillaLaw"),
+}
+
+
+class LogLaw(Protocol):
+    """What a `Spectrum` is made of: a law of u = log s, u = −∞ standing for s = 0.
+
+    Functions take and return float arrays. ``support`` are the intervals of the continuous part and
+    ``atoms`` pairs (u, mass), in increasing order; ``moment(k)`` is E[s^{2k}], ``variance()`` that of s²;
+    ``mass`` is the computed total mass and ``error`` the estimated largest error of the cdf.
+    """
+
+    atoms: tuple[tuple[float, float], ...]
+    support: tuple[tuple[float, float], ...]
+    mass: float
+    error: float
+    status: Status
+
+    def pdf(self, u: np.ndarray) -> np.ndarray: ...
+    def cdf(self, u: np.ndarray) -> np.ndarray: ...
+    def icdf(self, p: np.ndarray) -> np.ndarray: ...
+    def moment(self, k: float) -> float: ...
+    def variance(self) -> float: ...
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]: ...
+
+
+class LogView:
+    """The same law in u = log s, where nothing over- or underflows."""
+
+    def __init__(self, law: LogLaw) -> None:
+        self._law = law
+
+    def pdf(self, u: Any) -> Any:
+        """Density of u = log s, without the atoms; 0 outside the support."""
+        return _elementwise(self._law.pdf, "u", u)
+
+    def cdf(self, u: Any) -> Any:
+        """P(log s ≤ u)."""
+        return _elementwise(self._law.cdf, "u", u)
+
+    def icdf(self, p: Any) -> Any:
+        """Smallest u with P(log s ≤ u) ≥ p, 0 ≤ p ≤ 1; −∞ where the quantile of s is 0."""
+        return _elementwise(self._law.icdf, "p", _probability(p))
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Intervals of u that carry the continuous part."""
+        return self._law.support
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (u, mass); u = −∞ stands for s = 0."""
+        return self._law.atoms
+
+
+class Spectrum:
+    """Limit law (N → ∞) of the singular values s of the Jacobian J_T = ∂h^T/∂h^0.
+
+    All functions take s, not s²; ``moment`` and ``variance`` are those of s², as in lim tr (J Jᵀ)^k / N.
+    Made by `rmtrnn.spectrum`.
+
+    Attributes: ``ensemble``; ``T``, number of steps; ``method``, "s-transform", "dyson" or
+    "free approximation"; ``tied``; ``status`` and ``converged``; ``error``, estimated largest error of
+    the cdf; ``mass``, the total mass as computed (1 up to the error); ``log_s``, the same law in log s.
+    """
+
+    def __init__(self, law: LogLaw, *, ensemble: Ensemble, T: int, method: str) -> None:
+        self._law = law
+        self.ensemble = ensemble
+        self.T = T
+        self.method = method
+        self.log_s = LogView(law)
+
+    @property
+    def tied(self) -> bool:
+        """Whether one draw of the weights serves all steps."""
+        return self.ensemble.tied
+
+    @property
+    def status(self) -> Status:
+        """How the computation ended; ``status.message`` says what to try."""
+        return self._law.status
+
+    @property
+    def converged(self) -> bool:
+        """Whether the law was computed to its tolerance."""
+        return self._law.status is Status.CONVERGED
+
+    @property
+    def error(self) -> float:
+        """Estimated largest error of the cdf."""
+        return self._law.error
+
+    @property
+    def mass(self) -> float:
+        """Total mass as computed, before any normalisation; its distance from 1 is part of ``error``."""
+        return self._law.mass
+
+    def pdf(self, s: Any) -> Any:
+        """Density of s, without the atoms; 0 for s < 0. At s = 0, where it may be infinite, it is the
+        value at the smallest positive double."""
+
+        def density(s: np.ndarray) -> np.ndarray:
+            result = np.zeros(s.shape)
+            allowed = (s >= 0) & (s < math.inf)
+            u = np.log(np.maximum(s[allowed], np.finfo(float).tiny))
+            log_pdf = self._law.pdf(u)
+            with np.errstate(over="ignore"):
+                result[allowed] = np.where(log_pdf > 0, log_pdf * np.exp(-u), 0.0)
+            return result
+
+        return _elementwise(density, "s", s)
+
+    def cdf(self, s: Any) -> Any:
+        """P(singular value ≤ s); 0 for s < 0, the atom at 0 for s = 0."""
+
+        def probability(s: np.ndarray) -> np.ndarray:
+            with np.errstate(divide="ignore"):
+                u = np.log(np.maximum(s, 0.0))
+            return np.where(s < 0, 0.0, self._law.cdf(u))
+
+        return _elementwise(probability, "s", s)
+
+    def icdf(self, p: Any) -> Any:
+        """Smallest s with P(singular value ≤ s) ≥ p, for 0 ≤ p ≤ 1 (ValueError outside)."""
+        return _elementwise(lambda p: _exp(self._law.icdf(p)), "p", _probability(p))
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Intervals of s that carry the continuous part."""
+        return tuple((float(_exp(a)), float(_exp(b))) for a, b in self._law.support)
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (location in s, mass), in increasing order."""
+        return tuple((float(_exp(u)), mass) for u, mass in self._law.atoms)
+
+    def moment(self, k: int) -> float:
+        """k-th moment of s², k ≥ 0: lim tr (J Jᵀ)^k / N."""
+        k = _validate.integer("k", k, low=0)
+        return 1.0 if k == 0 else self._law.moment(k)
+
+    @property
+    def variance(self) -> float:
+        """Variance of s²."""
+        return self._law.variance()
+
+    def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
+        """``n`` independent draws of s (not the singular values of one matrix: those repel)."""
+        n = _validate.integer("n", n, low=0)
+        return _exp(self._law.icdf(_random.generator(rng).random(n)))
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw the density; returns the axes. See `rmtrnn.plotting.plot_spectrum`."""
+        # Loaded by name on use: plotting is the top layer, and matplotlib must not load before.
+        return importlib.import_module("rmtrnn.plotting").plot_spectrum(self, ax=ax, **options)
+
+    def __repr__(self) -> str:
+        sides = ", ".join(f"[{a:.6g}, {b:.6g}]" for a, b in self.support) or "none"
+        atoms = "".join(f", atom {mass:.6g} at {s:.6g}" for s, mass in self.atoms)
+        ended = "converged" if self.converged else f"NOT converged ({self.status.message})"
+        return (
+            f"<Spectrum of {self.ensemble!r}, T={self.T}, method={self.method!r}: "
+            f"s in {sides}{atoms}; cdf error {self.error:.1e}, {ended}>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was computed, as JSON types: the arguments, the status, the law's description (no arrays)."""
+        return {
+            "ensemble": self.ensemble.to_dict(),
+            "T": self.T,
+            "method": self.method,
+            "law": {"class": type(self._law).__name__} | self._law.to_parts()[0],
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write npz + JSON (no pickle); read it back with `rmtrnn.load`. Returns the path written."""
+        return _storage.write(path, "spectrum", self.to_dict(), self._law.to_parts()[1])
+
+    @classmethod
+    def restore(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Spectrum:
+        """Build the spectrum again from what `save` wrote (`rmtrnn.load` calls this)."""
+        ensemble = Ensemble.from_dict(meta["ensemble"])
+        home, name = _LAWS[_validate.choice("law", meta["law"]["class"], _LAWS)]
+        law = getattr(importlib.import_module(home), name).from_parts(meta["law"], arrays)
+        return cls(law, ensemble=ensemble, T=meta["T"], method=meta["method"])
+
+
+def _elementwise(function: Any, name: str, value: Any) -> Any:
+    """Apply an array function to numbers and arrays alike; a number in gives a float out."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+    array = array.astype(float)
+    if np.any(np.isnan(array)):
+        raise ValueError(f"{name} = nan: must be a number")
+    result = function(np.atleast_1d(array)).reshape(array.shape)
+    return float(result) if array.ndim == 0 else result
+
+
+def _probability(p: Any) -> Any:
+    array = np.asarray(p)
+    if array.dtype.kind in "iuf" and not np.all((array >= 0) & (array <= 1)):
+        raise ValueError(f"p = {p!r}: must be in [0, 1]")
+    return p
+
+
+def _exp(u: Any) -> Any:
+    """e^u with overflow to infinity and underflow to 0, both silent: log_s holds the value."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp(u)
