@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from rmtrnn import _random, _validate
 from rmtrnn.cells import LIBRARY, Cell
@@ -54,9 +56,11 @@ class InputLaw:
             raise ValueError(f"input_law: has {len(locations)} locations but {len(masses)} masses")
         if not any(locations):
             raise ValueError(f"input_law locations = {locations}: must not all be zero (E[x²] is set by R)")
-        total = math.fsum(masses)
-        object.__setattr__(self, "locations", locations)
-        object.__setattr__(self, "masses", tuple(mass / total for mass in masses))
+        total, merged = math.fsum(masses), dict.fromkeys(sorted(locations), 0.0)
+        for location, mass in zip(locations, masses, strict=True):
+            merged[location] += mass / total
+        object.__setattr__(self, "locations", tuple(merged))
+        object.__setattr__(self, "masses", tuple(merged.values()))
 
     def moment(self, k: int) -> float:
         """Return E[x^k] of the law scaled to E[x²] = 1."""
@@ -72,17 +76,30 @@ class InputLaw:
             return float(math.prod(range(1, k, 2)))
         return 1.0 if self.kind == "rademacher" else 3.0 ** (k / 2) / (k + 1)
 
+    def quantile(self, p: np.ndarray) -> np.ndarray:
+        """Return x with P(X ≤ x) = p, elementwise for 0 < p < 1, of the law scaled to E[x²] = 1."""
+        if self.kind == "gaussian":
+            return ndtri(p)
+        if self.kind == "rademacher":
+            return np.where(p < 0.5, -1.0, 1.0)
+        if self.kind == "uniform":
+            return math.sqrt(3.0) * (2.0 * p - 1.0)
+        steps = np.cumsum(self.masses)[:-1]
+        return self._scaled_locations()[np.searchsorted(steps, p)]
+
     def sample(self, generator: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
-        """Return independent draws, scaled to E[x²] = 1."""
+        """Return independent draws of the law scaled to E[x²] = 1."""
         if self.kind == "gaussian":
             return generator.standard_normal(shape)
         if self.kind == "rademacher":
             return 2.0 * generator.integers(0, 2, size=shape) - 1.0
         if self.kind == "uniform":
             return generator.uniform(-math.sqrt(3.0), math.sqrt(3.0), size=shape)
-        locations = np.array(self.locations)
-        scale = math.sqrt(math.fsum(m * y * y for y, m in zip(self.locations, self.masses, strict=True)))
-        return generator.choice(locations, size=shape, p=np.array(self.masses)) / scale
+        return generator.choice(self._scaled_locations(), size=shape, p=np.array(self.masses))
+
+    def _scaled_locations(self) -> np.ndarray:
+        second = math.fsum(m * y * y for y, m in zip(self.locations, self.masses, strict=True))
+        return np.array(self.locations) / math.sqrt(second)
 
     @property
     def is_symmetric(self) -> bool:
@@ -193,6 +210,13 @@ class Ensemble:
         draws = self.input_law.sample(_random.generator(rng), shape)
         return xp.asarray(math.sqrt(self.R) * draws)
 
+    def input_quantile(self, p: Any) -> np.ndarray:
+        """Return x with P(X ≤ x) = p, elementwise, for probabilities 0 < p < 1 (ValueError outside)."""
+        p = np.asarray(p, dtype=float)
+        if not np.all((p > 0.0) & (p < 1.0)):
+            raise ValueError("p: probabilities must be in (0, 1)")
+        return math.sqrt(self.R) * self.input_law.quantile(p)
+
     def sample_input_pair(
         self, rng: int | np.random.Generator | None, shape: int | tuple[int, ...], xp: Any = np
     ) -> tuple[Any, Any]:
@@ -265,18 +289,11 @@ class Ensemble:
             value = getattr(self, field.name)
             if field.name == "input_law":
                 value = (value.locations, value.masses) if value.kind == "discrete" else value.kind
+            if isinstance(value, Mapping):
+                value = dict(value)
             if value != field.default:
                 parts.append(f"{field.name}={value!r}")
         return f"rt.Ensemble({', '.join(parts)})"
-
-
-class _ByGate(dict):
-    """A read-only mapping by gate name."""
-
-    def _refuse(self, *_: Any, **__: Any) -> None:
-        raise TypeError("an Ensemble is frozen; use ens.replace(...)")
-
-    __setitem__ = __delitem__ = update = pop = popitem = clear = setdefault = __ior__ = _refuse  # type: ignore
 
 
 def _cell(cell: Any) -> Cell:
@@ -315,7 +332,7 @@ def _weights(value: Any, gates: tuple[str, ...]) -> dict[str, str]:
 def _collapsed(column: dict[str, Any]) -> Any:
     """One value where all gates share it, else the mapping."""
     distinct = set(column.values())
-    return distinct.pop() if len(distinct) == 1 else _ByGate(column)
+    return distinct.pop() if len(distinct) == 1 else MappingProxyType(column)
 
 
 def _input_law(law: Any) -> InputLaw:
@@ -327,8 +344,10 @@ def _input_law(law: Any) -> InputLaw:
         raise TypeError(
             f"input_law = {law!r}: expected one of {INPUT_LAWS}, an InputLaw, or (locations, masses)"
         )
-    locations, masses = (tuple(np.asarray(part, dtype=float).ravel().tolist()) for part in law)
-    return InputLaw("discrete", locations, masses)
+    for part, values in zip(("locations", "masses"), law, strict=True):
+        if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+            raise TypeError(f"input_law {part} = {values!r}: expected a sequence of numbers")
+    return InputLaw("discrete", *map(tuple, law))
 
 
 def _share(correlation: float, squared_mean: float) -> float:

@@ -2,7 +2,7 @@
 
 from rmtrnn.cells.activation import ACTIVATIONS, Activation
 from rmtrnn.cells.cell import Cell, Gate, NumericCell, NumericStage, Stage
-from rmtrnn.cells.functions import logistic, normal_cdf, sech2
+from rmtrnn.cells.functions import logistic, normal_cdf, sech2, softplus
 from rmtrnn.cells.library import GRU, LIBRARY, LSTM, MinimalRNN, VanillaRNN
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "logistic",
     "normal_cdf",
     "sech2",
+    "softplus",
 ]

@@ -13,11 +13,12 @@ from typing import Any
 
 import mpmath
 import sympy
+from sympy.core.relational import Relational
 
 from rmtrnn import _validate
 from rmtrnn.cells import serialise
 from rmtrnn.cells.functions import differentiate, logistic, normal_cdf, stabilise
-from rmtrnn.cells.numeric import compile_expressions, module_name
+from rmtrnn.cells.numeric import compile_expressions, is_real, module_name, values_at
 
 Z = sympy.Symbol("z", real=True)
 
@@ -48,8 +49,8 @@ class Activation:
         expression. ``1/(1 + exp(-x))`` is read as the logistic function; write
         `rmtrnn.cells.normal_cdf` for Φ where the left tail matters.
     kinks : iterable of numbers, optional
-        Points where φ or its derivatives jump. By default they are found from Abs, sign, Heaviside, Max,
-        Min and Piecewise; give them where that fails.
+        Points where φ or its derivatives jump, added to those that are found from Abs, sign, Heaviside,
+        Max, Min and Piecewise. Needed only where finding them fails.
     name : str, optional
         How the activation is called in print; takes no part in equality.
 
@@ -92,7 +93,7 @@ class Activation:
             )
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name = {name!r}: expected a string, got {type(name).__name__}")
-        points = _find_kinks(found) if kinks is None else _declared_kinks(kinks)
+        points = _all_kinks(found, kinks)
         _require_real_and_continuous(found, points)
         for attribute, value in {
             "name": name or label,
@@ -207,7 +208,7 @@ class Activation:
 def _numeric(activation: Activation, xp: Any, order: int) -> Callable[[Any], Any]:
     function = compile_expressions([Z], [activation.derivative(order)], xp)
     if module_name(xp) == "mpmath":
-        return lambda z: +xp.mpf(function(xp.mpf(z))[0])
+        return lambda z: +xp.mpmathify(function(xp.mpmathify(z))[0])
 
     def evaluate(z: Any) -> Any:
         z = xp.asarray(z)
@@ -232,60 +233,69 @@ def _canonical(expr: sympy.Expr) -> sympy.Expr:
     return canonical
 
 
-def _declared_kinks(kinks: Iterable[Any]) -> tuple[sympy.Expr, ...]:
-    points = []
-    for kink in kinks:
-        if isinstance(kink, sympy.Expr):
-            if not (kink.is_number and kink.is_finite and kink.is_real):
-                raise ValueError(f"kinks: {kink} is not a finite real number")
-            points.append(kink)
-        else:
-            number = _validate.real("kinks", kink)
-            points.append(sympy.Integer(int(number)) if number.is_integer() else sympy.Float(number))
-    return tuple(sorted(set(points), key=float))
+def _all_kinks(expr: sympy.Expr, declared: Iterable[Any] | None) -> tuple[sympy.Expr, ...]:
+    """Declared kinks together with those that can be found; ascending, no two with the same float."""
+    given = [] if declared is None else [_exact(kink) for kink in declared]
+    points = {float(point): point for point in given}
+    for border in _borders(expr):
+        zeros = _real_zeros(border)
+        if zeros is None and declared is None:
+            raise ValueError(f"activation = {expr}: cannot solve {border} = 0 for its kinks; give kinks=")
+        points |= {float(point): point for point in zeros or []}
+    return tuple(points[key] for key in sorted(points))
 
 
-def _find_kinks(expr: sympy.Expr) -> tuple[sympy.Expr, ...]:
-    """Real zeros of the arguments of Abs, sign, Heaviside, of Max/Min differences and of conditions."""
+def _exact(kink: Any) -> sympy.Expr:
+    """A declared kink as an exact number (a float is the binary fraction it is)."""
+    if not isinstance(kink, sympy.Expr):
+        return sympy.Rational(*_validate.real("kinks", kink).as_integer_ratio())
+    if not (kink.is_number and kink.is_real and kink.is_finite):
+        raise ValueError(f"kinks: {kink} is not a finite real number")
+    return _without_floats(kink)
+
+
+def _borders(expr: sympy.Expr) -> list[sympy.Expr]:
+    """Where the cases of ``expr`` meet: zeros of these are the candidates for kinks."""
     borders = {node.args[0] for node in expr.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)}
     for node in expr.atoms(sympy.Max, sympy.Min):
         borders |= {left - right for left, right in itertools.combinations(node.args, 2)}
-    borders |= {relation.lhs - relation.rhs for relation in expr.atoms(sympy.core.relational.Relational)}
-    points: set[sympy.Expr] = set()
-    for border in borders:
-        points.update(_real_zeros(border, expr))
-    return tuple(sorted(points, key=float))
+    borders |= {relation.lhs - relation.rhs for relation in expr.atoms(Relational)}
+    return sorted(map(_without_floats, borders), key=str)
 
 
-def _real_zeros(border: sympy.Expr, expr: sympy.Expr) -> list[sympy.Expr]:
-    if not border.has(Z) or border.is_positive or border.is_negative:
+def _without_floats(expr: sympy.Expr) -> sympy.Expr:
+    exact = {number: sympy.Rational(*float(number).as_integer_ratio()) for number in expr.atoms(sympy.Float)}
+    return expr.xreplace(exact)
+
+
+def _real_zeros(border: sympy.Expr) -> list[sympy.Expr] | None:
+    """Real zeros of ``border``, or None where SymPy cannot list them."""
+    if border.is_positive or border.is_negative or not border.has(Z):
         return []
-    if border.is_polynomial(Z):
-        return list(sympy.Poly(border, Z).real_roots())
+    if border.is_polynomial(Z) and not border.atoms(sympy.Symbol) - {Z}:
+        try:
+            return list(sympy.Poly(border, Z).real_roots())
+        except NotImplementedError:
+            pass  # irrational coefficients; solveset may know
     zeros = sympy.solveset(border, Z, sympy.Reals)
-    if isinstance(zeros, sympy.FiniteSet):
-        return list(zeros)
     if zeros is sympy.S.EmptySet:
         return []
-    raise ValueError(f"activation = {expr}: cannot solve {border} = 0 for its kinks; give kinks=")
+    return list(zeros) if isinstance(zeros, sympy.FiniteSet) else None
 
 
 def _require_real_and_continuous(expr: sympy.Expr, kinks: tuple[sympy.Expr, ...]) -> None:
     evaluate = compile_expressions([Z], [expr], mpmath)
     with mpmath.workdps(30):
         for probe in _PROBES:
-            try:
-                value = evaluate(mpmath.mpf(probe))[0]
-            except (ZeroDivisionError, ValueError):
-                value = mpmath.nan
-            if not mpmath.isfinite(value) or mpmath.im(value) != 0:
+            (value,) = values_at(evaluate, [probe], 1)
+            if not is_real(value):
                 raise ValueError(
                     f"activation = {expr}: must be real and finite, but is {value} at z = {probe}"
                 )
         for kink in kinks:
             point, step = mpmath.mpf(str(sympy.N(kink, 30))), mpmath.mpf("1e-20")
-            jump = abs(evaluate(point + step)[0] - evaluate(point - step)[0])
-            if jump > mpmath.mpf("1e-10"):
+            (left,), (right,) = values_at(evaluate, [point - step], 1), values_at(evaluate, [point + step], 1)
+            if not (is_real(left) and is_real(right) and abs(right - left) < mpmath.mpf("1e-9")):
                 raise ValueError(f"activation = {expr}: must be continuous, but jumps at z = {kink}")
 
 

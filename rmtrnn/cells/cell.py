@@ -22,7 +22,14 @@ import sympy
 
 from rmtrnn.cells import serialise
 from rmtrnn.cells.functions import differentiate, stabilise
-from rmtrnn.cells.numeric import compile_expressions, module_name
+from rmtrnn.cells.numeric import (
+    NumericCell,
+    NumericStage,
+    compile_expressions,
+    is_real,
+    module_name,
+    values_at,
+)
 
 _PROBES = 8
 
@@ -190,9 +197,7 @@ class Cell:
             raise ValueError(f"cell record = {record!r}: expected a mapping")
         if "library" in record:
             return library_cell(record)
-        missing = {"name", "state", "input", "stages"} - set(record)
-        if missing:
-            raise ValueError(f"cell record: the keys {sorted(missing)} are missing")
+        _require_keys("cell record", record, ("name", "state", "input", "stages"))
         return Cell(
             record["name"],
             state=[_from_name(name) for name in record["state"]],
@@ -201,7 +206,7 @@ class Cell:
         )
 
     def _key(self) -> tuple[Any, ...]:
-        return self.state, self.input, self.stages
+        return self.state, self.input, self.stages, ()
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Cell) else NotImplemented
@@ -233,86 +238,21 @@ class Cell:
         return "\n".join(lines)
 
 
-class NumericStage:
-    """The callables of one stage. Components first, sites last: a site-state has shape (s_in, ...)."""
-
-    def __init__(self, stage: Stage, input: sympy.Symbol, xp: Any) -> None:
-        self._xp = xp
-        self._s_in, self._s_out, self._gates = len(stage.inputs), len(stage.outputs), len(stage.gates)
-        symbols = [*stage.inputs, input, *(gate.symbol for gate in stage.gates)]
-        self._read = compile_expressions(stage.inputs, [gate.reads for gate in stage.gates], xp)
-        self._update = compile_expressions(symbols, stage.update, xp)
-        self._linearize = compile_expressions(symbols, [*stage.a, *stage.b, *stage.c], xp)
-
-    def read(self, site: Any) -> Any:
-        """Return what each W_k multiplies, shape (K, ...)."""
-        site = self._components("site", site, self._s_in)
-        return self._stack(self._read(*site), (self._gates,), site)
-
-    def update(self, site: Any, x: Any, e: Any) -> Any:
-        """Return the next site-state, shape (s_out, ...), from site (s_in, ...), x (...), e (K, ...)."""
-        arguments = self._arguments(site, x, e)
-        return self._stack(self._update(*arguments), (self._s_out,), arguments)
-
-    def linearize(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any]:
-        """Return a (s_out, s_in, ...), b (K, s_out, ...), c (K, s_in, ...) of theory.md (1)."""
-        arguments = self._arguments(site, x, e)
-        values = self._linearize(*arguments)
-        shapes = (self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)
-        parts, start = [], 0
-        for rows, columns in shapes:
-            stop = start + rows * columns
-            parts.append(self._stack(values[start:stop], (rows, columns), arguments))
-            start = stop
-        a, b, c = parts
-        return a, b, c
-
-    def _arguments(self, site: Any, x: Any, e: Any) -> list[Any]:
-        site = self._components("site", site, self._s_in)
-        e = self._components("e", e, self._gates)
-        if module_name(self._xp) == "mpmath":
-            return [*site, self._xp.mpf(x), *e]
-        return [*site, *self._floats(self._xp.asarray(x)[None]), *e]
-
-    def _components(self, name: str, value: Any, count: int) -> list[Any]:
-        if module_name(self._xp) == "mpmath":
-            components = [self._xp.mpf(component) for component in value]
-        else:
-            components = list(self._floats(self._xp.asarray(value)))
-        if len(components) != count:
-            raise ValueError(
-                f"{name}: must have {count} components along its first axis, has {len(components)}"
-            )
-        return components
-
-    def _floats(self, array: Any) -> Any:
-        return array if array.dtype.kind == "f" else array.astype("float64")
-
-    def _stack(self, values: list[Any], shape: tuple[int, ...], arguments: list[Any]) -> Any:
-        """Values, constants among them, as one array of shape (*shape, *sites); nested lists for mpmath."""
-        xp = self._xp
-        if module_name(xp) == "mpmath":
-            numbers = [xp.mpf(value) for value in values]
-            if len(shape) == 1:
-                return numbers
-            return [numbers[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
-        sites = xp.broadcast_shapes(*(argument.shape for argument in arguments))
-        stacked = xp.empty((len(values), *sites), dtype=xp.result_type(*arguments))
-        for index, value in enumerate(values):
-            stacked[index] = value
-        return stacked.reshape((*shape, *sites))
-
-
-@dataclass(frozen=True)
-class NumericCell:
-    """``stages[l]`` holds the callables of ``cell.stages[l]``."""
-
-    stages: tuple[NumericStage, ...]
-
-
 @functools.lru_cache(maxsize=64)
 def _numeric_cell(cell: Cell, xp: Any) -> NumericCell:
-    return NumericCell(tuple(NumericStage(stage, cell.input, xp) for stage in cell.stages))
+    return NumericCell(tuple(_numeric_stage(stage, cell.input, xp) for stage in cell.stages))
+
+
+def _numeric_stage(stage: Stage, input: sympy.Symbol, xp: Any) -> NumericStage:
+    return NumericStage(
+        xp,
+        inputs=stage.inputs,
+        x=input,
+        gates=[gate.symbol for gate in stage.gates],
+        reads=[gate.reads for gate in stage.gates],
+        update=stage.update,
+        jacobian=[*stage.a, *stage.b, *stage.c],
+    )
 
 
 def _jacobian(rows: Iterable[sympy.Expr], columns: Sequence[sympy.Symbol]) -> sympy.Matrix:
@@ -333,12 +273,9 @@ def _require_real(cell: Cell) -> None:
                 8 * (0.618033988749895 * (probe * len(symbols) + k + 1) % 1.0) - 4
                 for k in range(len(symbols))
             ]
-            try:
-                values = evaluate(*map(mpmath.mpf, point))
-            except (ZeroDivisionError, ValueError):
-                values = [mpmath.nan] * len(named)
+            values = values_at(evaluate, point, len(named))
             for (what, expr), value in zip(named.items(), values, strict=True):
-                if not mpmath.isfinite(value) or mpmath.im(value) != 0:
+                if not is_real(value):
                     raise ValueError(
                         f"{what} in cell {cell.name!r} = {expr}: must be real and finite, but is {value} at "
                         f"{dict(zip(map(str, symbols), point, strict=True))}"
@@ -424,6 +361,11 @@ def _require_known(name: str, expr: sympy.Expr, known: Sequence[sympy.Symbol]) -
         )
 
 
+def _require_keys(name: str, record: Any, keys: tuple[str, ...]) -> None:
+    if not isinstance(record, Mapping) or not set(keys) <= set(record):
+        raise ValueError(f"{name} = {record!r}: must be a mapping with the keys {list(keys)}")
+
+
 def _stage_to_dict(stage: Stage) -> dict[str, Any]:
     return {
         "inputs": [symbol.name for symbol in stage.inputs],
@@ -436,13 +378,16 @@ def _stage_to_dict(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _stage_from_dict(record: Mapping[str, Any]) -> Stage:
+def _stage_from_dict(record: Any) -> Stage:
+    _require_keys("stage record", record, ("inputs", "outputs", "gates", "update"))
     return Stage(
         [_from_name(name) for name in record["inputs"]],
         [_from_name(name) for name in record["outputs"]],
-        [
-            Gate(gate["name"], _from_name(gate["symbol"]), serialise.from_json(gate["reads"]))
-            for gate in record["gates"]
-        ],
+        [_gate_from_dict(gate) for gate in record["gates"]],
         [serialise.from_json(expr) for expr in record["update"]],
     )
+
+
+def _gate_from_dict(record: Any) -> Gate:
+    _require_keys("gate record", record, ("name", "symbol", "reads"))
+    return Gate(record["name"], _from_name(record["symbol"]), serialise.from_json(record["reads"]))

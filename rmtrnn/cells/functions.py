@@ -132,6 +132,29 @@ class normal_cdf(sympy.Function):
         return rf"\Phi\left({printer._print(self.args[0])}\right)"
 
 
+class softplus(sympy.Function):
+    """log(1 + e^z), with derivative σ(z); the logarithm of a sum overflows for large z."""
+
+    nargs = 1
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        if argindex != 1:
+            raise ArgumentIndexError(self, argindex)
+        return logistic(self.args[0])
+
+    def _eval_rewrite_as_exp(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
+        return sympy.log(1 + sympy.exp(argument))
+
+    def _eval_evalf(self, prec: int) -> Any:
+        return self.rewrite(sympy.exp)._eval_evalf(prec)
+
+    def _eval_is_extended_real(self) -> bool | None:
+        return self.args[0].is_extended_real
+
+    def _eval_is_positive(self) -> bool | None:
+        return self.args[0].is_real
+
+
 class _Tanh(sympy.Function):
     """tanh while an expression is being differentiated: its derivative is sech², not 1 - tanh²."""
 
@@ -156,23 +179,63 @@ def differentiate(expr: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
 
 
 def stabilise(expr: sympy.Expr) -> sympy.Expr:
-    """Rewrite 1/(1 + e^u), sech u and cosh^{-n} u, which overflow, with `logistic` and `sech2`."""
+    """Rewrite what overflows or cancels in floating point with the functions of this module.
 
-    def overflowing(node: sympy.Basic) -> bool:
-        if not (isinstance(node, sympy.Pow) and node.exp.is_Integer and node.exp.is_negative):
-            return False
-        return isinstance(node.base, sympy.cosh) or _exponent_of_one_plus_exp(node.base) is not None
+    1/(1 + e^u) and e^u/(1 + e^u); log(1 + e^u); sech u, cosh^{-n} u; 1 - σ(u), 1 ± tanh u, 1 - tanh² u;
+    1 ± erf u, erfc u. Every replacement is an identity.
+    """
+    expr = expr.replace(sympy.sech, lambda u: sympy.sqrt(sech2(u)))
+    expr = expr.replace(lambda node: isinstance(node, sympy.log), _stable_log)
+    expr = expr.replace(lambda node: isinstance(node, sympy.Pow), _stable_power)
+    expr = expr.replace(lambda node: isinstance(node, sympy.Mul), _stable_product)
+    expr = expr.replace(sympy.erfc, lambda u: 2 * normal_cdf(-sympy.sqrt(2) * u))
+    return expr.replace(lambda node: isinstance(node, sympy.Add), _stable_sum)
 
-    def rewrite(node: sympy.Basic) -> sympy.Basic:
-        power = -node.exp
-        base = node.base
-        if isinstance(base, sympy.cosh):
-            return sech2(base.args[0]) ** (power / 2)
-        exponent = _exponent_of_one_plus_exp(base)
-        return logistic(-exponent) ** power
 
-    expr = expr.replace(sympy.sech, lambda argument: sympy.sqrt(sech2(argument)))
-    return expr.replace(overflowing, rewrite)
+def _stable_log(node: sympy.log) -> sympy.Expr:
+    exponent = _exponent_of_one_plus_exp(node.args[0])
+    return node if exponent is None else softplus(exponent)
+
+
+def _stable_power(node: sympy.Pow) -> sympy.Expr:
+    if not (node.exp.is_Integer and node.exp.is_negative):
+        return node
+    if isinstance(node.base, sympy.cosh):
+        return sech2(node.base.args[0]) ** (-node.exp / 2)
+    exponent = _exponent_of_one_plus_exp(node.base)
+    return node if exponent is None else logistic(-exponent) ** -node.exp
+
+
+def _stable_product(node: sympy.Mul) -> sympy.Expr:
+    """e^u σ(-u) = σ(u)."""
+    factors = list(node.args)
+    for factor in node.args:
+        if isinstance(factor, logistic) and sympy.exp(-factor.args[0]) in factors:
+            factors.remove(factor)
+            factors.remove(sympy.exp(-factor.args[0]))
+            factors.append(logistic(-factor.args[0]))
+    return sympy.Mul(*factors)
+
+
+def _stable_sum(node: sympy.Add) -> sympy.Expr:
+    """a ± a f(u) for the functions f that tend to ±1."""
+    if len(node.args) != 2:
+        return node
+    a, term = node.args
+    if not a.is_Number:
+        return node
+    ratio, function = (term / a).as_coeff_Mul()
+    if ratio not in (1, -1):
+        return node
+    if isinstance(function, logistic) and ratio == -1:
+        return a * logistic(-function.args[0])
+    if isinstance(function, sympy.tanh):
+        return 2 * a * logistic(2 * ratio * function.args[0])
+    if isinstance(function, sympy.erf):
+        return 2 * a * normal_cdf(ratio * sympy.sqrt(2) * function.args[0])
+    if isinstance(function, sympy.Pow) and isinstance(function.base, sympy.tanh) and function.exp == 2:
+        return a * sech2(function.base.args[0]) if ratio == -1 else node
+    return node
 
 
 def _exponent_of_one_plus_exp(base: sympy.Basic) -> sympy.Expr | None:

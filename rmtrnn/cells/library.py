@@ -57,6 +57,10 @@ class VanillaRNN(_LibraryCell):
         )
         self.__dict__.update(activation=phi, options={"activation": phi.to_dict()})
 
+    def _key(self) -> tuple[Any, ...]:
+        # Kinks that were declared, not found, are part of what quadrature relies on.
+        return *super()._key()[:-1], self.activation.breakpoints
+
     def __repr__(self) -> str:
         phi = self.activation
         return f"rt.VanillaRNN(activation={repr(phi.name) if phi.is_named else repr(phi)})"
@@ -122,7 +126,7 @@ class LSTM(_LibraryCell):
         self.__dict__.update(options={"peephole": peephole})
 
 
-LIBRARY: dict[str, Callable[..., Cell]] = {
+LIBRARY: dict[str, Callable[..., _LibraryCell]] = {
     "vanilla": VanillaRNN,
     "minimal": MinimalRNN,
     "gru": GRU,
@@ -134,6 +138,9 @@ def library_cell(record: Mapping[str, Any]) -> Cell:
     """Return the cell of a record ``{"library": name, "options": {...}}``."""
     name = _validate.choice("library", record["library"], LIBRARY)
     options = dict(record.get("options", {}))
+    unknown = sorted(set(options) - set(LIBRARY[name]().options))
+    if unknown:
+        raise ValueError(f"cell record: {unknown} are not options of the cell {name!r}")
     if "activation" in options:
         options["activation"] = Activation.from_dict(options["activation"])
     return LIBRARY[name](**options)

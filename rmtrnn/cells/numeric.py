@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import mpmath
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 from sympy.printing.pycode import MpmathPrinter
@@ -50,20 +52,14 @@ class _ArrayPrinter(NumPyPrinter):
     def _print_Heaviside(self, expr: sympy.Heaviside) -> str:
         return f"heaviside({self._print(expr.args[0])}, {self._print(expr.args[1])})"
 
+    def _print_And(self, expr: sympy.And) -> str:
+        return self._nested("logical_and", expr.args)
+
+    def _print_Or(self, expr: sympy.Or) -> str:
+        return self._nested("logical_or", expr.args)
+
     def _print_erf(self, expr: sympy.Expr) -> str:
         return f"erf({self._print(expr.args[0])})"
-
-    def _print_erfc(self, expr: sympy.Expr) -> str:
-        return f"erfc({self._print(expr.args[0])})"
-
-    def _print_logistic(self, expr: sympy.Expr) -> str:
-        return f"logistic({self._print(expr.args[0])})"
-
-    def _print_sech2(self, expr: sympy.Expr) -> str:
-        return f"sech2({self._print(expr.args[0])})"
-
-    def _print_normal_cdf(self, expr: sympy.Expr) -> str:
-        return f"normal_cdf({self._print(expr.args[0])})"
 
 
 class _MpmathPrinter(MpmathPrinter):
@@ -72,15 +68,6 @@ class _MpmathPrinter(MpmathPrinter):
     def _print_Heaviside(self, expr: sympy.Heaviside) -> str:
         argument, at_zero = (self._print(part) for part in expr.args)
         return f"((1 + sign({argument}))/2 if {argument} != 0 else {at_zero})"
-
-    def _print_logistic(self, expr: sympy.Expr) -> str:
-        return f"logistic({self._print(expr.args[0])})"
-
-    def _print_sech2(self, expr: sympy.Expr) -> str:
-        return f"sech2({self._print(expr.args[0])})"
-
-    def _print_normal_cdf(self, expr: sympy.Expr) -> str:
-        return f"normal_cdf({self._print(expr.args[0])})"
 
 
 def compile_expressions(
@@ -92,14 +79,36 @@ def compile_expressions(
     """
     name = module_name(xp)
     printer = _MpmathPrinter if name == "mpmath" else _ArrayPrinter
-    settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": False}
-    return sympy.lambdify(
+    settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
+    function = sympy.lambdify(
         list(arguments),
         list(expressions),
         modules=[_functions(xp, name), xp.__dict__],
         printer=printer(settings),
         cse=True,
     )
+    if name != "numpy" or not any(expr.has(sympy.Piecewise) for expr in expressions):
+        return function
+
+    def quiet(*values: Any) -> list[Any]:
+        # where() computes every case everywhere; the case that is not taken may overflow.
+        with xp.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            return function(*values)
+
+    return quiet
+
+
+def is_real(value: Any) -> bool:
+    """Whether an mpmath result is a finite real number (None: no case of a Piecewise applies)."""
+    return value is not None and bool(mpmath.isfinite(value)) and mpmath.im(value) == 0
+
+
+def values_at(function: Callable[..., list[Any]], point: Sequence[Any], count: int) -> list[Any]:
+    """Return the ``count`` values of a compiled mpmath function; all nan where it is not defined."""
+    try:
+        return function(*map(mpmath.mpf, point))
+    except (ZeroDivisionError, ValueError):
+        return [mpmath.nan] * count
 
 
 def module_name(xp: Any) -> str:
@@ -116,6 +125,7 @@ def _functions(xp: Any, name: str) -> dict[str, Any]:
             "logistic": lambda z: 1 / (1 + xp.exp(-z)),
             "sech2": lambda z: xp.sech(z) ** 2,
             "normal_cdf": lambda z: xp.erfc(-z / xp.sqrt(2)) / 2,
+            "softplus": lambda z: xp.log1p(xp.exp(z)),
             "Abs": abs,
         }
     special = importlib.import_module("scipy.special" if name == "numpy" else "cupyx.scipy.special")
@@ -129,5 +139,92 @@ def _functions(xp: Any, name: str) -> dict[str, Any]:
         "sech2": sech2,
         "normal_cdf": special.ndtr,
         "erf": special.erf,
-        "erfc": special.erfc,
+        "softplus": lambda z: xp.logaddexp(0, z),
     }
+
+
+class NumericStage:
+    """The callables of one stage. Components first, sites last: a site-state has shape (s_in, ...)."""
+
+    def __init__(
+        self,
+        xp: Any,
+        *,
+        inputs: Sequence[sympy.Symbol],
+        x: sympy.Symbol,
+        gates: Sequence[sympy.Symbol],
+        reads: Sequence[sympy.Expr],
+        update: Sequence[sympy.Expr],
+        jacobian: Sequence[sympy.Expr],
+    ) -> None:
+        self._xp = xp
+        self._is_array = module_name(xp) != "mpmath"
+        self._s_in, self._s_out, self._gates = len(inputs), len(update), len(gates)
+        symbols = [*inputs, x, *gates]
+        self._read = compile_expressions(inputs, reads, xp)
+        self._update = compile_expressions(symbols, update, xp)
+        self._linearize = compile_expressions(symbols, jacobian, xp)
+
+    def read(self, site: Any) -> Any:
+        """Return what each W_k multiplies, shape (K, ...)."""
+        site = self._components("site", site, self._s_in)
+        return self._stack(self._read(*site), (self._gates,), site)
+
+    def update(self, site: Any, x: Any, e: Any) -> Any:
+        """Return the next site-state, shape (s_out, ...), from site (s_in, ...), x (...), e (K, ...)."""
+        arguments = self._arguments(site, x, e)
+        return self._stack(self._update(*arguments), (self._s_out,), arguments)
+
+    def linearize(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any]:
+        """Return a (s_out, s_in, ...), b (K, s_out, ...), c (K, s_in, ...) of theory.md (1)."""
+        arguments = self._arguments(site, x, e)
+        values = self._linearize(*arguments)
+        shapes = (self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)
+        parts, start = [], 0
+        for rows, columns in shapes:
+            stop = start + rows * columns
+            parts.append(self._stack(values[start:stop], (rows, columns), arguments))
+            start = stop
+        a, b, c = parts
+        return a, b, c
+
+    def _arguments(self, site: Any, x: Any, e: Any) -> list[Any]:
+        return [
+            *self._components("site", site, self._s_in),
+            *self._components("x", [x] if not self._is_array else self._xp.asarray(x)[None], 1),
+            *self._components("e", e, self._gates),
+        ]
+
+    def _components(self, name: str, value: Any, count: int) -> list[Any]:
+        if self._is_array:
+            array = self._xp.asarray(value)
+            array = array if array.dtype.kind == "f" else array.astype("float64")
+            if array.ndim == 0:
+                raise ValueError(f"{name} = {value!r}: must have {count} components along its first axis")
+            components = list(array)
+        else:
+            components = [self._xp.mpmathify(component) for component in value]
+        if len(components) != count:
+            raise ValueError(f"{name}: must have {count} components first, has {len(components)}")
+        return components
+
+    def _stack(self, values: list[Any], shape: tuple[int, ...], arguments: list[Any]) -> Any:
+        """Values, constants among them, as one array of shape (*shape, *sites); nested lists for mpmath."""
+        xp = self._xp
+        if not self._is_array:
+            numbers = [xp.mpmathify(value) for value in values]
+            if len(shape) == 1:
+                return numbers
+            return [numbers[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
+        sites = xp.broadcast_shapes(*(argument.shape for argument in arguments))
+        stacked = xp.empty((len(values), *sites), dtype=xp.result_type(*arguments))
+        for index, value in enumerate(values):
+            stacked[index] = value
+        return stacked.reshape((*shape, *sites))
+
+
+@dataclass(frozen=True)
+class NumericCell:
+    """``stages[l]`` holds the callables of ``cell.stages[l]``."""
+
+    stages: tuple[NumericStage, ...]

@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy
 
-from rmtrnn.cells.functions import logistic, normal_cdf, sech2
+from rmtrnn.cells.functions import logistic, normal_cdf, sech2, softplus
 
 _CONSTANTS: dict[str, Any] = {
     "pi": sympy.pi,
@@ -30,7 +30,7 @@ _HEADS: dict[str, Any] = {
         sympy.Add, sympy.Mul, sympy.Pow, sympy.exp, sympy.log,
         sympy.sin, sympy.cos, sympy.tan, sympy.asin, sympy.acos, sympy.atan,
         sympy.sinh, sympy.cosh, sympy.tanh, sympy.asinh, sympy.acosh, sympy.atanh,
-        sympy.erf, sympy.erfc, logistic, sech2, normal_cdf,
+        sympy.erf, logistic, sech2, normal_cdf, softplus,
         sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Max, sympy.Min,
         sympy.StrictLessThan, sympy.LessThan, sympy.StrictGreaterThan, sympy.GreaterThan,
         sympy.And, sympy.Or, sympy.Not,
