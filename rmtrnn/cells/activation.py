@@ -121,7 +121,7 @@ class Activation:
     @property
     def is_piecewise_linear(self) -> bool:
         """Whether φ'' = 0 away from the kinks: then φ' takes finitely many values."""
-        return self.derivative(2).equals(0) is True
+        return _is_zero(self.derivative(2))
 
     @property
     def pieces(self) -> tuple[tuple[sympy.Expr, sympy.Expr, sympy.Expr], ...]:
@@ -202,6 +202,11 @@ class Activation:
 
     def __str__(self) -> str:
         return f"{self.name}: φ(z) = {self.expr}"
+
+
+@functools.lru_cache(maxsize=256)
+def _is_zero(expr: sympy.Expr) -> bool:
+    return expr.equals(0) is True
 
 
 @functools.lru_cache(maxsize=256)
