@@ -1,0 +1,366 @@
+"""The untied matrix Dyson equation of a chain of stages, on arrays (theory.md (12)-(14)).
+
+The variables of the pencil (12) form a path y_0 - x_0 - y_1 - x_1 - ... - y_L - x_L, so only two
+recursions over the stages are needed. With the strengths p, q of the self-energy (13),
+
+    Sigma[y_l, y_l] = sum_k p_k b_k b_k^T,        Sigma[x_{l-1}, x_{l-1}] = sum_k q_k c_k c_k^T,
+
+eliminating from the left and from the right gives at every site
+
+    P_l  = (U_{l-1}^{-1} - Sigma[x_{l-1}])^{-1},   U_l     = Sigma[y_l]     + a_l P_l a_l^T,   U_0 = 1,
+    Q_l  = (V_l^{-1}     - Sigma[y_l])^{-1},       V_{l-1} = Sigma[x_{l-1}] + a_l^T Q_l a_l,   V_L = 1/lambda,
+    G_xx = (P_l^{-1} - a_l^T Q_l a_l)^{-1},        G_yy    = (Q_l^{-1} - a_l P_l a_l^T)^{-1},
+
+and (14) is E tr (lambda - U_L)^{-1} / s_L. All of it follows from one function. With z = p q / sigma^2 and
+C(z) = z for Gaussian, -log(1 - z) for Haar weights,
+
+    Psi(p, q) = sum_l E log det(1 - Sigma[x_{l-1}] U_{l-1}) + E log det(1 - U_L/lambda) + sum C(z)     (*)
+
+is stationary exactly where (13) holds (d Psi/dp = C'(z) q/sigma^2 - k, d Psi/dq = C'(z) p/sigma^2 - g), and
+its stationary value is s_L E log(1 - s^2/lambda). So Im Psi(lambda + i0) = pi s_L P(s^2 > lambda): the
+distribution function at one point needs no integral over the density, and an error of the strengths
+enters it only at second order. In p and q the Haar weights need no square root: F(sigma^2 g k) = 1 - z.
+
+Scaling: stage l is divided by sqrt(1/r_l), with r_l chosen per lambda so that the scaled lambda lies on the
+unit circle and every stage contributes its own share. Nothing overflows, however long the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._array import namespace
+from rmtrnn.spectra.dyson_entries import (
+    Entry,
+    Matrix,
+    Vector,
+    absorb,
+    add,
+    diagonal_green,
+    dot,
+    is_array,
+    mul,
+    plus_outer,
+    quadratic,
+    row_times,
+    sandwich,
+    scale_matrix,
+    scaled_identity,
+    split_entries,
+    square,
+    transpose,
+)
+
+_CHUNK_ELEMENTS = 16384  # complex numbers per temporary: a few temporaries together still fit a level-2 cache
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage at all sites: a (s_out, s_in, n), b (K, s_out, n), c (K, s_in, n); per gate sigma^2 and law.
+
+    ``orthogonal[k]`` says whether weight matrix k is sigma times a Haar orthogonal matrix (else Gaussian).
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+    sigma2: tuple[float, ...]
+    orthogonal: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if self.a.ndim != 3 or self.b.ndim != 3 or self.c.ndim != 3:
+            raise ValueError("a, b and c must have shapes (s_out, s_in, n), (K, s_out, n), (K, s_in, n)")
+        s_out, s_in, n = self.a.shape
+        gates = len(self.sigma2)
+        if self.b.shape != (gates, s_out, n) or self.c.shape != (gates, s_in, n):
+            raise ValueError(
+                f"b {self.b.shape} and c {self.c.shape} do not fit a {self.a.shape} and {gates} gates"
+            )
+        if len(self.orthogonal) != gates:
+            raise ValueError(f"orthogonal has {len(self.orthogonal)} entries for {gates} gates")
+
+
+class Chain:
+    """A chain of stages over weighted sites; ``weights`` defaults to equal ones and must sum to 1."""
+
+    def __init__(self, stages: Sequence[Stage], weights: np.ndarray | None = None) -> None:
+        if not stages:
+            raise ValueError("a chain needs at least one stage")
+        self.stages = tuple(stages)
+        xp = namespace(self.stages[0].a)
+        n = self.stages[0].a.shape[2]
+        for before, after in zip(self.stages, self.stages[1:], strict=False):
+            if after.a.shape[1] != before.a.shape[0] or after.a.shape[2] != n:
+                raise ValueError(
+                    f"stage of shape {after.a.shape} cannot follow one of shape {before.a.shape}"
+                )
+        self.weights = xp.full(n, 1.0 / n) if weights is None else xp.asarray(weights, dtype=float)
+        if self.weights.shape != (n,) or abs(float(self.weights.sum()) - 1.0) > 1e-9:
+            raise ValueError("weights must be one number per site and sum to 1")
+        self.xp = xp
+        self.n = n
+        self.n_gates = sum(len(stage.sigma2) for stage in self.stages)
+        self.s_out = self.stages[-1].a.shape[0]
+        self.sigma2 = np.array([v for stage in self.stages for v in stage.sigma2])
+        self.orthogonal = np.array([v for stage in self.stages for v in stage.orthogonal], dtype=bool)
+        self.stage_of_gate = np.repeat(np.arange(len(self.stages)), [len(s.sigma2) for s in self.stages])
+        self._a = [split_entries(stage.a) for stage in self.stages]
+        self._b = [split_entries(stage.b) for stage in self.stages]
+        self._c = [split_entries(stage.c) for stage in self.stages]
+        self._first_gate = np.concatenate([[0], np.cumsum([len(s.sigma2) for s in self.stages])])
+        self.log_growth, self.gate_share, self.reading = _mean_growth(self)
+
+    def subset(self, sites: Any) -> Chain:
+        """The chain on some of its sites, their weights scaled to sum to 1."""
+        stages = [
+            Stage(s.a[..., sites], s.b[..., sites], s.c[..., sites], s.sigma2, s.orthogonal)
+            for s in self.stages
+        ]
+        weights = self.weights[sites]
+        return Chain(stages, weights / weights.sum())
+
+    @property
+    def log_mean(self) -> float:
+        """log m_1, the mean squared singular value, from the recursion U_l without the resolvent."""
+        return float(self.log_growth.sum())
+
+    def scales(self, log_lambda: np.ndarray) -> np.ndarray:
+        """log r_l for each |lambda|, shape (points, L): their sum is -log|lambda|."""
+        surplus = (np.asarray(log_lambda) - self.log_mean) / len(self.stages)
+        return -(self.log_growth[None, :] + surplus[:, None])
+
+    def mean(self, values: Entry) -> Entry:
+        """E over sites of an entry: a float, (points, 1) or (..., points, n)."""
+        if not hasattr(values, "shape") or values.shape[-1] != self.n:
+            return values if not hasattr(values, "shape") else values[..., 0]
+        return values @ self.weights
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What one forward and backward pass over the stages gives, per point of lambda.
+
+    ``k`` = E[b^T G_yy b] and ``g`` = E[c^T G_xx c], shape (points, gates); ``m`` = E[s^2/(lambda - s^2)];
+    ``log_det`` = the site part of (*) before the mean over sites, (points, n), if it was asked for;
+    ``hessian`` = E[(v_i^T G v_j)^2] over all vectors (b first, then c), if it was asked for.
+    """
+
+    k: np.ndarray
+    g: np.ndarray
+    m: np.ndarray
+    log_det: np.ndarray | None = None
+    hessian: np.ndarray | None = None
+
+
+def sweep(
+    chain: Chain,
+    p: np.ndarray,
+    q: np.ndarray,
+    log_lambda: np.ndarray,
+    theta: np.ndarray,
+    *,
+    log_det: bool = False,
+    hessian: bool = False,
+) -> Sweep:
+    """Evaluate the chain at strengths ``p``, ``q`` (points, gates), lambda = exp(log_lambda + i theta).
+
+    ``p`` is the strength after scaling by r_l; `Chain.scales` gives r_l.
+    """
+    points = len(log_lambda)
+    rows = 2 * chain.n_gates if hessian else 1
+    step = max(1, _CHUNK_ELEMENTS // (chain.n * max(1, rows // 4)))
+    parts = []
+    for start in range(0, points, step):
+        pick = slice(start, start + step)
+        parts.append(_sweep_chunk(chain, p[pick], q[pick], log_lambda[pick], theta[pick], log_det, hessian))
+    k, g, m = (chain.xp.concatenate([part[i] for part in parts]) for i in range(3))
+    logs, seconds = ([part[i] for part in parts] for i in (3, 4))
+    return Sweep(
+        k,
+        g,
+        m,
+        chain.xp.concatenate(logs) if log_det else None,
+        chain.xp.concatenate(seconds) if hessian else None,
+    )
+
+
+def _sweep_chunk(
+    chain: Chain,
+    p: np.ndarray,
+    q: np.ndarray,
+    log_lambda: np.ndarray,
+    theta: np.ndarray,
+    want_log: bool,
+    want_hessian: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    xp = chain.xp
+    r = xp.exp(chain.scales(log_lambda))
+    v = xp.exp(-1j * theta)[:, None]
+    points = len(log_lambda)
+    left, logs, m = _forward(chain, p, q, r, v, want_log)
+    k = xp.empty((points, chain.n_gates), dtype=complex)
+    g = xp.empty_like(k)
+    blocks: list[tuple[Matrix, Matrix, Matrix]] = []
+    right: Matrix = scaled_identity(chain.s_out, v)
+    for stage in reversed(range(len(chain.stages))):
+        gates = range(chain._first_gate[stage], chain._first_gate[stage + 1])
+        a, b, c = chain._a[stage], chain._b[stage], chain._c[stage]
+        scale = r[:, stage, None]
+        cut = right
+        for b_k, gate in zip(b, gates, strict=True):
+            cut, _ = absorb(cut, b_k, p[:, gate, None])
+        hop = scale_matrix(scale, sandwich(transpose(a), cut))
+        g_xx, g_yy = diagonal_green(xp, left[stage][0], cut, a, scale, hop)
+        for b_k, c_k, gate in zip(b, c, gates, strict=True):
+            k[:, gate] = chain.mean(quadratic(b_k, g_yy))
+            g[:, gate] = chain.mean(quadratic(c_k, g_xx))
+        if want_hessian:
+            blocks.append((g_xx, g_yy, cut))
+        right = hop
+        for c_k, gate in zip(c, gates, strict=True):
+            right = plus_outer(right, c_k, q[:, gate, None])
+    second = _hessian(chain, p, r, left, blocks[::-1]) if want_hessian else None
+    site_log = None
+    if want_log:
+        site_log = xp.zeros((points, chain.n), dtype=complex)
+        for factor in logs:
+            site_log += xp.log(factor)
+    return k, g, m, site_log, second
+
+
+def _forward(
+    chain: Chain, p: np.ndarray, q: np.ndarray, r: np.ndarray, v: np.ndarray, want_log: bool
+) -> tuple[list[tuple[Matrix, Matrix]], list[Entry], np.ndarray]:
+    """The recursion from the left: (P_l, U_l) per stage, the factors of the determinant, and m."""
+    left = []
+    factors: list[Entry] = []
+    u: Matrix = scaled_identity(chain.stages[0].a.shape[1], 1.0)
+    for stage in range(len(chain.stages)):
+        gates = range(chain._first_gate[stage], chain._first_gate[stage + 1])
+        cut = u
+        for c_k, gate in zip(chain._c[stage], gates, strict=True):
+            cut, factor = absorb(cut, c_k, q[:, gate, None])
+            if want_log:
+                factors.append(factor)
+        u = scale_matrix(r[:, stage, None], sandwich(chain._a[stage], cut))
+        for b_k, gate in zip(chain._b[stage], gates, strict=True):
+            u = plus_outer(u, b_k, p[:, gate, None])
+        left.append((cut, u))
+    last = u
+    for i in range(chain.s_out):
+        unit = [1.0 if i == j else 0.0 for j in range(chain.s_out)]
+        last, factor = absorb(last, unit, v)
+        if want_log:
+            factors.append(factor)
+    trace = sum(chain.mean(last[i][i]) for i in range(chain.s_out))
+    return left, factors, v[:, 0] * trace / chain.s_out
+
+
+def _hessian(
+    chain: Chain,
+    p: np.ndarray,
+    r: np.ndarray,
+    left: list[tuple[Matrix, Matrix]],
+    blocks: list[tuple[Matrix, Matrix, Matrix]],
+) -> np.ndarray:
+    """E[(v_i^T G v_j)^2] for all pairs: rows v_i^T G are carried along the path from left to right.
+
+    For rows that start further left G[., y_l] = G[., x_{l-1}] a^T Q_l and
+    G[., x_l] = G[., x_{l-1}] a^T (1 + Q_l Sigma[y_l]); and G[y_l, x_l] = 1 + G_yy U_l.
+    """
+    xp, gates_total = chain.xp, chain.n_gates
+    points = p.shape[0]
+    second = xp.zeros((points, 2 * gates_total, 2 * gates_total), dtype=complex)
+    index: list[int] = []
+    rows: Vector = []
+    for stage in range(len(chain.stages)):
+        gates = range(chain._first_gate[stage], chain._first_gate[stage + 1])
+        a, b, c = chain._a[stage], chain._b[stage], chain._c[stage]
+        g_xx, g_yy, cut = blocks[stage]
+        new = [row_times(c_k, g_xx) for c_k in c]
+        rows = _stack(chain, rows, new, points)
+        index += [gates_total + gate for gate in gates]
+        for c_k, gate in zip(c, gates, strict=True):
+            _record(chain, second, index, gates_total + gate, dot(rows, c_k))
+        root = xp.sqrt(r[:, stage, None])
+        carried = [mul(root, entry) for entry in row_times(rows, transpose(a))]
+        if not any(is_array(entry) for entry in carried):  # a = 0: nothing reaches further right
+            carried, index = [], []
+        at_y = row_times(carried, cut) if carried else [0.0] * len(cut)
+        overlaps = [dot(at_y, b_k) for b_k in b]
+        for b_k, gate, overlap in zip(b, gates, overlaps, strict=True):
+            if not carried:
+                continue
+            _record(chain, second, index, gate, overlap)
+            carried = [
+                add(entry, mul(mul(overlap, p[:, gate, None]), b_i))
+                for entry, b_i in zip(carried, b_k, strict=True)
+            ]
+        for b_k, gate in zip(b, gates, strict=True):
+            row = row_times(b_k, g_yy)
+            for other_b, other in zip(b, gates, strict=True):
+                second[:, gate, other] = chain.mean(square(dot(row, other_b)))
+        fresh = []
+        for b_k in b:
+            through = row_times(row_times(b_k, g_yy), left[stage][1])
+            fresh.append([add(b_i, t) for b_i, t in zip(b_k, through, strict=True)])
+        rows = _stack(chain, carried, fresh, points)
+        index += list(gates)
+    return second
+
+
+def _record(chain: Chain, second: np.ndarray, index: list[int], column: int, overlap: Entry) -> None:
+    """Write E[overlap^2] of all rows so far against one vector, symmetrically."""
+    values = chain.mean(square(overlap))
+    if not hasattr(values, "shape"):
+        return
+    second[:, index, column] = values.T
+    second[:, column, index] = values.T
+
+
+def _stack(chain: Chain, rows: Vector, new: list[Vector], points: int) -> Vector:
+    """Append new rows (each a vector of entries) to the stacked rows, component by component."""
+    xp = chain.xp
+    old = 0
+    for entry in rows:
+        if is_array(entry):
+            old = entry.shape[0]
+    width = len(new[0]) if new else len(rows)
+    stacked: Vector = []
+    for i in range(width):
+        pieces = []
+        if old:
+            pieces.append(rows[i] if is_array(rows[i]) else xp.zeros((old, points, chain.n), dtype=complex))
+        for row in new:
+            value = xp.broadcast_to(xp.asarray(row[i], dtype=complex), (points, chain.n))
+            pieces.append(value[None])
+        stacked.append(xp.concatenate(pieces))
+    return stacked
+
+
+def _mean_growth(chain: Chain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log growth of E tr U_l / s_l per stage at 1/lambda = 0; per gate its share of it and E c^T U c."""
+    u: Matrix = scaled_identity(chain.stages[0].a.shape[1], 1.0)
+    growth, shares, readings = [], [], []
+    for stage, arrays in enumerate(chain.stages):
+        gates = range(chain._first_gate[stage], chain._first_gate[stage + 1])
+        after = sandwich(chain._a[stage], u)
+        by_gate = []
+        for b_k, c_k, gate in zip(chain._b[stage], chain._c[stage], gates, strict=True):
+            reading = float(chain.mean(quadratic(c_k, u)))
+            readings.append(max(reading, 1e-300))
+            strength = float(chain.sigma2[gate]) * reading
+            after = plus_outer(after, b_k, strength)
+            by_gate.append(strength * float(chain.mean(dot(b_k, b_k))))
+        size = arrays.a.shape[0]
+        total = float(sum(chain.mean(after[i][i]) for i in range(size)))
+        if not total > 0.0:
+            raise ValueError(f"stage {stage} maps everything to zero: the Jacobian vanishes")
+        growth.append(np.log(total / size))
+        shares += [part / total for part in by_gate]
+        u = scale_matrix(size / total, after)
+    return np.array(growth), np.array(shares), np.array(readings)

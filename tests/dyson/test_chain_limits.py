@@ -1,0 +1,197 @@
+"""The untied Dyson solver against closed forms and against the free product (theory.md (9), (12)-(14))."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rmtrnn.spectra.dyson_chain import Chain, Stage, sweep
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, evaluate, newton, rotate, start
+
+
+def one_dimensional(a, b, sigma2, orthogonal, steps):
+    """A chain of equal stages with site dimension 1 and c = 1."""
+    a, b = np.atleast_1d(a).astype(float), np.atleast_1d(b).astype(float)
+    return [Stage(a[None, None], b[None, None], np.ones((1, 1, a.size)), (sigma2,), (orthogonal,))] * steps
+
+
+def solve(chain, u):
+    log_lambda = 2 * np.asarray(u, dtype=float)
+    p, q, ok = start(chain, log_lambda)
+    assert ok.all()
+    p, q, ok = rotate(chain, log_lambda, p, q, ok, 0.02)
+    assert ok.all()
+    theta = np.full(log_lambda.shape, REAL_AXIS)
+    p, q, ok, _ = newton(chain, chain, p, q, log_lambda, theta, 1e-11, 60)
+    assert ok.all()
+    return evaluate(chain, chain, p, q, log_lambda, ok, 1e-9)
+
+
+def fuss_catalan(steps, points):
+    """u = log s, P(s^2 > lambda) and density in u of the Fuss-Catalan law, from its parametrisation."""
+    phi = np.linspace(0.05, 0.95, points) * np.pi / (steps + 1)
+    sin_long, sin_short, sin_one = np.sin((steps + 1) * phi), np.sin(steps * phi), np.sin(phi)
+    log_lambda = (steps + 1) * np.log(sin_long) - np.log(sin_one) - steps * np.log(sin_short)
+    density = sin_one**2 * sin_short ** (steps - 1) / (np.pi * sin_long**steps)
+    return log_lambda / 2, 2 * np.exp(log_lambda) * density
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 40])
+def test_linear_gaussian_is_fuss_catalan(steps):
+    chain = Chain(one_dimensional(0.0, 1.0, 1.0, False, steps))
+    u, density = fuss_catalan(steps, 9)
+    found = solve(chain, u)
+    np.testing.assert_allclose(found.density, density, rtol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 16])
+@pytest.mark.parametrize("orthogonal", [False, True])
+def test_vanilla_equals_free_product(steps, orthogonal):
+    """a = 0 with b = phi'(e) at quadrature nodes against (9), continued from large |w| on its own path."""
+    if orthogonal and steps == 1:
+        pytest.skip("the law of D^2 itself, see the test of b = 0 type laws")
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    weights = weights / weights.sum()
+    keep = weights > 1e-14
+    nodes, weights = nodes[keep], weights[keep] / weights[keep].sum()
+    d2 = 1 / np.cosh(0.7 * nodes) ** 4
+    sigma2 = 1.3
+    chain = Chain(one_dimensional(np.zeros_like(d2), np.sqrt(d2), sigma2, orthogonal, steps), weights)
+    u = 0.5 * chain.log_mean + np.array([-0.9, -0.5, -0.2, 0.1]) * (1 if orthogonal else np.sqrt(steps))
+    found = solve(chain, u)
+    m = np.array([free_product_m(2 * v, d2, weights, sigma2, steps, orthogonal) for v in u])
+    np.testing.assert_allclose(found.density, -2 / np.pi * m.imag, rtol=1e-8, atol=1e-12)
+
+
+def free_product_m(log_lambda, d2, weights, sigma2, steps, orthogonal):
+    """Solve (9) for w by Newton in log w along arg lambda = pi/2 ... 0 from large |lambda|."""
+
+    def equation(log_w):
+        w = np.exp(log_w)
+        m = np.sum(weights * d2 / (w - d2))
+        dm = -np.sum(weights * d2 * w / (w - d2) ** 2)
+        power = 1 if orthogonal else 1 + m
+        value = steps * (log_w + np.log(sigma2)) + (steps - 1) * np.log(m / (1 + m))
+        slope = steps + (steps - 1) * dm / (m * (1 + m))
+        if not orthogonal:
+            value, slope = value + steps * np.log(power), slope + steps * dm / power
+        return value, slope, m
+
+    target = log_lambda + 40 + 0.5j * np.pi
+    log_w = target - np.log(sigma2) * steps - (steps - 1) * np.log(np.sum(weights * d2))
+    path = np.concatenate(
+        [
+            log_lambda + np.linspace(40, 0, 800) + 0.5j * np.pi,
+            log_lambda + 1j * np.linspace(0.5 * np.pi, 0, 400),
+        ]
+    )
+    m = 0j
+    for goal in path:
+        for _ in range(30):
+            value, slope, m = equation(log_w)
+            difference = (value.imag - goal.imag + np.pi) % (2 * np.pi) - np.pi
+            step = (value.real - goal.real + 1j * difference) / slope
+            log_w -= step
+            if abs(step) < 1e-13:
+                break
+    assert m.imag <= 1e-9
+    return m
+
+
+def gaussian_shift(alpha, beta, u):
+    """Density in u of the singular values of alpha + beta W, Gaussian, from its cubic.
+
+    With Hermitised resolvent h = tr x(x^2 - X X^T)^{-1}: h ((x - beta^2 h)^2 - alpha^2) = x - beta^2 h.
+    """
+    out = []
+    for x in np.exp(u):
+        b2 = beta**2
+        # (x - b2 h)((x - b2 h) h - 1) = alpha^2 h
+        poly = np.array([b2**2, -2 * x * b2, x**2 + b2 - alpha**2, -x])
+        roots = np.roots(poly)
+        out.append(2 / np.pi * x * max(abs(roots.imag)))
+    return np.array(out)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 1.0), (1.0, 0.3), (0.9, 0.9)])
+def test_constant_gate_gaussian_is_the_cubic(alpha, beta):
+    chain = Chain(one_dimensional(alpha, beta, 1.0, False, 1))
+    u = np.log(np.linspace(max(alpha - beta, 0) + 0.25 * beta, alpha + 0.8 * beta, 7))
+    np.testing.assert_allclose(solve(chain, u).density, gaussian_shift(alpha, beta, u), rtol=1e-8)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 1.0), (1.0, 0.3)])
+def test_constant_gate_haar_is_the_circle(alpha, beta):
+    """Singular values of alpha + beta O: the law of |alpha + beta e^{i t}|, t uniform."""
+    chain = Chain(one_dimensional(alpha, 1.0, beta**2, True, 1))
+    s = np.linspace(abs(alpha - beta) + 0.1 * beta, alpha + 0.9 * beta, 9)
+    cosine = (s**2 - alpha**2 - beta**2) / (2 * alpha * beta)
+    found = solve(chain, np.log(s))
+    np.testing.assert_allclose(found.upper, np.arccos(cosine) / np.pi, atol=1e-9)
+
+
+def test_distribution_function_is_the_integral_of_the_density():
+    """Im Psi against quadrature of (14), for two gates and a two-dimensional state."""
+    rng = np.random.default_rng(3)
+    n = 40
+    stages = [
+        Stage(
+            rng.normal(size=(2, 2, n)),
+            rng.normal(size=(2, 2, n)),
+            rng.normal(size=(2, 2, n)),
+            (0.7, 0.4),
+            (False, True),
+        ),
+        Stage(
+            rng.normal(size=(2, 2, n)),
+            rng.normal(size=(1, 2, n)),
+            rng.normal(size=(1, 2, n)),
+            (0.5,),
+            (True,),
+        ),
+    ]
+    chain = Chain(stages)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    low, high = 0.5 * chain.log_mean - 1.2, 0.5 * chain.log_mean - 0.4
+    u = np.concatenate([[low, high], 0.5 * (low + high) + 0.5 * (high - low) * nodes])
+    found = solve(chain, u)
+    area = 0.5 * (high - low) * weights @ found.density[2:]
+    assert found.upper[0] - found.upper[1] == pytest.approx(area, abs=1e-8)
+
+
+def test_hessian_is_the_derivative_of_the_diagonal_green_function():
+    rng = np.random.default_rng(5)
+    n = 6
+    stages = [
+        Stage(
+            rng.normal(size=(3, 1, n)),
+            rng.normal(size=(2, 3, n)),
+            rng.normal(size=(2, 1, n)),
+            (0.7, 0.4),
+            (False, True),
+        ),
+        Stage(
+            rng.normal(size=(1, 3, n)),
+            rng.normal(size=(1, 1, n)),
+            rng.normal(size=(1, 3, n)),
+            (0.5,),
+            (True,),
+        ),
+    ]
+    chain = Chain(stages)
+    strengths = rng.uniform(0.1, 0.5, 6) * np.exp(-1j * rng.uniform(0.2, 2.8, 6))
+    log_lambda, theta = np.array([0.3]), np.array([0.4])
+
+    def both(values):
+        here = sweep(chain, values[None, :3], values[None, 3:], log_lambda, theta)
+        return np.concatenate([here.k[0], here.g[0]])
+
+    hessian = sweep(chain, strengths[:3][None], strengths[3:][None], log_lambda, theta, hessian=True).hessian[
+        0
+    ]
+    h = 1e-6
+    for j in range(6):
+        up, down = strengths.copy(), strengths.copy()
+        up[j] += h
+        down[j] -= h
+        np.testing.assert_allclose(hessian[j], (both(up) - both(down)) / (2 * h), rtol=1e-6, atol=1e-8)
