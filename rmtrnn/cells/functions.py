@@ -225,8 +225,9 @@ def _stable_sum(node: sympy.Add) -> sympy.Expr:
     if not a.is_Number:
         return node
     ratio, function = (term / a).as_coeff_Mul()
-    if ratio not in (1, -1):
+    if abs(float(ratio)) != 1.0:
         return node
+    ratio = sympy.Integer(ratio)
     if isinstance(function, logistic) and ratio == -1:
         return a * logistic(-function.args[0])
     if isinstance(function, sympy.tanh):

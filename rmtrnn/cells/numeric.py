@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mpmath
+import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 from sympy.printing.pycode import MpmathPrinter
@@ -50,7 +51,8 @@ class _ArrayPrinter(NumPyPrinter):
         return text
 
     def _print_Heaviside(self, expr: sympy.Heaviside) -> str:
-        return f"heaviside({self._print(expr.args[0])}, {self._print(expr.args[1])})"
+        argument, at_zero = (self._print(part) for part in expr.args)
+        return f"where(equal({argument}, 0), {at_zero}, (1 + sign({argument}))/2)"
 
     def _print_And(self, expr: sympy.And) -> str:
         return self._nested("logical_and", expr.args)
@@ -216,8 +218,10 @@ class NumericStage:
             if len(shape) == 1:
                 return numbers
             return [numbers[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
-        sites = xp.broadcast_shapes(*(argument.shape for argument in arguments))
-        stacked = xp.empty((len(values), *sites), dtype=xp.result_type(*arguments))
+        sites = np.broadcast_shapes(*(argument.shape for argument in arguments))
+        stacked = xp.empty(
+            (len(values), *sites), dtype=np.result_type(*(argument.dtype for argument in arguments))
+        )
         for index, value in enumerate(values):
             stacked[index] = value
         return stacked.reshape((*shape, *sites))

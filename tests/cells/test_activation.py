@@ -27,6 +27,8 @@ USER = {
     "sine": sympy.sin(X) + X / 2,
     "tanh_of_abs": sympy.tanh(sympy.Abs(X)),
     "clip": sympy.Min(sympy.Max(X, -sympy.sqrt(2)), sympy.pi),
+    "half_tanh": 0.5 + 0.5 * sympy.tanh(X),
+    "constants": (sympy.pi - 4) * X - (sympy.sqrt(2) - 2) * sympy.sin((1 - sympy.sqrt(3)) * X) ** 2,
     "bent": (sympy.sqrt(X**2 + 1) - 1) / 2 + X,
 }
 ALL = {name: rt.Activation(name) for name in ACTIVATIONS} | {
@@ -55,6 +57,10 @@ TEXTBOOK = {
     "sine": lambda z: mpmath.sin(z) + z / 2,
     "tanh_of_abs": lambda z: mpmath.tanh(abs(z)),
     "clip": lambda z: min(max(z, -mpmath.sqrt(2)), mpmath.pi),
+    "half_tanh": lambda z: 1 / (1 + mpmath.exp(-2 * z)),
+    "constants": lambda z: (
+        (mpmath.pi - 4) * z - (mpmath.sqrt(2) - 2) * mpmath.sin((1 - mpmath.sqrt(3)) * z) ** 2
+    ),
     "bent": lambda z: (mpmath.sqrt(z**2 + 1) - 1) / 2 + z,
 }
 GRID = [-21.7, -8.3, -3.1, -1.4, -0.9, -0.37, -0.021, 0.013, 0.42, 0.88, 1.3, 2.9, 7.7, 20.3]
