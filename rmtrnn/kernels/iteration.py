@@ -48,6 +48,7 @@ def scalar_fixed_point(
     lower: float = -np.inf,
     upper: float = np.inf,
     tol: float = 1e-15,
+    noise: float = 2 * _EPS,
     max_iterations: int = 400,
 ) -> FixedPoint:
     """Solve x = F(x) for every point of a batch of scalar increasing maps, from x0, inside [lower, upper].
@@ -56,13 +57,14 @@ def scalar_fixed_point(
     iteration moves monotonically to the first fixed point in the direction of F(x0) − x0, and so does this
     solver: x ← x + α (F(x) − x) with the secant gain α = 1/(1 − F'), which may grow fourfold from one step
     to the next; once the sign of F(x) − x has changed the root stays bracketed. Converged means that the next
-    step would be below ``tol`` · |x|, or that F(x) = x to rounding (``error`` then says what that leaves
-    open). Points that run away (beyond 1e50, or until rounding hides the drift) are DIVERGED.
+    step would be below ``tol`` · |x|, or that F(x) = x to ``noise`` · |x|, the relative accuracy of F
+    (``error`` then says what that leaves open). Points that run away (beyond 1e50, or until rounding hides
+    the drift) are DIVERGED.
     """
     _validate.integer("max_iterations", max_iterations, low=1)
     x = np.array(x0, dtype=float).ravel()
     shape = np.shape(x0)
-    search = _Search(x, lower, upper)
+    search = _Search(x, lower, upper, noise)
     active = np.arange(x.size)
     for _ in range(max_iterations):
         image = np.asarray(map(search.x[active], active), dtype=float)
@@ -82,11 +84,11 @@ def scalar_fixed_point(
 class _Search:
     """The state of the scalar search, one entry per point."""
 
-    def __init__(self, x: np.ndarray, lower: float, upper: float) -> None:
+    def __init__(self, x: np.ndarray, lower: float, upper: float, noise: float) -> None:
         n = x.size
         self.x = np.clip(x, lower, upper)
         self.large = 1e6 * (1.0 + np.abs(self.x))
-        self.lower, self.upper = lower, upper
+        self.lower, self.upper, self.noise = lower, upper, noise
         self.below = np.full(n, np.nan)  # largest x known with F(x) > x, and smallest with F(x) < x
         self.above = np.full(n, np.nan)
         self.gain = np.ones(n)
@@ -105,7 +107,7 @@ class _Search:
         self.below[active] = np.where(step > 0, x, self.below[active])
         self.above[active] = np.where(step < 0, x, self.above[active])
         gain = self._secant_gain(active, x, step)
-        rounding = 2 * _EPS * np.maximum(np.abs(x), np.abs(image))
+        rounding = self.noise * np.maximum(np.abs(x), np.abs(image))
         self.error[active] = gain * (np.abs(step) + rounding)
         finite = np.isfinite(image)
         huge = (np.abs(x) > OVERFLOW) | (np.isinf(image) & np.isfinite(x))

@@ -1,0 +1,193 @@
+# SymPy annotates most results as Basic, also where only an Expr can come.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportArgumentType=false, reportAssignmentType=false
+"""A cell that is affine in its state, as a sum of products of one-gate functions.
+
+With the stages substituted into each other, every state update and every reading of an affine cell is
+
+    Σ_t  coefficient_t · (1 or s_j) · (1 or x) · Π_k f_{t,k}(e_k).
+
+The pre-activations e_k of one site are independent Gaussians, independent of the site's state and input,
+so all second moments are sums of products of E[s_i s_j], E[x^p] and one-dimensional Gaussian expectations
+(theory.md (3)–(5), for any such cell). Vanilla, minimalRNN and GRU are of this kind; LSTM is not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import sympy
+
+from rmtrnn.cells import Activation, Cell, VanillaRNN
+from rmtrnn.cells.functions import differentiate
+from rmtrnn.cells.numeric import compile_expressions
+
+_KINKED = (sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Max, sympy.Min, sympy.Piecewise)
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient · (1 if state = 0 else s_{state−1}) · x^power · Π_k functions[k][factors[k]](e_k)."""
+
+    coefficient: float
+    state: int
+    power: int
+    factors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GateFunctions:
+    """The functions of one pre-activation that occur in a cell; number 0 is the constant 1.
+
+    ``values`` of them come first; the rest are derivatives: ``derivative[m]`` is the number of the derivative
+    of function m, or −1 where it vanishes.
+    """
+
+    evaluate: Callable[[np.ndarray], np.ndarray]
+    values: int
+    total: int
+    derivative: tuple[int, ...]
+    kinks: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The updates of the state components and the readings of the gates as sums of terms."""
+
+    cell: Cell
+    functions: tuple[GateFunctions, ...]
+    update: tuple[tuple[Term, ...], ...]
+    reads: tuple[tuple[Term, ...], ...]
+
+    def by_state(self, terms: Sequence[Term], component: int) -> tuple[Term, ...]:
+        """∂/∂s_component of a sum of terms (component counts from 0)."""
+        return tuple(replace(term, state=0) for term in terms if term.state == component + 1)
+
+    def by_gate(self, terms: Sequence[Term], gate: int) -> tuple[Term, ...]:
+        """∂/∂e_gate of a sum of terms."""
+        slopes = []
+        for term in terms:
+            slope = self.functions[gate].derivative[term.factors[gate]]
+            if slope >= 0:
+                factors = (*term.factors[:gate], slope, *term.factors[gate + 1 :])
+                slopes.append(replace(term, factors=factors))
+        return tuple(slopes)
+
+
+@functools.lru_cache(maxsize=64)
+def expand(cell: Cell) -> Expansion | None:
+    """Return the expansion of a cell, or None if it is not affine in the state and the input, or if a
+    coefficient does not split into functions of single pre-activations."""
+    symbols = tuple(sympy.Symbol(f"e_{k}_", real=True) for k in range(len(cell.gates)))
+    updates, reads = _composed(cell, symbols)
+    tables: list[list[sympy.Expr]] = [[sympy.Integer(1)] for _ in symbols]
+    split = [_split(expr, cell, symbols, tables) for expr in (*updates, *reads)]
+    if any(terms is None for terms in split):
+        return None
+    functions = tuple(_functions(cell, symbol, table) for symbol, table in zip(symbols, tables, strict=True))
+    return Expansion(cell, functions, tuple(split[: len(updates)]), tuple(split[len(updates) :]))
+
+
+def _composed(cell: Cell, symbols: tuple[sympy.Symbol, ...]) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
+    """Updates of the state and readings of the gates, in the state that enters the first stage."""
+    known: dict[Any, Any] = {}
+    reads: list[sympy.Expr] = []
+    gate_count = 0
+    outputs: list[sympy.Expr] = list(cell.state)
+    for stage in cell.stages:
+        known = dict(zip(stage.inputs, outputs, strict=True))
+        reads += [gate.reads.xreplace(known) for gate in stage.gates]
+        fresh = symbols[gate_count : gate_count + len(stage.gates)]
+        known |= {gate.symbol: symbol for gate, symbol in zip(stage.gates, fresh, strict=True)}
+        gate_count += len(stage.gates)
+        outputs = [expr.xreplace(known) for expr in stage.update]
+    return outputs, reads
+
+
+def _split(
+    expr: sympy.Expr, cell: Cell, symbols: tuple[sympy.Symbol, ...], tables: list[list[sympy.Expr]]
+) -> tuple[Term, ...] | None:
+    """The terms of one expression; functions that are new are added to the tables."""
+    terms = []
+    by_state = _affine_parts(expr, cell.state)
+    for state, part in enumerate(by_state or ()):
+        by_power = _affine_parts(part, (cell.input,))
+        if by_power is None:
+            return None
+        for power, coefficient in enumerate(by_power):
+            products = _products(coefficient, symbols)
+            if products is None:
+                return None
+            for number, factors in products:
+                indices = tuple(_number(table, f) for table, f in zip(tables, factors, strict=True))
+                terms.append(Term(number, state, power, indices))
+    return None if by_state is None else tuple(terms)
+
+
+def _affine_parts(expr: sympy.Expr, variables: Sequence[sympy.Symbol]) -> list[sympy.Expr] | None:
+    """[constant, coefficient of each variable], or None if ``expr`` is not affine in the variables."""
+    parts = [expr.xreplace(dict.fromkeys(variables, sympy.Integer(0)))]
+    for variable in variables:
+        slope = sympy.diff(expr, variable)
+        if slope.free_symbols & set(variables):
+            slope = sympy.expand(slope)
+        if slope.free_symbols & set(variables):
+            return None
+        parts.append(slope)
+    return parts
+
+
+def _products(
+    expr: sympy.Expr, symbols: tuple[sympy.Symbol, ...]
+) -> list[tuple[float, list[sympy.Expr]]] | None:
+    """``expr`` as a sum of number · Π_k f_k(e_k), expanding only where a factor mixes pre-activations."""
+    if expr.is_zero:
+        return []
+    product = _factors(expr, symbols)
+    if product is not None:
+        return [product]
+    products = [_factors(part, symbols) for part in sympy.Add.make_args(sympy.expand(expr))]
+    return None if any(product is None for product in products) else products
+
+
+def _factors(expr: sympy.Expr, symbols: tuple[sympy.Symbol, ...]) -> tuple[float, list[sympy.Expr]] | None:
+    number = sympy.Integer(1)
+    functions: list[sympy.Expr] = [sympy.Integer(1)] * len(symbols)
+    for factor in sympy.Mul.make_args(expr):
+        present = [k for k, symbol in enumerate(symbols) if symbol in factor.free_symbols]
+        if len(present) > 1:
+            return None
+        if present:
+            functions[present[0]] *= factor
+        else:
+            number *= factor
+    return float(number), functions
+
+
+def _number(table: list[sympy.Expr], function: sympy.Expr) -> int:
+    if function not in table:
+        table.append(function)
+    return table.index(function)
+
+
+def _functions(cell: Cell, symbol: sympy.Symbol, table: list[sympy.Expr]) -> GateFunctions:
+    values = len(table)
+    derivative = []
+    for function in table[:values]:
+        slope = differentiate(function, symbol)
+        derivative.append(-1 if slope.is_zero else _number(table, slope))
+    compiled = compile_expressions([symbol], table, np)
+
+    def evaluate(e: np.ndarray) -> np.ndarray:
+        return np.stack([np.broadcast_to(value, e.shape) for value in compiled(e)])
+
+    if isinstance(cell, VanillaRNN):
+        kinks = cell.activation.kinks
+    else:
+        kinked = [function for function in table[:values] if function.has(*_KINKED)]
+        kinks = tuple(sorted({kink for function in kinked for kink in Activation(function).kinks}))
+    return GateFunctions(evaluate, values, len(table), tuple(derivative), kinks)

@@ -1,0 +1,169 @@
+"""mean_field: stationary quantities and trajectories of one ensemble."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rmtrnn import _validate
+from rmtrnn._result import Status
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import moments
+from rmtrnn.meanfield.affine import MomentMap, Parameters
+from rmtrnn.meanfield.expansion import Expansion, expand
+from rmtrnn.meanfield.result import MeanField
+
+
+def mean_field(
+    ens: Ensemble,
+    steps: int | None = None,
+    Q0: float | Mapping[str, float] | None = None,
+    C0: float | Mapping[str, float] | None = None,
+) -> MeanField:
+    """Mean field of an ensemble: variances, correlations, their slopes, and the time scale.
+
+    Pre-activations are Gaussian, e_k^t ~ N(μ_b, q_k^t) with q_k^t = σ_w² E[reads_k²] + σ_v² R + σ_b²
+    (docs/theory.md (2)), and the second moments of the state follow from the cell's update ((3), (4) for
+    vanilla cells and minimalRNN). Weights and biases are redrawn at every step, also where ``ens.tied``; for
+    vanilla cells both have the same Q and q.
+
+    Parameters
+    ----------
+    ens : Ensemble
+    steps : int ≥ 0, optional
+        Also return the trajectories ``Q_t``, ``c_t``, ``C_t``, of length steps + 1.
+    Q0 : number ≥ 0, or mapping by state name, optional
+        Second moment E[h²] at the start, of a centred law. It selects the fixed point where there are several
+        (default 1), and starts the trajectories (default: the stationary state).
+    C0 : number with |C0| ≤ Q0, or mapping by state name, optional
+        Overlap E[h_a h_b] of two replicas at the start, in the units of Q0. Default: independent replicas.
+
+    Returns a `MeanField`. Raises TypeError for an ``ens`` that is no Ensemble, ValueError for steps < 0,
+    Q0 < 0 or |C0| > Q0.
+    """
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
+    if steps is not None:
+        steps = _validate.integer("steps", steps, low=0)
+    names = [symbol.name for symbol in ens.cell.state]
+    first = _by_state("Q0", Q0, names, low=0.0)
+    overlap = _by_state("C0", C0, names, low=-math.inf)
+    _check_overlap(first, overlap, names)
+    expansion = expand(ens.cell)
+    if expansion is None:
+        raise NotImplementedError("cells that are not affine in their state")
+    return _affine_mean_field(ens, expansion, steps, first, overlap)
+
+
+def parameters_of(ens: Ensemble) -> Parameters:
+    """The ensemble's parameters as a batch of one point."""
+    gates = [ens.gate(name) for name in ens.cell.gates]
+
+    def column(name: str) -> np.ndarray:
+        return np.array([[getattr(gate, name)] for gate in gates])
+
+    return Parameters.build(
+        column("sigma_w"),
+        column("sigma_v"),
+        column("mu_b"),
+        column("sigma_b"),
+        np.array([ens.R]),
+        np.array([ens.Sigma]),
+        np.array([ens.input_moment(1)]),
+    )
+
+
+def timescale(chi: Any) -> Any:
+    """ξ = −1/log χ in steps (docs/theory.md (6)); inf where χ ≥ 1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.asarray(chi) < 1.0, -1.0 / np.log(chi), np.where(np.isnan(chi), np.nan, np.inf))
+
+
+def _affine_mean_field(
+    ens: Ensemble,
+    expansion: Expansion,
+    steps: int | None,
+    Q0: np.ndarray | None,
+    C0: np.ndarray | None,
+) -> MeanField:
+    map = MomentMap(expansion, parameters_of(ens))
+    s = map.components
+    begin = np.ones((s, 1)) if Q0 is None else Q0[:, None]
+    overlap = np.zeros((s, 1)) if C0 is None else C0[:, None]
+    found = moments.stationary(map, begin, overlap)
+    names = [symbol.name for symbol in ens.cell.state]
+    diagonal = np.arange(1, s + 1)
+    Q = found.S[diagonal, diagonal, 0]
+    C = found.S_pair[diagonal, diagonal, 0]
+    c = found.rho[:, 0] if len(map.expansion.functions) == 1 else _ratio(C, Q)
+    Q_t = c_t = C_t = None
+    if steps is not None:
+        stationary = found.S if found.status[0] == Status.CONVERGED else moments.start(np.ones((s, 1)))
+        single = stationary if Q0 is None else moments.start(begin)
+        pair = moments.start(single[0, 1:] ** 2 if C0 is None else overlap, single[0, 1:])
+        Q_t, C_t, rho_t = _trajectory(map, single, pair, steps)
+        c_t = rho_t if len(rho_t) == 1 else _ratio(C_t, Q_t)
+    return MeanField(
+        ensemble=ens,
+        Q=named(names, Q),
+        q=named(ens.cell.gates, found.q[:, 0]),
+        c_star=named(names, c),
+        chi=float(found.chi[0]),
+        chi_star=float(found.chi_star[0]),
+        timescale=float(timescale(found.chi_star[0])),
+        status=Status(int(found.status[0])),
+        residual=float(found.residual[0]),
+        error=float(found.error[0]),
+        Q_t=None if Q_t is None else named(names, Q_t),
+        c_t=None if c_t is None else named(names, c_t),
+        C_t=None if C_t is None else named(names, C_t),
+        C_star=named(names, C),
+    )
+
+
+def _trajectory(
+    map: MomentMap, single: np.ndarray, pair: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Q_t and C_t (s, steps + 1), and the gates' correlations (K, steps + 1), by plain iteration."""
+    diagonal = np.arange(1, map.components + 1)
+    rows = []
+    for _ in range(steps + 1):
+        following, q = map.step(single)
+        rho, P = map.correlations(pair, q)
+        rows.append((single[diagonal, diagonal, 0], pair[diagonal, diagonal, 0], rho[:, 0]))
+        single, pair = following, map.advance_pair(pair, P)
+    Q, C, correlation = (np.array(column).T for column in zip(*rows, strict=True))
+    return Q, C, correlation
+
+
+def _ratio(C: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    """C/Q; where Q = 0 the replicas are equal, and the correlation is 1."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(Q == 0.0, 1.0, C / Q)
+
+
+def named(names: Any, values: np.ndarray) -> Any:
+    """One value for one name, else a mapping by name."""
+    entries = [value if np.ndim(value) else float(value) for value in values]
+    return entries[0] if len(entries) == 1 else dict(zip(names, entries, strict=True))
+
+
+def _by_state(name: str, value: Any, names: list[str], low: float) -> np.ndarray | None:
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        if set(value) != set(names):
+            raise ValueError(f"{name} = {dict(value)!r}: must have exactly the state names {names}")
+        return np.array([_validate.real(f"{name}[{key!r}]", value[key], low=low) for key in names])
+    return np.full(len(names), _validate.real(name, value, low=low))
+
+
+def _check_overlap(Q0: np.ndarray | None, C0: np.ndarray | None, names: list[str]) -> None:
+    if Q0 is None or C0 is None:
+        return
+    for name, first, overlap in zip(names, Q0, C0, strict=True):
+        if abs(overlap) > first:
+            raise ValueError(f"C0 = {overlap!r} for {name}: must lie in [-Q0, Q0] = [{-first:g}, {first:g}]")
