@@ -207,13 +207,14 @@ def _stable_power(node: sympy.Pow) -> sympy.Expr:
 
 
 def _stable_product(node: sympy.Mul) -> sympy.Expr:
-    """e^u σ(-u) = σ(u)."""
+    """e^{-u} σ(u)^n = σ(-u) σ(u)^{n-1}."""
     factors = list(node.args)
     for factor in node.args:
-        if isinstance(factor, logistic) and sympy.exp(-factor.args[0]) in factors:
+        base, power = factor.as_base_exp()
+        if isinstance(base, logistic) and sympy.exp(-base.args[0]) in factors:
             factors.remove(factor)
-            factors.remove(sympy.exp(-factor.args[0]))
-            factors.append(logistic(-factor.args[0]))
+            factors.remove(sympy.exp(-base.args[0]))
+            factors += [logistic(-base.args[0]), base ** (power - 1)]
     return sympy.Mul(*factors)
 
 

@@ -27,6 +27,7 @@ USER = {
     "sine": sympy.sin(X) + X / 2,
     "tanh_of_abs": sympy.tanh(sympy.Abs(X)),
     "clip": sympy.Min(sympy.Max(X, -sympy.sqrt(2)), sympy.pi),
+    "sigmoid_slope": sympy.exp(-X) / (1 + sympy.exp(-X)) ** 2,
     "half_tanh": 0.5 + 0.5 * sympy.tanh(X),
     "constants": (sympy.pi - 4) * X - (sympy.sqrt(2) - 2) * sympy.sin((1 - sympy.sqrt(3)) * X) ** 2,
     "bent": (sympy.sqrt(X**2 + 1) - 1) / 2 + X,
@@ -57,6 +58,7 @@ TEXTBOOK = {
     "sine": lambda z: mpmath.sin(z) + z / 2,
     "tanh_of_abs": lambda z: mpmath.tanh(abs(z)),
     "clip": lambda z: min(max(z, -mpmath.sqrt(2)), mpmath.pi),
+    "sigmoid_slope": lambda z: mpmath.sech(z / 2) ** 2 / 4,
     "half_tanh": lambda z: 1 / (1 + mpmath.exp(-2 * z)),
     "constants": lambda z: (
         (mpmath.pi - 4) * z - (mpmath.sqrt(2) - 2) * mpmath.sin((1 - mpmath.sqrt(3)) * z) ** 2
@@ -176,6 +178,18 @@ def test_mpmath_uses_the_precision_in_force():
             z = mpmath.mpf(1) / 3
             expected = mpmath.ncdf(z) + z * mpmath.npdf(z)
             assert abs(derivative(z) - expected) < mpmath.mpf(10) ** (2 - digits)
+
+
+def test_mpmath_takes_complex_arguments():
+    with mpmath.workdps(30):
+        z = mpmath.mpc("0.3", "0.7")
+        for name, derivative in {
+            "tanh": lambda z: mpmath.sech(z) ** 2,
+            "erf": lambda z: 2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-(z**2)),
+            "sigmoid": lambda z: mpmath.exp(-z) / (1 + mpmath.exp(-z)) ** 2,
+            "gelu": lambda z: (1 + mpmath.erf(z / mpmath.sqrt(2))) / 2 + z * mpmath.npdf(z),
+        }.items():
+            assert abs(rt.Activation(name).numeric(mpmath, 1)(z) - derivative(z)) < mpmath.mpf("1e-28")
 
 
 def test_kinks():
