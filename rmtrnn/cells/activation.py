@@ -156,7 +156,8 @@ class Activation:
 
         The result has the argument's shape, and its dtype if that is a floating one (else float64).
         The library's activations and their derivatives are accurate to a few ulp, relative, out to the
-        far tails, and quiet at ±800. One's own expression is as accurate as SymPy's derivative of it.
+        far tails (where rounding of z²/2 costs erf and gelu z² ulp), and quiet at ±800. One's own
+        expression is as accurate as the form that SymPy gives its derivative.
         """
         return _numeric(self, xp, _validate.integer("order", order, low=0))
 
