@@ -1,0 +1,205 @@
+"""Where the eigenvalues of the one-step Jacobian lie in the complex plane (theory.md (16) and its extension).
+
+One step is a chain of stages h_ℓ = (a_ℓ + Σ_k b_k W_k c_kᵀ) h_{ℓ−1}, closed by z h_0 = h_L. Take the output
+y_κ = W_κ c_κᵀ h_{ℓ−1} of every weight matrix κ = (ℓ, k) as a source: at each site, with A = a_L ⋯ a_1,
+
+    c_κᵀ h_{ℓ−1} = Σ_κ' r_κκ' y_κ',     r_κκ' = c_κᵀ [a_{ℓ−1}⋯a_1 (z − A)^{-1} a_L⋯a_{ℓ'+1} + direct] b_κ',
+
+where "direct" = a_{ℓ−1}⋯a_{ℓ'+1} for ℓ' < ℓ. Independent weights turn a vector of mean square g_κ into one of
+mean square σ_κ² g_κ, so the resolvent stays bounded exactly while the gain matrix
+
+    K_κκ'(z) = E|r_κκ'(z)|² σ_κ'²
+
+has spectral radius below 1. Eigenvalues fill {z : radius of K(z) ≥ 1}. One stage, one gate, one state:
+σ_w² E[b²c²/|z − a|²] ≥ 1, which is (16). The condition bounds the spectrum from outside for Gaussian and Haar
+weights alike; Haar weights can also leave a hole inside, which the curve does not show.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rmtrnn.spectra.dyson_chain import Stage
+
+_CHUNK = 1 << 21  # complex numbers held at once
+
+
+class OneStep:
+    """The gain matrix of one step of a network over a population of sites (``weights`` sum to 1).
+
+    r_κκ'(z) is a rational function at each site, n(z)/det(z − A) with real coefficients n_j, so that
+
+        E|r|² = Σ_ij Re(z^i z̄^j) E[n_i n_j / |det(z − A)|²],
+
+    one matrix product for all z and κ, κ'.
+    """
+
+    def __init__(self, stages: Sequence[Stage], weights: np.ndarray | None = None) -> None:
+        if not stages:
+            raise ValueError("stages: a step needs at least one stage")
+        s, n = stages[0].a.shape[1:]
+        if stages[-1].a.shape[0] != s:
+            raise ValueError(f"stages: a step must return a state of the dimension {s} that it took")
+        self.sigma2 = np.array([v for stage in stages for v in stage.sigma2])
+        before, after = [np.repeat(np.eye(s)[:, :, None], n, axis=2)], []
+        for stage in stages:
+            before.append(_product(stage.a, before[-1]))
+        after = [before[0]]
+        for stage in reversed(stages):
+            after.insert(0, _product(after[0], stage.a))
+        reads = [np.einsum("kpn,pqn->kqn", stage.c, before[i]) for i, stage in enumerate(stages)]
+        writes = [np.einsum("qpn,kpn->kqn", after[i + 1], stage.b) for i, stage in enumerate(stages)]
+        self.determinant, adjugate = _resolvent(before[-1])
+        numerator = _direct(stages, n) * self.determinant[:, None, None]
+        numerator[:s] += np.einsum(
+            "kpn,jpqn,lqn->jkln", np.concatenate(reads), adjugate, np.concatenate(writes), optimize=True
+        )
+        w = np.full(n, 1.0 / n) if weights is None else np.asarray(weights, dtype=float)
+        self._powers = [(i, j) for i in range(s + 1) for j in range(i + 1)]
+        self._products = np.stack(
+            [(1 + (i != j)) * w * numerator[i] * numerator[j] for i, j in self._powers]
+        )  # (pairs, K, K, n)
+        self.bare = np.linalg.eigvals(np.moveaxis(before[-1], 2, 0)).T  # eigenvalues of A at every site
+
+    def gain(self, z: np.ndarray) -> np.ndarray:
+        """Spectral radius of K(z) for an array of z; infinite where z is an eigenvalue of A at a site."""
+        z = np.asarray(z, dtype=complex)
+        pairs, k, _, n = self._products.shape
+        table = self._products.reshape(-1, n).T
+        result = []
+        for part in np.array_split(z.ravel(), 1 + z.size * n // _CHUNK):
+            determinant = np.zeros((len(part), n), dtype=complex)
+            for coefficient in self.determinant[::-1]:
+                determinant = determinant * part[:, None] + coefficient
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                means = (1 / np.abs(determinant) ** 2 @ table).reshape(-1, pairs, k, k)
+            factors = np.stack([np.real(part**i * np.conj(part) ** j) for i, j in self._powers], axis=1)
+            power = np.einsum("zp,zpkl->zkl", factors, means) * self.sigma2
+            finite = np.all(np.isfinite(power), axis=(1, 2))
+            radius = np.full(len(part), math.inf)
+            if np.any(finite):
+                radius[finite] = np.max(np.abs(np.linalg.eigvals(power[finite])), axis=-1)
+            result.append(radius)
+        return np.concatenate(result).reshape(z.shape)
+
+
+def boundary(step: OneStep, points: int = 256, resolution: float = 1e-2) -> np.ndarray:
+    """Closed curve around the eigenvalues of one step, as a complex array (see `eigenvalue_curve`).
+
+    For abscissas x from the left end to the right end of the region, the height is the largest y with
+    gain(x + iy) ≥ 1. Heights below ``resolution`` (relative to the size of the region) are reported as 0:
+    there the population of sites is too coarse to tell a thin sliver from the real axis.
+    """
+    size = _outer_radius(step)
+    floor = resolution * size
+    if size == 0.0:
+        return np.zeros(2 * points, dtype=complex)
+    left, right = (_end(step, size, floor, side) for side in (-1.0, 1.0))
+    x = 0.5 * (left + right) - 0.5 * (right - left) * np.cos(np.pi * np.arange(points + 1) / points)
+    height = np.zeros(points + 1)
+    height[1:-1] = _height(step, x[1:-1], size, floor)
+    upper = x + 1j * height
+    return np.concatenate([upper, np.conj(upper[-2:0:-1])])
+
+
+def _outer_radius(step: OneStep) -> float:
+    """A radius beyond which the gain is below 1 and no site has an eigenvalue of its own."""
+    bare = float(np.max(np.abs(step.bare)))
+    radius = max(bare, 1e-6) * 1.01
+    directions = np.exp(1j * np.linspace(0, np.pi, 17))
+    for _ in range(400):
+        if np.all(step.gain(radius * directions) < 0.9):
+            return 0.0 if radius < 1e-5 and bare == 0.0 else radius
+        radius *= 1.5
+    return radius
+
+
+def _end(step: OneStep, size: float, floor: float, side: float) -> float:
+    """Leftmost (side −1) or rightmost (+1) real part of the region.
+
+    Where the edge is clear of the sites' own eigenvalues it is the root of gain(x) = 1 on the axis; else it
+    is taken at the height ``floor`` above the axis.
+    """
+    bare = float(np.max(side * step.bare.real))
+    grid = side * np.linspace(size, -size, 401)
+    above = np.nonzero(step.gain(grid + 1j * floor) >= 1)[0]
+    if len(above) == 0:  # nothing but the sites' own eigenvalues
+        return side * bare
+    outside, inside = grid[max(above[0] - 1, 0)], grid[min(above[0] + 1, len(grid) - 1)]
+    edge = float(_root(step, np.array([inside]), np.array([outside]), lambda x: x + 1j * floor)[0])
+    lo, hi = max(side * edge - floor, bare + floor), side * edge + floor
+    on_axis = step.gain(side * np.array([lo, hi]))
+    if lo < hi and on_axis[0] >= 1 > on_axis[1]:
+        edge = float(_root(step, np.array([side * lo]), np.array([side * hi]), lambda x: x + 0j)[0])
+    return edge
+
+
+def _height(step: OneStep, x: np.ndarray, size: float, floor: float) -> np.ndarray:
+    """Largest y with gain(x + iy) ≥ 1, by a scan from above and a root; 0 where it is below ``floor``."""
+    grid = np.geomspace(floor, 1.2 * size, 48)
+    inside = step.gain(x[:, None] + 1j * grid) >= 1
+    last = inside.shape[1] - 1 - np.argmax(inside[:, ::-1], axis=1)
+    some = np.any(inside, axis=1)
+    lo, hi = grid[np.maximum(last - 1, 0)], grid[np.minimum(last + 2, len(grid) - 1)]
+    height = np.zeros(len(x))
+    height[some] = _root(step, lo[some], hi[some], lambda y: x[some] + 1j * y)
+    return np.where(height > floor, height, 0.0)
+
+
+def _root(
+    step: OneStep, inside: np.ndarray, outside: np.ndarray, point: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Roots t of gain(point(t)) = 1 between ``inside`` (gain ≥ 1) and ``outside`` (< 1), by the Illinois rule
+    on log gain. An end on the wrong side is returned as it is."""
+    a, b = inside.astype(float), outside.astype(float)
+    with np.errstate(divide="ignore"):
+        fa, fb = np.log(step.gain(point(a))), np.log(step.gain(point(b)))
+    answer = np.where(fa < 0, a, b)
+    bracketed = (fa >= 0) & (fb < 0)
+    for _ in range(60):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            t = (a * fb - b * fa) / (fb - fa)
+        t = np.where(np.isfinite(t), t, 0.5 * (a + b))
+        with np.errstate(divide="ignore"):
+            f = np.log(step.gain(point(t)))
+        same = (f >= 0) == (fa >= 0)
+        a, fa, fb = np.where(same, a, b), np.where(same, fa / 2, fb), f
+        b = t
+        if np.all((np.abs(f) < 1e-11) | ~bracketed | (np.abs(b - a) < 1e-13)):
+            break
+    return np.where(bracketed, b, answer)
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.einsum("pqn,qrn->prn", left, right)
+
+
+def _direct(stages: Sequence[Stage], n: int) -> np.ndarray:
+    """c_κᵀ a_{ℓ−1}⋯a_{ℓ'+1} b_κ' for ℓ' < ℓ, as (K, K, n), zero otherwise."""
+    starts = np.concatenate([[0], np.cumsum([len(stage.sigma2) for stage in stages])])
+    direct = np.zeros((starts[-1], starts[-1], n))
+    for source, stage in enumerate(stages):
+        signal = stage.b
+        for reader in range(source + 1, len(stages)):
+            block = np.einsum("kpn,lpn->kln", stages[reader].c, signal)
+            direct[starts[reader] : starts[reader + 1], starts[source] : starts[source + 1]] = block
+            signal = np.einsum("qpn,lpn->lqn", stages[reader].a, signal)
+    return direct
+
+
+def _resolvent(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of det(z − a), (s + 1, n), and of adj(z − a), (s, s, s, n), lowest power of z first
+    (Faddeev and LeVerrier)."""
+    s, _, n = a.shape
+    identity = np.repeat(np.eye(s)[:, :, None], n, axis=2)
+    determinant, adjugate = np.zeros((s + 1, n)), np.zeros((s, s, s, n))
+    determinant[s], adjugate[s - 1] = 1.0, identity
+    for k in range(1, s + 1):
+        product = _product(a, adjugate[s - k])
+        determinant[s - k] = -np.einsum("ppn->n", product) / k
+        if k < s:
+            adjugate[s - k - 1] = product + determinant[s - k] * identity
+    return determinant, adjugate

@@ -1,0 +1,115 @@
+"""Spectral curves: discs, the published GRU and LSTM conditions, zero fixed points, sampled eigenvalues."""
+
+import itertools
+
+import numpy as np
+import pytest
+from chains import matrix, stages_of
+
+from rmtrnn.cells import GRU, LSTM, MinimalRNN
+from rmtrnn.spectra.dyson_chain import Stage
+from rmtrnn.spectra.eigenvalues import OneStep, boundary
+
+
+def expit(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def test_constant_gates_fill_a_disc():
+    """α + βW has its eigenvalues in the disc |z − α| ≤ σβ."""
+    one = np.ones((1, 1, 8))
+    step = OneStep([Stage(0.4 * one, 1.3 * one, one, (1.44,), (False,))])
+    curve = boundary(step, points=64)
+    np.testing.assert_allclose(np.abs(curve - 0.4), 1.3 * 1.2, rtol=1e-12)
+
+
+def test_one_gate_is_equation_16():
+    rng = np.random.default_rng(1)
+    a, b, c = rng.uniform(0, 1, 500), rng.standard_normal(500), rng.uniform(1, 2, 500)
+    step = OneStep([Stage(a[None, None], b[None, None], c[None, None], (2.0,), (False,))])
+    z = np.array([1.5 + 0.3j, -0.2 + 0.1j, 0.5 + 0.7j])
+    truth = [2.0 * np.mean(b**2 * c**2 / np.abs(point - a) ** 2) for point in z]
+    np.testing.assert_allclose(step.gain(z), truth, rtol=1e-12)
+
+
+def product_sites(size, count, rng):
+    """Independent coordinates: every combination of ``size`` values of each of ``count`` variables."""
+    values = 1.2 * rng.standard_normal((count, size))
+    return np.array(list(itertools.product(*values))).T
+
+
+def test_gru_curve_of_can_krishnamurthy_schwab():
+    """1 = ρ² E[(1−u)²/|z−u|²] + σ_u² E[u'²(h−φ)²/|z−u|²], ρ² = σ_c² C_φ' (C_r + σ_r² C_r' C_h)."""
+    h, e_r, e_u, e_c = product_sites(6, 4, np.random.default_rng(2))
+    sigma = {"r": 1.1, "u": 1.7, "c": 2.3}
+    stages, _ = stages_of(GRU(), h[None], np.zeros_like(h), {"r": e_r, "u": e_u, "c": e_c}, sigma)
+    step = OneStep(stages)
+    r, u, phi = expit(e_r), expit(e_u), np.tanh(e_c)
+    slope = {"r": r * (1 - r), "u": u * (1 - u), "c": 1 - phi**2}
+    rho2 = sigma["c"] ** 2 * np.mean(slope["c"] ** 2)
+    rho2 *= np.mean(r**2) + sigma["r"] ** 2 * np.mean(slope["r"] ** 2) * np.mean(h**2)
+
+    def condition(z):
+        near = 1 / np.abs(z - u) ** 2
+        first = rho2 * np.mean((1 - u) ** 2 * near)
+        return first + sigma["u"] ** 2 * np.mean(slope["u"] ** 2 * (h - phi) ** 2 * near)
+
+    curve = boundary(step, points=32)
+    on_curve = [condition(z) for z in curve if abs(z.imag) > 0]
+    np.testing.assert_allclose(on_curve, 1, rtol=1e-8)
+    assert len(on_curve) >= 50
+
+
+def test_lstm_curve_of_can_krishnamurthy_schwab():
+    """1 = E[q]/|z|² + E[p/|z−f|²], q = σ_o²o'²φ(c')²,
+    p = o²φ'(c')²(σ_f²c²f'² + σ_i²i'²φ(y)² + σ_g²i²φ'(y)²)."""
+    rng = np.random.default_rng(3)
+    c, h, e_f, e_i, e_o, e_g = 1.3 * rng.standard_normal((6, 700))
+    sigma = {"f": 1.1, "i": 1.7, "o": 2.3, "g": 1.9}
+    cell = LSTM()
+    state = np.stack([{"c": c, "h": h}[str(symbol)] for symbol in cell.state])
+    stages, after = stages_of(cell, state, np.zeros_like(c), {"f": e_f, "i": e_i, "o": e_o, "g": e_g}, sigma)
+    f, i, o, y = expit(e_f), expit(e_i), expit(e_o), np.tanh(e_g)
+    phi = np.tanh(f * c + i * y)
+    np.testing.assert_allclose(after[[str(s) for s in cell.state].index("h")], o * phi, rtol=1e-12)
+    q = sigma["o"] ** 2 * (o * (1 - o) * phi) ** 2
+    inner = sigma["f"] ** 2 * (c * f * (1 - f)) ** 2 + sigma["i"] ** 2 * (i * (1 - i) * y) ** 2
+    p = (o * (1 - phi**2)) ** 2 * (inner + sigma["g"] ** 2 * (i * (1 - y**2)) ** 2)
+    z = np.array([1.4 + 0.2j, 0.1 + 0.9j, -0.7 + 0.4j, -0.5, 2.0])
+    truth = [np.mean(q) / abs(point) ** 2 + np.mean(p / np.abs(point - f) ** 2) for point in z]
+    np.testing.assert_allclose(OneStep(stages).gain(z), truth, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sigma_c", [0.5, 2.0])
+def test_zero_fixed_points(sigma_c):
+    """Spectral radius u + (1−u) r σ_c (GRU) and f + o i σ_g (LSTM) where the state is zero."""
+    zero, ones = np.zeros(4), np.ones(4)
+    sigma = {"r": 1.0, "u": 1.0, "c": sigma_c}
+    stages, _ = stages_of(GRU(), zero[None], zero, {"r": 0.3 * ones, "u": -0.5 * ones, "c": zero}, sigma)
+    u, r = expit(-0.5), expit(0.3)
+    radius = np.max(np.abs(boundary(OneStep(stages), points=32)))
+    assert radius == pytest.approx(u + (1 - u) * r * sigma_c, rel=1e-9)
+    sigma = {"f": 1.0, "i": 1.0, "o": 1.0, "g": sigma_c}
+    pre = {"f": 0.4 * ones, "i": -0.2 * ones, "o": 0.6 * ones, "g": zero}
+    stages, _ = stages_of(LSTM(), np.zeros((2, 4)), zero, pre, sigma)
+    radius = np.max(np.abs(boundary(OneStep(stages), points=32)))
+    assert radius == pytest.approx(expit(0.4) + expit(0.6) * expit(-0.2) * sigma_c, rel=1e-9)
+
+
+@pytest.mark.parametrize("cell", [MinimalRNN(), GRU(), LSTM()], ids=lambda cell: cell.name)
+def test_sampled_eigenvalues_fill_the_region(cell):
+    """Eigenvalues of a large matrix lie inside the curve and reach it; not so for weights 15 % too small."""
+    n, rng = 500, np.random.default_rng(4)
+    state = 0.7 * rng.standard_normal((len(cell.state), n))
+    pre = {name: 1.2 * rng.standard_normal(n) for name in cell.gates}
+    x = 0.7 * rng.standard_normal(n)
+    stages, _ = stages_of(cell, state, x, pre, dict.fromkeys(cell.gates, 2.5))
+    values = np.linalg.eigvals(matrix(stages, rng))
+    off_axis = values[np.abs(values.imag) > 0.03]
+    assert len(off_axis) > n / 4
+    assert np.mean(OneStep(stages).gain(off_axis) < 1) < 0.02
+    small, _ = stages_of(cell, state, x, pre, dict.fromkeys(cell.gates, 2.5 * 0.85))
+    assert np.mean(OneStep(small).gain(off_axis) < 1) > 3 * 0.02
+    curve = boundary(OneStep(stages), points=48)
+    gaps = [np.min(np.abs(values - point)) for point in curve if abs(point.imag) > 0.03]
+    assert np.max(gaps) < 0.2 * np.max(np.abs(curve))
