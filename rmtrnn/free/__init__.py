@@ -1,1 +1,6 @@
-"""Placeholder."""
+"""Free probability: spectral laws that multiply and add (theory.md section 3)."""
+
+from rmtrnn.free.law import PositiveLaw
+from rmtrnn.free.laws import Discrete, FussCatalan, MarchenkoPastur, Pushforward
+
+__all__ = ["Discrete", "FussCatalan", "MarchenkoPastur", "PositiveLaw", "Pushforward"]
