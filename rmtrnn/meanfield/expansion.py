@@ -82,8 +82,8 @@ class Expansion:
 def expand(cell: Cell) -> Expansion | None:
     """Return the expansion of a cell, or None if it is not affine in the state and the input, or if a
     coefficient does not split into functions of single pre-activations."""
-    symbols = tuple(sympy.Symbol(f"e_{k}_", real=True) for k in range(len(cell.gates)))
-    updates, reads = _composed(cell, symbols)
+    symbols = _gate_symbols(cell)
+    updates, reads = composed(cell)
     tables: list[list[sympy.Expr]] = [[sympy.Integer(1)] for _ in symbols]
     split = [_split(expr, cell, symbols, tables) for expr in (*updates, *reads)]
     if any(terms is None for terms in split):
@@ -92,8 +92,13 @@ def expand(cell: Cell) -> Expansion | None:
     return Expansion(cell, functions, tuple(split[: len(updates)]), tuple(split[len(updates) :]))
 
 
-def _composed(cell: Cell, symbols: tuple[sympy.Symbol, ...]) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
+def _gate_symbols(cell: Cell) -> tuple[sympy.Symbol, ...]:
+    return tuple(sympy.Symbol(f"e_{k}_", real=True) for k in range(len(cell.gates)))
+
+
+def composed(cell: Cell) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
     """Updates of the state and readings of the gates, in the state that enters the first stage."""
+    symbols = _gate_symbols(cell)
     known: dict[Any, Any] = {}
     reads: list[sympy.Expr] = []
     gate_count = 0

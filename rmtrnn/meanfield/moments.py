@@ -183,7 +183,9 @@ def _stationary_overlap(
     c = solution.value
     # Identical replicas stay identical: where one is within the error, it is the point that was approached.
     p = map.parameters
-    same = np.all(p.shared_drive == p.drive, axis=0) & np.all(p.shared_input == p.input, axis=(0, 1))
+    same = np.all(p.shared_drive == p.drive, axis=0)
+    if any(term.power for terms in map.expansion.update for term in terms):
+        same &= np.all(p.shared_input == p.input, axis=(0, 1))
     c[same & (1.0 - c <= 10 * solution.error)] = 1.0
     return pair(c, np.arange(c.size)), solution
 

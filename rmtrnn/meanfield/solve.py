@@ -11,7 +11,7 @@ import numpy as np
 from rmtrnn import _validate
 from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import moments
+from rmtrnn.meanfield import moments, population
 from rmtrnn.meanfield.affine import MomentMap, Parameters
 from rmtrnn.meanfield.expansion import Expansion, expand
 from rmtrnn.meanfield.result import MeanField
@@ -22,6 +22,9 @@ def mean_field(
     steps: int | None = None,
     Q0: float | Mapping[str, float] | None = None,
     C0: float | Mapping[str, float] | None = None,
+    *,
+    sites: int = 2048,
+    seed: int = 0,
 ) -> MeanField:
     """Mean field of an ensemble: variances, correlations, their slopes, and the time scale.
 
@@ -41,6 +44,11 @@ def mean_field(
     C0 : number with |C0| ≤ Q0, or mapping by state name, optional
         Overlap E[h_a h_b] of two replicas at the start, in the units of Q0. Default: independent replicas.
 
+    sites, seed : int
+        Size of the population (a power of two) and its seed, for cells whose update is not affine in the
+        state (LSTM, user cells). ``error`` is then three standard errors over eight independent
+        populations.
+
     Returns a `MeanField`. Raises TypeError for an ``ens`` that is no Ensemble, ValueError for steps < 0,
     Q0 < 0 or |C0| > Q0.
     """
@@ -54,7 +62,7 @@ def mean_field(
     _check_overlap(first, overlap, names)
     expansion = expand(ens.cell)
     if expansion is None:
-        raise NotImplementedError("cells that are not affine in their state")
+        return _population_mean_field(ens, steps, first, overlap, sites, seed)
     return _affine_mean_field(ens, expansion, steps, first, overlap)
 
 
@@ -121,6 +129,69 @@ def _affine_mean_field(
         c_t=None if c_t is None else named(names, c_t),
         C_t=None if C_t is None else named(names, C_t),
         C_star=named(names, C),
+    )
+
+
+def _population_mean_field(
+    ens: Ensemble,
+    steps: int | None,
+    Q0: np.ndarray | None,
+    C0: np.ndarray | None,
+    sites: int,
+    seed: int,
+) -> MeanField:
+    names = [symbol.name for symbol in ens.cell.state]
+    begin = np.ones(len(names)) if Q0 is None else Q0
+    found = population.solve(ens, begin, C0, sites, seed)
+    trajectories: dict[str, Any] = {}
+    if steps is not None:
+        if Q0 is not None or found is None:
+            share = np.zeros(len(begin)) if C0 is None else C0 / np.where(begin > 0, begin, 1.0)
+            start = population.gaussian_pair(begin, share, sites, seed)
+        else:
+            share = np.zeros(len(begin)) if C0 is None else np.clip(C0 / found.Q.value, -1.0, 1.0)
+            start = population.mixed_pair(found.pair[0], share, seed)
+        Q_t, C_t, rho_t = population.trajectory(ens, start, steps, sites, seed)
+        c_t = rho_t if len(rho_t) == 1 else _ratio(C_t, Q_t)
+        trajectories = {"Q_t": named(names, Q_t), "C_t": named(names, C_t), "c_t": named(names, c_t)}
+    if found is None:
+        return _without_state(ens, names, trajectories)
+    single_gate = len(ens.cell.gates) == 1
+    return MeanField(
+        ensemble=ens,
+        Q=named(names, found.Q.value),
+        q=named(ens.cell.gates, found.q.value),
+        c_star=named(names, found.rho.value if single_gate else _ratio(found.C.value, found.Q.value)),
+        chi=float(found.chi.value),
+        chi_star=float(found.chi_star.value),
+        timescale=float(timescale(found.chi_star.value)),
+        status=found.status,
+        residual=found.residual,
+        error=float(np.max(found.Q.error)),
+        C_star=named(names, found.C.value),
+        method="population",
+        **trajectories,
+    )
+
+
+def _without_state(ens: Ensemble, names: list[str], trajectories: dict[str, Any]) -> MeanField:
+    """The result where the moments grow without bound."""
+    nothing = np.full(len(names), np.nan)
+    nan = float("nan")
+    return MeanField(
+        ensemble=ens,
+        Q=named(names, nothing),
+        q=named(ens.cell.gates, np.full(len(ens.cell.gates), np.nan)),
+        c_star=named(names, nothing),
+        chi=nan,
+        chi_star=nan,
+        timescale=nan,
+        status=Status.DIVERGED,
+        residual=math.inf,
+        error=math.inf,
+        C_star=named(names, nothing),
+        method="population",
+        **trajectories,
     )
 
 

@@ -1,0 +1,186 @@
+"""Mean field of any cell through populations of sites, with an error from independent randomisations.
+
+Two replicas of a population run together. At every step the populations' own second moments E[reads_k²] and
+overlaps set the laws of the pre-activations, so the run is the mean-field dynamics itself, and its stationary
+averages are Q, q, c and, through `Growth`, both slopes. Populations differ only in their point sets: their
+spread is the statistical error. How long the dynamics takes to settle is measured on the first one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rmtrnn._result import Status
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.sites import Growth, SiteProcess, draw_initial, seeds
+
+REPLICATES = 8
+AVERAGED_STEPS = 128
+MIN_RELAXATION, MAX_RELAXATION = 32, 4096
+CONFIDENCE = 3.0  # reported errors are this many standard errors
+LARGEST = 1e12  # moments beyond this mean that there is no stationary state
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+class Estimate(NamedTuple):
+    """Mean over replicates and its reported error (CONFIDENCE standard errors)."""
+
+    value: np.ndarray
+    error: np.ndarray
+
+
+@dataclass
+class PopulationMeanField:
+    """Stationary quantities: Q, C by state component, q, rho by gate, slopes; ``pair`` is one population."""
+
+    Q: Estimate
+    q: Estimate
+    C: Estimate
+    rho: Estimate
+    chi: Estimate
+    chi_star: Estimate
+    status: Status
+    residual: float
+    pair: Pair
+
+
+class _Averages(NamedTuple):
+    Q: np.ndarray
+    q: np.ndarray
+    C: np.ndarray
+    rho: np.ndarray
+    chi: float
+    chi_star: float
+    drift: float
+
+
+def solve(
+    ens: Ensemble, Q0: np.ndarray, C0: np.ndarray | None, n: int, seed: int
+) -> PopulationMeanField | None:
+    """Stationary mean field reached from second moments Q0 and overlaps C0 (s,); None if it diverges."""
+    share = np.zeros(len(Q0)) if C0 is None else C0 / np.where(Q0 > 0, Q0, 1.0)
+    pair = gaussian_pair(Q0, share, n, seed)
+    settled, pair, length = _relax(ens, pair, n, seed)
+    if pair is None:
+        return None
+    runs = [_stationary_run(ens, pair, length, n, seed, replicate) for replicate in range(REPLICATES)]
+    columns = [_estimate(column) for column in zip(*runs, strict=True)]
+    Q, q, C, rho, chi, chi_star, _ = columns
+    if ens.Sigma == 1.0 and np.all(np.abs(1.0 - rho.value) <= rho.error + 1e-6):
+        # Equal replicas stay equal, and nothing here distinguishes these from equal ones.
+        C, rho, chi_star = Q, Estimate(np.ones_like(rho.value), rho.error), chi
+    return PopulationMeanField(
+        Q=Q,
+        q=q,
+        C=C,
+        rho=rho,
+        chi=chi,
+        chi_star=chi_star,
+        status=Status.CONVERGED if settled else Status.MAX_ITERATIONS,
+        residual=float(abs(np.mean([run.drift for run in runs]))),
+        pair=pair,
+    )
+
+
+def trajectory(
+    ens: Ensemble, start: Pair, steps: int, n: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Q_t and C_t (s, steps + 1), correlations of the gates (K, steps + 1), of two replicas."""
+    process = SiteProcess(ens, n, seeds(seed, 3, 0), replicas=2)
+    pair = start
+    rows = []
+    for _ in range(steps + 1):
+        Q, C = _moments(pair)
+        pair, _, rho = _live_step(process, pair)
+        rows.append((Q, C, rho))
+    Q_t, C_t, rho_t = (np.array(column).T for column in zip(*rows, strict=True))
+    return Q_t, C_t, rho_t
+
+
+def gaussian_pair(second: np.ndarray, share: np.ndarray, n: int, seed: int) -> Pair:
+    """Two centred Gaussian replicas with second moments and correlations (s,)."""
+    first, own = np.split(draw_initial(seeds(seed, 4, 0), np.ones(2 * len(second)), n), 2)
+    scale = np.sqrt(second)[:, None]
+    other = share[:, None] * first + np.sqrt((1.0 - share) * (1.0 + share))[:, None] * own
+    return scale * first, scale * other
+
+
+def mixed_pair(site: np.ndarray, share: np.ndarray, seed: int) -> Pair:
+    """Two replicas with the law of ``site``, equal (up to sign) at a fraction |share| of the sites."""
+    rng = seeds(seed, 5, 0)
+    order = rng.permutation(site.shape[-1])
+    keep = rng.random(site.shape[-1]) < np.abs(share)[:, None]
+    return site, np.where(keep, np.sign(share)[:, None] * site, site[:, order])
+
+
+def _relax(ens: Ensemble, pair: Pair, n: int, seed: int) -> tuple[bool, Pair | None, int]:
+    """Run until Q and C no longer drift, and as long again; whether they settled, and the number of steps."""
+    process = SiteProcess(ens, n, seeds(seed, 0, 0), replicas=2)
+    history: list[np.ndarray] = []
+    check, target = MIN_RELAXATION, None
+    while len(history) < MAX_RELAXATION:
+        pair, _, _ = _live_step(process, pair)
+        history.append(np.concatenate(_moments(pair)))
+        if not np.all(np.isfinite(history[-1])) or np.max(history[-1]) > LARGEST:
+            return False, None, len(history)
+        if target is not None and len(history) >= target:
+            return True, pair, len(history)
+        if target is None and len(history) == check:
+            if _settled(np.array(history)):
+                target = 2 * len(history)
+            check *= 2
+    return False, pair, len(history)
+
+
+def _stationary_run(ens: Ensemble, pair: Pair, length: int, n: int, seed: int, replicate: int) -> _Averages:
+    """Averages over AVERAGED_STEPS of a run with its own points, after ``length`` steps to forget."""
+    process = SiteProcess(ens, n, seeds(seed, 1, replicate), replicas=2)
+    equal, crossed = (Growth(len(pair[0]), n, process.sigma_w) for _ in range(2))
+    rows = []
+    for step in range(length + AVERAGED_STEPS):
+        # The growth has its own transient, much like that of the moments.
+        growing = (equal, crossed) if step >= length // 2 else None
+        pair, q, rho = _live_step(process, pair, growing)
+        if step >= length:
+            Q, C = _moments(pair)
+            rows.append((Q, q, C, rho))
+    Q, q, C, rho = (np.array(column) for column in zip(*rows, strict=True))
+    half = AVERAGED_STEPS // 2
+    drift = float(np.max(np.abs(np.mean(Q[half:], axis=0) - np.mean(Q[:half], axis=0)) / np.mean(Q, axis=0)))
+    return _Averages(
+        *(np.mean(values, axis=0) for values in (Q, q, C, rho)),
+        chi=float(np.exp(np.mean(equal.log_growth[-AVERAGED_STEPS:]))),
+        chi_star=float(np.exp(np.mean(crossed.log_growth[-AVERAGED_STEPS:]))),
+        drift=drift,
+    )
+
+
+def _live_step(
+    process: SiteProcess, pair: Pair, growth: tuple[Growth, Growth] | None = None
+) -> tuple[Pair, np.ndarray, np.ndarray]:
+    """One step in which the population's own moments set the laws of its pre-activations; also q and rho."""
+    q, rho = process.live_laws(pair)
+    return process.pair_step(pair, q, rho, growth).sites, q, rho
+
+
+def _moments(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    return 0.5 * np.mean(pair[0] ** 2 + pair[1] ** 2, axis=-1), np.mean(pair[0] * pair[1], axis=-1)
+
+
+def _settled(history: np.ndarray) -> bool:
+    """Whether the last quarter differs from the one before it by no more than the noise of both."""
+    quarter = len(history) // 4
+    late, early = history[-quarter:], history[-2 * quarter : -quarter]
+    noise = np.std(late, axis=0) + np.std(early, axis=0)
+    drift = np.abs(np.mean(late, axis=0) - np.mean(early, axis=0))
+    return bool(np.all(drift <= 0.5 * noise + 1e-9 * np.max(np.abs(late))))
+
+
+def _estimate(values: tuple) -> Estimate:
+    array = np.array(values, dtype=float)
+    spread = np.std(array, axis=0, ddof=1) / np.sqrt(len(array))
+    return Estimate(np.mean(array, axis=0), CONFIDENCE * spread)
