@@ -5,10 +5,10 @@ In J = F_T ⋯ F_1 formed in floating point every singular value below ε·s_max
     J = Q · diag(e^d) · T,      Q orthonormal columns, T with rows of largest entry 1,      (UDT)
 
 where only the logarithms d carry the dynamic range (Stewart 1997; the U D T scheme of determinant quantum
-Monte Carlo). A factor multiplies Q alone; (F Q) diag(e^d) is refactored with its columns sorted by size, so that
-the scaling never mixes large and small digits. At the end the singular values of diag(e^d) T are found by
-one-sided Jacobi rotations (LAPACK's gejsv; Drmač and Veselić 2008), block by block where the range exceeds that
-of a double. Theory.md section 6.
+Monte Carlo). A factor multiplies Q alone; (F Q) diag(e^d) is refactored with its columns sorted by size, so
+that the scaling never mixes large and small digits. At the end the singular values of diag(e^d) T are found
+by one-sided Jacobi rotations (LAPACK's gejsv; Drmač and Veselić 2008), block by block where the range exceeds
+that of a double. Theory.md section 6.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class LogProduct:
         self._group = max(1, min(2 * len(factors), int(GROUP_RANGE / per_factor)))
 
     def _absorb(self, factors: list[Factor], limit: float) -> float | None:
-        """Multiply ``factors`` into Q and refactor; None, with nothing changed, if they lose too many digits."""
+        """Multiply ``factors`` into Q and refactor; None, with nothing changed, if that loses digits."""
         y = self._q
         for factor in factors:
             y = factor(y)
@@ -102,9 +102,9 @@ class LogProduct:
 def graded_qr(y: Any, log_d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any, np.ndarray, float]:
     """Factor y·diag(e^{log_d}) = Q·diag(e^{d})·T·Π; return Q, d, T, the column order Π, log-range of R.
 
-    Columns go in decreasing size (so no entry of T exceeds the rounding of its own row), rows of y in decreasing
-    size too (rows of very different size keep their own digits). Rows of zeros are taken out before and put
-    back after, and columns of zeros dropped, so that exact rank loss stays exact.
+    Columns go in decreasing size, and rows of y too, so that those of very different size keep their own
+    digits. Rows of zeros are taken out before and put back after, and columns of zeros dropped, so that exact
+    rank loss stays exact.
     """
     norms = _array.to_host(xp.linalg.norm(y, axis=0))
     with np.errstate(divide="ignore"):
@@ -134,9 +134,9 @@ def graded_qr(y: Any, log_d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any,
 def graded_log_singular_values(t: np.ndarray, log_d: np.ndarray) -> np.ndarray:
     """Log singular values of diag(e^{log_d})·t for well-conditioned t, unordered.
 
-    A graded QR of the transpose, and of its transpose in turn, shrinks the couplings of T by the square of the
-    ratio of neighbouring scales each time (Stewart's QLP). As soon as T falls into blocks whose ranges fit a
-    double, gejsv does each block.
+    A graded QR of the transpose, and of its transpose in turn, shrinks the couplings of T by the square of
+    the ratio of neighbouring scales each time (QLP, Stewart 1999). Once T falls into blocks whose ranges
+    fit a double, gejsv does each block.
     """
     for _ in range(MAX_SWEEPS):
         _, log_d, t, _, _ = graded_qr(np.ascontiguousarray(t.T), log_d, np)
@@ -176,7 +176,9 @@ def _jacobi(t: np.ndarray, log_d: np.ndarray) -> np.ndarray:
     middle = 0.5 * (log_d.max() + log_d.min())
     graded = np.asfortranarray(t.T * np.exp(log_d - middle))
     # joba 0: A = B·diag with B well conditioned; no vectors; jobr 0: the full range of doubles.
-    values, _, _, work, _, info = lapack.dgejsv(graded, joba=0, jobu=3, jobv=3, jobr=0, jobt=1, jobp=1)
+    values, _, _, work, _, info = lapack.dgejsv(  # pyright: ignore[reportAttributeAccessIssue]
+        graded, joba=0, jobu=3, jobv=3, jobr=0, jobt=1, jobp=1
+    )
     if info != 0:
         raise ConvergenceError(f"log singular values: LAPACK's dgejsv ended with info = {info}")
     with np.errstate(divide="ignore"):

@@ -19,7 +19,7 @@ def trace_moments(draw, n, samples):
     return np.array(rows)
 
 
-# Haar on O(n), n >= 4: E tr O = 0, E (tr O)² = 1, E tr O² = 1, E (tr O²)² = 3 (Diaconis and Shahshahani 1994).
+# Haar on O(n), n >= 4 (Diaconis and Shahshahani 1994): means of tr O, (tr O)², tr O², (tr O²)².
 HAAR = np.array([0.0, 1.0, 1.0, 3.0])
 
 

@@ -1,0 +1,202 @@
+"""Singular values of the Jacobians of sampled networks, and results read back from disk."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import platform
+import sys
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rmtrnn import _array, _progress, _storage, _validate
+from rmtrnn._trials import run_trials
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.montecarlo import LogProduct
+from rmtrnn.montecarlo.matrices import DTYPES
+from rmtrnn.simulation import Network
+
+BURN_IN = 500
+
+
+class Estimate(NamedTuple):
+    """A mean over trials and its standard error (nan for a single trial)."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Log singular values of J_T = ∂h^T/∂h^0 of finite random networks. Made by `rmtrnn.sample`.
+
+    ``log_s``: shape (trials, s·N) for a state of s vectors, ascending in every row; −∞ for exact zeros.
+    ``ensemble``, ``T``, ``N``; ``provenance``: how it was made (seed, burn-in, device, dtype, versions, host,
+    wall time, the largest condition number of a group of factors).
+    """
+
+    log_s: np.ndarray
+    ensemble: Ensemble
+    T: int
+    N: int
+    provenance: dict[str, Any] = field(compare=False)
+
+    @property
+    def trials(self) -> int:
+        """Number of independent networks."""
+        return len(self.log_s)
+
+    def moment(self, k: int) -> Estimate:
+        """(1/sN) tr (J Jᵀ)^k, k ≥ 0: mean over trials and standard error; ∞ beyond the range of doubles."""
+        k = _validate.integer("k", k, low=0)
+        top = self.log_s.max() if k else 0.0
+        if math.isinf(top):
+            return _over_trials(np.zeros(self.trials))
+        with np.errstate(invalid="ignore", under="ignore"):
+            powers = np.exp(2 * k * (self.log_s - top)) if k else np.ones_like(self.log_s)
+        scaled = _over_trials(powers.mean(axis=1))
+        with np.errstate(over="ignore"):
+            scale = float(np.exp(2 * k * top))
+        return Estimate(scaled.value * scale, scaled.error * scale)
+
+    def quantile(self, p: float) -> Estimate:
+        """Smallest s with a fraction ≥ p of the singular values at or below it: mean and error."""
+        with np.errstate(over="ignore", under="ignore"):
+            return _over_trials(np.exp(self._quantiles(p)))
+
+    def log_quantile(self, p: float) -> Estimate:
+        """The same for log s, which neither over- nor underflows; −∞ (error nan) if s = 0 in any trial."""
+        return _over_trials(self._quantiles(p))
+
+    def _quantiles(self, p: float) -> np.ndarray:
+        p = _validate.real("p", p, low=0.0, high=1.0)
+        width = self.log_s.shape[1]
+        return self.log_s[:, max(math.ceil(p * width) - 1, 0)]
+
+    def save(self, path: str | Path) -> Path:
+        """Write npz + JSON (no pickle); read it back with `rmtrnn.load`. Returns the path written."""
+        meta = {"ensemble": self.ensemble.to_dict(), "T": self.T, "N": self.N, "provenance": self.provenance}
+        return _storage.write(path, "sample", meta, {"log_s": self.log_s})
+
+    @classmethod
+    def restore(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Sample:
+        """Build the sample again from what `save` wrote (`rmtrnn.load` calls this)."""
+        ensemble = Ensemble.from_dict(meta["ensemble"])
+        return cls(arrays["log_s"], ensemble, meta["T"], meta["N"], meta["provenance"])
+
+    def __repr__(self) -> str:
+        return f"<Sample of {self.ensemble!r}, T={self.T}, N={self.N}, {self.trials} trials>"
+
+
+def sample(
+    ens: Ensemble,
+    T: int,
+    N: int = 1024,
+    trials: int = 8,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float64",
+    progress: bool | _progress.Report | None = None,
+    executor: Executor | None = None,
+    checkpoint: str | Path | None = None,
+    *,
+    burn_in: int | None = None,
+) -> Sample:
+    """Sample random networks of N units and return the singular values of their T-step Jacobians.
+
+    Every trial draws a network, starts it from N(0, 1) entries, runs ``burn_in`` steps with fresh inputs, and
+    accumulates J_T of theory.md (1) over the next T steps by `rmtrnn.montecarlo.LogProduct`, so that all s·N
+    singular values have high relative accuracy, whatever T. Weights, inputs and biases of trial i depend on
+    (seed, i) only: the result is the same, bit for bit, on any number of workers with the same BLAS.
+
+    ens : `Ensemble`. ``ens.tied`` says whether W, V, b are redrawn at every step.
+    T, N, trials : integers ≥ 1. seed : integer ≥ 0.
+    device : "auto" (CUDA if CuPy sees a device, else the CPU), "cpu", "cuda".
+    dtype : "float64", or "float32" for the network and its matrix products; factorisations are in float64
+        either way. Relative errors are then 1e-7 instead of 1e-16 times ``provenance["condition"]``.
+    progress : None, True for a bar on standard error, or a callable (done, total, label).
+    executor : any `concurrent.futures.Executor`; None runs here. A trial whose worker dies is run again here.
+    checkpoint : a folder; each finished trial is written there at once, and a later call with the same
+        arguments takes it from there. ``trials`` may differ: a longer run continues a shorter one.
+    burn_in : steps before the Jacobian starts; None means 500. A network with a time scale τ needs a few τ.
+
+    Raises TypeError or ValueError naming a bad argument; ValueError for a checkpoint file that is damaged or
+    belongs to other arguments; RuntimeError for device="cuda" without one.
+    """
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
+    parameters = {
+        "ensemble": ens.to_dict(),
+        "T": _validate.integer("T", T, low=1),
+        "N": _validate.integer("N", N, low=1),
+        "seed": _validate.integer("seed", seed, low=0),
+        "burn_in": BURN_IN if burn_in is None else _validate.integer("burn_in", burn_in, low=0),
+        "device": _array.resolve_device(device),
+        "dtype": _validate.choice("dtype", dtype, DTYPES),
+    }
+    trials = _validate.integer("trials", trials, low=1)
+    start = time.perf_counter()
+    rows = run_trials(
+        sample_trial,
+        parameters,
+        trials,
+        executor=executor,
+        checkpoint=checkpoint,
+        report=_progress.reporter(progress),
+        label="sample",
+    )
+    table = np.stack(rows)
+    made = {key: value for key, value in parameters.items() if key not in ("ensemble", "T", "N")}
+    made |= {"condition": float(table[:, 0].max()), "wall_time_s": time.perf_counter() - start, **_host()}
+    return Sample(np.ascontiguousarray(table[:, 1:]), ens, parameters["T"], parameters["N"], made)
+
+
+def sample_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
+    """One trial: condition number of the worst group of factors, then the log singular values, ascending."""
+    ens = Ensemble.from_dict(parameters["ensemble"])
+    xp = _array.module_for(parameters["device"])
+    n = parameters["N"]
+    network = Network(ens, n, parameters["seed"], trial, xp, parameters["dtype"])
+    network.run(parameters["burn_in"])
+    if not bool(xp.all(xp.isfinite(network.state))):
+        raise ValueError(f"ens = {ens!r}: the state of the network is not finite after the burn-in")
+    product = LogProduct(len(ens.cell.state) * n, xp)
+    for _ in range(parameters["T"]):
+        product.multiply(network.step())
+    values = product.log_singular_values()
+    return np.concatenate([[product.condition], values])
+
+
+def load(path: str | Path) -> Any:
+    """Read a `Spectrum` or a `Sample` that ``.save(path)`` wrote (npz + JSON, no pickle).
+
+    Raises FileNotFoundError, or ValueError if the file holds something else.
+    """
+    kind, meta, arrays = _storage.read(path)
+    if kind == "sample":
+        return Sample.restore(meta, arrays)
+    if kind == "spectrum":
+        return importlib.import_module("rmtrnn.spectra.result").Spectrum.restore(meta, arrays)
+    raise ValueError(f"path = {str(path)!r}: holds a result of unknown kind {kind!r}")
+
+
+def _over_trials(values: np.ndarray) -> Estimate:
+    count = len(values)
+    with np.errstate(invalid="ignore"):
+        error = values.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
+    return Estimate(float(values.mean()), float(error))
+
+
+def _host() -> dict[str, Any]:
+    """What a reader needs to repeat a run: versions and kind of machine, no names of hosts."""
+    versions = {"python": platform.python_version(), "rmtrnn": importlib.import_module("rmtrnn").__version__}
+    for name in ("numpy", "scipy", "sympy", "cupy"):
+        if name in sys.modules:
+            versions[name] = sys.modules[name].__version__
+    return {"versions": versions, "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"}

@@ -1,0 +1,161 @@
+"""One finite random network: its steps, and the factors of its Jacobian, on NumPy or CuPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rmtrnn import _random
+from rmtrnn.ensemble import Ensemble, GateParameters
+from rmtrnn.montecarlo import random_matrix
+
+# Streams of one trial: (seed, trial, purpose, step, gate). Tied networks draw at step 0 only.
+_STATE, _INPUT, _WEIGHT, _DRIVE, _FIELD = range(5)
+
+
+class Network:
+    """A draw of N units from ``ens``: theory.md (1), trial ``trial`` of ``seed``.
+
+    The state has shape (s, N) and starts with independent N(0, 1) entries. Every step sees fresh inputs.
+    Tied: W, V, b are drawn once. Untied: anew at every step.
+
+    An untied W is independent of the state it meets. So as long as only the state is wanted, W r may be drawn
+    directly, with the same law: |r| times a Gaussian vector of variance σ_w²/N (Gaussian W), or σ_w|r| times
+    a uniform direction (Haar W). In the same way V x is σ_v |x|/√N times a standard Gaussian vector.
+    """
+
+    def __init__(self, ens: Ensemble, n: int, seed: int, trial: int, xp: Any, dtype: str) -> None:
+        self.ens, self.n, self.xp, self.dtype = ens, n, xp, dtype
+        self._key = (seed, trial)
+        self._stages = ens.cell.numeric(xp).stages
+        self._step = 0
+        self._kept: dict[tuple[str, str], Any] = {}
+        self.state = self._array(self._stream(_STATE).standard_normal((len(ens.cell.state), n)))
+
+    def run(self, steps: int) -> None:
+        """Advance the state by ``steps`` steps."""
+        for _ in range(steps):
+            self._advance(with_factor=False)
+
+    def step(self) -> Callable[[Any], Any]:
+        """Advance the state by one step; return Y ↦ J Y of that step, Y of shape (s N, r)."""
+        return self._advance(with_factor=True)
+
+    def _advance(self, *, with_factor: bool) -> Callable[[Any], Any]:
+        x = self._array(self.ens.sample_input(self._stream(_INPUT, self._step), self.n))
+        site = self.state
+        factors = []
+        position = 0
+        for symbolic, numeric in zip(self.ens.cell.stages, self._stages, strict=True):
+            reads = numeric.read(site)
+            e = self.xp.empty_like(reads)
+            weights = []
+            for k, gate in enumerate(symbolic.gates):
+                weight = self._weight(gate.name, position) if with_factor or self.ens.tied else None
+                weights.append(weight)
+                recurrent = (
+                    self._field(gate.name, position, reads[k]) if weight is None else weight @ reads[k]
+                )
+                e[k] = recurrent + self._drive(gate.name, position, x)
+                position += 1
+            if with_factor:
+                factors.append(_StageFactor(symbolic, *numeric.linearize(site, x, e), weights, self.xp))
+            site = numeric.update(site, x, e)
+        self.state = site
+        self._step += 1
+
+        def apply(y: Any) -> Any:
+            for factor in factors:
+                y = factor(y)
+            return y
+
+        return apply
+
+    def _weight(self, gate: str, position: int) -> Any:
+        law = self.ens.gate(gate)
+        return self._once(
+            "W",
+            gate,
+            lambda step: self._matrix(law.weights, law.sigma_w, self._stream(_WEIGHT, step, position)),
+        )
+
+    def _field(self, gate: str, position: int, reads: Any) -> Any:
+        law = self.ens.gate(gate)
+        direction = self._stream(_FIELD, self._step, position).standard_normal(self.n)
+        length = math.sqrt(self.n) if law.weights == "gaussian" else float(np.linalg.norm(direction))
+        return self._array(law.sigma_w * direction / length) * self.xp.linalg.norm(reads)
+
+    def _drive(self, gate: str, position: int, x: Any) -> Any:
+        """V x + b."""
+        law = self.ens.gate(gate)
+        bias = self._once("b", gate, lambda step: self._bias(law, self._stream(_DRIVE, step, position, 0)))
+        if law.sigma_v == 0.0:
+            return bias
+        if not self.ens.tied:
+            direction = self._stream(_DRIVE, self._step, position, 1).standard_normal(self.n)
+            return bias + self._array(law.sigma_v * direction / math.sqrt(self.n)) * self.xp.linalg.norm(x)
+        v = self._once(
+            "V", gate, lambda _: self._matrix("gaussian", law.sigma_v, self._stream(_DRIVE, 0, position, 1))
+        )
+        return bias + v @ x
+
+    def _bias(self, law: GateParameters, rng: np.random.Generator) -> Any:
+        return self._array(law.mu_b + law.sigma_b * rng.standard_normal(self.n))
+
+    def _once(self, what: str, gate: str, draw: Callable[[int], Any]) -> Any:
+        """A draw for this step; for tied networks, the one draw for all steps."""
+        if not self.ens.tied:
+            return draw(self._step)
+        if (what, gate) not in self._kept:
+            self._kept[what, gate] = draw(0)
+        return self._kept[what, gate]
+
+    def _matrix(self, kind: str, scale: float, rng: np.random.Generator) -> Any:
+        return random_matrix(kind, self.n, scale, rng, self.xp, self.dtype)
+
+    def _array(self, values: Any) -> Any:
+        return self.xp.asarray(values, dtype=self.dtype)
+
+    def _stream(self, *key: int) -> np.random.Generator:
+        return _random.stream(self._key[0], self._key[1], *key)
+
+
+class _StageFactor:
+    """Y ↦ (a + Σ_k b_k ⊗ W_k ⊗ c_kᵀ) Y, theory.md (1); entries that are symbolically 0 or 1 cost nothing."""
+
+    def __init__(self, symbolic: Any, a: Any, b: Any, c: Any, weights: list[Any], xp: Any) -> None:
+        self._symbolic, self._a, self._b, self._c = symbolic, a, b, c
+        self._weights, self._xp = weights, xp
+
+    def __call__(self, y: Any) -> Any:
+        symbolic, xp = self._symbolic, self._xp
+        s_out, s_in, n = self._a.shape
+        y = y.astype(self._a.dtype, copy=False).reshape(s_in, n, -1)
+        out: list[Any] = [None] * s_out
+
+        def add(i: int, coefficient: Any, values: Any) -> None:
+            term = coefficient[:, None] * values
+            out[i] = term if out[i] is None else xp.add(out[i], term, out=out[i])
+
+        for i in range(s_out):
+            for j in range(s_in):
+                if symbolic.a[i, j] != 0:
+                    add(i, self._a[i, j], y[j])
+        for k, weight in enumerate(self._weights):
+            read: Any = None
+            for j in range(s_in):
+                if symbolic.c[k, j] == 0:
+                    continue
+                term = y[j] if symbolic.c[k, j] == 1 else self._c[k, j][:, None] * y[j]
+                read = term if read is None else read + term
+            if read is None:
+                continue
+            mixed = weight @ read
+            for i in range(s_out):
+                if symbolic.b[k, i] != 0:
+                    add(i, self._b[k, i], mixed)
+        empty = xp.zeros(y.shape[1:], dtype=y.dtype)
+        return xp.concatenate([empty if block is None else block for block in out])
