@@ -1,1 +1,43 @@
-"""Placeholder."""
+"""Spectra, edges, fixed points and critical points at any precision, and certified enclosures of them.
+
+``density``, ``cdf``, ``edge``, ``moment``, ``fixed_point``, ``chi`` and the critical points need only mpmath
+(python-flint makes them faster); ``certified_*`` need python-flint (the extra ``certify``).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from rmtrnn.highprec.fixed_points import chi, critical_minimal, critical_sigma_w, fixed_point
+from rmtrnn.highprec.spectrum import cdf, density, edge, moment
+
+_CERTIFIED = (
+    "Certified",
+    "CertificationError",
+    "certified_density",
+    "certified_edge",
+    "certified_fixed_point",
+)
+
+__all__ = [
+    "CertificationError",
+    "Certified",
+    "cdf",
+    "certified_density",
+    "certified_edge",
+    "certified_fixed_point",
+    "chi",
+    "critical_minimal",
+    "critical_sigma_w",
+    "density",
+    "edge",
+    "fixed_point",
+    "moment",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CERTIFIED:
+        return getattr(importlib.import_module("rmtrnn.highprec.certified"), name)
+    raise AttributeError(f"module 'rmtrnn.highprec' has no attribute {name!r}")

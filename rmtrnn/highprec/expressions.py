@@ -1,0 +1,186 @@
+# SymPy annotates most results as Basic, also where only an Expr can come.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportOptionalMemberAccess=false, reportReturnType=false
+"""An activation as analytic pieces between its kinks, and their evaluation at complex points.
+
+The expressions are those of `rmtrnn.cells.Activation`; on a piece |u| is u or −u, sign(u) is ±1, and so on, so
+that each piece continues into the complex plane. Evaluators exist for mpmath and for Arb balls (python-flint).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import mpmath
+import sympy
+
+from rmtrnn.cells import Activation, logistic, normal_cdf, sech2
+from rmtrnn.cells.numeric import compile_expressions
+
+
+class AnalyticPiece(NamedTuple):
+    """φ between two neighbouring kinks (±∞ at the ends) as an expression analytic in `symbol`."""
+
+    low: sympy.Expr
+    high: sympy.Expr
+    symbol: sympy.Symbol
+    phi: sympy.Expr
+    slope: sympy.Expr
+
+
+@functools.lru_cache(maxsize=64)
+def analytic_pieces(activation: Activation) -> tuple[AnalyticPiece, ...]:
+    """The analytic pieces of φ and φ' from −∞ to ∞."""
+    z = activation.symbol
+    ends = (-sympy.oo, *activation.breakpoints, sympy.oo)
+    return tuple(
+        AnalyticPiece(
+            low,
+            high,
+            z,
+            _resolve(activation.expr, z, _inside(low, high)),
+            _resolve(activation.derivative(1), z, _inside(low, high)),
+        )
+        for low, high in itertools.pairwise(ends)
+    )
+
+
+def _inside(low: sympy.Expr, high: sympy.Expr) -> sympy.Expr:
+    if low is -sympy.oo and high is sympy.oo:
+        return sympy.Rational(1, 7)
+    if low is -sympy.oo:
+        return high - 1
+    if high is sympy.oo:
+        return low + 1
+    return (low + high) / 2
+
+
+def _resolve(expr: sympy.Expr, z: sympy.Symbol, point: sympy.Expr) -> sympy.Expr:
+    """Replace what is not analytic by its value on the piece that holds ``point``."""
+
+    def sign(u: sympy.Expr) -> int:
+        value = sympy.N(u.subs(z, point), 30)
+        return 1 if value > 0 else -1
+
+    def case(node: sympy.Piecewise) -> sympy.Expr:
+        return next(value for value, condition in node.args if condition.subs(z, point) == True)  # noqa: E712
+
+    def extreme(node: sympy.Expr, largest: bool) -> sympy.Expr:
+        return (max if largest else min)(node.args, key=lambda u: sympy.N(u.subs(z, point), 30))
+
+    expr = expr.replace(lambda node: isinstance(node, sympy.Piecewise), case)
+    expr = expr.replace(lambda node: isinstance(node, sympy.Max), lambda node: extreme(node, True))
+    expr = expr.replace(lambda node: isinstance(node, sympy.Min), lambda node: extreme(node, False))
+    expr = expr.replace(sympy.Abs, lambda u: sign(u) * u)
+    expr = expr.replace(sympy.sign, lambda u: sympy.Integer(sign(u)))
+    return expr.replace(sympy.Heaviside, lambda u, *_: sympy.Integer(1 if sign(u) > 0 else 0))
+
+
+def mpmath_function(z: sympy.Symbol, expressions: Sequence[sympy.Expr]) -> Callable[[Any], list[Any]]:
+    """The expressions as one function of an mpmath number, real or complex."""
+    return compile_expressions([z], list(expressions), mpmath)
+
+
+class UnsupportedExpression(ValueError):
+    """An expression that Arb balls cannot evaluate here."""
+
+
+def arb_function(z: sympy.Symbol, expr: sympy.Expr) -> Callable[[Any, bool], Any]:
+    """``expr`` as a function ``f(x, analytic)`` of an acb ball, for `acb.integral`.
+
+    Where ``analytic`` is true the result is not finite unless the function is analytic on the whole ball.
+    Constants are enclosed at the precision in force when the function is called.
+    Raises UnsupportedExpression for a function that has no enclosure here.
+    """
+    if not expr.has(z):
+        return lambda x, analytic: _constant(expr)
+    if expr == z:
+        return lambda x, analytic: x
+    return _node(expr, [arb_function(z, part) for part in expr.args])
+
+
+def _node(expr: sympy.Expr, parts: list[Callable[..., Any]]) -> Callable[[Any, bool], Any]:
+    """The function of one node of an expression, given the functions of its arguments."""
+    if isinstance(expr, sympy.Add | sympy.Mul):
+        return functools.partial(_fold, parts, isinstance(expr, sympy.Mul))
+    if isinstance(expr, sympy.Pow):
+        return _power(expr, parts)
+    head = type(expr)
+    if head in _ENTIRE_OR_MEROMORPHIC:
+        ball = _ENTIRE_OR_MEROMORPHIC[head]
+        return lambda x, analytic: ball(parts[0](x, analytic))
+    if head is sympy.log:
+        return lambda x, analytic: parts[0](x, analytic).log(analytic=analytic)
+    raise UnsupportedExpression(f"{head.__name__} has no certified evaluation; expression: {expr}")
+
+
+def _fold(parts: list[Callable[..., Any]], product: bool, x: Any, analytic: bool) -> Any:
+    value = parts[0](x, analytic)
+    for part in parts[1:]:
+        value = value * part(x, analytic) if product else value + part(x, analytic)
+    return value
+
+
+def _power(expr: sympy.Pow, parts: list[Callable[..., Any]]) -> Callable[[Any, bool], Any]:
+    base, exponent = parts[0], expr.exp
+    if expr.base is sympy.E:
+        return lambda x, analytic: parts[1](x, analytic).exp()
+    if exponent.is_Integer:
+        return lambda x, analytic: base(x, analytic) ** int(exponent)
+    if exponent.is_Rational and exponent.q == 2:
+        return lambda x, analytic: base(x, analytic).sqrt(analytic=analytic) ** int(exponent.p)
+    if not exponent.is_number:
+        raise UnsupportedExpression(f"a power with a variable exponent has no certified evaluation: {expr}")
+    return lambda x, analytic: (base(x, analytic).log(analytic=analytic) * _constant(exponent)).exp()
+
+
+def _constant(expr: sympy.Expr) -> Any:
+    """An enclosure of a real constant expression built from rationals, π, e and the functions above."""
+    from flint import acb, arb, fmpq
+
+    if expr.is_Rational:
+        return acb(arb(fmpq(int(expr.p), int(expr.q))))
+    if expr.is_Float:
+        # A Float is read as the shortest decimal that gives it back, as all parameters are here.
+        value = sympy.Rational(repr(float(expr)))
+        return acb(arb(fmpq(int(value.p), int(value.q))))
+    if expr is sympy.pi:
+        return acb(arb.pi())
+    if expr is sympy.E:
+        return acb(arb(1).exp())
+    if not expr.args:
+        raise UnsupportedExpression(f"the constant {expr} has no certified evaluation")
+    return _node(expr, [functools.partial(_fixed, part) for part in expr.args])(acb(0), False)
+
+
+def _fixed(expr: sympy.Expr, x: Any, analytic: bool) -> Any:
+    return _constant(expr)
+
+
+def _logistic(u: Any) -> Any:
+    return 1 / (1 + (-u).exp())
+
+
+def _normal_cdf(u: Any) -> Any:
+    from flint import acb
+
+    return (-u / acb(2).sqrt()).erfc() / 2
+
+
+_ENTIRE_OR_MEROMORPHIC: dict[Any, Callable[[Any], Any]] = {
+    sympy.exp: lambda u: u.exp(),
+    sympy.tanh: lambda u: u.tanh(),
+    sympy.sinh: lambda u: u.sinh(),
+    sympy.cosh: lambda u: u.cosh(),
+    sympy.sech: lambda u: u.sech(),
+    sympy.sin: lambda u: u.sin(),
+    sympy.cos: lambda u: u.cos(),
+    sympy.erf: lambda u: u.erf(),
+    sympy.erfc: lambda u: u.erfc(),
+    logistic: _logistic,
+    sech2: lambda u: u.sech() ** 2,
+    normal_cdf: _normal_cdf,
+}

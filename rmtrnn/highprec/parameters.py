@@ -1,0 +1,111 @@
+"""What an ensemble's numbers mean beyond double precision, and which cells this room knows.
+
+A Python float is read as the shortest decimal that gives it back: sigma_w = 1.05 means 105/100, not the binary
+number 1.0500000000000000444…, because the decimal is what its author wrote. λ may be given as text, a Fraction or
+an mpmath number as well; those are taken as they stand.
+"""
+
+from __future__ import annotations
+
+import numbers
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import sympy
+from mpmath import mp
+
+from rmtrnn import _validate
+from rmtrnn.cells import Activation
+from rmtrnn.ensemble import Ensemble
+
+
+def exact(name: str, value: Any) -> Fraction:
+    """``value`` as a fraction; floats by their shortest decimal. TypeError or ValueError otherwise."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} = {value!r}: expected a real number")
+    if isinstance(value, mp.mpf):
+        if not mp.isfinite(value):
+            raise ValueError(f"{name} = {value!r}: must be finite")
+        sign, mantissa, exponent, _ = value._mpf_
+        return Fraction((-1) ** sign * int(mantissa)) * Fraction(2) ** int(exponent)
+    if isinstance(value, str | numbers.Rational):
+        return Fraction(value)
+    return Fraction(repr(_validate.real(name, value)))
+
+
+def real(name: str, value: Any) -> Any:
+    """``value`` as an mpmath number at the precision in force."""
+    if isinstance(value, mp.mpf):
+        return +value
+    fraction = exact(name, value)
+    return mp.mpf(fraction.numerator) / fraction.denominator
+
+
+class Vanilla(NamedTuple):
+    """A vanilla ensemble: h' = φ(W h + V x + b), T steps of untied weights."""
+
+    activation: Activation
+    sigma_w: Fraction
+    input_variance: Fraction  # σ_v² R + σ_b²
+    mu_b: Fraction
+    gaussian: bool
+
+
+class Leaky(NamedTuple):
+    """A cell whose Jacobian is α + β W with constants: h' = α h + β (W h + …) + anything free of h."""
+
+    alpha: Fraction
+    beta: Fraction
+    sigma_w: Fraction
+    gaussian: bool
+
+
+def vanilla(ens: Ensemble) -> Vanilla:
+    """The numbers of a vanilla ensemble; TypeError for another cell, ValueError for tied weights."""
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    activation = getattr(ens.cell, "activation", None)
+    if activation is None:
+        raise ValueError(f"ens: the cell {ens.cell.name!r} is no vanilla cell; highprec knows vanilla cells")
+    _require_untied(ens)
+    gate = ens.gate(ens.cell.gates[0])
+    square = exact("sigma_v", gate.sigma_v) ** 2 * exact("R", ens.R) + exact("sigma_b", gate.sigma_b) ** 2
+    return Vanilla(
+        activation,
+        exact("sigma_w", gate.sigma_w),
+        square,
+        exact("mu_b", gate.mu_b),
+        gate.weights == "gaussian",
+    )
+
+
+def describe(ens: Ensemble) -> Vanilla | Leaky:
+    """The numbers of a vanilla ensemble, or of a cell with constant Jacobian coefficients (theory.md (1))."""
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    if getattr(ens.cell, "activation", None) is not None:
+        return vanilla(ens)
+    stages = ens.cell.stages
+    if len(stages) == 1 and len(stages[0].gates) == 1 and len(stages[0].inputs) == 1:
+        a, b, c = stages[0].a[0, 0], stages[0].b[0, 0], stages[0].c[0, 0]
+        if not (a.free_symbols | b.free_symbols | c.free_symbols):
+            _require_untied(ens)
+            gate = ens.gate(stages[0].gates[0].name)
+            return Leaky(
+                _fraction(a), _fraction(b * c), exact("sigma_w", gate.sigma_w), gate.weights == "gaussian"
+            )
+    raise ValueError(
+        f"ens: the cell {ens.cell.name!r} is neither vanilla nor one with a constant Jacobian α + βW; "
+        "use rmtrnn.spectrum for it"
+    )
+
+
+def _fraction(value: sympy.Expr) -> Fraction:
+    if value.is_Rational:
+        return Fraction(int(value.p), int(value.q))  # pyright: ignore[reportAttributeAccessIssue]
+    return exact("coefficient", float(value))
+
+
+def _require_untied(ens: Ensemble) -> None:
+    if ens.tied:
+        raise ValueError("ens: tied = True; these closed equations hold for weights redrawn at every step")
