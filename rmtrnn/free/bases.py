@@ -1,7 +1,7 @@
 """Base laws on [0, ∞) through the expectations that free products are made of.
 
-A base is a bounded law X ≥ 0, normalised so that its largest value is 1 (the scale is carried as a logarithm).
-For y = 1/w off the support it gives (theory.md (7))
+A base is a bounded law X ≥ 0, normalised so that its largest value is 1 (the scale is carried as a
+logarithm). For y = 1/w off the support it gives (theory.md (7))
 
     a0 = E[1/(1 − Xy)] = 1 + m,   a1 = E[X/(1 − Xy)],   b1 = E[Xy/(1 − Xy)²],   b2 = E[X² y/(1 − Xy)²],
 
@@ -30,6 +30,12 @@ class Sums(NamedTuple):
     b1: np.ndarray
     b2: np.ndarray
     error: np.ndarray
+
+    def reshape(self, shape: tuple[int, ...]) -> Sums:
+        return self._make(part.reshape(shape) for part in self)
+
+    def take(self, mask: np.ndarray) -> Sums:
+        return self._make(part[mask] for part in self)
 
 
 class Base(Protocol):
@@ -111,7 +117,7 @@ class GaussianImage:
     """
 
     atoms: tuple[tuple[float, float], ...] = ()
-    MAX_LEVEL = 16
+    MAX_LEVEL = 19
     Z_MAX = 9.5  # the normal mass beyond is 2e-21
 
     def __init__(
@@ -159,9 +165,9 @@ class GaussianImage:
                 ],
                 axis=0,
             )
-            # Geometric convergence: the finer level's error is about the last change squared over the one before.
+            # Convergence is geometric: the finer level's error is about change²/(the change before).
             with np.errstate(divide="ignore", invalid="ignore"):
-                ratio = np.where(change > 0, change / last, 0.0)
+                ratio = np.where(np.isinf(last) | (change == 0), 1.0, change / last)
             estimate = np.where(ratio < 0.1, change * ratio, change) + 4e-16
             for array, value in zip(result, now[:4], strict=True):
                 array[todo] = value
@@ -170,8 +176,8 @@ class GaussianImage:
             if not np.any(going):
                 break
             todo, last = todo[going], change[going]
-            before = Sums(*(value[going] for value in now))
-        return Sums(*(array.reshape(shape) for array in result), error.reshape(shape))
+            before = now.take(going)
+        return Sums(result[0], result[1], result[2], result[3], error).reshape(shape)
 
     def log_potential(self, y: np.ndarray) -> np.ndarray:
         y = np.asarray(y)
@@ -185,7 +191,8 @@ class GaussianImage:
             result[todo] = now
             change = np.abs(now - before)
             with np.errstate(divide="ignore", invalid="ignore"):
-                estimate = np.where(change < 0.1 * last, change * change / last, change)
+                small = np.isfinite(last) & (change < 0.1 * last)
+                estimate = np.where(small, change * change / last, change)
             going = estimate > 1e-15
             if not np.any(going):
                 break
@@ -211,7 +218,7 @@ class GaussianImage:
         )
         return float(result.value)
 
-    # -- the law itself, through the monotone pieces of f ------------------------------------------------------
+    # -- the law itself, through the monotone pieces of f ----------------------------------------------------
 
     @property
     def log_support(self) -> tuple[tuple[float, float], ...]:
@@ -325,7 +332,7 @@ def _weighted(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> Sums:
             parts[1][start : start + size] = first[:, 1]
             parts[2][start : start + size] = here * second[:, 0]
             parts[3][start : start + size] = here * second[:, 1]
-    return Sums(*(part.reshape(y.shape) for part in parts), np.zeros(y.shape))
+    return Sums(parts[0], parts[1], parts[2], parts[3], np.zeros(flat.shape)).reshape(y.shape)
 
 
 def _log_potential(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -337,5 +344,5 @@ def _log_potential(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> 
             product = np.multiply.outer(flat[start : start + size], locations)
             logs = np.log1p(-product)
             # Above the axis the argument is in [0, π]; on it the sign of a zero must not decide.
-            result[start : start + size] = logs.real @ masses + 1j * (np.abs(logs.imag) @ masses)
+            result[start : start + size] = np.real(logs) @ masses + 1j * (np.abs(np.imag(logs)) @ masses)
     return result.reshape(np.shape(y))

@@ -1,20 +1,22 @@
 """The boundary curve on which a free product lives, and everything read off it.
 
 Let X ≥ 0 be the base law, m(w) = E[X/(w − X)] and κ(w) = w m/(1 + m) = 1/S_X(m). The free product of the t-th
-free power of X with n_c free copies of Marchenko–Pastur laws of ratio c ≤ 1 is, in the plane of w (theory.md (9)),
+free power of X with n_c free copies of Marchenko–Pastur laws of ratio c ≤ 1 is, in the plane of w
+(theory.md (9)),
 
     log λ(w) = log w + (t − 1) log κ(w) + Σ_c n_c log(1 + c m(w)) + log(scale),      M_product(λ(w)) = m(w).
 
 Written this way nothing cancels, whatever t and n.
 
-**One angle for every radius.** −log κ and −log(1 + c m) are analytic in the upper half plane, real on w < 0, and
-their imaginary parts lie in [0, π]: they are Poisson integrals of non-negative measures on s > 0. The kernel
-r sin θ/(θ |s − r e^{iθ}|²) decreases in θ on (0, π), so arg λ(r e^{iθ})/θ increases: for every radius r there is at
-most one θ in (0, π) with λ real and positive, and none exactly where d log λ/d log w ≥ 0 on the real axis. The
-curve is a graph θ(r), λ increases along it, and no branch has to be chosen. (Biane 1997 for sums; Belinschi and
-Bercovici 2005, Zhong 2015 for products.)
+**One angle for every radius.** −log κ and −log(1 + c m) are analytic in the upper half plane, real on w <
+0, and their imaginary parts lie in [0, π]: they are Poisson integrals of non-negative measures on s > 0.
+The kernel r sin θ/(θ |s − r e^{iθ}|²) decreases in θ on (0, π), so arg λ(r e^{iθ})/θ increases: for every
+radius r there is at most one θ in (0, π) with λ real and positive, and none exactly where d log λ/d log w ≥
+0 on the real axis. The curve is a graph θ(r), λ increases along it, and no branch has to be chosen. (Biane
+1997 for sums; Belinschi and Bercovici 2005, Zhong 2015 for products.)
 
-**Distribution function without quadrature.** ∫ m d log λ is elementary term by term, so L = E[log(1 − Λ/λ)] is
+**Distribution function without quadrature.** ∫ m d log λ is elementary term by term, so L = E[log(1 − Λ/λ)]
+is
 
     L = t E[log(1 − X/w)] + (t − 1) log(1 + m) + Σ_c n_c (m − log(1 + c m)/c),       P(Λ > λ) = Im L/π.
 """
@@ -110,7 +112,7 @@ class Curve:
             potential = potential + (self.power - 1.0) * point.log_one_plus_m
         for (ratio, count), log in zip(self.ratios.items(), point.log_one_plus, strict=True):
             potential = potential + count * (point.m - log / ratio)
-        return np.clip(potential.imag / math.pi, 0.0, 1.0)
+        return np.clip(np.imag(potential) / math.pi, 0.0, 1.0)
 
     def angle(self, x: np.ndarray, level: float = 0.0, start: np.ndarray | None = None) -> np.ndarray:
         """The θ in (0, π) with arg λ(e^{x + iθ}) = ``level`` (0 ≤ level < π), by bracketed Newton steps.
@@ -124,11 +126,11 @@ class Curve:
         for _ in range(120):
             now = theta[active]
             point = self.at(x[active] + 1j * now)
-            excess = point.log_lambda.imag - level
+            excess = np.imag(point.log_lambda) - level
             high[active] = np.where(excess > 0, now, high[active])
             low[active] = np.where(excess > 0, low[active], now)
             with np.errstate(all="ignore"):
-                new = now - excess / point.slope.real
+                new = now - excess / np.real(point.slope)
             lo, hi = low[active], high[active]
             middle = np.where(lo > 0, 0.5 * (lo + hi), np.where(hi > 1e-3, 0.3 * hi, 0.01 * hi))
             new = np.where((new > lo) & (new < hi), new, middle)
@@ -225,7 +227,7 @@ class Curve:
         return start, stop
 
     def _zero(self, inside: float, outside: float) -> float:
-        """The end of the positive slope between ``inside`` and ``outside`` (or ``outside`` if it never ends)."""
+        """Where the slope stops being positive on the way to ``outside`` (``outside`` itself if nowhere)."""
         for _ in range(200):
             middle = 0.5 * (inside + outside)
             if middle in (inside, outside):
@@ -249,7 +251,7 @@ class Curve:
         return Piece(
             x[keep],
             theta[keep],
-            point.log_lambda.real[keep],
+            np.real(point.log_lambda)[keep],
             self.survival(log_w, point)[keep],
             left,
             right,
@@ -293,7 +295,7 @@ class Curve:
                 step = residual / point.slope
             good[active] = np.abs(residual) <= _ROUNDING * (1.0 + point.size)  # the step below still counts
             moved = log_w[active] - step
-            inside = (moved.imag > 0) & (moved.imag < math.pi) & (np.abs(step) < 1.0)
+            inside = (np.imag(moved) > 0) & (np.imag(moved) < math.pi) & (np.abs(step) < 1.0)
             log_w[active] = np.where(inside, moved, log_w[active])
         doubtful = ~good
         if np.any(doubtful):
@@ -306,11 +308,11 @@ class Curve:
         On the negative axis λ(w) is real and |λ| increases with |w|; from there arg λ is turned down to its
         value in steps, each solved by Newton's method.
         """
-        size, angle = log_lambda.real, np.clip(log_lambda.imag, 0.0, math.pi)
+        size, angle = np.real(log_lambda), np.clip(np.imag(log_lambda), 0.0, math.pi)
         low, high = np.full(size.shape, -750.0), np.full(size.shape, 750.0)
         for _ in range(70):
             middle = 0.5 * (low + high)
-            value = self.at(middle + 1j * math.pi).log_lambda.real
+            value = np.real(self.at(middle + 1j * math.pi).log_lambda)
             low, high = np.where(value < size, middle, low), np.where(value < size, high, middle)
         log_w = 0.5 * (low + high) + 1j * math.pi
         steps = 24
@@ -321,7 +323,7 @@ class Curve:
             for _ in range(4 if step < steps else 30):
                 point = self.at(log_w)
                 log_w = log_w - (point.log_lambda - target) / point.slope
-                log_w = log_w.real + 1j * np.clip(log_w.imag, 0.0, math.pi)
+                log_w = np.real(log_w) + 1j * np.clip(np.imag(log_w), 0.0, math.pi)
         residual = np.abs(self.at(log_w).log_lambda - target)
         if not np.all(residual <= 1e-10 * (1.0 + np.abs(target) + self.power)):
             worst = int(np.argmax(residual))
@@ -340,7 +342,7 @@ class Curve:
         low, high = grid[index], grid[index + 1]
         for _ in range(60):
             middle = 0.5 * (low + high)
-            value = self.at(middle + 1j * self.angle(middle)).log_lambda.real
+            value = np.real(self.at(middle + 1j * self.angle(middle)).log_lambda)
             low, high = np.where(value < v, middle, low), np.where(value < v, high, middle)
         middle = 0.5 * (low + high)
         return middle + 1j * self.angle(middle)

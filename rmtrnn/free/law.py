@@ -1,8 +1,8 @@
 """A law as an object that can be multiplied: free products and powers of positive laws.
 
-A `PositiveLaw` is the free product of the t-th free power of a base law, Marchenko–Pastur factors and a dilation,
-kept in that canonical form; ``a @ b``, ``a ** t`` and ``a.dilate(c)`` only change the exponents. The numbers come
-from `rmtrnn.free.curve`, in v = log x, so that no T and no scale over- or underflows.
+A `PositiveLaw` is the free product of the t-th free power of a base law, Marchenko–Pastur factors and a
+dilation, kept in that canonical form; ``a @ b``, ``a ** t`` and ``a.dilate(c)`` only change the exponents.
+The numbers come from `rmtrnn.free.curve`, in v = log x, so that no T and no scale over- or underflows.
 
 Conventions: laws are laws of x (for Jacobians x = s², the squared singular values). G(z) = E[1/(z − X)],
 M(w) = E[X/(w − X)] = w G(w) − 1, S(m) = (1 + m)/(m M⁻¹(m)), R(g) = G⁻¹(g) − 1/g (theory.md (7)).
@@ -155,9 +155,8 @@ class PositiveLaw:
 
     @property
     def variance(self) -> float:
-        """Var X = m_1² (t Var(X_base)/E[X_base]² + Σ_c n_c c): the S-expansion to first order (theory.md (11))."""
-        mean = self._base.moment(1)
-        spread = self._power * self._base.variance() / mean**2
+        """Var X = m_1² (t Var(X_base)/E[X_base]² + Σ_c n_c c), from the S-expansion (theory.md (11))."""
+        spread = self._power * self._base.variance() / self._base.moment(1) ** 2
         spread += sum(count * ratio for ratio, count in self._ratios.items())
         return self.moment(1) ** 2 * spread
 
@@ -231,7 +230,7 @@ class PositiveLaw:
             inside = (v > piece.v_left) & (v < piece.v_right)
             if np.any(inside):
                 log_w = self._curve.invert(v[inside], piece)
-                density[inside] = np.maximum(-self._curve.at(log_w).m.imag / math.pi, 0.0)
+                density[inside] = np.maximum(-np.imag(self._curve.at(log_w).m) / math.pi, 0.0)
         return density
 
     def _log_cdf(self, v: np.ndarray) -> np.ndarray:
@@ -287,7 +286,7 @@ class PositiveLaw:
             high[live] = np.where(mass > p[live], v[live], high[live])
             low[live] = np.where(mass > p[live], low[live], v[live])
             with np.errstate(divide="ignore", invalid="ignore"):
-                new = v[live] + (p[live] - mass) * math.pi / -point.m.imag
+                new = v[live] + (p[live] - mass) * math.pi / -np.imag(point.m)
             lo, hi = low[live], high[live]
             middle = np.where(np.isfinite(lo), 0.5 * (lo + hi), hi - 1.0)
             new = np.where((new > lo) & (new < hi), new, middle)
@@ -331,13 +330,13 @@ class PositiveLaw:
 
     def _moment_transform(self, w: np.ndarray) -> np.ndarray:
         log_w = np.log(w)
-        log_w = log_w.real + 1j * np.abs(log_w.imag)
+        log_w = np.real(log_w) + 1j * np.abs(np.imag(log_w))
         if self._is_base:
             y = np.exp(self._log_scale - log_w)
             m = y * self._base.sums(y).a1
         else:
             m = self._curve.at(self._curve.invert_complex(log_w)).m
-        return np.where(w.imag < 0, np.conj(m), m)
+        return np.where(np.imag(w) < 0, np.conj(m), m)
 
     def _s_transform(self, m: np.ndarray) -> np.ndarray:
         floor = sum(mass for v, mass in self._log_atoms() if v == -math.inf) - 1.0

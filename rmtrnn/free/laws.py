@@ -29,7 +29,8 @@ def MarchenkoPastur(ratio: float = 1.0, scale: float = 1.0) -> PositiveLaw:
 
 
 def FussCatalan(T: float) -> PositiveLaw:
-    """The law of the squared singular values of a product of T square Gaussian matrices: MarchenkoPastur()**T.
+    """The law of the squared singular values of a product of T square Gaussian matrices:
+    MarchenkoPastur()**T.
 
     Moments C((T+1)k, k)/(Tk + 1), right edge (T+1)^{T+1}/T^T, S(m) = (1 + m)^{−T}. Real T ≥ 1.
     """
@@ -65,9 +66,9 @@ def Pushforward(
 ) -> PositiveLaw:
     """The law of f(√variance Z), Z standard normal, for a bounded continuous f ≥ 0.
 
-    ``f`` maps arrays elementwise; ``kinks`` are the points (arguments of f) where a derivative jumps. f must not
-    be constant on an interval (that gives an atom: use `Discrete`). Raises ValueError for variance ≤ 0 or an f
-    that is negative, not finite, or constant.
+    ``f`` maps arrays elementwise; ``kinks`` are the points (arguments of f) where a derivative jumps. f
+    must not be constant on an interval (that gives an atom: use `Discrete`). Raises ValueError for variance
+    ≤ 0 or an f that is negative, not finite, or constant.
     """
     variance = _validate.real("variance", variance, low=0.0, low_open=True)
     if not callable(f):
