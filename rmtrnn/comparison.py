@@ -1,0 +1,189 @@
+"""Theory against sample: distances between the two laws, and a test that knows how rigid spectra are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtr
+
+from rmtrnn import _validate
+from rmtrnn.sampling import Sample
+from rmtrnn.spectra.result import Spectrum
+
+MODES = 6
+MOMENTS = (1, 2, 3)
+LEVEL = 0.01
+# Finite-N bias of Σ_j cos(kπ F(s_j)) that is granted to a correct theory. The O(1) correction of the mean
+# (of order 1/N in the law itself) is known for few ensembles only; tests/test_comparison.py measures it.
+BIAS = 2.0
+# A singular value this close to an atom (in log s, relative to 1 + |log s|) belongs to it: rounding.
+ATOM_WIDTH = 1e-9
+MAX_NODES = 8192
+
+
+class MomentScore(NamedTuple):
+    """k-th moment of s²: theory, sample, standard error of the sample, z = (sample − theory)/error."""
+
+    k: int
+    theory: float
+    sample: float
+    error: float
+    z: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `rmtrnn.compare` found; ``str()`` gives a table.
+
+    kolmogorov : largest difference of the distribution functions (all trials pooled).
+    wasserstein : ∫ |difference| d(log s) of the laws of log s given s > 0 (all trials pooled).
+    zero_mass : share of exact zeros, (theory, sample).
+    moments : `MomentScore` of the first moments of s². Their finite-N bias is not allowed for in z.
+    modes : mean over trials of Σ_j cos(kπ F(s_j)), k = 1, 2, …, 0 for a right theory up to ``allowance``.
+    mode_errors : its standard errors, from the spread over trials.
+    p_value : probability of deviations as large as these or larger if the theory is right.
+    level, agrees : whether p_value > level (and the theory is converged).
+    """
+
+    theory: str
+    sample: str
+    kolmogorov: float
+    wasserstein: float
+    zero_mass: tuple[float, float]
+    moments: tuple[MomentScore, ...]
+    modes: np.ndarray
+    mode_errors: np.ndarray
+    allowance: float
+    p_value: float
+    level: float
+    agrees: bool
+
+    def __str__(self) -> str:
+        verdict = "agrees" if self.agrees else "does NOT agree"
+        lines = [
+            f"theory: {self.theory}",
+            f"sample: {self.sample}",
+            f"theory {verdict} with the sample: p = {self.p_value:.3g} (level {self.level:g})",
+            f"  Kolmogorov distance     {self.kolmogorov:.3e}",
+            f"  Wasserstein in log s    {self.wasserstein:.3e}",
+            f"  share of exact zeros    {self.zero_mass[0]:.6g} (theory)  {self.zero_mass[1]:.6g} (sample)",
+            "  moment of s²      theory        sample      std. error       z",
+        ]
+        lines += [
+            f"  k = {m.k}      {m.theory:14.6g}{m.sample:14.6g}{m.error:14.2g}{m.z:10.2f}"
+            for m in self.moments
+        ]
+        lines.append(f"  mode        deviation    std. error   (bias allowed: {self.allowance:.3g})")
+        for k, (mean, error) in enumerate(zip(self.modes, self.mode_errors, strict=True), start=1):
+            lines.append(f"  k = {k}      {mean:12.3g}{error:14.2g}")
+        return "\n".join(lines)
+
+
+def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
+    """Compare the limit law ``spec`` with sampled spectra ``mc`` (at least 2 trials).
+
+    The singular values of one matrix repel each other: linear statistics fluctuate by O(1), not by √N as for
+    independent draws, so that textbook Kolmogorov–Smirnov p-values are far too large. The test uses
+
+        y_k = Σ_j cos(kπ F(s_j)),   k = 1, …, 6,      F the theory's distribution function,
+
+    one number per trial, with expectation 0 in a right theory as N → ∞. Their spread is estimated from the
+    trials, so that slower fluctuations (of the network's own Q, of the number of zeros) count as well. The
+    mean over trials, less the granted finite-N bias of 2 (plus N times the theory's own error), is held
+    against Student's t with trials − 1 degrees of freedom; the smallest of the 6 p-values is multiplied by 6
+    (Bonferroni).
+    At an atom cos(kπF) is replaced by its mean over the jump of F.
+
+    Raises TypeError for other arguments, ValueError for a single trial or a level outside (0, 1).
+    """
+    if not isinstance(spec, Spectrum):
+        raise TypeError(f"spec: expected an rmtrnn Spectrum, got {type(spec).__name__}")
+    if not isinstance(mc, Sample):
+        raise TypeError(f"mc: expected an rmtrnn Sample, got {type(mc).__name__}")
+    if mc.trials < 2:
+        raise ValueError("mc: has 1 trial; must have at least 2, the spread over trials is the yardstick")
+    level = _validate.real("level", level, low=0.0, high=1.0, low_open=True, high_open=True)
+    log_s = _snapped(mc.log_s, spec.log_s.atoms)
+    below, at = _distribution(spec, log_s)
+    sums = np.array([_mode(k, below, at).sum(axis=1) for k in range(1, MODES + 1)])
+    modes, errors = sums.mean(axis=1), sums.std(axis=1, ddof=1) / math.sqrt(mc.trials)
+    allowance = BIAS + log_s.shape[1] * spec.error
+    p_value = _p_value(modes, errors, allowance, mc.trials - 1)
+    zero_mass = sum(mass for u, mass in spec.log_s.atoms if u == -math.inf)
+    return Comparison(
+        theory=f"{spec.ensemble!r}, T={spec.T}, {spec.method}",
+        sample=f"{mc.ensemble!r}, T={mc.T}, N={mc.N}, {mc.trials} trials",
+        kolmogorov=_kolmogorov(spec, log_s.ravel(), below.ravel(), at.ravel()),
+        wasserstein=_wasserstein(spec, log_s.ravel(), zero_mass),
+        zero_mass=(zero_mass, float(np.mean(np.isneginf(log_s)))),
+        moments=tuple(_moment_score(spec, mc, k) for k in MOMENTS),
+        modes=modes,
+        mode_errors=errors,
+        allowance=allowance,
+        p_value=p_value,
+        level=level,
+        agrees=bool(p_value > level and spec.converged),
+    )
+
+
+def _snapped(log_s: np.ndarray, atoms: tuple[tuple[float, float], ...]) -> np.ndarray:
+    """Log singular values, those within rounding of an atom moved onto it."""
+    snapped = log_s.copy()
+    for location, _ in atoms:
+        if math.isfinite(location):
+            snapped[np.abs(log_s - location) <= ATOM_WIDTH * (1.0 + abs(location))] = location
+    return snapped
+
+
+def _distribution(spec: Spectrum, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F just below u, and F at u."""
+    at = np.asarray(spec.log_s.cdf(u), dtype=float)
+    below = at.copy()
+    for location, mass in spec.log_s.atoms:
+        below[u == location] -= mass
+    return np.clip(below, 0.0, 1.0), np.clip(at, 0.0, 1.0)
+
+
+def _mode(k: int, below: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Mean of cos(kπF) over F from ``below`` to ``at``; cos(kπF) itself where they are equal."""
+    half = 0.5 * (at - below)
+    return np.cos(0.5 * k * math.pi * (at + below)) * np.sinc(k * half)
+
+
+def _p_value(modes: np.ndarray, errors: np.ndarray, allowance: float, freedom: int) -> float:
+    excess = np.maximum(np.abs(modes) - allowance, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(excess > 0.0, excess / errors, 0.0)
+    return float(min(1.0, len(modes) * 2.0 * stdtr(freedom, -t).min()))
+
+
+def _kolmogorov(spec: Spectrum, u: np.ndarray, below: np.ndarray, at: np.ndarray) -> float:
+    values = np.sort(u)
+    counts = np.searchsorted(values, u, side="right"), np.searchsorted(values, u, side="left")
+    distance = max(np.max(np.abs(counts[0] / u.size - at)), np.max(np.abs(counts[1] / u.size - below)))
+    for location, mass in spec.log_s.atoms:
+        found = np.searchsorted(values, location, side="right") / u.size
+        empty = np.searchsorted(values, location, side="left") / u.size
+        value = spec.log_s.cdf(location)
+        distance = max(distance, abs(found - value), abs(empty - (value - mass)))
+    return float(distance)
+
+
+def _wasserstein(spec: Spectrum, u: np.ndarray, zero_mass: float) -> float:
+    values = np.sort(u[np.isfinite(u)])
+    if not values.size or zero_mass >= 1.0:
+        return 0.0 if not values.size and zero_mass >= 1.0 else math.inf
+    nodes = min(values.size, MAX_NODES)
+    p = (np.arange(nodes) + 0.5) / nodes
+    theory = spec.log_s.icdf(np.minimum(zero_mass + (1.0 - zero_mass) * p, 1.0))
+    return float(np.mean(np.abs(values[(p * values.size).astype(int)] - theory)))
+
+
+def _moment_score(spec: Spectrum, mc: Sample, k: int) -> MomentScore:
+    theory, (value, error) = float(spec.moment(k)), mc.moment(k)
+    deviation = value - theory
+    z = 0.0 if deviation == 0.0 else deviation / error if error > 0.0 else math.copysign(math.inf, deviation)
+    return MomentScore(k, theory, value, error, z)
