@@ -120,6 +120,22 @@ def gaussian_nodes(
     return nodes[keep], weights[keep]
 
 
+def batched_nodes(
+    variance: np.ndarray, mean: np.ndarray, kinks: Sequence[float] = (), halvings: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes e and weights, each (n, nodes), for a batch of laws that share one number of intervals.
+
+    The rules and starting steps of `gaussian_expectation`, halved ``halvings`` times, without an error
+    estimate: for iterations whose result is checked afterwards. Two halvings are good for about 1e-13 for
+    integrands as smooth as tanh.
+    """
+    _, variance, mean = _batch(variance, mean)
+    rule, deviation = _Rule(kinks), np.sqrt(variance)
+    intervals = int(np.max(rule.coarsest(mean, deviation))) << halvings
+    pieces = list(rule.pieces(mean, deviation, intervals))
+    return np.concatenate([e for e, _ in pieces], axis=-1), np.concatenate([w for _, w in pieces], axis=-1)
+
+
 class _Rule:
     """Nodes and weights of the three rules with a given number of intervals, for a batch of Gaussian laws."""
 
@@ -177,7 +193,7 @@ def _smooth_nodes(mean: np.ndarray, deviation: np.ndarray, intervals: int) -> tu
     e = np.sinh(t)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         density = np.exp(-0.5 * ((e - mean[:, None]) / width) ** 2) / (width * math.sqrt(2 * math.pi))
-        far = density * np.cosh(t) * ((high - low) / intervals)
+        far = density * np.sqrt(1.0 + e * e) * ((high - low) / intervals)
     if np.all(stretched):
         return e, far
     choose = stretched[:, None]

@@ -82,13 +82,17 @@ class MomentMap:
         for k, functions in enumerate(self.expansion.functions):
             reads = self.expansion.reads[k]
             q.append(p.gain[k] * self._mean_product(reads, reads, S, p.input, G) + p.drive[k])
-            G.append(_single(functions, q[k], p.mean[k], slopes))
+            G.append(self._single(k, functions, q[k], slopes))
         return np.array(q), G
 
     def step(self, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The moments one step later, and q."""
         q, G = self.variances(S)
-        return self._advance(S, self.parameters.input, G), q
+        return self.advance_one(S, G), q
+
+    def advance_one(self, S: np.ndarray, G: Matrices) -> np.ndarray:
+        """The moments one step later, from moments S and the gates' expectations."""
+        return self._advance(S, self.parameters.input, G)
 
     def correlations(self, S: np.ndarray, q: np.ndarray, slopes: bool = False) -> tuple[np.ndarray, Matrices]:
         """Correlation (K, n) of (e_k^a, e_k^b) and E[f_m(e_a) f_n(e_b)], from pair moments S and q."""
@@ -100,7 +104,7 @@ class MomentMap:
             shared = p.gain[k] * self._mean_product(reads, reads, S, p.shared_input, P) + p.shared_drive[k]
             ratio = np.where(q[k] > 0, shared / np.where(q[k] > 0, q[k], 1.0), 1.0)
             rho.append(np.clip(ratio, -1.0, 1.0))
-            P.append(_pair(functions, q[k], rho[k], p.mean[k], slopes))
+            P.append(self._pair(k, functions, q[k], rho[k], slopes))
         return np.array(rho), P
 
     def pair_step(self, S: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -159,6 +163,16 @@ class MomentMap:
                     product = self._mean_product(kick[i][k], kick[j][k], S, X, G)
                     matrix[:, i, j] += product[:, None, None] * fields[k]
         return matrix.reshape(n, self.components**2, self.components**2)
+
+    def _single(self, k: int, functions: GateFunctions, q: np.ndarray, slopes: bool) -> np.ndarray:
+        """E[f_m f_n] of gate k, with an adaptive rule."""
+        return _single(functions, q, self.parameters.mean[k], slopes)
+
+    def _pair(
+        self, k: int, functions: GateFunctions, q: np.ndarray, rho: np.ndarray, slopes: bool
+    ) -> np.ndarray:
+        """E[f_m(e_a) f_n(e_b)] of gate k, with an adaptive rule."""
+        return _pair(functions, q, rho, self.parameters.mean[k], slopes)
 
     def _advance(self, S: np.ndarray, X: np.ndarray, G: Matrices) -> np.ndarray:
         """S' from S: second moments with X and G; the means come out of the same formula."""

@@ -31,7 +31,7 @@ class Stationary:
 def stationary(map: MomentMap, Q0: np.ndarray, C0: np.ndarray) -> Stationary:
     """Fixed points of one- and two-replica moments from second moments Q0, overlaps C0 (s, n)."""
     n = map.parameters.size
-    S, one = _stationary_moments(map, Q0)
+    S, one = stationary_moments(map, Q0)
     good = np.flatnonzero(one.status == Status.CONVERGED)
     result = Stationary(
         S=np.where(one.status == Status.CONVERGED, S, np.nan),
@@ -53,7 +53,7 @@ def stationary(map: MomentMap, Q0: np.ndarray, C0: np.ndarray) -> Stationary:
     q, G = part.variances(S_good, slopes=True)
     result.q[:, good] = q
     result.chi[good] = spectral_radius(part.transfer(S_good, part.parameters.input, G))
-    S_pair, two = _stationary_overlap(part, S_good, q, C0[..., good])
+    S_pair, two = stationary_overlap(part, S_good, q, C0[..., good])
     result.S_pair[..., good] = S_pair
     result.rho[:, good], P = part.correlations(S_pair, q, slopes=True)
     result.chi_star[good] = spectral_radius(part.transfer(S_pair, part.parameters.shared_input, P))
@@ -81,7 +81,7 @@ def spectral_radius(matrices: np.ndarray) -> np.ndarray:
     return np.max(np.abs(np.linalg.eigvals(matrices)), axis=-1)
 
 
-def _stationary_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPoint]:
+def stationary_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPoint]:
     if map.components == 1 and not _reads_mean(map):
         return _scalar_moments(map, Q0)
     return _vector_moments(map, Q0)
@@ -95,18 +95,19 @@ def _reads_mean(map: MomentMap) -> bool:
 def _scalar_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPoint]:
     """One state component: solve for Q = E[h²]; at given Q the mean obeys a linear equation."""
 
-    def with_mean(Q: np.ndarray, part: MomentMap) -> np.ndarray:
+    def with_mean(Q: np.ndarray, part: MomentMap) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The moments at given Q, and the gates' expectations, which do not depend on the mean."""
         S = start(Q[None])
         _, G = part.variances(S)
         alpha, beta = part.first_moments(S, G)
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(beta[0] == 0.0, 0.0, beta[0] / (1.0 - alpha[0, 0]))
-        return start(Q[None], np.where(alpha[0, 0] < 1.0, mean, np.where(beta[0] == 0.0, 0.0, np.inf))[None])
+        mean = np.where((alpha[0, 0] < 1.0) | (beta[0] == 0.0), mean, np.inf)
+        return start(Q[None], mean[None]), G
 
     def advance(Q: np.ndarray, index: np.ndarray) -> np.ndarray:
         part = map.take(index)
-        following, _ = part.step(with_mean(Q, part))
-        return following[1, 1]
+        return part.advance_one(*with_mean(Q, part))[1, 1]
 
     solution = scalar_fixed_point(advance, Q0[0], lower=0.0, noise=NOISE)
     Q = solution.value
@@ -117,7 +118,7 @@ def _scalar_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPo
         zero = advance(np.zeros(index.size), index) == 0.0
         Q[index[zero]] = 0.0
         solution.residual[index[zero]] = 0.0
-    return with_mean(np.where(np.isfinite(Q), Q, 0.0), map), solution
+    return with_mean(np.where(np.isfinite(Q), Q, 0.0), map)[0], solution
 
 
 def _vector_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPoint]:
@@ -161,7 +162,7 @@ def _radius(advance, x: np.ndarray, index: np.ndarray) -> float:
     return float(np.max(np.abs(np.linalg.eigvals(jacobian))))
 
 
-def _stationary_overlap(
+def stationary_overlap(
     map: MomentMap, S: np.ndarray, q: np.ndarray, C0: np.ndarray
 ) -> tuple[np.ndarray, FixedPoint]:
     """Pair moments at which the overlaps C_ij = E[s_i^a s_j^b] repeat themselves."""
@@ -182,12 +183,17 @@ def _stationary_overlap(
     solution = scalar_fixed_point(advance, C0[0] / safe, lower=-1.0, upper=1.0, noise=NOISE)
     c = solution.value
     # Identical replicas stay identical: where one is within the error, it is the point that was approached.
+    c[stays_equal(map) & (1.0 - c <= 10 * solution.error)] = 1.0
+    return pair(c, np.arange(c.size)), solution
+
+
+def stays_equal(map: MomentMap) -> np.ndarray:
+    """Where (n,) equal replicas stay equal: they share all drive, and the input if the update sees it."""
     p = map.parameters
     same = np.all(p.shared_drive == p.drive, axis=0)
     if any(term.power for terms in map.expansion.update for term in terms):
         same &= np.all(p.shared_input == p.input, axis=(0, 1))
-    c[same & (1.0 - c <= 10 * solution.error)] = 1.0
-    return pair(c, np.arange(c.size)), solution
+    return same
 
 
 def _vector_overlap(

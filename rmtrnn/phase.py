@@ -1,0 +1,240 @@
+"""Phase diagrams: the mean field on a grid of parameters."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmtrnn import _progress, _validate
+from rmtrnn._result import Status
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import mean_field
+from rmtrnn.meanfield.affine import Parameters
+from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.grid import stationary_grid
+from rmtrnn.meanfield.solve import named, timescale
+
+GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
+INPUT_PARAMETERS = ("R", "Sigma")
+CHUNK = 2048  # points that are solved together
+
+Axis = tuple[str, str | None]
+Quantity = np.ndarray | Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, repr=False)
+class PhaseDiagram:
+    """The quantities of `MeanField` as arrays over a grid.
+
+    ``axes`` maps the name of each parameter, in the order given, to its values ("mu_b", or "mu_b.f" for one
+    gate); all arrays have the shape of the grid, ``[i, j]`` belonging to the i-th value of the first
+    parameter and the j-th of the second. ``status`` holds `Status` codes, ``residual`` and ``error`` are per
+    point. Where there is no stationary state (DIVERGED) the quantities are nan.
+    """
+
+    ensemble: Ensemble
+    axes: Mapping[str, np.ndarray]
+    Q: Quantity
+    q: Quantity
+    c_star: Quantity
+    chi: np.ndarray
+    chi_star: np.ndarray
+    timescale: np.ndarray
+    status: np.ndarray
+    residual: np.ndarray
+    error: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the grid."""
+        return self.chi.shape
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Boolean array: where all fixed points were found."""
+        return self.status == Status.CONVERGED
+
+    def __repr__(self) -> str:
+        axes = ", ".join(
+            f"{name}: {values[0]:g} to {values[-1]:g} ({values.size})" for name, values in self.axes.items()
+        )
+        counts = [
+            f"{int(np.sum(self.status == status))} {status.name.lower()}"
+            for status in Status
+            if np.any(self.status == status)
+        ]
+        return f"PhaseDiagram of {self.ensemble!r}\n  {axes}\n  {', '.join(counts)}"
+
+
+def phase_diagram(
+    ens: Ensemble,
+    *,
+    progress: bool | _progress.Report | None = None,
+    executor: Executor | None = None,
+    **parameters: Any,
+) -> PhaseDiagram:
+    """Mean field on the grid of all combinations of the given parameter values; docs/theory.md section 2.
+
+    >>> phases = rt.phase_diagram(ens, sigma_w=np.linspace(1, 8, 50), mu_b=np.linspace(-4, 8, 60))
+    >>> phases.chi.shape
+    (50, 60)
+
+    Parameters
+    ----------
+    ens : Ensemble
+        Supplies every parameter that is not on the grid.
+    sigma_w, sigma_v, mu_b, sigma_b, R, Sigma : one-dimensional arrays, one or more of them
+        For one gate only: a mapping {gate: array}; several gates are several axes.
+    progress : None, True, or callable (done, total, label)
+    executor : anything with the `concurrent.futures.Executor` interface, optional
+
+    Cells that are affine in their state (vanilla, minimalRNN, GRU) are solved 2048 points at a time, others
+    one by one. Stationary states are those reached from Q = 1 with independent replicas.
+
+    Raises TypeError for an unknown parameter or none, ValueError for values out of range.
+    """
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
+    axes = _axes(ens, parameters)
+    grid = np.array(list(itertools.product(*(values for _, values in axes)))).T
+    names = [axis for axis, _ in axes]
+    size = CHUNK if expand(ens.cell) is not None else 1
+    tasks = [(ens, names, grid[:, first : first + size]) for first in range(0, grid.shape[1], size)]
+    report = _progress.reporter(progress)
+    report(0, len(tasks), "phase diagram")
+    solved = []
+    outcomes = map(_solve, tasks) if executor is None else executor.map(_solve, tasks)
+    for done, outcome in enumerate(outcomes, start=1):
+        solved.append(outcome)
+        report(done, len(tasks), "phase diagram")
+    shape = tuple(values.size for _, values in axes)
+    columns = {key: np.concatenate([part[key] for part in solved], axis=-1) for key in solved[0]}
+    arrays = {key: value.reshape(*value.shape[:-1], *shape) for key, value in columns.items()}
+    states = [symbol.name for symbol in ens.cell.state]
+    single_gate = len(ens.cell.gates) == 1
+    return PhaseDiagram(
+        ensemble=ens,
+        axes={_label(axis): values for axis, values in axes},
+        Q=_named(states, arrays["Q"]),
+        q=_named(ens.cell.gates, arrays["q"]),
+        c_star=_named(ens.cell.gates if single_gate else states, arrays["c_star"]),
+        chi=arrays["chi"],
+        chi_star=arrays["chi_star"],
+        timescale=timescale(arrays["chi_star"]),
+        status=arrays["status"],
+        residual=arrays["residual"],
+        error=arrays["error"],
+    )
+
+
+def _named(names: Any, values: np.ndarray) -> Quantity:
+    return values[0] if len(values) == 1 else named(names, values)
+
+
+def _label(axis: Axis) -> str:
+    return axis[0] if axis[1] is None else f"{axis[0]}.{axis[1]}"
+
+
+def _axes(ens: Ensemble, parameters: Mapping[str, Any]) -> list[tuple[Axis, np.ndarray]]:
+    """The axes of the grid, checked by building the ensembles at their ends."""
+    if not parameters:
+        raise TypeError(
+            f"phase_diagram: give at least one of {[*GATE_PARAMETERS, *INPUT_PARAMETERS]} as an array"
+        )
+    axes: list[tuple[Axis, np.ndarray]] = []
+    for name, values in parameters.items():
+        if name not in GATE_PARAMETERS + INPUT_PARAMETERS:
+            raise TypeError(
+                f"{name}: unknown parameter, must be one of {[*GATE_PARAMETERS, *INPUT_PARAMETERS]}"
+            )
+        if isinstance(values, Mapping):
+            if name in INPUT_PARAMETERS:
+                raise TypeError(f"{name} = {values!r}: expected an array; only gates have values by name")
+            for gate, column in values.items():
+                _validate.choice(f"gate of {name}", gate, ens.cell.gates)
+                axes.append(((name, gate), _values(f"{name}.{gate}", column)))
+        else:
+            axes.append(((name, None), _values(name, values)))
+    for axis, values in axes:
+        for value in values:
+            _at(ens, [axis], [float(value)])
+    return axes
+
+
+def _values(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values, dtype=float)
+    if array.ndim != 1 or not array.size or not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} = {values!r}: must be a non-empty one-dimensional array of finite numbers")
+    return array
+
+
+def _at(ens: Ensemble, axes: list[Axis], point: list[float]) -> Ensemble:
+    """The ensemble at one point; raises what `Ensemble` raises for values out of range."""
+    changes: dict[str, Any] = {}
+    for (name, gate), value in zip(axes, point, strict=True):
+        if gate is None:
+            changes[name] = value
+        else:
+            column = changes.setdefault(name, {g: getattr(ens.gate(g), name) for g in ens.cell.gates})
+            if not isinstance(column, dict):
+                column = changes[name] = dict.fromkeys(ens.cell.gates, column)
+            column[gate] = value
+    return ens.replace(**changes)
+
+
+def _solve(task: tuple[Ensemble, list[Axis], np.ndarray]) -> dict[str, np.ndarray]:
+    """Quantities of a chunk of points, last axis the points."""
+    ens, axes, points = task
+    expansion = expand(ens.cell)
+    if expansion is None:
+        return _solve_one(_at(ens, axes, points[:, 0].tolist()))
+    found = stationary_grid(expansion, _parameters(ens, axes, points))
+    diagonal = np.arange(1, len(ens.cell.state) + 1)
+    Q, C = found.S[diagonal, diagonal], found.S_pair[diagonal, diagonal]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.where(Q == 0.0, 1.0, C / Q)
+    return {
+        "Q": Q,
+        "q": found.q,
+        "c_star": found.rho if len(ens.cell.gates) == 1 else ratio,
+        "chi": found.chi,
+        "chi_star": found.chi_star,
+        "status": found.status,
+        "residual": found.residual,
+        "error": found.error,
+    }
+
+
+def _parameters(ens: Ensemble, axes: list[Axis], points: np.ndarray) -> Parameters:
+    n = points.shape[1]
+    gates = ens.cell.gates
+    columns = {
+        name: np.array([np.full(n, getattr(ens.gate(gate), name)) for gate in gates])
+        for name in GATE_PARAMETERS
+    }
+    columns |= {"R": np.full(n, ens.R), "Sigma": np.full(n, ens.Sigma)}
+    for (name, gate), values in zip(axes, points, strict=True):
+        if gate is None:
+            columns[name][...] = values
+        else:
+            columns[name][gates.index(gate)] = values
+    return Parameters.build(**columns, input_mean=np.sqrt(columns["R"]) * ens.input_law.moment(1))
+
+
+def _solve_one(ens: Ensemble) -> dict[str, np.ndarray]:
+    field = mean_field(ens)
+    rows = {}
+    for name in ("Q", "q", "c_star"):
+        value = getattr(field, name)
+        rows[name] = np.array(list(value.values()) if isinstance(value, Mapping) else [value])[:, None]
+    if len(rows["q"]) == 1 and len(ens.cell.gates) > 1:
+        rows["q"] = np.repeat(rows["q"], len(ens.cell.gates), axis=0)
+    for name in ("chi", "chi_star", "residual", "error"):
+        rows[name] = np.array([getattr(field, name)])
+    rows["status"] = np.array([int(field.status)])
+    return rows
