@@ -12,8 +12,8 @@ from rmtrnn import _random
 from rmtrnn.ensemble import Ensemble, GateParameters
 from rmtrnn.montecarlo import random_matrix
 
-# Streams of one trial: (seed, trial, purpose, step, gate). Tied networks draw at step 0 only.
-_STATE, _INPUT, _WEIGHT, _DRIVE, _FIELD = range(5)
+# Streams of one trial: (seed, trial, purpose, gate), each read from the first step on.
+_STATE, _INPUT, _WEIGHT, _BIAS, _INPUT_WEIGHT, _FIELD = range(6)
 
 
 class Network:
@@ -31,8 +31,8 @@ class Network:
         self.ens, self.n, self.xp, self.dtype = ens, n, xp, dtype
         self._key = (seed, trial)
         self._stages = ens.cell.numeric(xp).stages
-        self._step = 0
-        self._kept: dict[tuple[str, str], Any] = {}
+        self._streams: dict[tuple[int, int], np.random.Generator] = {}
+        self._kept: dict[tuple[int, int], Any] = {}
         self.state = self._array(self._stream(_STATE).standard_normal((len(ens.cell.state), n)))
 
     def run(self, steps: int) -> None:
@@ -45,7 +45,7 @@ class Network:
         return self._advance(with_factor=True)
 
     def _advance(self, *, with_factor: bool) -> Callable[[Any], Any]:
-        x = self._array(self.ens.sample_input(self._stream(_INPUT, self._step), self.n))
+        x = self._array(self.ens.sample_input(self._stream(_INPUT), self.n))
         site = self.state
         factors = []
         position = 0
@@ -65,7 +65,6 @@ class Network:
                 factors.append(_StageFactor(symbolic, *numeric.linearize(site, x, e), weights, self.xp))
             site = numeric.update(site, x, e)
         self.state = site
-        self._step += 1
 
         def apply(y: Any) -> Any:
             for factor in factors:
@@ -76,42 +75,36 @@ class Network:
 
     def _weight(self, gate: str, position: int) -> Any:
         law = self.ens.gate(gate)
-        return self._once(
-            "W",
-            gate,
-            lambda step: self._matrix(law.weights, law.sigma_w, self._stream(_WEIGHT, step, position)),
-        )
+        return self._once(_WEIGHT, position, lambda rng: self._matrix(law.weights, law.sigma_w, rng))
 
     def _field(self, gate: str, position: int, reads: Any) -> Any:
         law = self.ens.gate(gate)
-        direction = self._stream(_FIELD, self._step, position).standard_normal(self.n)
+        direction = self._stream(_FIELD, position).standard_normal(self.n)
         length = math.sqrt(self.n) if law.weights == "gaussian" else float(np.linalg.norm(direction))
         return self._array(law.sigma_w * direction / length) * self.xp.linalg.norm(reads)
 
     def _drive(self, gate: str, position: int, x: Any) -> Any:
         """V x + b."""
         law = self.ens.gate(gate)
-        bias = self._once("b", gate, lambda step: self._bias(law, self._stream(_DRIVE, step, position, 0)))
+        bias = self._once(_BIAS, position, lambda rng: self._bias(law, rng))
         if law.sigma_v == 0.0:
             return bias
         if not self.ens.tied:
-            direction = self._stream(_DRIVE, self._step, position, 1).standard_normal(self.n)
+            direction = self._stream(_INPUT_WEIGHT, position).standard_normal(self.n)
             return bias + self._array(law.sigma_v * direction / math.sqrt(self.n)) * self.xp.linalg.norm(x)
-        v = self._once(
-            "V", gate, lambda _: self._matrix("gaussian", law.sigma_v, self._stream(_DRIVE, 0, position, 1))
-        )
+        v = self._once(_INPUT_WEIGHT, position, lambda rng: self._matrix("gaussian", law.sigma_v, rng))
         return bias + v @ x
 
     def _bias(self, law: GateParameters, rng: np.random.Generator) -> Any:
         return self._array(law.mu_b + law.sigma_b * rng.standard_normal(self.n))
 
-    def _once(self, what: str, gate: str, draw: Callable[[int], Any]) -> Any:
+    def _once(self, purpose: int, position: int, draw: Callable[[np.random.Generator], Any]) -> Any:
         """A draw for this step; for tied networks, the one draw for all steps."""
         if not self.ens.tied:
-            return draw(self._step)
-        if (what, gate) not in self._kept:
-            self._kept[what, gate] = draw(0)
-        return self._kept[what, gate]
+            return draw(self._stream(purpose, position))
+        if (purpose, position) not in self._kept:
+            self._kept[purpose, position] = draw(self._stream(purpose, position))
+        return self._kept[purpose, position]
 
     def _matrix(self, kind: str, scale: float, rng: np.random.Generator) -> Any:
         return random_matrix(kind, self.n, scale, rng, self.xp, self.dtype)
@@ -119,8 +112,11 @@ class Network:
     def _array(self, values: Any) -> Any:
         return self.xp.asarray(values, dtype=self.dtype)
 
-    def _stream(self, *key: int) -> np.random.Generator:
-        return _random.stream(self._key[0], self._key[1], *key)
+    def _stream(self, purpose: int, position: int = 0) -> np.random.Generator:
+        key = (purpose, position)
+        if key not in self._streams:
+            self._streams[key] = _random.stream(*self._key, *key)
+        return self._streams[key]
 
 
 class _StageFactor:
