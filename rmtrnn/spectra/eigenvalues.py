@@ -22,7 +22,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from rmtrnn import _validate
+from rmtrnn.cells import VanillaRNN
+from rmtrnn.ensemble import Ensemble
 from rmtrnn.spectra.dyson_chain import Stage
+from rmtrnn.spectra.sites import untied_chain
+from rmtrnn.spectra.vanilla import vanilla_moments
 
 _CHUNK = 1 << 21  # complex numbers held at once
 
@@ -84,6 +89,35 @@ class OneStep:
                 radius[finite] = np.max(np.abs(np.linalg.eigvals(power[finite])), axis=-1)
             result.append(radius)
         return np.concatenate(result).reshape(z.shape)
+
+
+def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, seed: int = 0) -> np.ndarray:
+    """Boundary of the eigenvalues of the one-step Jacobian in the stationary state, theory.md (16).
+
+    A closed curve as a complex array: from the leftmost real point along the upper half plane to the
+    rightmost, and back along the lower (``2·points`` values). On every vertical line the curve takes the
+    outermost point of the region; where the region is thinner than 1 % of its size, or in several pieces, it
+    runs along the real axis. The expectations are taken over ``sites`` sites, a power of two (quasi-Monte
+    Carlo; the curve's error is about 1/√sites where it passes close to the real axis between the gates' own
+    values, far smaller elsewhere). Gaussian and Haar weights have the same outer boundary; a hole that Haar
+    weights may leave is not shown. One step, so tied and redrawn weights do not differ.
+
+    Raises ValueError for bad arguments, `ConvergenceError` if there is no stationary state.
+    """
+    points = _validate.integer("points", points, low=4)
+    if isinstance(ens.cell, VanillaRNN):
+        radius = math.exp(0.5 * vanilla_moments(ens, 1)[0])
+        return radius * np.exp(1j * np.pi * (1 - np.arange(2 * points) / points))
+    return boundary(OneStep(untied_chain(ens, 1, sites, seed)), points=points)
+
+
+def spectral_radius(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> float:
+    """Largest modulus on `eigenvalue_curve`: the spectral radius of the one-step Jacobian as N → ∞.
+
+    Gates that come arbitrarily close to 1 with tiny probability are counted only as far as ``sites`` sites
+    resolve them. For the vanilla cell it is σ_w √E[φ'²] = √χ.
+    """
+    return float(np.max(np.abs(eigenvalue_curve(ens, points=128, sites=sites, seed=seed))))
 
 
 def boundary(step: OneStep, points: int = 256, resolution: float = 1e-2) -> np.ndarray:
