@@ -1,4 +1,10 @@
-"""The laws that are multiplied T times: each gives m(w) = E[X/(w − X)] and its derivatives at any precision."""
+# SymPy annotates most results as Basic, also where only an Expr can come; NumPy's stubs know no dtype here.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportMissingImports=false, reportOptionalMemberAccess=false
+"""The laws that are multiplied T times: each gives m(w) = E[X/(w − X)] and its derivatives at any
+precision.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +27,7 @@ class Base(Protocol):
     def log_potential(self, w: Any) -> Any: ...
     def moment(self, k: int) -> Any: ...
     def floats(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+    def top(self) -> float: ...
 
 
 class Atoms:
@@ -54,6 +61,10 @@ class Atoms:
         poles = p / (w[..., None] - X)
         return (poles * X).sum(axis=-1), (poles * w[..., None]).sum(axis=-1)
 
+    def top(self) -> float:
+        """The largest value of X."""
+        return float(max(self.locations))
+
 
 class Slopes:
     """X = φ'(e)², e ~ N(μ, q), for an activation that is not piecewise linear."""
@@ -84,6 +95,10 @@ class Slopes:
         poles = c / (w[..., None] - X)
         return poles @ X, w * poles.sum(axis=-1)
 
+    def top(self) -> float:
+        """The largest value of X among the nodes on the real line: a little below the true one."""
+        return float(self._line.floats()[0].real.max())
+
 
 class LeakyGaussian:
     """X = squared singular values of α + c W, W Gaussian: G (w (1 − c²G)² − α²) = 1 − c²G.
@@ -100,9 +115,9 @@ class LeakyGaussian:
         return [w * c2 * c2, -2 * w * c2, w - a2 + c2, w * 0 - 1]
 
     def transform(self, w: Any, order: int = 1) -> Transform:
-        """m = wG − 1 by Newton from double precision, derivatives from the cubic."""
+        """m = wG − 1 by Newton from double precision, derivatives from the cubic; real w is w + i0."""
         G = mp.mpmathify(complex(self.floats(np.array([complex(w)]))[1][0] / complex(w)))
-        if mp.im(w) == 0:
+        if mp.im(G) == 0:
             G = mp.re(G)
         a2, c2 = self.alpha2, self.c2
         for _ in range(12):
@@ -127,13 +142,30 @@ class LeakyGaussian:
         values = []
         for point in np.asarray(w, dtype=complex).ravel():
             roots = np.roots([complex(value) for value in self._coefficients(point)])
-            if point.imag == 0:
-                values.append(min(roots, key=lambda G: abs(G * point - 1)) * point)
+            if point.imag == 0 and point.real > self.top():
+                roots = [G.real for G in roots if abs(G.imag) <= 1e-6 * abs(G)]  # near an edge two roots meet
+                values.append(min(roots) * point)
                 continue
-            allowed = [G for G in roots if G.imag < 0 and (G * point).imag <= 1e-14 * abs(G * point)]
-            values.append(min(allowed or roots, key=lambda G: (G * point).imag) * point)
-        one_plus_m = np.array(values).reshape(np.shape(w))
+            slack = 1e-14 * np.abs(roots * point)
+            allowed = [G for G, e in zip(roots, slack, strict=True) if G.imag < 0 and (G * point).imag <= e]
+            values.append(min(allowed or list(roots), key=lambda G: (G * point).imag) * point)
+        one_plus_m = np.array(values, dtype=complex).reshape(np.shape(w))
         return one_plus_m - 1, one_plus_m
+
+    def edge(self) -> Any:
+        """Right edge of X: the larger zero of the discriminant over G of the cubic, which is c⁴ w times
+
+        4 α² w² − (8 α⁴ + 20 α² c² − c⁴) w + 4 (α² − c²)³.
+        """
+        a2, c2 = self.alpha2, self.c2
+        linear, constant = 8 * a2**2 + 20 * a2 * c2 - c2**2, 4 * (a2 - c2) ** 3
+        if a2 == 0:
+            return 4 * c2
+        return (linear + mp.sqrt(linear**2 - 16 * a2 * constant)) / (8 * a2)
+
+    def top(self) -> float:
+        """Right edge of X."""
+        return float(self.edge())
 
 
 def vanilla_base(numbers: parameters.Vanilla, q: Any, dps: int) -> Base:
@@ -152,10 +184,8 @@ def atoms(phi: Activation, q: Any, mu: Any) -> tuple[list[Any], list[Any]]:
     masses: dict[Any, Any] = {}
     for low, high, slope in phi.pieces:
         left, right = ((_number(end) - mu) / mp.sqrt(2 * q) for end in (low, high))
-        if left > 0:
-            mass = (_erfc(left) - _erfc(right)) / 2
-        else:
-            mass = (_erfc(-right) - _erfc(-left)) / 2
+        near, far = (left, right) if left > 0 else (-right, -left)
+        mass = (_erfc(near) - _erfc(far)) / 2
         value = _number(slope) ** 2
         masses[value] = masses.get(value, mp.mpf(0)) + mass
     return list(masses), list(masses.values())
@@ -167,5 +197,5 @@ def _erfc(x: Any) -> Any:
 
 def _number(expr: Any) -> Any:
     if expr.is_infinite:
-        return mp.inf if expr.is_positive else -mp.inf
+        return mp.inf if expr.is_extended_positive else -mp.inf
     return mp.mpf(int(expr.p)) / int(expr.q) if expr.is_Rational else mp.mpf(expr.evalf(mp.dps + GUARD))

@@ -1,10 +1,12 @@
-# SymPy annotates most results as Basic, also where only an Expr can come.
+# SymPy annotates most results as Basic, also where only an Expr can come; NumPy's stubs know no dtype here.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
-# pyright: reportOptionalMemberAccess=false, reportReturnType=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportMissingImports=false, reportOptionalMemberAccess=false
 """An activation as analytic pieces between its kinks, and their evaluation at complex points.
 
-The expressions are those of `rmtrnn.cells.Activation`; on a piece |u| is u or −u, sign(u) is ±1, and so on, so
-that each piece continues into the complex plane. Evaluators exist for mpmath and for Arb balls (python-flint).
+The expressions are those of `rmtrnn.cells.Activation`; on a piece |u| is u or −u, sign(u) is ±1, and so on,
+so that each piece continues into the complex plane. Evaluators exist for mpmath and for Arb balls
+(python-flint).
 """
 
 from __future__ import annotations

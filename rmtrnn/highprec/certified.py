@@ -1,0 +1,297 @@
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+"""Numbers with a proof: enclosures by Krawczyk's operator in Arb ball arithmetic (python-flint).
+
+Each function computes a 40-odd digit approximation first, by `rmtrnn.highprec` itself, and then forgets
+where it came from: existence, uniqueness and the branch are proven from the equation alone. Where a step of
+the proof fails, it raises CertificationError and says which.
+
+**Branch.** The zero is that of F(w) = log w + (T − 1) log κ + n log(1 + m) + log(scale) − log λ with
+*principal* logarithms, w, −κ and −(1 + m) proven to lie in the open upper half plane. Then Im F = 0 says
+that the sum of the arguments is 0, not a multiple of 2π, and that is the physical branch: see the proof in
+`rmtrnn.highprec.formulas`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flint
+from flint import acb, arb
+from mpmath import mp
+
+from rmtrnn import _validate
+from rmtrnn._result import ConvergenceError
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.highprec import formulas, parameters
+from rmtrnn.highprec.enclosures import AtomBalls, CertificationError, GaussianBalls, rational
+from rmtrnn.highprec.fixed_points import check_dps, fixed_point
+from rmtrnn.highprec.quadrature import _acb, _mpf
+from rmtrnn.highprec.spectrum import product
+
+__all__ = ["CertificationError", "Certified", "certified_density", "certified_edge", "certified_fixed_point"]
+
+_EXTRA = 6
+"""Decimal digits of the approximation, and of ball arithmetic twice as many, beyond those asked for."""
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A real number proven to lie in [midpoint − radius, midpoint + radius]; ``proof`` says what was shown."""
+
+    midpoint: Any
+    radius: Any
+    proof: str
+
+    def __iter__(self) -> Any:
+        return iter((self.midpoint, self.radius))
+
+    def __contains__(self, value: Any) -> bool:
+        with mp.workdps(max(mp.dps, 200)):
+            return bool(abs(mp.mpmathify(value) - self.midpoint) <= self.radius)
+
+    def __str__(self) -> str:
+        digits = 15 if self.radius == 0 else max(1, int(mp.floor(-mp.log10(self.radius))))
+        return f"{mp.nstr(self.midpoint, digits + 2)} ± {mp.nstr(self.radius, 2)}"
+
+
+def _certified(ball: Any, proof: str) -> Certified:
+    with mp.workprec(flint.ctx.prec + 20):
+        return Certified(_mpf(ball), _mpf(arb(ball.rad().abs_upper())), proof)
+
+
+def _bits(dps: int) -> int:
+    return int((dps + 2 * _EXTRA) * 3.3220) + 20
+
+
+def certified_fixed_point(ens: Ensemble, dps: int = 30) -> Certified:
+    """q* of a vanilla ensemble with a proof: in the interval returned, q = σ_w² E[φ²] + σ_v² R + σ_b² has
+    exactly one solution; theory.md (2), (3).
+
+    Uniqueness is that of the interval: another fixed point elsewhere is not excluded.
+    Raises CertificationError where it cannot be proven, and what `fixed_point` raises.
+    """
+    dps = check_dps(dps)
+    with flint.ctx.workprec(_bits(dps)):
+        return _certified(_fixed_point_ball(ens, dps), "exactly one fixed point in the interval (Krawczyk)")
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_point_ball(ens: Ensemble, dps: int) -> Any:
+    numbers = parameters.vanilla(ens)
+    q0 = arb(fixed_point(ens, dps + _EXTRA)).mid()
+    if not q0 > 0:
+        raise CertificationError("q* = 0: there is no Gaussian average to enclose")
+    sigma2, rest = rational(numbers.sigma_w) ** 2, rational(numbers.input_variance)
+    mu = rational(numbers.mu_b)
+    bits = flint.ctx.prec
+
+    def equation(q: Any) -> tuple[Any, Any]:
+        value, rise = GaussianBalls(numbers.activation, q, mu, bits).second_moment()
+        return q - sigma2 * value - rest, 1 - sigma2 * rise / (2 * q)
+
+    value, slope = equation(q0)
+    return _krawczyk_real(q0, value, slope, lambda Q: equation(Q)[1], "q*")
+
+
+def _krawczyk_real(x0: Any, value: Any, slope: Any, derivative: Callable[[Any], Any], what: str) -> Any:
+    """A ball with exactly one zero: K = x0 − C f(x0) + (1 − C f'(X)) (X − x0) inside X."""
+    if not slope.is_finite() or slope.contains(0):
+        raise CertificationError(f"{what}: the derivative at the approximation may be zero")
+    C = (1 / slope).mid()
+    reach = (C * value).abs_upper()
+    for factor in (2, 16, 256, 65536):
+        radius = (reach * factor + abs(x0) * arb(2) ** (8 - flint.ctx.prec)).abs_upper()
+        X = x0 + arb(0, radius)
+        K = x0 - C * value + (1 - C * derivative(X)) * (X - x0)
+        if abs(K - x0).abs_upper() < radius:
+            return K
+    raise CertificationError(f"{what}: Krawczyk's operator does not map a neighbourhood into itself")
+
+
+@functools.lru_cache(maxsize=64)
+def _base(ens: Ensemble, dps: int) -> GaussianBalls | AtomBalls:
+    """Enclosures of the law of φ'², with q* proven."""
+    numbers = parameters.vanilla(ens)
+    phi, mu = numbers.activation, rational(numbers.mu_b)
+    if phi.is_piecewise_linear:
+        trivial = len(phi.pieces) == 1
+        return AtomBalls(phi, arb(1) if trivial else _fixed_point_ball(ens, dps), mu)
+    return GaussianBalls(phi, _fixed_point_ball(ens, dps), mu, flint.ctx.prec)
+
+
+def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: Any = None) -> Certified:
+    """Density ρ(λ) of s² at λ with a proof: theory.md (9), (10); λ exact (a float is read as its decimal).
+
+    In the support: a root w of the equation is enclosed (Krawczyk: exists, unique in the ball) and proven to
+    be the physical one. Off the support: a real root with d log λ/d log w > 0 is enclosed, which proves that
+    the density is 0; then midpoint = radius = 0. ``start`` replaces the approximate w (a complex number),
+    for trials of the proof itself.
+
+    Raises CertificationError where no proof succeeds, ValueError and TypeError for bad input.
+    """
+    dps, T = check_dps(dps), _validate.integer("T", T, low=1)
+    _require_vanilla(ens)
+    target = parameters.exact("lam", lam)
+    if target <= 0:
+        raise ValueError(f"lam = {lam!r}: must be > 0")
+    law = product(ens, T, dps + _EXTRA)
+    with mp.workdps(dps + 2 * _EXTRA), flint.ctx.workprec(_bits(dps)):
+        if start is None:
+            try:
+                w = law.root(mp.log(mp.mpf(target.numerator) / target.denominator))[0]
+            except ConvergenceError as error:
+                raise CertificationError(f"no approximate root to start from: {error}") from error
+        else:
+            w = mp.mpmathify(start)
+        sigma = rational(parameters.vanilla(ens).sigma_w)
+        problem = _Problem(_base(ens, dps), T, law.n, sigma, rational(target))
+        return problem.zero_density(w) if mp.im(w) == 0 else problem.density(w)
+
+
+def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
+    """Right edge of the support of s² with a proof: λ at the zero of d log λ/d log w above the support of
+    φ'².
+
+    The zero is enclosed (Krawczyk) and is the only one there, since d log λ/d log w increases above sup φ'²
+    (`rmtrnn.highprec.formulas`). Raises as `certified_density`.
+    """
+    dps, T = check_dps(dps), _validate.integer("T", T, low=1)
+    _require_vanilla(ens)
+    law = product(ens, T, dps + _EXTRA)
+    with mp.workdps(dps + 2 * _EXTRA), flint.ctx.workprec(_bits(dps)):
+        try:
+            w = law.edge()[0]
+        except ConvergenceError as error:
+            raise CertificationError(f"no approximate edge to start from: {error}") from error
+        problem = _Problem(_base(ens, dps), T, law.n, rational(parameters.vanilla(ens).sigma_w), arb(1))
+        return problem.edge(w)
+
+
+def _require_vanilla(ens: Ensemble) -> None:
+    parameters.vanilla(ens)
+
+
+class _Problem:
+    """F(w) = log λ(w) − log λ in balls."""
+
+    def __init__(self, base: GaussianBalls | AtomBalls, T: int, n: int, sigma: Any, lam: Any) -> None:
+        self.base, self.T, self.n, self.lam = base, T, n, lam
+        self.log_scale = 2 * T * sigma.log()
+
+    def _value(self, w: Any, f: formulas.Transform) -> Any:
+        """F at a ball; logarithms principal, and their arguments proven to stay off the cut."""
+        kappa = w * f.m / f.one_plus_m
+        if w.imag == 0:
+            if not (w.real > 0 and f.one_plus_m.real > 0 and kappa.real > 0):
+                raise CertificationError(f"w, κ and 1 + m are not proven positive at the real w = {w.real}")
+        elif not (w.imag > 0 and f.one_plus_m.imag < 0 and (self.T == 1 or kappa.imag < 0 or self._one_atom)):
+            raise CertificationError(f"w = {w}: not proven to lie on the sheet with Im w > 0 > Im κ, Im m")
+        if self._one_atom:
+            kappa = acb(self.base.atoms[0][0])  # pyright: ignore
+        terms = w.log(), kappa.log(), f.one_plus_m.log()
+        return formulas.log_lambda(terms, self.T, self.n, self.log_scale) - self.lam.log()
+
+    @property
+    def _one_atom(self) -> bool:
+        """Whether X is constant: κ = X exactly."""
+        return isinstance(self.base, AtomBalls) and len(self.base.atoms) == 1
+
+    def density(self, approximation: Any) -> Certified:
+        w0 = _acb(approximation).mid()
+        if not w0.imag > 0:
+            raise CertificationError(f"w = {w0}: not in the upper half plane")
+        f0 = self.base.transform(w0)
+        value, slope = self._value(w0, f0), formulas.slope(w0, f0, self.T, self.n) / w0
+        if abs(value).abs_lower() > 1:
+            raise CertificationError(
+                f"w = {w0.str(8)} is no root of log λ(w) = log λ on the sheet where the arguments sum to 0: "
+                f"the difference is {value.str(8)}"
+            )
+        if not slope.is_finite() or slope.contains(acb(0)):
+            raise CertificationError("d log λ/dw may vanish: λ is too close to an edge for this precision")
+        C = (1 / slope).mid()
+        reach = abs(C * value).abs_upper()
+        for factor in (2, 16, 256):
+            r = (reach * factor + abs(w0) * arb(2) ** (8 - flint.ctx.prec)).abs_upper()
+            W = w0 + acb(arb(0, r), arb(0, r))
+            if not W.imag > 0:
+                continue
+            f = self._around(W, w0, f0, r)
+            self._value(W, f)  # the sheet, on all of W
+            K = w0 - C * value + (1 - C * formulas.slope(W, f, self.T, self.n) / W) * (W - w0)
+            if abs((K - w0).real).abs_upper() < r and abs((K - w0).imag).abs_upper() < r:
+                m = f0.m + f.d1 * (K - w0)
+                return _certified(
+                    -m.imag / (arb.pi() * self.lam),
+                    "exactly one root in a ball (Krawczyk); arguments sum to 0, so it is the physical one",
+                )
+        raise CertificationError("Krawczyk's operator does not map a neighbourhood of the root into itself")
+
+    def _around(self, W: Any, w0: Any, f0: formulas.Transform, r: Any) -> formulas.Transform:
+        """m and m' on all of W (within √2 r of w0), from their values at w0 and |w − X| ≥ d = Im w0 − 2r."""
+        r = 2 * r
+        d = (W.imag - r).abs_lower()
+        if not W.imag - r > 0:
+            raise CertificationError("the neighbourhood of the root reaches the real line")
+        first = (1 + (abs(w0).abs_upper() + r) / d) / d  # bounds E|X/(w − X)²|, as |X/(w − X)| ≤ 1 + |w|/d
+        spread, spread1 = (r * first).abs_upper(), (2 * r * first / d).abs_upper()
+        m = f0.m + acb(arb(0, spread), arb(0, spread))
+        d1 = f0.d1 + acb(arb(0, spread1), arb(0, spread1))
+        return formulas.Transform(m, 1 + m, d1, acb(0))
+
+    def zero_density(self, approximation: Any) -> Certified:
+        w0 = arb(mp.re(approximation)).mid()
+        f0 = self._real_transform(w0)
+        value = self._value(acb(w0), f0).real
+        slope = (formulas.slope(acb(w0), f0, self.T, self.n) / w0).real
+
+        def derivative(W: Any) -> Any:
+            f = self._real_transform(W)
+            self._value(acb(W), f)
+            rise = formulas.slope(acb(W), f, self.T, self.n).real
+            if not rise > 0:
+                raise CertificationError("d log λ/d log w is not proven positive: λ may lie in the support")
+            return rise / W
+
+        _krawczyk_real(w0, value, slope, derivative, "real root off the support")
+        return Certified(mp.mpf(0), mp.mpf(0), "a real root with d log λ/d log w > 0: off the support")
+
+    def _real_transform(self, w: Any, order: int = 1) -> formulas.Transform:
+        """The transform at a real ball, w proven to lie off the support of X (above it, unless X is
+        discrete).
+        """
+        f = self.base.transform(acb(w), order)
+        if isinstance(self.base, GaussianBalls) and not self.base.slope_at_centre() < w:
+            raise CertificationError(f"w = {w} does not lie above the values of φ'²")
+        return f
+
+    def edge(self, approximation: Any) -> Certified:
+        w0 = arb(mp.re(approximation)).mid()
+        if isinstance(self.base, AtomBalls):
+            top, mass = max(self.base.atoms, key=lambda atom: float(atom[0].mid()))
+            if self.n == 0 and mass * self.T > self.T - 1:
+                return _certified(
+                    (self.T * top.log() + self.log_scale).exp(),
+                    "d log λ/d log w > 0 down to the largest value of φ'², an atom with mass > (T − 1)/T",
+                )
+            if not w0 > top:
+                raise CertificationError(f"w = {w0} does not lie above the values of φ'²")
+        f0 = self._real_transform(w0, 2)
+
+        def derivative(W: Any) -> Any:
+            return formulas.slope_derivative(acb(W), self._real_transform(W, 2), self.T, self.n).real
+
+        slope = formulas.slope(acb(w0), f0, self.T, self.n).real
+        K = _krawczyk_real(
+            w0,
+            slope,
+            formulas.slope_derivative(acb(w0), f0, self.T, self.n).real,
+            derivative,
+            "zero of d log λ/d log w",
+        )
+        rise = formulas.slope(acb(K), self._real_transform(K), self.T, self.n).real / K
+        log_edge = self._value(acb(w0), f0).real + rise * (K - w0)
+        return _certified(log_edge.exp(), "the only zero of d log λ/d log w above sup φ'²")
