@@ -55,21 +55,25 @@ class VanillaLaw:
         """The law of s², an object of `rmtrnn.free`."""
         return self._law
 
-    @functools.cached_property
+    @property
     def atoms(self) -> tuple[tuple[float, float], ...]:
         return tuple((0.5 * v, mass) for v, mass in self._law.log.atoms)
 
-    @functools.cached_property
+    @property
     def support(self) -> tuple[tuple[float, float], ...]:
         return tuple((0.5 * a, 0.5 * b) for a, b in self._law.log.support)
 
-    @functools.cached_property
+    @property
     def error(self) -> float:
         return float(self._law.error)
 
-    @functools.cached_property
+    @property
     def mass(self) -> float:
         """Atoms and the integral of the density: the cdf is computed without this integral."""
+        return self._integrated
+
+    @functools.cached_property
+    def _integrated(self) -> float:
         at_zero = sum(mass for u, mass in self.atoms if u == -math.inf)
         bottom = float(self.icdf(np.array([at_zero + _NEGLIGIBLE]))[0])
         intervals = [Interval(max(a, bottom), b) for a, b in self.support]
@@ -159,7 +163,9 @@ def slope_law(ens: Ensemble, q: float) -> Any:
         positive = {location: mass for location, mass in masses.items() if mass > 0.0}
         return free.Discrete(list(positive), list(positive.values()))
     kinks = tuple(kink - gate.mu_b for kink in activation.kinks)
-    return free.Pushforward(lambda z: slope(gate.mu_b + z) ** 2, q, kinks=kinks)
+    return free.Pushforward(
+        lambda z: slope(gate.mu_b + z) ** 2, q, kinks=kinks, analytic=activation.is_smooth
+    )
 
 
 def _normal_mass(low: float, high: float) -> float:
