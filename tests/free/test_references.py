@@ -96,6 +96,18 @@ def test_atoms_of_free_powers_of_a_bernoulli_law(p, power):
     assert not dict((law @ free.MarchenkoPastur()).atoms).keys() - {0.0}
 
 
+def test_density_after_a_hundred_thousand_steps():
+    # The factor T multiplies every rounding error of log(1 + m) at the small m of the right edge.
+    T = 100_000
+    law = free.MarchenkoPastur() ** T
+    edge = references.fuss_catalan_edge(T)
+    for v in (float(law.log.icdf(0.1)), float(law.log.icdf(0.9)), edge - 0.5, edge + math.log(0.999)):
+        assert float(law.log.pdf(v)) == pytest.approx(references.fuss_catalan_density(v, T), rel=1e-11)
+    log_w = law._curve.invert(np.array([edge + math.log(0.999)]), law._curve.pieces[0])
+    residual = law._curve.at(log_w).log_lambda - (edge + math.log(0.999))
+    assert abs(residual[0]) <= 1e-13
+
+
 def test_a_hundred_thousand_steps():
     T = 100_000
     law = free.MarchenkoPastur() ** T
