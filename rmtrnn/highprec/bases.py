@@ -93,7 +93,7 @@ class Slopes:
         """m and 1 + m at many w in double precision, Im w > 0."""
         X, c = self._floats
         poles = c / (w[..., None] - X)
-        return poles @ X, w * poles.sum(axis=-1)
+        return (poles * X).sum(axis=-1), w * poles.sum(axis=-1)
 
     def top(self) -> float:
         """The largest value of X among the nodes on the real line: a little below the true one."""

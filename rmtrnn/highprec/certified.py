@@ -1,9 +1,9 @@
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 """Numbers with a proof: enclosures by Krawczyk's operator in Arb ball arithmetic (python-flint).
 
-Each function computes a 40-odd digit approximation first, by `rmtrnn.highprec` itself, and then forgets
-where it came from: existence, uniqueness and the branch are proven from the equation alone. Where a step of
-the proof fails, it raises CertificationError and says which.
+Each function computes an approximation first, by `rmtrnn.highprec` itself, and then forgets where it came from:
+existence, uniqueness and the branch are proven from the equation alone. Where a step of the proof fails, it raises
+CertificationError and says which.
 
 **Branch.** The zero is that of F(w) = log w + (T − 1) log κ + n log(1 + m) + log(scale) − log λ with
 *principal* logarithms, w, −κ and −(1 + m) proven to lie in the open upper half plane. Then Im F = 0 says

@@ -143,14 +143,16 @@ class GaussianTransform:
         return self._converged(add)[0]
 
     def floats(self) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes of a rule good to about 1e-12, as complex128 arrays (X, weights): for starting values."""
-        depth = max(3, len(self.levels) - 1)
+        """Nodes of a rule good for starting values, as complex128 arrays (X, weights)."""
+        depth = 3
         levels = [self.level(index) for index in range(depth + 1)]
         X = np.array([complex(_mpc(x)) for level in levels for x in level.X])
         weights = [
             complex(_mpc(c)) * 2.0 ** (index - depth) for index, level in enumerate(levels) for c in level.c
         ]
-        return X, np.array(weights)
+        c = np.array(weights)
+        keep = abs(c) > 1e-40
+        return X[keep], c[keep]
 
 
 class _Path:
