@@ -101,6 +101,8 @@ class Chain:
         self.weights = xp.full(n, 1.0 / n) if weights is None else xp.asarray(weights, dtype=float)
         if self.weights.shape != (n,) or abs(float(self.weights.sum()) - 1.0) > 1e-9:
             raise ValueError("weights must be one number per site and sum to 1")
+        self._equal = bool((self.weights == self.weights[0]).all())
+        self._complex_weights = self.weights.astype(complex)  # one dtype: a mixed product would miss the BLAS
         self.xp = xp
         self.n = n
         self.n_gates = sum(len(stage.sigma2) for stage in self.stages)
@@ -135,9 +137,13 @@ class Chain:
 
     def mean(self, values: Entry) -> Entry:
         """E over sites of an entry: a float, (points, 1) or (..., points, n)."""
-        if not hasattr(values, "shape") or values.shape[-1] != self.n:
-            return values if not hasattr(values, "shape") else values[..., 0]
-        return values @ self.weights
+        if not hasattr(values, "shape"):
+            return values
+        if values.shape[-1] != self.n:
+            return values[..., 0]
+        if self._equal:
+            return values.sum(axis=-1) / self.n
+        return values @ self._complex_weights
 
 
 @dataclass(frozen=True)
@@ -351,16 +357,21 @@ def _mean_growth(chain: Chain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         after = sandwich(chain._a[stage], u)
         by_gate = []
         for b_k, c_k, gate in zip(chain._b[stage], chain._c[stage], gates, strict=True):
-            reading = float(chain.mean(quadratic(c_k, u)))
+            reading = _real_mean(chain, quadratic(c_k, u))
             readings.append(max(reading, 1e-300))
             strength = float(chain.sigma2[gate]) * reading
             after = plus_outer(after, b_k, strength)
-            by_gate.append(strength * float(chain.mean(dot(b_k, b_k))))
+            by_gate.append(strength * _real_mean(chain, dot(b_k, b_k)))
         size = arrays.a.shape[0]
-        total = float(sum(chain.mean(after[i][i]) for i in range(size)))
+        total = sum(_real_mean(chain, after[i][i]) for i in range(size))
         if not total > 0.0:
             raise ValueError(f"stage {stage} maps everything to zero: the Jacobian vanishes")
         growth.append(np.log(total / size))
         shares += [part / total for part in by_gate]
         u = scale_matrix(size / total, after)
     return np.array(growth), np.array(shares), np.array(readings)
+
+
+def _real_mean(chain: Chain, values: Entry) -> float:
+    mean = chain.mean(values)
+    return float(mean.real) if is_array(mean) else float(mean)

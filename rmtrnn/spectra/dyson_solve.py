@@ -9,7 +9,7 @@ some of the sites: the gradient, and with it the solution, is that of all sites.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -21,6 +21,10 @@ _SIGN_SLACK = 1e-7  # relative: a strength this far in the upper half plane is r
 _FIRST_STEP = 0.35  # of the arc, in radians
 _LAST_ANGLE = 0.02  # from here one step leads to the real axis
 _SMALLEST_STEP = 1e-5
+_OUTSIDE_STEP = 0.1  # relative; F is exactly 0 or 1 (or the mass below a gap) whatever the real strengths are
+_REAL = 1e-6
+_NO_DENSITY = 1e-7
+_F_ERROR = 1e-4  # second-order error of F beyond which a point does not count as solved
 REAL_AXIS = 1e-13  # arg lambda on the real axis: keeps every logarithm on its side of the cut
 
 
@@ -45,6 +49,25 @@ class Solution:
     status: np.ndarray
     site_log: np.ndarray
 
+    @property
+    def u(self) -> np.ndarray:
+        """log s of the points."""
+        return self.log_lambda / 2
+
+    def joined(self, other: Solution) -> Solution:
+        """The points of both."""
+        return Solution(
+            *(
+                np.concatenate([getattr(self, field.name), getattr(other, field.name)])
+                for field in fields(self)
+            )
+        )
+
+    def sorted(self) -> Solution:
+        """The points in increasing u."""
+        order = np.argsort(self.log_lambda)
+        return Solution(*(getattr(self, field.name)[order] for field in fields(self)))
+
 
 def weight_function(
     chain: Chain, p: np.ndarray, q: np.ndarray, r: np.ndarray
@@ -67,6 +90,9 @@ class _Newton:
     step: np.ndarray  # (points, 2 gates)
     gradient: np.ndarray
     relative: np.ndarray  # (points,)
+
+    def at(self, pick: np.ndarray) -> _Newton:
+        return _Newton(self.step[pick], self.gradient[pick], self.relative[pick])
 
 
 def newton_step(
@@ -163,7 +189,8 @@ def newton(
     """Newton until the relative step is below ``tol``; returns p, q, converged, last relative step.
 
     A step longer than half of a strength is shortened; a point whose strengths leave the lower half plane
-    (for theta < pi) by more than rounding is given up.
+    (for theta < pi) by more than rounding is given up. On the real axis outside the support the strengths are
+    real and only the fact matters: there a rough Newton step is enough (see `_OUTSIDE_STEP`).
     """
     p, q = p.copy(), q.copy()
     relative = np.full(len(log_lambda), np.inf)
@@ -178,19 +205,29 @@ def newton(
         except np.linalg.LinAlgError:  # an exactly singular Hessian at one point: none of this batch moves
             alive[work] = False
             break
+        finite = np.isfinite(found.relative)
+        alive[work[~finite]] = False
+        work, found = work[finite], found.at(finite)
         damping = np.minimum(1.0, 0.5 / np.maximum(found.relative, 1e-300))[:, None]
         p[work] += damping * found.step[:, :gates]
         q[work] += damping * found.step[:, gates:]
         relative[work] = found.relative
-        finite = np.isfinite(found.relative)
-        alive[work] &= finite & physical(p[work], q[work])
+        outside = (found.relative < _OUTSIDE_STEP) & is_real(p[work], q[work]) & (theta[work] <= REAL_AXIS)
+        relative[work[outside]] = 0.0
+        alive[work] &= physical(p[work], q[work])
     return p, q, alive & (relative < tol), relative
+
+
+def is_real(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Whether all strengths of a point are real up to rounding: then it is outside the support."""
+    both = np.concatenate([p, q], axis=1)
+    return np.all(np.abs(np.imag(both)) <= _REAL * np.abs(both), axis=1, keepdims=True)[:, 0]
 
 
 def physical(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Whether all strengths of a point lie in the closed lower half plane, up to rounding."""
     both = np.concatenate([p, q], axis=1)
-    return (np.imag(both) <= _SIGN_SLACK * np.abs(both)).all(axis=1)
+    return np.all(np.imag(both) <= _SIGN_SLACK * np.abs(both), axis=1, keepdims=True)[:, 0]
 
 
 def lowered(strength: np.ndarray) -> np.ndarray:
@@ -229,16 +266,43 @@ def rotate(
         ok[failed] = step[failed] > _SMALLEST_STEP
 
 
-def evaluate(
+def from_scratch(chain: Chain, log_lambda: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strengths near the real axis without any guess: `start`, then `rotate`."""
+    p, q, ok = start(chain, log_lambda)
+    return rotate(chain, log_lambda, p, q, ok, _LAST_ANGLE)
+
+
+def polish(
     chain: Chain,
     small: Chain,
+    log_lambda: np.ndarray,
     p: np.ndarray,
     q: np.ndarray,
-    log_lambda: np.ndarray,
-    ok: np.ndarray,
     tol: float,
+    max_iterations: int = 15,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Newton on the real axis; points where it fails are carried there from arg lambda = pi."""
+    theta = np.full(len(log_lambda), REAL_AXIS)
+    new_p, new_q, ok, _ = newton(chain, small, p, q, log_lambda, theta, tol, max_iterations)
+    bad = np.flatnonzero(~ok)
+    if bad.size:
+        far_p, far_q, _ = from_scratch(small, log_lambda[bad])
+        far_p, far_q, good, _ = newton(
+            chain, small, far_p, far_q, log_lambda[bad], theta[bad], tol, 2 * max_iterations
+        )
+        new_p[bad], new_q[bad], ok[bad] = far_p, far_q, good
+    return new_p, new_q, ok
+
+
+def evaluate(
+    chain: Chain, small: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, tol: float
 ) -> Solution:
-    """Distribution function and density from the strengths, with the residual recomputed from them."""
+    """Distribution function and density from the strengths, with the residual recomputed from them.
+
+    A point is converged if the next Newton step (relative to the strengths) would be below ``tol``. Outside
+    the support, where F is a constant whatever the real strengths are, it is enough that neither the density
+    nor the second-order error of F is there.
+    """
     p, q = lowered(p), lowered(q)
     theta = np.full(len(log_lambda), REAL_AXIS)
     r = gate_scales(chain, log_lambda)
@@ -250,18 +314,23 @@ def evaluate(
     psi = to_host(chain.mean(here.log_det)) + constants
     correction = 0.5 * (last.gradient * last.step).sum(axis=1)
     norm = np.pi * chain.s_out
-    status = np.where(last.relative < tol, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))
-    status = np.where(np.isfinite(last.relative), status, int(Status.NOT_FINITE))
-    status = np.where(ok, status, int(Status.MAX_ITERATIONS))
+    error = np.abs(np.imag(correction)) / norm + np.abs(correction) ** 1.5 / norm
+    density = -2.0 / np.pi * np.imag(to_host(here.m))
+    real = (np.abs(density) < _NO_DENSITY) & (np.abs(np.imag(correction)) < _NO_DENSITY)
+    outside = real & (last.relative < 0.5)
+    error = np.where(outside, 0.0, error)
+    settled = (((last.relative < tol) & (error < _F_ERROR)) | outside) & physical(p, q)
+    status = np.where(settled, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))
+    status = np.where(np.isfinite(psi), status, int(Status.NOT_FINITE))
     return Solution(
         log_lambda=np.asarray(log_lambda),
         p=p,
         q=q,
         upper=np.imag(psi + correction) / norm,
-        density=-2.0 / np.pi * np.imag(to_host(here.m)),
+        density=density,
         log_potential=np.real(psi + correction) / chain.s_out,
         residual=last.relative,
-        error=np.abs(correction) / norm,
+        error=error,
         status=status,
         site_log=np.imag(to_host(here.log_det)) / norm,
     )

@@ -24,7 +24,7 @@ def solve(chain, u):
     theta = np.full(log_lambda.shape, REAL_AXIS)
     p, q, ok, _ = newton(chain, chain, p, q, log_lambda, theta, 1e-11, 60)
     assert ok.all()
-    return evaluate(chain, chain, p, q, log_lambda, ok, 1e-9)
+    return evaluate(chain, chain, p, q, log_lambda, 1e-9)
 
 
 def fuss_catalan(steps, points):

@@ -1,0 +1,89 @@
+"""Spectra of gated and weight-tied networks from the matrix Dyson equation: theory.md (12)-(15)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rmtrnn import _random, _validate
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import MeanField, mean_field
+from rmtrnn.spectra.dyson_chain import Chain, Stage
+from rmtrnn.spectra.dyson_law import Settings, chain_law
+from rmtrnn.spectra.result import Spectrum
+from rmtrnn.spectra.sites import untied_chain
+
+GROUPS = 8  # independent populations; their spread gives the error
+
+
+def dyson_spectrum(ens: Ensemble, T: int, **accuracy: Any) -> Spectrum:
+    """Law of the singular values of J_T for any cell; ``ens.tied`` decides between (12)-(14) and (15).
+
+    The keywords are those of `untied_spectrum` or `rmtrnn.spectra.dyson_tied.tied_spectrum`. With tied
+    weights and T = 1 there is only one draw, and the untied equations serve.
+    """
+    T = _validate.integer("T", T, low=1)
+    if ens.tied and T > 1:
+        from rmtrnn.spectra.dyson_tied import tied_spectrum
+
+        return tied_spectrum(ens, T, **accuracy)
+    return untied_spectrum(ens, T, **accuracy)
+
+
+def untied_spectrum(
+    ens: Ensemble,
+    T: int,
+    *,
+    population: int = 16384,
+    seed: int = 0,
+    tol: float = 1e-4,
+    max_points: int = 400,
+) -> Spectrum:
+    """Law of the singular values of J_T with weights redrawn at every step: theory.md (12)-(14).
+
+    Parameters
+    ----------
+    population : power of two, at least 512
+        Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
+        little faster than 1/sqrt(population); it is part of the ``error`` of the result.
+    seed : integer
+        Names the population; the same seed gives the same law.
+    tol : number in (0, 0.1]
+        Error of the cdf from the finite number of points in s, and mass allowed in the unresolved lower tail.
+    max_points : integer of at least 32
+        Where the number of points in s stops growing.
+
+    The cost is linear in T and in ``population``. ``error`` adds up the estimated errors of the population,
+    of the points and of the tails; a law that could not be found has the status MAX_ITERATIONS and error inf.
+    Raises `ConvergenceError` if the mean field has no stationary state.
+    """
+    T = _validate.integer("T", T, low=1)
+    population = _validate.integer("population", population, low=64 * GROUPS)
+    if population & (population - 1):
+        raise ValueError(f"population = {population}: must be a power of two")
+    tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
+    max_points = _validate.integer("max_points", max_points, low=32)
+    chain = grouped_chain(ens, T, population // GROUPS, seed, field=mean_field(ens))
+    law, _ = chain_law(chain, GROUPS, Settings(tol=tol, tail=tol, max_points=max_points))
+    return Spectrum(law, ensemble=ens, T=T, method="dyson")
+
+
+def grouped_chain(ens: Ensemble, T: int, n: int, seed: int, *, field: MeanField) -> Chain:
+    """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other."""
+    seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
+    groups = [untied_chain(ens, T, n, one, field=field) for one in seeds]
+    return Chain([_side_by_side(parts) for parts in zip(*groups, strict=True)])
+
+
+def _side_by_side(parts: tuple[Stage, ...]) -> Stage:
+    """One stage over the sites of all parts; weight matrices of size zero are left out."""
+    used = [k for k, variance in enumerate(parts[0].sigma2) if variance > 0]
+    a, b, c = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("a", "b", "c"))
+    return Stage(
+        a,
+        b[used],
+        c[used],
+        tuple(parts[0].sigma2[k] for k in used),
+        tuple(parts[0].orthogonal[k] for k in used),
+    )

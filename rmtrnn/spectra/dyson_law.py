@@ -1,0 +1,418 @@
+"""From the Dyson equation at single points of u = log s to a law: where to put the points, and its error.
+
+At every point the solver gives both the distribution function F and the density p = F' (see `dyson_chain`),
+so cubics in F that match both ends of a panel need few points, and no error is summed up along the curve.
+The points are chosen on some of the sites; the values come from all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from rmtrnn._array import to_host
+from rmtrnn._result import Status
+from rmtrnn.spectra.dyson_chain import Chain
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, from_scratch, newton, polish
+from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw
+
+_SCAN = np.array([3.0, 2.2, 1.6, 1.1, 0.7, 0.3, -0.1, -0.6, -1.2, -2.0, -3.0, -4.5])  # u - log(m_1)/2
+_EMPTY = 3e-5  # of the largest density: less than this is outside the support
+_MOST_TAIL_POINTS = 16
+_LONGEST_STEP = 2.0
+_SHORTEST = 1e-4  # distance in u below which no point is put between two
+_DEEPEST = 150.0  # per stage, in log s: below this, mass that is still there is an atom at s = 0
+# Two-sided 99.5 % point of Student's t with 7 degrees of freedom: the error is the largest over all points,
+# about ten of them independent, from the spread of eight groups of sites.
+_STUDENT = 4.03
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Accuracy knobs: ``tol`` of the interpolated cdf and of the first moment relative to m_1; ``tail``, the
+    mass below the lowest point; ``max_points``; ``coarse`` and ``scan``, sites used to place and find points.
+    """
+
+    tol: float = 1e-4
+    tail: float = 1e-4
+    max_points: int = 400
+    coarse: int = 1024
+    scan: int = 256
+    solver_tol: float = 1e-5
+
+
+@dataclass
+class Nodes:
+    """Points in increasing u with strengths, F = P(log s <= u) and its derivative, on the coarse sites."""
+
+    u: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
+    cdf: np.ndarray
+    density: np.ndarray
+    ok: np.ndarray
+
+    @classmethod
+    def of(cls, solution: Solution) -> Nodes:
+        ok = solution.status == int(Status.CONVERGED)
+        return cls(
+            solution.log_lambda / 2,
+            solution.p,
+            solution.q,
+            1.0 - solution.upper,
+            np.maximum(solution.density, 0.0),
+            ok,
+        )
+
+    def merged(self, other: Nodes) -> Nodes:
+        order = np.argsort(np.concatenate([self.u, other.u]))
+        names = ("u", "p", "q", "cdf", "density", "ok")
+        return Nodes(*(np.concatenate([getattr(self, n), getattr(other, n)])[order] for n in names))
+
+    def kept(self, mask: np.ndarray) -> Nodes:
+        return Nodes(
+            self.u[mask], self.p[mask], self.q[mask], self.cdf[mask], self.density[mask], self.ok[mask]
+        )
+
+
+def place_nodes(chain: Chain, settings: Settings) -> Nodes:
+    """Find where the mass is and put points until cubics in F are good to ``settings.tol``.
+
+    The outer parts, where less than a few coarse sites are left, are walked on more sites (`_walk`).
+    """
+    scan = chain.subset(slice(0, min(settings.scan, chain.n)))
+    coarse = chain.subset(slice(0, min(settings.coarse, chain.n)))
+    medium = chain.subset(slice(0, min(4 * settings.coarse, chain.n)))
+    rest = 0.0 if coarse.n == chain.n else 4.0 / coarse.n
+    nodes = _scan(scan, coarse, max(settings.tail, rest))
+    while len(nodes.u) < settings.max_points:
+        good = nodes.kept(nodes.ok)
+        middle = _worst(good, chain.log_mean / 2, max(settings.tail, rest), settings)
+        u = 0.5 * (good.u[middle] + good.u[middle + 1])
+        new = ~np.isin(u, nodes.u)  # a point that failed once is not tried again
+        if not new.any():
+            break
+        guess = [_between(values, middle[new]) for values in (good.p, good.q)]
+        nodes = nodes.merged(_solve(coarse, scan, u[new], guess[0], guess[1], settings.solver_tol))
+    nodes = nodes.kept(nodes.ok)
+    if nodes.u.size < 3:
+        return nodes
+    return _walk(medium, scan, _trimmed(nodes, rest), settings)
+
+
+def _trimmed(nodes: Nodes, rest: float) -> Nodes:
+    """Without the points where less than ``rest`` is left beyond, which the coarse sites do not resolve."""
+    return nodes.kept((nodes.cdf > rest / 2) & (nodes.cdf < 1 - rest / 2)) if rest else nodes
+
+
+def _walk(chain: Chain, small: Chain, nodes: Nodes, settings: Settings) -> Nodes:
+    """Go on outwards until less than ``settings.tail`` is left (weighed by s^2/m_1 on the right).
+
+    The step mass/density divides the mass of an exponential tail by e, and goes two thirds of the way to a
+    square-root edge.
+    """
+    for side in (-1, 1):
+        shrink = 1.0
+        for _ in range(_MOST_TAIL_POINTS):
+            filled = np.flatnonzero(nodes.density > _EMPTY * nodes.density.max())
+            if filled.size < 2:
+                return nodes
+            end = int(filled[-1] if side > 0 else filled[0])
+            known = 0 <= end + side < nodes.u.size
+            bound = nodes.cdf[end + side] if known else 0.5 * (1 + side)
+            left = abs(bound - nodes.cdf[end])
+            room = 0.5 * abs(nodes.u[end + side] - nodes.u[end]) if known else _LONGEST_STEP
+            weight = math.exp(min(2 * nodes.u[end] - chain.log_mean, 60.0)) if side > 0 else 0.0
+            step = shrink * min(1.1 * left / nodes.density[end], room)
+            if left * max(1.0, weight) < settings.tail or step < _SHORTEST:
+                break
+            target = nodes.u[[end]] + side * step
+            found = _solve(chain, small, target, nodes.p[[end]], nodes.q[[end]], 3e-3)
+            if (found.ok & (side * found.cdf > side * nodes.cdf[end])).all():
+                nodes = nodes.merged(found)
+            else:
+                shrink *= 0.5
+    return nodes
+
+
+def _between(values: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """Mean of neighbouring strengths; where one of them is real, the complex one, which finds both."""
+    low, high = values[left], values[left + 1]
+    mean = 0.5 * (low + high)
+    flat_low = np.abs(np.imag(low)) < 1e-6 * np.abs(low)
+    flat_high = np.abs(np.imag(high)) < 1e-6 * np.abs(high)
+    return np.where(flat_low & ~flat_high, high, np.where(flat_high & ~flat_low, low, mean))
+
+
+def _solve(chain: Chain, small: Chain, u: np.ndarray, p: np.ndarray, q: np.ndarray, tol: float) -> Nodes:
+    log_lambda = 2 * u
+    p, q, _ = polish(chain, small, log_lambda, p, q, tol)
+    return Nodes.of(evaluate(chain, small, p, q, log_lambda, 30 * tol))
+
+
+def _scan(scan: Chain, coarse: Chain, tail: float) -> Nodes:
+    """Points from above the right edge down to where less than ``tail`` is left."""
+    centre, stages = scan.log_mean / 2, len(scan.stages)
+    u = centre + np.sort(_SCAN)
+    nodes = None
+    while True:
+        p, q, _ = from_scratch(scan, 2 * u)
+        found = _solve(coarse, scan, u, p, q, 1e-4)
+        nodes = found if nodes is None else nodes.merged(found)
+        good = nodes.kept(nodes.ok)
+        if good.u.size == 0:
+            return nodes
+        span = centre - nodes.u[0]
+        if 1.0 - good.cdf[-1] > 1e-9:
+            u = nodes.u[-1] + np.array([1.0, 2.0, 4.0])
+        elif good.cdf[0] > tail and span < _DEEPEST * stages and not _is_atom(good):
+            u = centre - span * np.array([3.4, 2.6, 1.9, 1.4])
+        else:
+            return nodes
+
+
+def _is_atom(nodes: Nodes) -> bool:
+    """Whether F has levelled off at a positive value at the lowest points: that mass sits at s = 0."""
+    if len(nodes.u) < 3 or nodes.u[2] > nodes.u[-1] - 8.0:
+        return False
+    return bool(abs(nodes.cdf[2] - nodes.cdf[0]) < 1e-7 and nodes.density[:3].max() < 1e-7)
+
+
+def _worst(nodes: Nodes, centre: float, rest: float, settings: Settings) -> np.ndarray:
+    """Left indices of the panels to halve: where the cubic through both ends may be wrong by ``tol``."""
+    width = np.diff(nodes.u)
+    rise = np.diff(nodes.cdf)
+    mean = 0.5 * (nodes.density[1:] + nodes.density[:-1])
+    bend = np.abs(np.diff(nodes.density)) * width / 8.0
+    defect = np.abs(rise - mean * width)
+    empty = _EMPTY * nodes.density.max(initial=0.0)
+    outside = (nodes.density[1:] <= empty) & (nodes.density[:-1] <= empty)
+    error = np.where(outside, np.abs(rise) / 2, np.maximum(defect, 0.02 * bend))
+    importance = np.maximum(1.0, 2.0 * width * np.exp(np.minimum(2 * (nodes.u[1:] - centre), 60.0)))
+    beyond = (nodes.cdf[1:] < rest) | (nodes.cdf[:-1] > 1 - rest)
+    bad = (error * importance > 4 * settings.tol) & ~beyond
+    return np.flatnonzero(bad & (width > _SHORTEST))
+
+
+@dataclass(frozen=True)
+class ErrorParts:
+    """Estimated errors of the cdf: of the population of sites, of the cubics, of the tails, of the solver."""
+
+    population: float
+    interpolation: float
+    tail: float
+    solver: float
+
+    @property
+    def total(self) -> float:
+        return self.population + self.interpolation + self.tail + self.solver
+
+
+def chain_law(
+    chain: Chain, groups: int = 1, settings: Settings | None = None
+) -> tuple[TabulatedLaw, ErrorParts]:
+    """Law of u = log s of the chain, with ``groups`` independent groups of sites of equal size for the error.
+
+    ``groups`` = 1: the sites are exact (quadrature nodes); then no population error is added.
+    """
+    settings = settings or Settings()
+    if chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages):
+        return _gate_law(chain, groups)
+    nodes = place_nodes(chain, settings)
+    if nodes.u.size < 4:
+        return _no_law()
+    small = chain.subset(slice(0, min(settings.coarse // 2, chain.n)))
+    solution = finish(chain, small, nodes)
+    return assemble(chain, solution, groups, settings)
+
+
+def _no_law() -> tuple[TabulatedLaw, ErrorParts]:
+    law = TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
+    return law, ErrorParts(math.inf, math.inf, math.inf, math.inf)
+
+
+def finish(chain: Chain, small: Chain, nodes: Nodes) -> Solution:
+    """One Newton step on all sites from the strengths of the coarse ones, then F and p on all sites.
+
+    F is stationary in the strengths, so what this step leaves enters F at second order of a small error.
+    """
+    log_lambda = 2 * nodes.u
+    if small.n < chain.n:
+        theta = np.full(log_lambda.shape, REAL_AXIS)
+        p, q, _, _ = newton(chain, small, nodes.p, nodes.q, log_lambda, theta, 3e-3, 2)
+    else:
+        p, q = nodes.p, nodes.q
+    return evaluate(chain, small, p, q, log_lambda, 0.1)
+
+
+def population_error(chain: Chain, solution: Solution, groups: int) -> float:
+    """Error of F from the finite population, by the spread of independent groups of sites.
+
+    F is stationary in the strengths, so to first order its error is that of the mean of the site part of Psi
+    at fixed strengths: no group needs a solve of its own.
+    """
+    if groups < 2:
+        return 0.0
+    weights = to_host(chain.weights).reshape(groups, -1)
+    parts = solution.site_log.reshape(len(solution.u), groups, -1)
+    means = (parts * (weights / weights.sum(axis=1, keepdims=True))).sum(axis=2)
+    spread = means.std(axis=1, ddof=1) / math.sqrt(groups)
+    return float(_STUDENT * np.median(np.sort(spread)[-3:]))
+
+
+def assemble(
+    chain: Chain, solution: Solution, groups: int, settings: Settings
+) -> tuple[TabulatedLaw, ErrorParts]:
+    """Intervals, panels, atoms and error from the solved points."""
+    solution = solution.sorted()
+    good = solution.status == int(Status.CONVERGED)
+    u, cdf, density = solution.u[good], 1.0 - solution.upper[good], np.maximum(solution.density[good], 0.0)
+    if u.size < 4:
+        return _no_law()
+    empty = density <= _EMPTY * density.max()
+    atom = float(cdf[0]) if _is_atom_node(u, cdf, empty) else 0.0
+    pieces, tail = [], 0.0
+    for first, last in _runs(~empty):
+        left, missing_left = _end(u, cdf, density, first, -1, empty)
+        right, missing_right = _end(u, cdf, density, last, +1, empty)
+        low = cdf[first - 1] if first > 0 and pieces else atom
+        high = cdf[last + 1] if last + 1 < u.size else 1.0
+        inside = slice(first, last + 1)
+        pieces.append(_piece(Interval(left, right), u[inside], cdf[inside], density[inside], low, high))
+        tail = max(tail, 0.5 * missing_left, 0.5 * missing_right)
+    interpolation = _leave_out_error(u, cdf, density)
+    lost = np.diff(np.concatenate([[atom], cdf, [1.0]])).max() if not good.all() else 0.0
+    status = Status.CONVERGED if good.all() or lost < 0.05 else Status.MAX_ITERATIONS
+    parts = ErrorParts(
+        population_error(chain, solution, groups),
+        interpolation,
+        tail,
+        float(solution.error[good].max()),
+    )
+    atoms = [(-math.inf, atom)] if atom else []
+    return TabulatedLaw(pieces, atoms=atoms, error=parts.total, status=status), parts
+
+
+def _is_atom_node(u: np.ndarray, cdf: np.ndarray, empty: np.ndarray) -> bool:
+    """Whether the lowest point lies far below the density and still has mass below it: mass at s = 0."""
+    filled = np.flatnonzero(~empty)
+    return bool(empty[0] and cdf[0] > 1e-6 and u[0] < u[filled[0]] - 0.5 * (u[filled[-1]] - u[filled[0]]))
+
+
+def _runs(inside: np.ndarray) -> list[tuple[int, int]]:
+    """First and last index of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(int)))
+    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _end(
+    u: np.ndarray, cdf: np.ndarray, density: np.ndarray, index: int, side: int, empty: np.ndarray
+) -> tuple[float, float]:
+    """End of an interval of the support beyond its outermost point, and the mass placed there by this guess.
+
+    At a square-root edge density^2 is linear in u. Where that line does not end before the next point outside
+    (a soft tail), the end is put where a density falling linearly would use up the mass that is left.
+    """
+    outside = index + side
+    known = 0 <= outside < u.size
+    beyond = (cdf[outside] if known else (0.0 if side < 0 else 1.0)) - cdf[index]
+    mass = max(float(abs(beyond)), 0.0)
+    reach = 2.0 * mass / density[index] if density[index] > 0 else 0.0
+    inner = index - side
+    if 0 <= inner < u.size and not empty[inner] and density[inner] > density[index]:
+        slope = (density[inner] ** 2 - density[index] ** 2) / abs(u[inner] - u[index])
+        reach_root = density[index] ** 2 / slope
+        if known and reach_root < abs(u[outside] - u[index]):
+            reach = reach_root
+    limit = abs(u[outside] - u[index]) if known else math.inf
+    reach = min(max(reach, 1e-9), limit)
+    return float(u[index] + side * reach), mass
+
+
+def _piece(
+    interval: Interval, u: np.ndarray, cdf: np.ndarray, density: np.ndarray, low: float, high: float
+) -> tuple[Interval, list[Panel]]:
+    """Panels between neighbouring points: cubics of F in the edge-adapted angle, monotone."""
+    angle = np.concatenate([[0.0], interval.angle(u), [np.pi]])
+    value = np.concatenate([[low], cdf, [high]])
+    slope = np.concatenate([[0.0], density * interval.slope(angle[1:-1]), [0.0]])
+    panels = []
+    for i in range(len(angle) - 1):
+        width = angle[i + 1] - angle[i]
+        if width <= 0:
+            continue
+        mean = max(float(value[i + 1] - value[i]), 0.0) / width
+        g0, g1 = min(slope[i], 3 * mean), min(slope[i + 1], 3 * mean)  # Fritsch and Carlson: F stays monotone
+        curve = 1.5 * (0.5 * (g0 + g1) - mean)
+        series = np.array([mean + curve / 6, 0.5 * (g1 - g0), 0.5 * curve])
+        panels.append(Panel(float(angle[i]), float(angle[i + 1]), series))
+    return interval, panels
+
+
+def _leave_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
+    """Error of the cubics from leaving out every second point, scaled by the order (fourth) of the rule."""
+    if u.size < 5:
+        return 1.0
+    h = u[2:] - u[:-2]
+    t = (u[1:-1] - u[:-2]) / h
+    guess = (
+        (1 + 2 * t) * (1 - t) ** 2 * cdf[:-2]
+        + t * (1 - t) ** 2 * h * density[:-2]
+        + t**2 * (3 - 2 * t) * cdf[2:]
+        - t**2 * (1 - t) * h * density[2:]
+    )
+    return float(np.max(np.abs(guess - cdf[1:-1]))) / 8.0
+
+
+def _gate_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, ErrorParts]:
+    """b = 0: J is block diagonal, and the law is that of the product of the gates at one site."""
+    product = np.moveaxis(to_host(chain.stages[0].a), 2, 0)
+    log_scale = np.zeros(chain.n)
+    for stage in chain.stages[1:]:
+        product = np.moveaxis(to_host(stage.a), 2, 0) @ product
+        size = np.abs(product).max(axis=(1, 2))
+        size = np.where(size > 0, size, 1.0)
+        product, log_scale = product / size[:, None, None], log_scale + np.log(size)
+    with np.errstate(divide="ignore"):
+        u = np.log(np.linalg.svd(product, compute_uv=False)) + log_scale[:, None]
+    weights = np.broadcast_to(to_host(chain.weights)[:, None] / u.shape[1], u.shape)
+    values, where = np.unique(u, return_inverse=True)
+    mass = np.bincount(where.ravel(), weights.ravel())
+    repeated = mass > 3.0 / chain.n if groups > 1 else np.ones(mass.size, dtype=bool)
+    atoms = list(zip(values[repeated], mass[repeated], strict=True))
+    pieces = []
+    error = _empirical_error(u, groups)
+    if not repeated.all():
+        pieces.append(_empirical_piece(values[~repeated], mass[~repeated]))
+        error += 0.5 * float(mass[~repeated].max())
+    return TabulatedLaw(pieces, atoms=atoms, error=error), ErrorParts(error, 0.0, 0.0, 0.0)
+
+
+def _empirical_error(u: np.ndarray, groups: int) -> float:
+    """Spread of the groups' distribution functions at quantiles of all sites."""
+    if groups < 2:
+        return 0.0
+    parts = u.reshape(groups, -1)
+    levels = np.quantile(u, np.linspace(0.02, 0.98, 49), method="lower")
+    means = np.array([(parts <= level).mean(axis=1) for level in levels])
+    spread = means.std(axis=1, ddof=1) / math.sqrt(groups)
+    return float(_STUDENT * np.median(np.sort(spread)[-3:]))
+
+
+def _empirical_piece(values: np.ndarray, mass: np.ndarray) -> tuple[Interval, list[Panel]]:
+    """A continuous law through the empirical distribution function at up to 400 quantiles."""
+    total = np.concatenate([[0.0], np.cumsum(mass) - 0.5 * mass, [mass.sum()]])
+    knots = np.concatenate([[values[0] - 1e-9], values, [values[-1] + 1e-9]])
+    pick = np.unique(np.searchsorted(total, np.linspace(0, total[-1], 401)).clip(0, total.size - 1))
+    interval = Interval(float(knots[0]), float(knots[-1]))
+    angle = interval.angle(knots[pick])
+    angle[0], angle[-1] = 0.0, np.pi
+    panels = []
+    for i in range(len(pick) - 1):
+        width = angle[i + 1] - angle[i]
+        if width > 0:
+            series = np.array([(total[pick[i + 1]] - total[pick[i]]) / width])
+            panels.append(Panel(float(angle[i]), float(angle[i + 1]), series))
+    return interval, panels

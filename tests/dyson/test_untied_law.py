@@ -1,0 +1,60 @@
+"""Laws of gated cells with redrawn weights: against sampled matrices and exact special cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import rmtrnn as rt
+from rmtrnn.spectra.dyson import dyson_spectrum
+from rmtrnn.spectra.dyson_chain import Chain, Stage
+from rmtrnn.spectra.dyson_law import chain_law
+
+
+def distance(law, x):
+    """Kolmogorov distance of a sorted sample from a law."""
+    x = np.sort(np.ravel(x))
+    below = law.cdf(x)
+    steps = np.arange(x.size + 1) / x.size
+    return max(np.abs(below - steps[:-1]).max(), np.abs(below - steps[1:]).max())
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("T", [1, 3])
+def test_minimal_rnn_against_matrices(T, weights):
+    """N = 400 x 4: the sample's own distance is about 0.015; a sample of another ensemble is told apart."""
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, weights=weights)
+    spec = dyson_spectrum(ens, T, population=4096)
+    sample = rt.sample(ens, T=T, N=400, trials=4, seed=1).log_s
+    assert distance(spec.log_s, sample) < 0.03
+    wrong = rt.sample(ens.replace(mu_b=0.5), T=T, N=400, trials=4, seed=1).log_s
+    assert distance(spec.log_s, wrong) > 0.06
+
+
+def test_first_moment_is_the_growth_rate():
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
+    spec = dyson_spectrum(ens, 5, population=4096)
+    assert spec.moment(1) == pytest.approx(rt.mean_field(ens).chi ** 5, rel=5e-3)
+
+
+def test_gates_alone_are_the_law_of_their_product():
+    """b = 0: the Jacobian is diagonal."""
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0.2, 1.0, size=(3, 4000))
+    a[1, :1000] = 0.0
+    stages = [
+        Stage(row[None, None], np.zeros((1, 1, 4000)), np.ones((1, 1, 4000)), (1.0,), (False,)) for row in a
+    ]
+    law, _ = chain_law(Chain(stages))
+    with np.errstate(divide="ignore"):
+        exact = np.sort(np.log(a.prod(axis=0)))
+    assert law.cdf(exact[[0, 999]]) == pytest.approx([0.25, 0.25])
+    u = exact[1000:][::50]
+    found = law.cdf(u)
+    np.testing.assert_allclose(found, (exact[None] <= u[:, None]).mean(axis=1), atol=1.01 / 4000)
+
+
+@pytest.mark.parametrize("bad", [{"population": 1000}, {"population": 128}, {"tol": 0.0}, {"max_points": 3}])
+def test_bad_accuracy_arguments(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        dyson_spectrum(rt.Ensemble("minimal", mu_b=1.0, sigma_v=1.0), 1, **bad)
