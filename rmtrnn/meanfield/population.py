@@ -20,6 +20,7 @@ from rmtrnn.meanfield.sites import Growth, SiteProcess, draw_initial, seeds
 REPLICATES = 8
 AVERAGED_STEPS = 128
 MIN_RELAXATION, MAX_RELAXATION = 32, 4096
+TRAJECTORY_FACTOR = 4
 CONFIDENCE = 3.0  # reported errors are this many standard errors
 LARGEST = 1e12  # moments beyond this mean that there is no stationary state
 
@@ -87,33 +88,52 @@ def solve(
 
 
 def trajectory(
-    ens: Ensemble, start: Pair, steps: int, n: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Q_t and C_t (s, steps + 1), correlations of the gates (K, steps + 1), of two replicas."""
-    process = SiteProcess(ens, n, seeds(seed, 3, 0), replicas=2)
-    pair = start
-    rows = []
-    for _ in range(steps + 1):
-        Q, C = _moments(pair)
-        pair, _, rho = _live_step(process, pair)
-        rows.append((Q, C, rho))
-    Q_t, C_t, rho_t = (np.array(column).T for column in zip(*rows, strict=True))
-    return Q_t, C_t, rho_t
+    ens: Ensemble,
+    steps: int,
+    n: int,
+    seed: int,
+    second: np.ndarray,
+    share: np.ndarray,
+    site: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Q_t and C_t (s, steps + 1), correlations of the gates (K, steps + 1), and the error of Q_t and C_t.
+
+    The start is Gaussian with second moments and correlations (s,), or has the law of ``site`` where given.
+    There are no steps to average over, so these populations are TRAJECTORY_FACTOR times larger.
+    """
+    n *= TRAJECTORY_FACTOR
+    runs = []
+    for replicate in range(REPLICATES):
+        if site is None:
+            pair = gaussian_pair(second, share, n, seed, replicate)
+        else:
+            pair = mixed_pair(site, share, n, seed, replicate)
+        process = SiteProcess(ens, n, seeds(seed, 3, replicate), replicas=2)
+        rows = []
+        for _ in range(steps + 1):
+            moments = _moments(pair)
+            pair, _, rho = _live_step(process, pair)
+            rows.append((*moments, rho))
+        runs.append([np.array(column).T for column in zip(*rows, strict=True)])
+    Q_t, C_t, rho_t = (_estimate(column) for column in zip(*runs, strict=True))
+    error = float(max(np.max(Q_t.error), np.max(C_t.error)))
+    return Q_t.value, C_t.value, rho_t.value, error
 
 
-def gaussian_pair(second: np.ndarray, share: np.ndarray, n: int, seed: int) -> Pair:
+def gaussian_pair(second: np.ndarray, share: np.ndarray, n: int, seed: int, replicate: int = 0) -> Pair:
     """Two centred Gaussian replicas with second moments and correlations (s,)."""
-    first, own = np.split(draw_initial(seeds(seed, 4, 0), np.ones(2 * len(second)), n), 2)
+    first, own = np.split(draw_initial(seeds(seed, 4, replicate), np.ones(2 * len(second)), n), 2)
     scale = np.sqrt(second)[:, None]
     other = share[:, None] * first + np.sqrt((1.0 - share) * (1.0 + share))[:, None] * own
     return scale * first, scale * other
 
 
-def mixed_pair(site: np.ndarray, share: np.ndarray, seed: int) -> Pair:
-    """Two replicas with the law of ``site``, equal (up to sign) at a fraction |share| of the sites."""
-    rng = seeds(seed, 5, 0)
-    order = rng.permutation(site.shape[-1])
-    keep = rng.random(site.shape[-1]) < np.abs(share)[:, None]
+def mixed_pair(site: np.ndarray, share: np.ndarray, n: int, seed: int, replicate: int) -> Pair:
+    """Two replicas with the law of ``site``, equal (up to sign) at a fraction |share| of n sites."""
+    rng = seeds(seed, 5, replicate)
+    site = np.tile(site, n // site.shape[-1])
+    order = rng.permutation(n)
+    keep = rng.random(n) < np.abs(share)[:, None]
     return site, np.where(keep, np.sign(share)[:, None] * site, site[:, order])
 
 
@@ -144,9 +164,9 @@ def _stationary_run(ens: Ensemble, pair: Pair, length: int, n: int, seed: int, r
     for step in range(length + AVERAGED_STEPS):
         # The growth has its own transient, much like that of the moments.
         growing = (equal, crossed) if step >= length // 2 else None
+        Q, C = _moments(pair)
         pair, q, rho = _live_step(process, pair, growing)
         if step >= length:
-            Q, C = _moments(pair)
             rows.append((Q, q, C, rho))
     Q, q, C, rho = (np.array(column) for column in zip(*rows, strict=True))
     half = AVERAGED_STEPS // 2

@@ -38,6 +38,10 @@ class MeanField:
         (None without). Entry t belongs to the state h^t, entry 0 to the start; with one pre-activation
         c_t[t] is the correlation of e^{t+1}, which reads h^t
 
+    error_t : estimated error of Q_t and C_t, the largest over time (0 for cells solved by moments)
+    method : "moments" (exact but for rounding), or "population" (sampled: see ``error``; ``residual`` is then
+        the relative drift of Q over the averaging window)
+
     Where the network has no stationary state (status DIVERGED) the stationary quantities are nan.
     """
 
@@ -55,6 +59,7 @@ class MeanField:
     c_t: Trajectory | None = None
     C_t: Trajectory | None = None
     C_star: Number = float("nan")
+    error_t: float = 0.0
     method: str = "moments"
 
     @property

@@ -145,15 +145,15 @@ def _population_mean_field(
     found = population.solve(ens, begin, C0, sites, seed)
     trajectories: dict[str, Any] = {}
     if steps is not None:
-        if Q0 is not None or found is None:
-            share = np.zeros(len(begin)) if C0 is None else C0 / np.where(begin > 0, begin, 1.0)
-            start = population.gaussian_pair(begin, share, sites, seed)
-        else:
-            share = np.zeros(len(begin)) if C0 is None else np.clip(C0 / found.Q.value, -1.0, 1.0)
-            start = population.mixed_pair(found.pair[0], share, seed)
-        Q_t, C_t, rho_t = population.trajectory(ens, start, steps, sites, seed)
+        restart = found if Q0 is None else None
+        second = begin if restart is None else restart.Q.value
+        share = np.zeros(len(second)) if C0 is None else C0 / np.where(second > 0, second, 1.0)
+        site = None if restart is None else restart.pair[0]
+        share = np.clip(share, -1.0, 1.0)
+        Q_t, C_t, rho_t, error_t = population.trajectory(ens, steps, sites, seed, second, share, site)
         c_t = rho_t if len(rho_t) == 1 else _ratio(C_t, Q_t)
         trajectories = {"Q_t": named(names, Q_t), "C_t": named(names, C_t), "c_t": named(names, c_t)}
+        trajectories["error_t"] = error_t
     if found is None:
         return _without_state(ens, names, trajectories)
     single_gate = len(ens.cell.gates) == 1
