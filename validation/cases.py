@@ -1,0 +1,112 @@
+"""One case that most studies share: the spectrum of an ensemble beside a sample of it, and the verdict."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import rmtrnn as rt
+from rmtrnn import plotting
+from rmtrnn.sampling import Sample
+from rmtrnn.spectra import Spectrum
+from validation import study
+
+
+def spectrum_case(
+    key: str, ens: rt.Ensemble, *, T: int, N: int, trials: int, seed: int, burn_in: int
+) -> study.Case:
+    """The case that `compute` understands."""
+    sizes = {"T": T, "N": N, "trials": trials, "seed": seed, "burn_in": burn_in}
+    return study.Case(key, {"ensemble": ens.to_dict(), **sizes})
+
+
+def compute(case: study.Case, workers: study.Workers) -> study.Result:
+    """Theory, sample, comparison, the picture's numbers; as a control, a theory with σ_w 3 % too large."""
+    settings = dict(case.settings)
+    ens, T = rt.Ensemble.from_dict(settings.pop("ensemble")), settings.pop("T")
+    spec = rt.spectrum(ens, T)
+    mc = rt.sample(ens, T, executor=workers.executor, **settings)
+    wrong = rt.spectrum(ens.replace(sigma_w=scaled(ens.sigma_w, 1.03)), T)
+    meta = {
+        "title": plotting.spectrum_title(spec),
+        "theory": {"method": spec.method, "converged": spec.converged, "cdf error": spec.error},
+        "verdict": verdict(spec, mc),
+        "control": {"sigma_w factor": 1.03, **verdict(wrong, mc)},
+        "sample": mc.provenance,
+    }
+    return meta, plotting.SpectrumPicture.of(spec, mc.log_s).arrays()
+
+
+def scaled(sigma: Any, factor: float) -> Any:
+    """A weight scale, or every one of a mapping by gate, times ``factor``."""
+    return {gate: factor * s for gate, s in sigma.items()} if hasattr(sigma, "items") else factor * sigma
+
+
+def verdict(spec: Spectrum, mc: Sample) -> dict[str, Any]:
+    """What `rmtrnn.compare` says, in JSON types (numbers that are not finite as text)."""
+    report = rt.compare(spec, mc)
+    moments = [dict(zip(m._fields, map(_plain, m), strict=True)) for m in report.moments]
+    return {
+        "agrees": report.agrees,
+        "p value": _plain(report.p_value),
+        "Kolmogorov": _plain(report.kolmogorov),
+        "Wasserstein": _plain(report.wasserstein),
+        "zero mass": [_plain(mass) for mass in report.zero_mass],
+        "modes": [_plain(mode) for mode in report.modes],
+        "mode errors": [_plain(error) for error in report.mode_errors],
+        "bias allowed": _plain(report.allowance),
+        "moments": moments,
+    }
+
+
+def _plain(value: Any) -> float | int | str:
+    if isinstance(value, int):
+        return value
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
+def picture(arrays: dict[str, np.ndarray]) -> plotting.SpectrumPicture:
+    """The picture that `compute` saved."""
+    return plotting.SpectrumPicture(**arrays)
+
+
+def verdict_rows(results: dict[str, study.Result]) -> list[list[str]]:
+    """One row a case for the table with `VERDICT_HEADER`."""
+    rows = []
+    for key, (meta, _) in results.items():
+        verdict, control = meta["verdict"], meta["control"]
+        first = verdict["moments"][0]
+        rows.append(
+            [
+                key,
+                f"{meta['theory']['cdf error']:.0e}",
+                _text(verdict["Kolmogorov"], ".4f"),
+                _text(verdict["Wasserstein"], ".4f"),
+                f"{_text(verdict['zero mass'][0], '.4f')} / {_text(verdict['zero mass'][1], '.4f')}",
+                f"{_text(first['theory'], '.5g')} / {_text(first['sample'], '.5g')}"
+                f" ± {_text(first['error'], '.1g')}",
+                _text(verdict["p value"], ".2g"),
+                "agrees" if verdict["agrees"] else "**differs**",
+                "**not rejected**" if control["agrees"] else "rejected",
+            ]
+        )
+    return rows
+
+
+VERDICT_HEADER = (
+    "case",
+    "cdf error",
+    "Kolmogorov",
+    "Wasserstein (log s)",
+    "zeros: theory / sample",
+    "m₁: theory / sample",
+    "p",
+    "theory",
+    "σ_w × 1.03",
+)
+
+
+def _text(value: float | str, form: str) -> str:
+    return value if isinstance(value, str) else format(value, form)

@@ -1,0 +1,67 @@
+"""The main job in small: predict the spectra of several cells, sample them, compare, and draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+import rmtrnn as rt
+from rmtrnn import plotting
+from validation import cases, study
+
+# The critical points of Chen, Pennington, Schoenholz (2018), at the second moment R = 0.46 of MNIST's pixels.
+_CRITICAL_VANILLA = {"sigma_w": 1.0598, "sigma_v": 0.025, "R": 0.46}
+_CRITICAL_MINIMAL = {"sigma_w": 6.88, "sigma_v": 1.39, "R": 0.46}
+NETWORKS = {
+    "tanh-gaussian": ("vanilla", 16, {**_CRITICAL_VANILLA, "weights": "gaussian"}),
+    "tanh-orthogonal": ("vanilla", 16, {**_CRITICAL_VANILLA, "weights": "orthogonal"}),
+    "relu-gaussian": (rt.VanillaRNN("relu"), 4, {"sigma_w": 2.0**0.5}),
+    "minimal-orthogonal": ("minimal", 4, {**_CRITICAL_MINIMAL, "weights": "orthogonal"}),
+    "gru-gaussian": ("gru", 4, {"sigma_w": 1.0, "sigma_v": 1.0, "mu_b": 0.0}),
+    "lstm-gaussian": ("lstm", 2, {"sigma_w": 1.0, "sigma_v": 1.0, "mu_b": 0.0}),
+}
+N, TRIALS = 512, 8
+
+
+def list_cases(size: str) -> list[study.Case]:
+    """One case for each network."""
+    return [
+        cases.spectrum_case(
+            key, rt.Ensemble(cell, **parameters), T=T, N=N, trials=TRIALS, seed=seed, burn_in=300
+        )
+        for seed, (key, (cell, T, parameters)) in enumerate(NETWORKS.items())
+    ]
+
+
+def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
+    """Print the comparison; write it with its data and one figure of all cases."""
+    study.save_data(folder, "data", results)
+    text = study.table(cases.VERDICT_HEADER, cases.verdict_rows(results))
+    print(f"\nTheory against {TRIALS} sampled networks of N = {N} units:\n\n{text}")
+    (folder / "report.md").write_text(
+        f"# Quick start: predicted and sampled spectra\n\n{text}\n\n"
+        f"{TRIALS} networks of N = {N} units; made by `python -m validation quickstart` "
+        f"with {study.describe(results)}.\n"
+    )
+    columns = min(3, len(results))
+    rows = -(-len(results) // columns)
+    with plotting.style():
+        figure, grid = plt.subplots(rows, columns, figsize=(3.9 * columns, 3.2 * rows), squeeze=False)
+        for ax in grid.flat[len(results) :]:
+            ax.set_axis_off()
+        for ax, (meta, arrays) in zip(grid.flat, results.values(), strict=False):
+            cases.picture(arrays).draw(ax)
+            ax.set_title(meta["title"])
+        study.save_figure(figure, folder, "spectra")
+        plt.close(figure)
+
+
+STUDY = study.Study(
+    name="quickstart",
+    summary="vanilla, minimalRNN, GRU and LSTM: predicted spectra over sampled ones, one table, one figure",
+    cost={"quick": "about 2 minutes on 2 cores"},
+    cases=list_cases,
+    compute=cases.compute,
+    report=report,
+)
