@@ -154,7 +154,8 @@ class Activation:
     def numeric(self, xp: Any, order: int = 0) -> Callable[[Any], Any]:
         """Return the ``order``-th derivative as a function of arrays (numpy, cupy) or mpmath scalars.
 
-        The result has the argument's shape, and its dtype if that is a floating one (else float64).
+        The result has the argument's shape, and its dtype if that is floating or complex (else float64).
+        Complex arguments give the analytic continuation of a smooth activation.
         The library's activations and their derivatives are accurate to a few ulp, relative, out to the
         far tails (where rounding of z²/2 costs erf and gelu z² ulp), and quiet at ±800. One's own
         expression is as accurate as the form that SymPy gives its derivative.
@@ -220,7 +221,7 @@ def _numeric(activation: Activation, xp: Any, order: int) -> Callable[[Any], Any
 
     def evaluate(z: Any) -> Any:
         z = xp.asarray(z)
-        dtype = z.dtype if z.dtype.kind == "f" else np.dtype("float64")
+        dtype = z.dtype if z.dtype.kind in "fc" else np.dtype("float64")
         values = xp.empty(z.shape, dtype=dtype)
         values[...] = function(z.astype(dtype, copy=False))[0]
         return values

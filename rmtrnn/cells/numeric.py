@@ -132,12 +132,22 @@ def _functions(xp: Any, name: str) -> dict[str, Any]:
         }
     special = importlib.import_module("scipy.special" if name == "numpy" else "cupyx.scipy.special")
 
+    def rightward(z: Any) -> Any:
+        """±z with a real part ≥ 0, for functions of a complex argument that must not overflow."""
+        return xp.where(xp.real(z) < 0, -z, z)
+
     def sech2(z: Any) -> Any:
-        decay = xp.exp(-2 * xp.abs(z))
+        decay = xp.exp(-2 * (rightward(z) if xp.iscomplexobj(z) else xp.abs(z)))
         return 4 * decay / (1 + decay) ** 2
 
+    def logistic(z: Any) -> Any:
+        if not xp.iscomplexobj(z):
+            return special.expit(z)
+        decay = xp.exp(-rightward(z))
+        return xp.where(xp.real(z) < 0, decay, 1.0) / (1 + decay)
+
     return {
-        "logistic": special.expit,
+        "logistic": logistic,
         "sech2": sech2,
         "normal_cdf": special.ndtr,
         "erf": special.erf,

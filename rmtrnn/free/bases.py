@@ -20,6 +20,7 @@ from scipy import special
 from rmtrnn.kernels.quadrature import gaussian_expectation, gaussian_nodes
 
 _CHUNK = 1 << 21
+_ROUNDING = 4e-15  # relative; no level improves on it
 
 
 class Sums(NamedTuple):
@@ -114,6 +115,11 @@ class GaussianImage:
 
     Levels are halved until the sums agree; the law itself (density, distribution function) comes from the
     monotone pieces of f, without any transform.
+
+    Close to the support the integrand 1/(w − f) has poles close to the real z axis. Where f is analytic the
+    integral for Im w ≥ 0 is therefore taken along z = t − i a σ(t), with σ of the sign of f': there Im f < 0, the
+    poles keep their distance, and a few dozen nodes serve for every w. The contour is used only if Im f ≤ 0 on
+    a grid of the whole strip between it and the real axis, so that no pole is crossed.
     """
 
     atoms: tuple[tuple[float, float], ...] = ()
@@ -121,7 +127,11 @@ class GaussianImage:
     Z_MAX = 9.5  # the normal mass beyond is 2e-21
 
     def __init__(
-        self, f: Callable[[np.ndarray], np.ndarray], deviation: float, kinks: tuple[float, ...]
+        self,
+        f: Callable[[np.ndarray], np.ndarray],
+        deviation: float,
+        kinks: tuple[float, ...],
+        analytic: bool,
     ) -> None:
         self._f, self._deviation, self._kinks = f, deviation, kinks
         self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -135,13 +145,51 @@ class GaussianImage:
         self.gaps = ((0.0, low),) if low > 0 and np.min(ends) > low else ()
         bulk = self._f_of(np.linspace(-8.3, 8.3, 2001)) / self._scale
         self.log_low = float(np.log(np.maximum(np.min(bulk), 1e-300)))
+        self._depth = self._contour_depth() if analytic and not kinks else 0.0
 
     @property
     def log_scale(self) -> float:
         """log of the largest value of f."""
         return math.log(self._scale)
 
+    def _contour(self, t: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndarray]:
+        """z(t) = t − i a σ(t) and dz/dt; σ = ±Π tanh((t − τ)/ℓ) over the turning points τ of f."""
+        turns = self._turns[1:-1]
+        # f varies on the scale 1/deviation in z; between two turning points σ has to come back to 0.
+        width = min(1.0, 1.0 / self._deviation, *(0.5 * np.diff(turns)))
+        values = self._f_of(self._turns)
+        sign = 1.0 if values[-1] > values[-2] else -1.0
+        factors = [np.tanh((t - turn) / width) for turn in turns]
+        sigma = sign * np.prod(factors, axis=0) if factors else np.full(t.shape, sign)
+        slope = np.zeros(t.shape)
+        for i, factor in enumerate(factors):
+            rest = np.prod(factors[:i] + factors[i + 1 :], axis=0) if len(factors) > 1 else 1.0
+            slope = slope + sign * rest * (1.0 - factor) * (1.0 + factor) / width
+        return t - 1j * depth * sigma, 1.0 - 1j * depth * slope
+
+    def _contour_depth(self) -> float:
+        """The largest depth of the contour, of a few tried, that keeps Im f ≤ 0 on the way down; else 0."""
+        t = np.linspace(-self.Z_MAX, self.Z_MAX, 801)
+        for depth in (2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.12):
+            strip = [self._contour(t, depth * share)[0] for share in np.linspace(0.05, 1.0, 20)]
+            values = np.asarray(self._f(self._deviation * np.array(strip)))
+            if np.all(np.isfinite(values)) and np.all(np.imag(values) <= 1e-13 * np.abs(values)):
+                return 0.9 * depth
+        return 0.0
+
+    def _contour_level(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        if -level not in self._cache:
+            t = np.linspace(-self.Z_MAX, self.Z_MAX, (1 << level) + 1)
+            z, slope = self._contour(t, self._depth)
+            weights = slope * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) * (t[1] - t[0])
+            self._cache[-level] = np.asarray(self._f(self._deviation * z)) / self._scale, weights
+        return self._cache[-level]
+
+    def _levels(self, y: np.ndarray) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+        return self._contour_level if self._depth and np.iscomplexobj(y) else self.level
+
     def level(self, level: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nodes X and weights of the real axis."""
         if level not in self._cache:
             e, weights = gaussian_nodes(1 << level, self._kinks, self._deviation**2)
             self._cache[level] = np.asarray(self._f(e), dtype=float) / self._scale, weights
@@ -154,10 +202,11 @@ class GaussianImage:
         result = [np.empty(flat.shape, dtype) for _ in range(4)]
         error = np.full(flat.shape, np.inf)
         todo = np.arange(flat.size)
-        before = _weighted(*self.level(6), flat)
+        nodes = self._levels(flat)
+        before = _weighted(*nodes(6), flat)
         last = np.full(flat.shape, np.inf)
         for level in range(7, self.MAX_LEVEL + 1):
-            now = _weighted(*self.level(level), flat[todo])
+            now = _weighted(*nodes(level), flat[todo])
             change = np.max(
                 [
                     np.abs(n - b) / np.maximum(np.abs(n), 1e-300)
@@ -172,7 +221,7 @@ class GaussianImage:
             for array, value in zip(result, now[:4], strict=True):
                 array[todo] = value
             error[todo] = estimate
-            going = estimate > 2e-15
+            going = (estimate > _ROUNDING) & ~_stagnant(change, last)
             if not np.any(going):
                 break
             todo, last = todo[going], change[going]
@@ -184,16 +233,18 @@ class GaussianImage:
         flat = y.ravel()
         result = np.empty(flat.shape, complex)
         todo = np.arange(flat.size)
-        before = _log_potential(*self.level(6), flat)
+        nodes = self._levels(flat)
+        before = _log_potential(*nodes(6), flat)
         last = np.full(flat.shape, np.inf)
         for level in range(7, self.MAX_LEVEL + 1):
-            now = _log_potential(*self.level(level), flat[todo])
+            now = _log_potential(*nodes(level), flat[todo])
             result[todo] = now
             change = np.abs(now - before)
             with np.errstate(divide="ignore", invalid="ignore"):
                 small = np.isfinite(last) & (change < 0.1 * last)
                 estimate = np.where(small, change * change / last, change)
-            going = estimate > 1e-15
+            size = 1.0 + np.abs(now)
+            going = (estimate > _ROUNDING * size) & ~_stagnant(change / size, last / size)
             if not np.any(going):
                 break
             todo, last, before = todo[going], change[going], now[going]
@@ -312,6 +363,11 @@ class GaussianImage:
         return hash((self._f, self._deviation, self._kinks))
 
 
+def _stagnant(change: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Whether differences of levels are small and have stopped falling: they are rounding."""
+    return (change < 1e-12) & (change > 0.3 * last)
+
+
 def _normal(z: np.ndarray | float) -> np.ndarray:
     return special.ndtr(z)
 
@@ -343,6 +399,8 @@ def _log_potential(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> 
         for start in range(0, flat.size, size):
             product = np.multiply.outer(flat[start : start + size], locations)
             logs = np.log1p(-product)
-            # Above the axis the argument is in [0, π]; on it the sign of a zero must not decide.
-            result[start : start + size] = np.real(logs) @ masses + 1j * (np.abs(np.imag(logs)) @ masses)
+            if not np.iscomplexobj(locations):
+                # Above the axis the argument is in [0, π]; on it the sign of a zero must not decide.
+                logs = np.real(logs) + 1j * np.abs(np.imag(logs))
+            result[start : start + size] = logs @ masses
     return result.reshape(np.shape(y))

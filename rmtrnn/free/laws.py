@@ -62,13 +62,19 @@ def Discrete(locations: Sequence[float], masses: Sequence[float]) -> PositiveLaw
 
 
 def Pushforward(
-    f: Callable[[np.ndarray], np.ndarray], variance: float, *, kinks: Sequence[float] = ()
+    f: Callable[[np.ndarray], np.ndarray],
+    variance: float,
+    *,
+    kinks: Sequence[float] = (),
+    analytic: bool = False,
 ) -> PositiveLaw:
     """The law of f(√variance Z), Z standard normal, for a bounded continuous f ≥ 0.
 
     ``f`` maps arrays elementwise; ``kinks`` are the points (arguments of f) where a derivative jumps. f
-    must not be constant on an interval (that gives an atom: use `Discrete`). Raises ValueError for variance
-    ≤ 0 or an f that is negative, not finite, or constant.
+    must not be constant on an interval (that gives an atom: use `Discrete`). ``analytic=True`` promises that
+    f also evaluates its analytic continuation on complex arrays close to the real axis: then the transforms
+    are taken along a shifted contour, much faster near the support. Raises ValueError for variance ≤ 0 or an
+    f that is negative, not finite, or constant.
     """
     variance = _validate.real("variance", variance, low=0.0, low_open=True)
     if not callable(f):
@@ -80,5 +86,5 @@ def Pushforward(
     if np.ptp(probe) == 0.0:
         raise ValueError(f"f = {f!r}: is constant; use Discrete([{probe[0]!r}], [1.0])")
     points = tuple(sorted(_validate.real("kinks", kink) for kink in kinks))
-    base = GaussianImage(f, deviation, points)
+    base = GaussianImage(f, deviation, points, _validate.boolean("analytic", analytic))
     return PositiveLaw(base, 1.0, {}, base.log_scale, f"Pushforward({f!r}, {variance!r})")
