@@ -25,6 +25,8 @@ from rmtrnn._result import ConvergenceError
 # A group of factors is multiplied plainly while its condition number stays below e^GROUP_RANGE: digits lost.
 GROUP_RANGE = math.log(1e4)
 MAX_GROUP = 64
+# Columns of one group that differ by more are on their way to underflow.
+SMALLEST_COLUMN = 1e-100
 # Largest range of log scales handed to gejsv at once: e^400 ≈ 1e174 either side leaves room for squares.
 BLOCK_RANGE = 400.0
 # Couplings between blocks below this are dropped: they change every singular value by less, relatively.
@@ -97,11 +99,20 @@ class LogProduct:
 
     def _absorb(self, factors: list[Factor], limit: float) -> float | None:
         """Multiply ``factors`` into Q and refactor; None, with nothing changed, if that loses digits."""
-        y = self._q
+        y, log_size = self._q, 0.0
         for factor in factors:
-            y = factor(y)
-        y = y.astype(np.float64, copy=False)
-        q, log_d, t, order, log_range = graded_qr(y, self._log_d, self._xp)
+            y = factor(y).astype(np.float64, copy=False)
+            size = float(self._xp.max(self._xp.abs(y), initial=0.0))
+            if size > 0.0:
+                y = y / size
+                log_size += math.log(size)
+        if (
+            len(factors) > 1
+            and y.size
+            and float(self._xp.max(self._xp.abs(y), axis=0).min()) < SMALLEST_COLUMN
+        ):
+            return None
+        q, log_d, t, order, log_range = graded_qr(y, self._log_d + log_size, self._xp)
         if log_range > limit:
             return None
         self._q, self._log_d, self._t = q, log_d, t @ self._t[order]
@@ -117,11 +128,11 @@ def graded_qr(y: Any, log_d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any,
     digits. Rows of zeros are taken out before and put back after, and columns of zeros dropped, so that exact
     rank loss stays exact.
     """
-    norms = _array.to_host(xp.linalg.norm(y, axis=0))
+    norms = _array.to_host(xp.max(xp.abs(y), axis=0, initial=0.0))
     with np.errstate(divide="ignore"):
         order = np.argsort(-(np.log(norms) + log_d), kind="stable")
     order = order[norms[order] > 0.0]
-    row_norms = _array.to_host(xp.max(xp.abs(y), axis=1))
+    row_norms = _array.to_host(xp.max(xp.abs(y), axis=1, initial=0.0))
     rows = np.argsort(-row_norms, kind="stable")
     rows = rows[row_norms[rows] > 0.0]
     log_d = log_d[order]
@@ -132,7 +143,7 @@ def graded_qr(y: Any, log_d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any,
 
     diagonal = np.abs(_array.to_host(xp.diagonal(r))) / scale[: len(r)]
     with np.errstate(divide="ignore"):
-        log_range = -float(np.log(diagonal.min())) if len(diagonal) else 0.0
+        log_range = max(-float(np.log(diagonal.min())), 0.0) if len(diagonal) else 0.0
     exponents = xp.asarray(np.triu(log_d[None, :] - log_d[: len(r), None]))
     t = xp.triu(r) * xp.exp(exponents)
     sizes = xp.max(xp.abs(t), axis=1) if len(r) else xp.zeros(0)
@@ -168,10 +179,10 @@ def _windows(t: np.ndarray, log_d: np.ndarray) -> np.ndarray | None:
     """Log singular values of diag(e^{log_d})·t, upper triangular, descending, from overlapping windows.
 
     Jacobi rotations take some ten times as long as a bidiagonalisation, which is accurate relative to the
-    largest value only. So the window that starts at row a gives the values between its top − WINDOW_MARGIN and its
-    top − WINDOW_DEPTH: above, the rows left out still couple; below, digits are lost. Each window ends where
-    e^{log_d} has fallen below rounding. The last JACOBI_SIZE rows are left to gejsv. None where the windows
-    leave a value uncovered or meet out of order.
+    largest value only. So the window that starts at row a gives the values between its top − WINDOW_MARGIN
+    and its top − WINDOW_DEPTH: above, the rows left out still couple; below, digits are lost. Each window
+    ends where e^{log_d} has fallen below rounding. The last JACOBI_SIZE rows are left to gejsv. None where
+    the windows leave a value uncovered or meet out of order.
     """
     n = len(log_d)
     scale = np.maximum.accumulate(log_d[::-1])[::-1]

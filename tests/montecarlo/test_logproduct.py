@@ -1,0 +1,177 @@
+"""Log singular values of long products against exact arithmetic, and laws every product obeys."""
+
+import contextlib
+import math
+
+import flint
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rmtrnn import _random
+from rmtrnn.montecarlo import LogProduct, logproduct, random_matrix
+
+
+@contextlib.contextmanager
+def bits(precision):
+    saved = flint.ctx.prec
+    flint.ctx.prec = precision
+    try:
+        with mpmath.workprec(precision):
+            yield
+    finally:
+        flint.ctx.prec = saved
+
+
+def exact_log_singular_values(factors, precision):
+    """Half the logs of the eigenvalues of J Jᵀ, all at ``precision`` bits."""
+    with bits(precision):
+        product = flint.arb_mat(factors[0].tolist())
+        for factor in factors[1:]:
+            product = flint.arb_mat(factor.tolist()) * product
+        gram = product * product.transpose()
+        n = gram.nrows()
+        digits = int(precision * math.log10(2))
+        matrix = mpmath.matrix(n, n)
+        for i in range(n):
+            for j in range(n):
+                matrix[i, j] = mpmath.mpf(gram[i, j].mid().str(digits, radius=False))
+        squares = mpmath.eigsy(matrix, eigvals_only=True)
+        return np.sort([float(mpmath.log(square) / 2) for square in squares])
+
+
+def log_singular_values(factors):
+    product = LogProduct(factors[0].shape[1])
+    for factor in factors:
+        product.multiply(factor)
+    return product.log_singular_values()
+
+
+def gaussians(n, count, seed):
+    rng = _random.stream(seed)
+    return [random_matrix("gaussian", n, 1.0, rng) for _ in range(count)]
+
+
+@pytest.mark.parametrize("n", [32, pytest.param(64, marks=pytest.mark.slow)])
+def test_forty_gaussian_factors_all_to_1e_9(n):
+    factors = gaussians(n, 40, 3)
+    exact = exact_log_singular_values(factors, 1000)
+    assert exact[-1] - exact[0] > 60
+    assert np.max(np.abs(log_singular_values(factors) - exact)) < 1e-9
+
+
+def test_the_plain_product_loses_the_small_ones():
+    factors = gaussians(32, 40, 3)
+    plain = np.linalg.svd(np.linalg.multi_dot(factors[::-1]), compute_uv=False)
+    wrong = np.abs(np.sort(np.log(plain)) - exact_log_singular_values(factors, 1000)) > 1e-6
+    assert wrong.sum() > 5
+
+
+def test_orthogonal_products_keep_all_singular_values_equal():
+    rng = _random.stream(4)
+    factors = [random_matrix("orthogonal", 40, 1.5, rng) for _ in range(200)]
+    assert np.max(np.abs(log_singular_values(factors) - 200 * math.log(1.5))) < 1e-11
+
+
+def test_scaled_factors_shift_the_logs():
+    factors = gaussians(24, 60, 5)
+    plain = log_singular_values(factors)
+    for exponent in (100, -100):
+        scaled = log_singular_values([10.0**exponent * factor for factor in factors])
+        assert np.max(np.abs(scaled - 60 * exponent * math.log(10) - plain)) < 1e-8
+
+
+def test_diagonal_factors_far_beyond_doubles():
+    logs = np.linspace(-60.0, 60.0, 12)
+    factors = [np.diag(np.exp(logs))] * 200
+    assert np.max(np.abs(log_singular_values(factors) / (200 * logs) - 1)) < 1e-12
+
+
+def test_windows_agree_with_one_jacobi_run(monkeypatch):
+    product = LogProduct(240)
+    for factor in gaussians(240, 12, 6):
+        product.multiply(factor)
+    windows = product.log_singular_values()
+    monkeypatch.setattr(logproduct, "JACOBI_SIZE", 1000)
+    assert np.max(np.abs(product.log_singular_values() - windows)) < 1e-11
+
+
+def test_rows_of_zeros_are_exact_zeros():
+    rng = _random.stream(8)
+    factors = []
+    for count in (20, 12, 17):
+        factor = random_matrix("gaussian", 24, 1.0, rng)
+        factor[count:] = 0.0
+        factors.append(factor)
+    values = log_singular_values(factors)
+    assert np.isneginf(values).sum() == 12
+    assert values[12] > -20
+    assert np.isneginf(log_singular_values([np.zeros((5, 5)), np.eye(5)])).all()
+
+
+def test_rectangular_factors():
+    rng = _random.stream(9)
+    tall, wide = rng.standard_normal((15, 6)), rng.standard_normal((4, 15))
+    assert np.allclose(
+        log_singular_values([tall, wide]), np.sort(np.log(np.linalg.svd(wide @ tall)[1])), atol=1e-12
+    )
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    n=st.integers(1, 12),
+    count=st.integers(1, 40),
+    grading=st.floats(0.0, 40.0),
+    shift=st.floats(-200.0, 200.0),
+    seed=st.integers(0, 10**6),
+)
+def test_graded_products(n, count, grading, shift, seed):
+    rng = _random.stream(seed)
+    factors, log_determinants = [], []
+    for _ in range(count):
+        left, right = (random_matrix("orthogonal", n, 1.0, rng) for _ in range(2))
+        # Gradings that LAPACK can resolve in a single factor: rows may differ by any power.
+        rows = np.exp(grading * rng.uniform(-1, 1, n) + shift)
+        core = left @ np.diag(rng.uniform(0.5, 2.0, n)) @ right
+        factors.append(rows[:, None] * core)
+        log_determinants.append(np.log(rows).sum() + np.linalg.slogdet(core)[1])
+    values = log_singular_values(factors)
+    assert np.isfinite(values).all()
+    assert np.all(np.diff(values) >= 0)
+    total = math.fsum(log_determinants)
+    assert abs(math.fsum(values) - total) <= 1e-9 * max(1.0, np.abs(log_determinants).sum())
+
+
+def product_qr_iteration(factors, passes):
+    """Log singular values from QR passes to and fro over the factors, no product ever formed.
+
+    One pass turns F_T ⋯ F_1 into orthogonal · R_T ⋯ R_1; the next does the transposed R_1ᵀ ⋯ R_Tᵀ. The
+    diagonals converge to the singular values at the rate of the squared ratios of neighbours.
+    """
+    for _ in range(passes):
+        q, triangular, logs = np.eye(len(factors[0])), [], 0.0
+        for factor in factors:
+            q, r = np.linalg.qr(factor @ q)
+            logs = logs + np.log(np.abs(np.diagonal(r)))
+            triangular.append(r)
+        factors = [r.T for r in reversed(triangular)]
+    return np.sort(logs)
+
+
+def test_two_thousand_tanh_steps_at_criticality():
+    rng = _random.stream(10)
+    state, factors = rng.standard_normal(48), []
+    for _ in range(2000):
+        w = random_matrix("gaussian", 48, 1.0, rng)
+        state = np.tanh(w @ state)
+        factors.append((1 - state**2)[:, None] * w)
+    values = log_singular_values(factors)
+    assert values[-1] - values[0] > 1000
+    assert np.max(np.abs(values - product_qr_iteration(factors, 4))) < 1e-8
+
+
+def test_rank_zero_stays_zero():
+    values = log_singular_values([np.eye(3), np.zeros((3, 3)), *[np.eye(3)] * 6])
+    assert np.isneginf(values).all() and len(values) == 3
