@@ -32,7 +32,7 @@ from rmtrnn.meanfield import mean_field
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.tabulated import Interval, TabulatedLaw, tabulate
 
-_NEGLIGIBLE = 1e-11  # mass left out of the tail towards s = 0 when the density is integrated
+_TAIL = 1e-2  # share of the mass whose density is not integrated: tails towards s = 0 are long and costly
 
 
 class VanillaLaw:
@@ -69,15 +69,17 @@ class VanillaLaw:
 
     @property
     def mass(self) -> float:
-        """Atoms and the integral of the density: the cdf is computed without this integral."""
+        """The cdf at a low quantile, the atoms above it and the integral of the density above it, which the
+        cdf is computed without."""
         return self._integrated
 
     @functools.cached_property
     def _integrated(self) -> float:
-        at_zero = sum(mass for u, mass in self.atoms if u == -math.inf)
-        bottom = float(self.icdf(np.array([at_zero + _NEGLIGIBLE]))[0])
-        intervals = [Interval(max(a, bottom), b) for a, b in self.support]
-        return tabulate(self.pdf, intervals, atoms=self.atoms, tol=1e-9).mass
+        start = sum(mass for u, mass in self.atoms if u == -math.inf)
+        bottom = float(self.icdf(np.array([start + _TAIL * (1.0 - start)]))[0])
+        above = [Interval(max(a, bottom), b) for a, b in self.support if b > bottom]
+        atoms = sum(mass for u, mass in self.atoms if u > bottom)
+        return float(self.cdf(np.array([bottom]))[0]) + tabulate(self.pdf, above, tol=1e-9).mass + atoms
 
     def pdf(self, u: np.ndarray) -> np.ndarray:
         return 2 * self._law.log.pdf(2 * u)
