@@ -117,9 +117,9 @@ class GaussianImage:
     monotone pieces of f, without any transform.
 
     Close to the support the integrand 1/(w − f) has poles close to the real z axis. Where f is analytic the
-    integral for Im w ≥ 0 is therefore taken along z = t − i a σ(t), with σ of the sign of f': there Im f < 0, the
-    poles keep their distance, and a few dozen nodes serve for every w. The contour is used only if Im f ≤ 0 on
-    a grid of the whole strip between it and the real axis, so that no pole is crossed.
+    integral for Im w ≥ 0 is therefore taken along z = t − i a σ(t), with σ of the sign of f': there Im f < 0,
+    the poles keep their distance, and a few dozen nodes serve for every w. The contour is used only if
+    Im f ≤ 0 on a grid of the whole strip between it and the real axis, so that no pole is crossed.
     """
 
     atoms: tuple[tuple[float, float], ...] = ()
@@ -142,9 +142,10 @@ class GaussianImage:
         low = float(np.min(values)) / self._scale
         # f may be 0 at a point, or vanish in the tail: then there is no gap at 0.
         ends = self._f_of(np.array([-self.Z_MAX, self.Z_MAX])) / self._scale
-        self.gaps = ((0.0, low),) if low > 0 and np.min(ends) > low else ()
+        self.gaps = ((0.0, low),) if low > 1e-14 and np.min(ends) > low else ()
         bulk = self._f_of(np.linspace(-8.3, 8.3, 2001)) / self._scale
         self.log_low = float(np.log(np.maximum(np.min(bulk), 1e-300)))
+        self._zeros = tuple(float(turn) for turn in self._turns[1:-1] if self._is_zero(turn))
         self._depth = self._contour_depth() if analytic and not kinks else 0.0
 
     @property
@@ -179,9 +180,10 @@ class GaussianImage:
 
     def _contour_level(self, level: int) -> tuple[np.ndarray, np.ndarray]:
         if -level not in self._cache:
-            t = np.linspace(-self.Z_MAX, self.Z_MAX, (1 << level) + 1)
+            # At a zero of f every w near 0 has poles close by: there the nodes cluster (tanh-sinh).
+            t, weights = gaussian_nodes(1 << level, self._zeros)
             z, slope = self._contour(t, self._depth)
-            weights = slope * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi) * (t[1] - t[0])
+            weights = weights * slope * np.exp(0.5 * (t - z) * (t + z))
             self._cache[-level] = np.asarray(self._f(self._deviation * z)) / self._scale, weights
         return self._cache[-level]
 
@@ -191,7 +193,8 @@ class GaussianImage:
     def level(self, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Nodes X and weights of the real axis."""
         if level not in self._cache:
-            e, weights = gaussian_nodes(1 << level, self._kinks, self._deviation**2)
+            breaks = (*self._kinks, *(self._deviation * zero for zero in self._zeros))
+            e, weights = gaussian_nodes(1 << level, breaks, self._deviation**2)
             self._cache[level] = np.asarray(self._f(e), dtype=float) / self._scale, weights
         return self._cache[level]
 
@@ -319,6 +322,16 @@ class GaussianImage:
             turns.append(self._extremum(grid[i - 1], grid[i + 1], rise[i] < 0))
         return np.array([*turns, grid[-1]])
 
+    def _is_zero(self, z: float) -> bool:
+        return float(self._f_of(np.array([z]))[0]) <= 1e-14 * self._scale
+
+    def _sharpen(self, z: float) -> float:
+        """A zero of f (a double one, f being ≥ 0) from ±√f, which crosses 0 with a slope."""
+        for step in (1e-3, 1e-5, 1e-7):
+            left, right = np.sqrt(self._f_of(np.array([z - step, z + step])))
+            z += step * float((left - right) / (left + right))
+        return z
+
     def _extremum(self, a: float, b: float, largest: bool) -> float:
         sign = -1.0 if largest else 1.0
         golden = 0.5 * (math.sqrt(5.0) - 1.0)
@@ -327,9 +340,10 @@ class GaussianImage:
             fp, fq = sign * self._f_of(np.array([p, q]))
             a, b = (a, q) if fp < fq else (p, b)
         middle = 0.5 * (a + b)
-        nearest = round(middle, 6)
-        candidates = np.array([middle, nearest])
-        return float(candidates[int(np.argmin(sign * self._f_of(candidates)))])
+        candidates = np.array([middle, round(middle, 6)])
+        best = float(candidates[int(np.argmin(sign * self._f_of(candidates)))])
+        height = float(self._f_of(np.array([a, b, middle + 0.01])).max())
+        return best if largest or self._f_of(np.array([best]))[0] > 1e-8 * height else self._sharpen(best)
 
     def _monotone(self) -> list[tuple[float, float, bool]]:
         values = self._f_of(self._turns)
@@ -365,7 +379,7 @@ class GaussianImage:
 
 def _stagnant(change: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Whether differences of levels are small and have stopped falling: they are rounding."""
-    return (change < 1e-12) & (change > 0.3 * last)
+    return (change < 1e-8) & (change > 0.3 * last)
 
 
 def _normal(z: np.ndarray | float) -> np.ndarray:
@@ -391,6 +405,18 @@ def _weighted(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> Sums:
     return Sums(parts[0], parts[1], parts[2], parts[3], np.zeros(flat.shape)).reshape(y.shape)
 
 
+def log1p(z: np.ndarray) -> np.ndarray:
+    """log(1 + z). NumPy's complex log1p is log|1 + z|: 1e-11 off at |z| = 1e-5, and T multiplies the loss."""
+    if not np.iscomplexobj(z):
+        return np.log1p(z)
+    x, y = np.real(z), np.imag(z)
+    near = np.abs(z) < 0.5
+    square = np.where(near, x * (2.0 + x) + y * y, 0.0)
+    with np.errstate(divide="ignore"):
+        size = np.where(near, 0.5 * np.log1p(square), np.log(np.abs(1.0 + z)))
+    return size + 1j * np.arctan2(y, 1.0 + x)
+
+
 def _log_potential(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> np.ndarray:
     flat = np.asarray(y, dtype=complex).ravel()
     result = np.empty(flat.shape, complex)
@@ -398,7 +424,7 @@ def _log_potential(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> 
     with np.errstate(divide="ignore"):
         for start in range(0, flat.size, size):
             product = np.multiply.outer(flat[start : start + size], locations)
-            logs = np.log1p(-product)
+            logs = log1p(-product)
             if not np.iscomplexobj(locations):
                 # Above the axis the argument is in [0, π]; on it the sign of a zero must not decide.
                 logs = np.real(logs) + 1j * np.abs(np.imag(logs))

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn._result import ConvergenceError
-from rmtrnn.free.bases import Base
+from rmtrnn.free.bases import Base, log1p
 
 _ROUNDING = 5e-14  # residuals below this are rounding, relative to the terms of log λ
 _TABLE = 193
@@ -364,13 +364,4 @@ def _lower_log(z: np.ndarray) -> np.ndarray:
 
 def _lower_log1p(z: np.ndarray, one_plus_z: np.ndarray) -> np.ndarray:
     """log(1 + z) with argument in [−π, 0], accurate for small z and where 1 + z is known better."""
-    near = _log1p(z)
-    return np.where(np.abs(z) < 0.5, near, _lower_log(one_plus_z))
-
-
-def _log1p(z: np.ndarray) -> np.ndarray:
-    """log(1 + z) for small z. NumPy's complex log1p is log|1 + z|: 1e-11 off at |z| = 1e-5, times T here."""
-    if not np.iscomplexobj(z):
-        return np.log1p(z)
-    x, y = np.real(z), np.imag(z)
-    return 0.5 * np.log1p(2.0 * x + x * x + y * y) + 1j * np.arctan2(y, 1.0 + x)
+    return np.where(np.abs(z) < 0.5, log1p(z), _lower_log(one_plus_z))
