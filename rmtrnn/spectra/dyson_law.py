@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ _SCAN = np.array([3.0, 2.2, 1.6, 1.1, 0.7, 0.3, -0.1, -0.6, -1.2, -2.0, -3.0, -4
 _EMPTY = 3e-5  # of the largest density: less than this is outside the support
 _MOST_TAIL_POINTS = 16
 _LONGEST_STEP = 2.0
+_LOST = 0.05  # a point that fails inside a panel of less mass leaves the law usable
 _SHORTEST = 1e-4  # distance in u below which no point is put between two
 _DEEPEST = 150.0  # per stage, in log s: below this, mass that is still there is an atom at s = 0
 # Two-sided 99.5 % point of Student's t with 7 degrees of freedom: the error is the largest over all points,
@@ -137,6 +139,24 @@ def _walk(chain: Chain, small: Chain, nodes: Nodes, settings: Settings) -> Nodes
     return nodes
 
 
+def place_between(solution: Solution, solve: Any, centre: float, settings: Settings) -> Solution:
+    """Halve panels until cubics in F are good to ``settings.tol``; ``solve(u, p, q)`` gives one point."""
+    while len(solution.u) < settings.max_points:
+        solution = solution.sorted()
+        good = Nodes.of(solution)
+        good = good.kept(good.ok)
+        middle = _worst(good, centre, settings.tail, settings)
+        u = 0.5 * (good.u[middle] + good.u[middle + 1])
+        new = np.flatnonzero(~np.isin(u, solution.u))
+        if new.size == 0:
+            break
+        shape = (math.isqrt(good.p.shape[1]),) * 2
+        for i in new:
+            p, q = (_between(values, middle[[i]])[0].reshape(shape) for values in (good.p, good.q))
+            solution = solution.joined(solve(float(u[i]), p, q))
+    return solution.sorted()
+
+
 def _between(values: np.ndarray, left: np.ndarray) -> np.ndarray:
     """Mean of neighbouring strengths; where one of them is real, the complex one, which finds both."""
     low, high = values[left], values[left + 1]
@@ -225,7 +245,7 @@ def chain_law(
         return _no_law()
     small = chain.subset(slice(0, min(settings.coarse // 2, chain.n)))
     solution = finish(chain, small, nodes)
-    return assemble(chain, solution, groups, settings)
+    return assemble(to_host(chain.weights), solution, groups)
 
 
 def _no_law() -> tuple[TabulatedLaw, ErrorParts]:
@@ -247,7 +267,7 @@ def finish(chain: Chain, small: Chain, nodes: Nodes) -> Solution:
     return evaluate(chain, small, p, q, log_lambda, 0.1)
 
 
-def population_error(chain: Chain, solution: Solution, groups: int) -> float:
+def population_error(weights: np.ndarray, solution: Solution, groups: int) -> float:
     """Error of F from the finite population, by the spread of independent groups of sites.
 
     F is stationary in the strengths, so to first order its error is that of the mean of the site part of Psi
@@ -255,16 +275,14 @@ def population_error(chain: Chain, solution: Solution, groups: int) -> float:
     """
     if groups < 2:
         return 0.0
-    weights = to_host(chain.weights).reshape(groups, -1)
+    weights = weights.reshape(groups, -1)
     parts = solution.site_log.reshape(len(solution.u), groups, -1)
     means = (parts * (weights / weights.sum(axis=1, keepdims=True))).sum(axis=2)
     spread = means.std(axis=1, ddof=1) / math.sqrt(groups)
     return float(_STUDENT * np.median(np.sort(spread)[-3:]))
 
 
-def assemble(
-    chain: Chain, solution: Solution, groups: int, settings: Settings
-) -> tuple[TabulatedLaw, ErrorParts]:
+def assemble(weights: np.ndarray, solution: Solution, groups: int) -> tuple[TabulatedLaw, ErrorParts]:
     """Intervals, panels, atoms and error from the solved points."""
     solution = solution.sorted()
     good = solution.status == int(Status.CONVERGED)
@@ -283,16 +301,23 @@ def assemble(
         pieces.append(_piece(Interval(left, right), u[inside], cdf[inside], density[inside], low, high))
         tail = max(tail, 0.5 * missing_left, 0.5 * missing_right)
     interpolation = _leave_out_error(u, cdf, density)
-    lost = np.diff(np.concatenate([[atom], cdf, [1.0]])).max() if not good.all() else 0.0
-    status = Status.CONVERGED if good.all() or lost < 0.05 else Status.MAX_ITERATIONS
+    lost = _lost_mass(solution.u[~good], u, cdf)
+    status = Status.CONVERGED if lost < _LOST else Status.MAX_ITERATIONS
     parts = ErrorParts(
-        population_error(chain, solution, groups),
+        population_error(weights, solution.at(good & (solution.density > 0)), groups),
         interpolation,
         tail,
         float(solution.error[good].max()),
     )
     atoms = [(-math.inf, atom)] if atom else []
     return TabulatedLaw(pieces, atoms=atoms, error=parts.total, status=status), parts
+
+
+def _lost_mass(missing: np.ndarray, u: np.ndarray, cdf: np.ndarray) -> float:
+    """Largest mass between the solved neighbours of a point that could not be solved."""
+    index = np.searchsorted(u, missing)
+    full = np.concatenate([[0.0], cdf, [1.0]])
+    return float(np.max(full[index + 1] - full[index], initial=0.0))
 
 
 def _is_atom_node(u: np.ndarray, cdf: np.ndarray, empty: np.ndarray) -> bool:

@@ -63,10 +63,14 @@ class Solution:
             )
         )
 
+    def at(self, pick: np.ndarray) -> Solution:
+        """Some of the points."""
+        return Solution(*(getattr(self, field.name)[pick] for field in fields(self)))
+
     def sorted(self) -> Solution:
         """The points in increasing u."""
         order = np.argsort(self.log_lambda)
-        return Solution(*(getattr(self, field.name)[order] for field in fields(self)))
+        return self.at(order)
 
 
 def weight_function(

@@ -1,0 +1,228 @@
+"""Two-time mean field of networks that keep one draw of their weights: theory.md section 4, "Tied weights".
+
+With one W, V, b for all steps the pre-activations of a gate at one site are a Gaussian process in time,
+
+    Cov(e^t, e^s) = sigma_w^2 E[r^t r^s] + sigma_v^2 R delta_ts + sigma_b^2,       E e^t = mu_b,
+
+where r^t is what the gate reads at step t (h^{t-1}, or a transformed state). The right side at time t needs
+the states before t only, so the process is built causally, one step after the other, on a large population
+of sites: no iteration over whole trajectories is needed. A burn-in takes it to the stationary state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.special import ndtri
+
+from rmtrnn import _random, _validate
+from rmtrnn._result import ConvergenceError, Status
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.sites import SobolStream
+from rmtrnn.meanfield.solve import mean_field
+
+GROUPS = 8
+_CLIP = 1e-9  # relative: a conditional variance this far below zero is rounding, not a wrong covariance
+_LARGEST_DRIFT = 0.05
+
+
+@dataclass(frozen=True)
+class TwoTime:
+    """The stationary two-time law over ``burn_in`` + ``steps`` steps.
+
+    ``covariance`` (gates, time, time) of the pre-activations, ``factor`` its Cholesky factors; ``overlap``
+    (gates, time, time) = E[r^t r^s]; ``drift``, the largest change of the autocovariance (relative to the
+    variance) between the last ``steps`` steps and the same number half a burn-in earlier; ``clipped``, the
+    largest conditional variance, relative to the variance, that rounding had made negative and that was set
+    to zero; ``status`` says whether the drift is below 5 %.
+    """
+
+    ensemble: Ensemble
+    steps: int
+    burn_in: int
+    covariance: np.ndarray
+    factor: np.ndarray
+    overlap: np.ndarray
+    second_moment: np.ndarray
+    drift: float
+    clipped: float
+    status: Status
+
+    def autocovariance(self, gate: int = 0) -> np.ndarray:
+        """E[r^t r^{t+lag}] for lag = 0 .. steps - 1, averaged over the stationary part."""
+        window = self.overlap[gate, -self.steps :, -self.steps :]
+        return np.array([np.mean(np.diagonal(window, lag)) for lag in range(self.steps)])
+
+
+def two_time(
+    ens: Ensemble, steps: int, *, population: int = 8192, burn_in: int | None = None, seed: int = 0
+) -> TwoTime:
+    """Solve the two-time mean field of ``ens`` for ``steps`` stationary steps.
+
+    ``population`` sites carry the averages (the error falls like 1/sqrt(population)); ``burn_in`` defaults to
+    60 steps or ten untied time scales, at most 300. Raises `ConvergenceError` if the untied mean field, from
+    which the start is taken, has no stationary state.
+    """
+    steps = _validate.integer("steps", steps, low=1)
+    population = _validate.integer("population", population, low=2)
+    if burn_in is None:
+        scale = mean_field(ens).timescale
+        burn_in = int(np.clip(10 * scale if np.isfinite(scale) else 300, 60, 300))
+    burn_in = max(_validate.integer("burn_in", burn_in, low=0), steps)
+    total = burn_in + steps
+    gates = len(ens.cell.gates)
+    rng = _random.stream(seed, 40)
+    normal = rng.standard_normal((total, gates, population))
+    state, run = _initial(ens, rng, population), _Run(ens, total)
+    for t in range(total):
+        x = ens.sample_input(rng, population)
+        state = run.step(t, state, x, normal)
+    drift = _drift(run.overlap, steps, burn_in)
+    status = Status.CONVERGED if drift < _LARGEST_DRIFT else Status.MAX_ITERATIONS
+    return TwoTime(
+        ens,
+        steps,
+        burn_in,
+        run.covariance,
+        run.factor,
+        run.overlap,
+        (state**2).mean(-1),
+        drift,
+        run.clipped,
+        status,
+    )
+
+
+def _drift(overlap: np.ndarray, steps: int, burn_in: int) -> float:
+    """Largest relative change of the window's autocovariance over half the burn-in."""
+    back = max(burn_in // 2, 1)
+    late = overlap[:, -steps:, -steps:]
+    early = overlap[:, -steps - back : -back, -steps - back : -back]
+    scale = np.abs(np.einsum("gtt->gt", late)).mean(axis=1) + 1e-300
+    lags = [
+        np.abs(np.diagonal(late, lag, 1, 2).mean(-1) - np.diagonal(early, lag, 1, 2).mean(-1)) / scale
+        for lag in range(steps)
+    ]
+    return float(np.max(lags))
+
+
+def _initial(ens: Ensemble, rng: np.random.Generator, n: int) -> np.ndarray:
+    scale = np.sqrt(np.maximum(_second_moments(ens), 0.0))
+    return scale[:, None] * rng.standard_normal((scale.size, n))
+
+
+class _Run:
+    """Covariances, Cholesky factors and what the gates read, grown step by step."""
+
+    def __init__(self, ens: Ensemble, total: int) -> None:
+        self.laws = [ens.gate(name) for name in ens.cell.gates]
+        gates = len(self.laws)
+        self.R = ens.R
+        self.numeric = ens.cell.numeric(np)
+        self.covariance = np.zeros((gates, total, total))
+        self.factor = np.zeros_like(self.covariance)
+        self.overlap = np.zeros_like(self.covariance)
+        self.reads: list[list[np.ndarray]] = [[] for _ in range(gates)]
+        self.clipped = 0.0
+
+    def step(self, t: int, state: np.ndarray, x: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        first = 0
+        for stage in self.numeric.stages:
+            read = stage.read(state)
+            e = []
+            for k in range(len(read)):
+                gate = first + k
+                self._grow(gate, t, np.broadcast_to(read[k], x.shape))
+                e.append(self.laws[gate].mu_b + self.factor[gate, t, : t + 1] @ normal[: t + 1, gate])
+            first += len(read)
+            state = stage.update(state, x, np.array(e).reshape(len(read), x.size))
+        return state
+
+    def _grow(self, gate: int, t: int, read: np.ndarray) -> None:
+        """Row t of the covariance from the states so far, and of its Cholesky factor."""
+        law = self.laws[gate]
+        self.reads[gate].append(read)
+        row = np.array([np.mean(read * other) for other in self.reads[gate]])
+        self.overlap[gate, t, : t + 1] = self.overlap[gate, : t + 1, t] = row
+        row = law.sigma_w**2 * row + law.sigma_b**2
+        row[t] += law.sigma_v**2 * self.R
+        self.covariance[gate, t, : t + 1] = self.covariance[gate, : t + 1, t] = row
+        factor = self.factor[gate]
+        if t:
+            factor[t, :t] = _forward_solve(factor[:t, :t], row[:t])
+        rest = row[t] - factor[t, :t] @ factor[t, :t]
+        if rest < -_CLIP * max(row[t], 1e-300):
+            raise ConvergenceError(
+                f"the two-time covariance of gate {gate} is not positive at step {t} (by {-rest:.2e})"
+            )
+        self.clipped = max(self.clipped, -rest / max(row[t], 1e-300))
+        factor[t, t] = np.sqrt(max(rest, 0.0))
+
+
+def _forward_solve(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """lower^{-1} right; a direction without variance (zero pivot) gets no weight."""
+    pivots = np.diagonal(lower)
+    live = pivots > np.sqrt(_CLIP) * pivots.max(initial=0.0)
+    result = np.zeros_like(right)
+    if live.any():
+        index = np.flatnonzero(live)
+        result[index] = solve_triangular(lower[np.ix_(index, index)], right[index], lower=True)
+    return result
+
+
+def tied_stages(
+    ens: Ensemble, T: int, n: int, seed: int = 0, *, field: TwoTime | None = None
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]]:
+    """Linearisations (a, b, c, sigma^2, is orthogonal) of all stages over T stationary steps at ``n`` sites.
+
+    The sites follow the two-time mean field; they come in eight independent scrambled Sobol sets one after
+    the other (``n`` a multiple of 8). Raises `ConvergenceError` if the two-time mean field is not stationary.
+    """
+    field = two_time(ens, T, seed=seed) if field is None else field
+    if field.status is not Status.CONVERGED:
+        raise ConvergenceError(
+            f"the two-time mean field still drifts by {field.drift:.1e} after {field.burn_in} steps; "
+            "use a longer burn_in"
+        )
+    gates, total = len(ens.cell.gates), field.burn_in + field.steps
+    components = len(ens.cell.state)
+    uniform = _sobol_groups(total * (gates + 1) + components, n, seed)
+    normal = ndtri(uniform[: total * gates]).reshape(total, gates, n)[::-1]  # the last steps come first
+    inputs = uniform[total * gates : total * (gates + 1)].reshape(total, n)[::-1]
+    scale = np.sqrt(np.maximum(_second_moments(ens), 0.0))
+    state = scale[:, None] * ndtri(uniform[-components:])
+    numeric, laws = ens.cell.numeric(np), [ens.gate(name) for name in ens.cell.gates]
+    result = []
+    for t in range(total):
+        x, first = ens.input_quantile(inputs[t]), 0
+        for stage, definition in zip(numeric.stages, ens.cell.stages, strict=True):
+            chosen = range(first, first + len(definition.gates))
+            e = np.array(
+                [
+                    laws[k].mu_b + np.tensordot(field.factor[k, t, : t + 1], normal[: t + 1, k], axes=1)
+                    for k in chosen
+                ]
+            ).reshape(len(chosen), n)
+            if t >= total - T:
+                here = [laws[k] for k in chosen]
+                law = tuple(g.sigma_w**2 for g in here), tuple(g.weights == "orthogonal" for g in here)
+                result.append((*stage.linearize(state, x, e), *law))
+            state = stage.update(state, x, e)
+            first += len(chosen)
+    return result
+
+
+def _second_moments(ens: Ensemble) -> np.ndarray:
+    Q = mean_field(ens).Q
+    return np.array(list(Q.values()) if isinstance(Q, Mapping) else [Q], dtype=float)
+
+
+def _sobol_groups(dimensions: int, n: int, seed: int) -> np.ndarray:
+    """Points (dimensions, n) in (0, 1): `GROUPS` independent scrambled Sobol sets of n/GROUPS points."""
+    size = n // GROUPS
+    power = 1 << max(size - 1, 1).bit_length()
+    streams = (SobolStream(dimensions, power, _random.stream(seed, 41, group)) for group in range(GROUPS))
+    return np.concatenate([stream.draw()[:, :size] for stream in streams], axis=1)
