@@ -25,7 +25,7 @@ import numpy as np
 
 from rmtrnn import _validate, free
 from rmtrnn._result import ConvergenceError, Status
-from rmtrnn.cells import VanillaRNN
+from rmtrnn.cells import Activation, VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.kernels.quadrature import gaussian_expectation
 from rmtrnn.meanfield import mean_field
@@ -128,11 +128,20 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
     return Spectrum(law, ensemble=ens, T=T, method="s-transform")
 
 
+@functools.lru_cache(maxsize=256)
+def _linear_pieces(activation: Activation) -> tuple[tuple[float, float, float], ...] | None:
+    """(low, high, slope) of every piece of a piecewise linear activation, else None. SymPy is slow here."""
+    if not activation.is_piecewise_linear:
+        return None
+    return tuple((float(low), float(high), float(slope)) for low, high, slope in activation.pieces)
+
+
+@functools.lru_cache(maxsize=256)
 def _variance(ens: Ensemble) -> tuple[float, Status]:
     """q*, or any positive number where the law of φ'(e) does not depend on it."""
     (gate,) = ens.cell.gates
     activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
-    if activation.is_piecewise_linear:
+    if _linear_pieces(activation) is not None:
         kinks = activation.kinks
         if not kinks or (kinks == (0.0,) and ens.gate(gate).mu_b == 0.0):
             return 1.0, Status.CONVERGED
@@ -154,13 +163,12 @@ def slope_law(ens: Ensemble, q: float) -> Any:
     slope = activation.numeric(np, 1)
     if q == 0.0:
         return free.Discrete([float(slope(np.array(gate.mu_b))) ** 2], [1.0])
-    if activation.is_piecewise_linear:
+    pieces = _linear_pieces(activation)
+    if pieces is not None:
         masses: dict[float, float] = {}
-        for low, high, value in activation.pieces:
-            square = float(value) ** 2
-            share = _normal_mass(
-                (float(low) - gate.mu_b) / math.sqrt(q), (float(high) - gate.mu_b) / math.sqrt(q)
-            )
+        for low, high, value in pieces:
+            square = value**2
+            share = _normal_mass((low - gate.mu_b) / math.sqrt(q), (high - gate.mu_b) / math.sqrt(q))
             masses[square] = masses.get(square, 0.0) + share
         positive = {location: mass for location, mass in masses.items() if mass > 0.0}
         return free.Discrete(list(positive), list(positive.values()))
