@@ -54,7 +54,7 @@ def spectrum(ens: Ensemble, T: int, method: str = "auto", **accuracy: Any) -> Sp
     if method == "s-transform" and not is_vanilla:
         raise ValueError(
             f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
-            "other; use 'dyson' (or spectra.free_approximation, to see how wrong their free product is)"
+            "other; use 'dyson'"
         )
     if is_vanilla and method != "dyson":
         if accuracy:

@@ -82,8 +82,8 @@ class Spectrum:
     All functions take s, not s²; ``moment`` and ``variance`` are those of s², as in lim tr (J Jᵀ)^k / N.
     Made by `rmtrnn.spectrum`.
 
-    Attributes: ``ensemble``; ``T``, number of steps; ``method``, "s-transform", "dyson" or
-    "free approximation"; ``tied``; ``status`` and ``converged``; ``error``, estimated largest error of
+    Attributes: ``ensemble``; ``T``, number of steps; ``method``, "s-transform" or
+    "dyson"; ``tied``; ``status`` and ``converged``; ``error``, estimated largest error of
     the cdf; ``mass``, the total mass as computed (1 up to the error); ``log_s``, the same law in log s.
     """
 
