@@ -15,6 +15,7 @@ from rmtrnn.highprec.spectrum import cdf, density, edge, moment
 _CERTIFIED = (
     "Certified",
     "CertificationError",
+    "certified_cdf",
     "certified_density",
     "certified_edge",
     "certified_fixed_point",
@@ -24,6 +25,7 @@ __all__ = [
     "CertificationError",
     "Certified",
     "cdf",
+    "certified_cdf",
     "certified_density",
     "certified_edge",
     "certified_fixed_point",

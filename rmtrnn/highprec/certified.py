@@ -1,9 +1,9 @@
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 """Numbers with a proof: enclosures by Krawczyk's operator in Arb ball arithmetic (python-flint).
 
-Each function computes an approximation first, by `rmtrnn.highprec` itself, and then forgets where it came from:
-existence, uniqueness and the branch are proven from the equation alone. Where a step of the proof fails, it raises
-CertificationError and says which.
+Each function computes an approximation first, by `rmtrnn.highprec` itself, and then forgets where it came
+from: existence, uniqueness and the branch are proven from the equation alone. Where a step of the proof
+fails, it raises CertificationError and says which.
 
 **Branch.** The zero is that of F(w) = log w + (T − 1) log κ + n log(1 + m) + log(scale) − log λ with
 *principal* logarithms, w, −κ and −(1 + m) proven to lie in the open upper half plane. Then Im F = 0 says
@@ -31,15 +31,22 @@ from rmtrnn.highprec.fixed_points import check_dps, fixed_point
 from rmtrnn.highprec.quadrature import _acb, _mpf
 from rmtrnn.highprec.spectrum import product
 
-__all__ = ["CertificationError", "Certified", "certified_density", "certified_edge", "certified_fixed_point"]
+__all__ = [
+    "CertificationError",
+    "Certified",
+    "certified_cdf",
+    "certified_density",
+    "certified_edge",
+    "certified_fixed_point",
+]
 
 _EXTRA = 6
-"""Decimal digits of the approximation, and of ball arithmetic twice as many, beyond those asked for."""
+"""Decimal digits beyond those asked for: of the approximation; ball arithmetic has twice as many."""
 
 
 @dataclass(frozen=True)
 class Certified:
-    """A real number proven to lie in [midpoint − radius, midpoint + radius]; ``proof`` says what was shown."""
+    """A real number proven to lie in [midpoint − radius, midpoint + radius]; ``proof`` says how."""
 
     midpoint: Any
     radius: Any
@@ -151,6 +158,26 @@ def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: 
         return problem.zero_density(w) if mp.im(w) == 0 else problem.density(w)
 
 
+def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
+    """P(Λ ≤ λ) = 1 − Im L/π inside the support with a proof; arguments and errors as `certified_density`.
+
+    L of `formulas.potential` is enclosed at the approximate root and carried to the true one: dL = m d log λ.
+    """
+    dps, T = check_dps(dps), _validate.integer("T", T, low=1)
+    _require_vanilla(ens)
+    target = parameters.exact("lam", lam)
+    if target <= 0:
+        raise ValueError(f"lam = {lam!r}: must be > 0")
+    law = product(ens, T, dps + _EXTRA)
+    with mp.workdps(dps + 2 * _EXTRA), flint.ctx.workprec(_bits(dps)):
+        try:
+            w = law.root(mp.log(mp.mpf(target.numerator) / target.denominator))[0]
+        except ConvergenceError as error:
+            raise CertificationError(f"no approximate root to start from: {error}") from error
+        sigma = rational(parameters.vanilla(ens).sigma_w)
+        return _Problem(_base(ens, dps), T, law.n, sigma, rational(target)).distribution(w)
+
+
 def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
     """Right edge of the support of s² with a proof: λ at the zero of d log λ/d log w above the support of
     φ'².
@@ -185,7 +212,7 @@ class _Problem:
         """F at a ball; logarithms principal, and their arguments proven to stay off the cut."""
         kappa = w * f.m / f.one_plus_m
         if w.imag == 0:
-            if not (w.real > 0 and f.one_plus_m.real > 0 and kappa.real > 0):
+            if not (w.real > 0 and f.one_plus_m.real > 0 and (self.T == 1 or kappa.real > 0)):
                 raise CertificationError(f"w, κ and 1 + m are not proven positive at the real w = {w.real}")
         elif not (w.imag > 0 and f.one_plus_m.imag < 0 and (self.T == 1 or kappa.imag < 0 or self._one_atom)):
             raise CertificationError(f"w = {w}: not proven to lie on the sheet with Im w > 0 > Im κ, Im m")
@@ -200,6 +227,24 @@ class _Problem:
         return isinstance(self.base, AtomBalls) and len(self.base.atoms) == 1
 
     def density(self, approximation: Any) -> Certified:
+        w0, K, f0, f = self._root(approximation)
+        m = f0.m + f.d1 * (K - w0)
+        return _certified(
+            -m.imag / (arb.pi() * self.lam),
+            "exactly one root in a ball (Krawczyk); arguments sum to 0, so it is the physical one",
+        )
+
+    def distribution(self, approximation: Any) -> Certified:
+        w0, K, f0, f = self._root(approximation)
+        at_w0 = formulas.potential(self.base.log_potential(w0), f0.m, f0.one_plus_m.log(), self.T, self.n)
+        carried = f.m * formulas.slope(K, f, self.T, self.n) / K * (K - w0)
+        return _certified(
+            1 - (at_w0 + carried).imag / arb.pi(),
+            "exactly one root in a ball (Krawczyk), the physical one; L enclosed there",
+        )
+
+    def _root(self, approximation: Any) -> tuple[Any, Any, formulas.Transform, formulas.Transform]:
+        """(w0, K, transform at w0, transform around it): K holds exactly one root, the physical one."""
         w0 = _acb(approximation).mid()
         if not w0.imag > 0:
             raise CertificationError(f"w = {w0}: not in the upper half plane")
@@ -223,11 +268,7 @@ class _Problem:
             self._value(W, f)  # the sheet, on all of W
             K = w0 - C * value + (1 - C * formulas.slope(W, f, self.T, self.n) / W) * (W - w0)
             if abs((K - w0).real).abs_upper() < r and abs((K - w0).imag).abs_upper() < r:
-                m = f0.m + f.d1 * (K - w0)
-                return _certified(
-                    -m.imag / (arb.pi() * self.lam),
-                    "exactly one root in a ball (Krawczyk); arguments sum to 0, so it is the physical one",
-                )
+                return w0, K, f0, f
         raise CertificationError("Krawczyk's operator does not map a neighbourhood of the root into itself")
 
     def _around(self, W: Any, w0: Any, f0: formulas.Transform, r: Any) -> formulas.Transform:

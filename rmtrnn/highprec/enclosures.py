@@ -109,6 +109,18 @@ class GaussianBalls:
         m = power(1, 1)
         return Transform(m, 1 + m, power(2, -1), power(3, 2) if order == 2 else acb(0))
 
+    def log_potential(self, w: Any) -> Any:
+        """E[log(1 − X/w)] = E[log(w − X)] − log w, Im w > 0; both logarithms principal on the real line."""
+
+        def f(segment: _Segment, e: Any, analytic: bool) -> Any:
+            return (w - segment.slope(e, analytic) ** 2).log(analytic=analytic) - w.log()
+
+        # on the real line Im w/|w| ≤ |1 − X/w| ≤ 1 + X/|w|, and the argument lies in (0, π)
+        size = abs(w).abs_lower()
+        low = (abs(w) / w.imag).abs_upper().log()
+        height = arb.pi() + low + (1 + self.tail_slope() ** 2 / size).log()
+        return _inflate(self.integrate(f, self.even), (self.z / arb(2).sqrt()).erfc() * height, False)
+
     def _tail_distance(self, w: Any) -> Any:
         """A lower bound of |w − X| beyond the cuts."""
         if w.imag > 0:
@@ -185,9 +197,13 @@ class AtomBalls:
         one = sum((p * w / (w - X) for X, p in self.atoms), acb(0))
         d1 = -sum((p * X / (w - X) ** 2 for X, p in self.atoms), acb(0))
         d2 = 2 * sum((p * X / (w - X) ** 3 for X, p in self.atoms), acb(0))
-        if not (m.is_finite() and one.is_finite()):
+        if not (m.is_finite() and one.is_finite() and d1.is_finite()):
             raise CertificationError(f"w = {w} is not separated from the atoms of φ'²")
         return Transform(m, one, d1, d2)
+
+    def log_potential(self, w: Any) -> Any:
+        """E[log(1 − X/w)], Im w > 0."""
+        return sum((p * ((w - X).log() - w.log()) for X, p in self.atoms), acb(0))
 
 
 def _inflate(value: Any, tail: Any, is_real: bool) -> Any:

@@ -60,6 +60,7 @@ class Product:
             if abs(step) > 0.5:
                 step *= 0.5 / abs(step)
             x -= step
+            x = mp.re(x) if mp.im(x) == 0 else x
         raise ConvergenceError(
             f"root: Newton's method did not settle at log λ = {mp.nstr(log_target, 15)} (last step "
             f"{mp.nstr(abs(step), 3)}); λ may lie within 10^-{self.dps} of an edge: raise dps"
@@ -70,7 +71,7 @@ class Product:
         arguments = [mp.im(term) for term in terms]
         total = arguments[0] + (self.T - 1) * arguments[1] + self.n * arguments[2]
         if mp.im(w) == 0:
-            good = w > 0 and all(argument == 0 for argument in arguments) and slope > 0
+            good = w > 0 and arguments[2] == 0 and (self.T == 1 or arguments[1] == 0) and mp.re(slope) > 0
         else:
             factors = arguments[1:]
             good = mp.im(w) > 0 and all(-mp.pi < a < small for a in factors) and abs(total) < small
