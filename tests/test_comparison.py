@@ -1,0 +1,107 @@
+"""Theory against sample: right theories agree, wrong ones do not, and the p-value has its stated level."""
+
+import math
+
+import numpy as np
+import pytest
+
+import rmtrnn as rt
+from rmtrnn import comparison
+from rmtrnn.sampling import Sample
+
+TANH = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
+
+
+@pytest.fixture(scope="module")
+def tanh_sample():
+    return rt.sample(TANH, T=4, N=256, trials=16, seed=3)
+
+
+def test_right_theory_agrees_and_a_wrong_scale_does_not(tanh_sample):
+    assert rt.compare(rt.spectrum(TANH, T=4), tanh_sample).agrees
+    for factor in (1.06, 0.94):
+        report = rt.compare(rt.spectrum(TANH.replace(sigma_w=1.05 * factor), T=4), tanh_sample)
+        assert not report.agrees
+        assert report.p_value < 1e-3
+
+
+def test_wrong_shape_is_noticed(tanh_sample):
+    """Orthogonal weights of the same scale: nearly the same m_1, another law."""
+    other = rt.compare(rt.spectrum(TANH.replace(weights="orthogonal"), T=4), tanh_sample)
+    assert not other.agrees
+    assert other.kolmogorov > 0.05
+
+
+@pytest.mark.parametrize("trials", [3, 8, 16])
+def test_p_values_of_a_right_theory_are_not_too_small(trials):
+    """Correlated normal modes, one slow direction common to all, as finite networks have them."""
+    rng = np.random.default_rng(4)
+    runs, level = 4000, 0.05
+    slow = 4.0 * (-0.6) ** np.arange(comparison.MODES)
+    below = 0
+    for _ in range(runs):
+        modes = rng.standard_normal((comparison.MODES, trials)) + np.outer(slow, rng.standard_normal(trials))
+        below += comparison._p_value(modes, 0.0) < level
+    # Bonferroni is conservative, not more than fivefold here; 4 standard errors on the safe side.
+    assert below / runs < level + 4 * math.sqrt(level * (1 - level) / runs)
+    assert below / runs > level / 5
+
+
+def test_a_granted_bias_is_granted_and_no_more():
+    rng = np.random.default_rng(5)
+    modes = rng.standard_normal((comparison.MODES, 16))
+    assert comparison._p_value(modes + 0.9, 1.0) > 0.01
+    assert comparison._p_value(modes + 4.0, 1.0) < 0.01
+
+
+def test_quantiles_of_the_theory_agree_and_shifted_ones_do_not():
+    """The distances found are those of the shift."""
+    spec = rt.spectrum(TANH, T=2)
+    p = (np.arange(1000) + 0.5) / 1000
+    exact = np.tile(spec.log_s.icdf(p), (4, 1)) + 1e-9 * np.arange(4)[:, None]
+    right = rt.compare(spec, Sample(exact, TANH, 2, 1000, {}))
+    assert right.agrees
+    assert right.kolmogorov < 1.0 / 1000
+    assert right.wasserstein < 2e-3
+    moved = rt.compare(spec, Sample(exact + 0.05, TANH, 2, 1000, {}))
+    assert not moved.agrees
+    assert moved.wasserstein == pytest.approx(0.05, abs=3e-3)
+    density = spec.log_s.pdf(np.linspace(spec.log_s.icdf(0.01), spec.log_s.icdf(0.999), 2000))
+    assert moved.kolmogorov <= 0.05 * density.max() + 1.0 / 1000
+
+
+def test_atoms_at_zero_are_counted():
+    ens = rt.Ensemble(rt.VanillaRNN("relu"), sigma_w=math.sqrt(2.0))
+    mc = rt.sample(ens, T=1, N=128, trials=12, seed=2, burn_in=30)
+    report = rt.compare(rt.spectrum(ens, T=1), mc)
+    assert report.zero_mass[0] == 0.5
+    assert report.zero_mass[1] == np.isneginf(mc.log_s).mean()
+    assert report.agrees
+    assert math.isfinite(report.wasserstein)
+    wrong = rt.compare(rt.spectrum(TANH, T=1), mc)
+    assert not wrong.agrees
+    assert wrong.kolmogorov > 0.45
+
+
+def test_table_and_fields(tanh_sample):
+    spec = rt.spectrum(TANH, T=4)
+    report = rt.compare(spec, tanh_sample)
+    text = str(report)
+    assert "theory agrees with the sample" in text
+    assert f"{report.kolmogorov:.3e}" in text
+    first = report.moments[0]
+    assert first.theory == spec.moment(1)
+    assert first.z == pytest.approx((first.sample - first.theory) / first.error)
+
+
+def test_bad_input_is_named(tanh_sample):
+    spec = rt.spectrum(TANH, T=4)
+    with pytest.raises(TypeError, match="^spec: expected"):
+        rt.compare(tanh_sample, tanh_sample)
+    with pytest.raises(TypeError, match="^mc: expected"):
+        rt.compare(spec, spec)
+    with pytest.raises(ValueError, match="^level = 1"):
+        rt.compare(spec, tanh_sample, level=1.0)
+    single = Sample(tanh_sample.log_s[:1], TANH, 4, 256, {})
+    with pytest.raises(ValueError, match="^mc: has 1 trial"):
+        rt.compare(spec, single)
