@@ -240,7 +240,7 @@ class Curve:
         if math.isfinite(left):
             x = left + (right - left) * 0.5 * (1.0 - np.cos(tau))
         else:
-            depth = _DEEP if self.ratios else min(_DEEP, right - self.base.log_low)
+            depth = _DEEP if self.ratios else self._tail_depth(right)
             x = right - depth * np.tan(0.25 * (math.pi - tau)) ** 2
         theta = self.angle(x)
         log_w = x + 1j * theta
@@ -260,6 +260,12 @@ class Curve:
             above[0],
             above[0] - above[1],
         )
+
+    def _tail_depth(self, right: float) -> float:
+        """How far to follow the curve: to where X has no mass left, unless a high power still sees that tail."""
+        depth = min(_DEEP, right - self.base.log_low)
+        bottom = np.array([right - depth])
+        return depth if float(self.angle(bottom)[0]) < 1e-9 else _DEEP
 
     def _edge(self, x: float) -> float:
         if x == -math.inf:
