@@ -160,6 +160,10 @@ def graded_log_singular_values(t: np.ndarray, log_d: np.ndarray) -> np.ndarray:
     the ratio of neighbouring scales each time (QLP, Stewart 1999). Once T falls into blocks whose ranges
     fit a double, gejsv does each block. Large matrices are cut into overlapping windows before that.
     """
+    if len(log_d) > JACOBI_SIZE and np.ptp(log_d) <= WINDOW_DEPTH:
+        values = _plain(t, log_d)
+        if np.ptp(values) <= WINDOW_DEPTH:
+            return values
     for sweep in range(1, MAX_SWEEPS + 1):
         _, log_d, t, _, _ = graded_qr(np.ascontiguousarray(t.T), log_d, np)
         if sweep == WINDOW_SWEEPS and len(log_d) > JACOBI_SIZE:
@@ -197,9 +201,7 @@ def _windows(t: np.ndarray, log_d: np.ndarray) -> np.ndarray | None:
             values = np.sort(_jacobi(t[start:, start:], log_d[start:]))[::-1]
         else:
             stop, floor = int(np.searchsorted(-scale, 38.0 - top, side="right")), top - WINDOW_DEPTH
-            block = t[start:stop, start:stop] * np.exp(log_d[start:stop] - top)[:, None]
-            with np.errstate(divide="ignore"):
-                values = np.log(np.linalg.svd(block, compute_uv=False)) + top
+            values = _plain(t[start:stop, start:stop], log_d[start:stop])
         taken = values[len(found) - start :]
         taken = taken[taken >= floor]
         if not len(taken) or taken[0] > ceiling:
@@ -209,6 +211,13 @@ def _windows(t: np.ndarray, log_d: np.ndarray) -> np.ndarray | None:
         if len(found) < n:
             start = min(int(np.searchsorted(-scale, -(ceiling + WINDOW_MARGIN))), len(found))
     return np.array(found)
+
+
+def _plain(t: np.ndarray, log_d: np.ndarray) -> np.ndarray:
+    """Log singular values of diag(e^{log_d})·t, descending, accurate relative to the largest only."""
+    top = log_d.max()
+    with np.errstate(divide="ignore"):
+        return np.log(np.linalg.svd(t * np.exp(log_d - top)[:, None], compute_uv=False)) + top
 
 
 def _blocks(t: np.ndarray, log_d: np.ndarray) -> list[tuple[int, int]] | None:
