@@ -100,7 +100,7 @@ def _parameters(activation: str) -> str:
 STUDY = study.Study(
     name="spectra",
     summary="vanilla cells, 5 activations × 2 weight laws × 4 numbers of steps: exact spectrum over samples",
-    cost={"quick": "about 3 minutes on 2 cores", "full": "hours"},
+    cost={"quick": "about 2 minutes on 2 cores", "full": "not timed; an hour or more"},
     cases=list_cases,
     compute=cases.compute,
     report=report,
