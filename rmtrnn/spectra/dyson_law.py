@@ -84,7 +84,9 @@ def place_nodes(chain: Chain, settings: Settings) -> Nodes:
 
     The outer parts, where less than a few coarse sites are left, are walked on more sites (`_walk`).
     """
-    scan = chain.subset(slice(0, min(settings.scan, chain.n)))
+    # The Hessian costs gates^2 per site: long chains take it from fewer sites, and stay linear in T.
+    sites = int(np.clip(settings.scan * 20 / chain.n_gates, 48, settings.scan))
+    scan = chain.subset(slice(0, min(sites, chain.n)))
     coarse = chain.subset(slice(0, min(settings.coarse, chain.n)))
     medium = chain.subset(slice(0, min(4 * settings.coarse, chain.n)))
     rest = 0.0 if coarse.n == chain.n else 4.0 / coarse.n
@@ -243,7 +245,8 @@ def chain_law(
     nodes = place_nodes(chain, settings)
     if nodes.u.size < 4:
         return _no_law()
-    small = chain.subset(slice(0, min(settings.coarse // 2, chain.n)))
+    sites = int(np.clip(settings.coarse * 10 / chain.n_gates, 48, settings.coarse // 2))
+    small = chain.subset(slice(0, min(sites, chain.n)))
     solution = finish(chain, small, nodes)
     return assemble(to_host(chain.weights), solution, groups)
 
@@ -351,7 +354,10 @@ def _end(
         reach_root = density[index] ** 2 / slope
         if known and reach_root < abs(u[outside] - u[index]):
             reach = reach_root
-    limit = abs(u[outside] - u[index]) if known else math.inf
+    spacing = abs(u[inner] - u[index]) if 0 <= inner < u.size else 0.1
+    limit = (
+        abs(u[outside] - u[index]) if known else 2.0 * spacing
+    )  # a density near 0 says little about the end
     reach = min(max(reach, 1e-9), limit)
     return float(u[index] + side * reach), mass
 

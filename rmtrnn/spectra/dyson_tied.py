@@ -34,6 +34,7 @@ from rmtrnn.spectra.result import Spectrum
 
 _MARCH_ANGLE = 0.1  # arg lambda while marching down in u: smooth enough to cross the edge
 _FIRST_U = 1.2  # per square root of the number of steps, above log(m_1)/2: outside the support
+_MOST_EDGE_POINTS = 12
 _DEPTH = 6  # of the Anderson mixing
 
 
@@ -310,6 +311,7 @@ def tied_law_solution(sites: TiedSites, coarse: TiedSites, settings: Settings, t
     marcher = _Marcher(coarse, tol)
     solution = marcher.march(settings.tail, settings.max_points)
     solution = _near_support(place_between(solution, marcher.at, sites.log_mean / 2, settings))
+    solution = _near_support(_to_the_edge(marcher, solution, settings.tail))
     if coarse.N.shape[0] == sites.N.shape[0]:
         return solution
     shape = (sites.touched, sites.touched)
@@ -320,6 +322,31 @@ def tied_law_solution(sites: TiedSites, coarse: TiedSites, settings: Settings, t
         full = point if full is None else full.joined(point)
     assert full is not None
     return full
+
+
+def _to_the_edge(marcher: _Marcher, solution: Solution, tail: float) -> Solution:
+    """Points from the last one inside the support towards the right edge, as long as mass is left there."""
+    shape, shrink = (marcher.sites.touched,) * 2, 1.0
+    for _ in range(_MOST_EDGE_POINTS):
+        solution = solution.sorted()
+        filled = np.flatnonzero(solution.density > 1e-4 * solution.density.max())
+        if filled.size == 0:
+            return solution
+        end = int(filled[-1])
+        left = float(solution.upper[end])
+        weight = np.exp(min(2 * solution.u[end] - marcher.sites.log_mean, 60.0))
+        room = 0.5 * (solution.u[end + 1] - solution.u[end]) if end + 1 < len(solution.u) else 0.5
+        step = shrink * min(1.1 * left / solution.density[end], room)
+        if left * max(1.0, weight) < tail or step < 1e-3:
+            return solution
+        point = marcher.on_axis(
+            solution.u[end] + step, solution.p[end].reshape(shape), solution.q[end].reshape(shape)
+        )
+        if point.status[0] == int(Status.CONVERGED) and point.upper[0] < left:
+            solution = solution.joined(point)
+        else:
+            shrink *= 0.5
+    return solution
 
 
 def _near_support(solution: Solution) -> Solution:
