@@ -144,7 +144,7 @@ class GaussianTransform:
 
     def floats(self) -> tuple[np.ndarray, np.ndarray]:
         """Nodes of a rule good for starting values, as complex128 arrays (X, weights)."""
-        depth = 3
+        depth = 5
         levels = [self.level(index) for index in range(depth + 1)]
         X = np.array([complex(_mpc(x)) for level in levels for x in level.X])
         weights = [

@@ -45,7 +45,27 @@ class Product:
         Double precision brackets it on the curve arg λ = 0, Newton's method in log w refines it, and the
         branch is checked afterwards by the arguments, as proven in `formulas`.
         """
-        start = self._start(float(log_target))
+        try:
+            return self._newton(self._start(float(log_target)), log_target)
+        except ConvergenceError:
+            # Within 1e-12 or so of the right edge double precision cannot tell the sides apart.
+            near = self._start_at_edge(log_target)
+            if near is None:
+                raise
+            return self._newton(near, log_target)
+
+    def _start_at_edge(self, log_target: Any) -> Any:
+            # Within 1e-12 or so of the right edge double precision cannot tell its sides apart.
+        w, edge = self.edge()
+        distance = log_target - mp.log(edge)
+        if abs(distance) > 1e-6 or self._top_is_an_atom():
+            return None
+        f = self.base.transform(w, 2)
+        curvature = formulas.slope_derivative(w, f, self.T, self.n) / w
+        return w + mp.sqrt(2 * distance / curvature)
+
+    def _newton(self, start: Any, log_target: Any) -> tuple[Any, formulas.Transform, tuple[Any, Any, Any]]:
+        """Newton's method in log w, and the check of the branch."""
         tolerance = mp.mpf(10) ** -(self.dps + 4)
         x = mp.log(start)
         step = mp.mpf(1)
