@@ -263,3 +263,12 @@ def test_bad_input_is_named(change, error, message):
         rt.sample(ENS, **SMALL | change)
     with pytest.raises(TypeError, match=r"^ens = 'gru'"):
         rt.sample("gru", T=1)
+
+
+@pytest.mark.slow
+def test_dask_cluster_gives_the_same_bits():
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        mc = rt.sample(ENS, **SMALL, executor=client.get_executor())
+    assert np.array_equal(mc.log_s, rt.sample(ENS, **SMALL).log_s)
