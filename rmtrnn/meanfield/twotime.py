@@ -66,8 +66,8 @@ def two_time(
 
     ``population`` sites carry the averages (the error falls like 1/sqrt(population)); without
     ``burn_in`` it is doubled from 60 to at most 480 steps until the law drifts by less than 3 %; ``status``
-    says whether it settled. Raises `ConvergenceError` if the untied mean field, from which the start is taken,
-    has no stationary state.
+    says whether it settled. Raises `ConvergenceError` if the untied mean field, from which the start is
+    taken, has no stationary state.
     """
     steps = _validate.integer("steps", steps, low=1)
     population = _validate.integer("population", population, low=2)
