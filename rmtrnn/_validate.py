@@ -34,9 +34,7 @@ def real(
         number < high if high_open else number <= high
     )
     if not math.isfinite(number) or not inside:
-        raise ValueError(
-            f"{name} = {value!r}: must be a finite number in {left}{low:g}, {high:g}{right}"
-        )
+        raise ValueError(f"{name} = {value!r}: must be a finite number in {left}{low:g}, {high:g}{right}")
     return number
 
 

@@ -10,7 +10,7 @@ import rmtrnn as rt
 from rmtrnn import plotting
 from validation import cases, study
 
-# The vanilla cell at its critical point for inputs of second moment R = 0.46, a value used for MNIST's pixels;
+# The vanilla cell at its critical point for inputs of second moment R = 0.46, a value used for MNIST;
 # for the others, ordinary parameters.
 _CRITICAL = {"sigma_w": 1.0598, "sigma_v": 0.025, "R": 0.46}
 _MINIMAL = {"sigma_w": 3.0, "sigma_v": 1.2, "mu_b": 2.0, "R": 0.46}
