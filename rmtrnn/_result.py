@@ -26,7 +26,7 @@ class Status(IntEnum):
 
 _MESSAGES = {
     Status.CONVERGED: "converged",
-    Status.MAX_ITERATIONS: "the iteration limit was reached; try a larger max_iterations or a looser tolerance",
+    Status.MAX_ITERATIONS: "iteration limit reached; try a larger max_iterations or a looser tolerance",
     Status.NOT_FINITE: "a non-finite value appeared; check the parameters, or start closer to the solution",
     Status.NO_SOLUTION: "no solution exists in the allowed range of the parameters",
     Status.DIVERGED: "the iteration grows without bound: the network has no finite stationary state here",
