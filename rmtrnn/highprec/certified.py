@@ -146,15 +146,20 @@ def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: 
         raise ValueError(f"lam = {lam!r}: must be > 0")
     law = product(ens, T, dps + _EXTRA)
     with mp.workdps(dps + 2 * _EXTRA), flint.ctx.workprec(_bits(dps)):
+        failure: ConvergenceError | None = None
         if start is None:
             try:
                 w = law.root(mp.log(mp.mpf(target.numerator) / target.denominator))[0]
             except ConvergenceError as error:
-                raise CertificationError(f"no approximate root to start from: {error}") from error
+                w, failure = None, error
         else:
             w = mp.mpmathify(start)
         sigma = rational(parameters.vanilla(ens).sigma_w)
         problem = _Problem(_base(ens, dps), T, law.n, sigma, rational(target))
+        if start is None and (w is None or mp.im(w) == 0) and problem.above_edge(law):
+            return Certified(mp.mpf(0), mp.mpf(0), "λ lies above the certified right edge: density 0")
+        if w is None:
+            raise CertificationError(f"no approximate root to start from: {failure}") from failure
         return problem.zero_density(w) if mp.im(w) == 0 else problem.density(w)
 
 
@@ -309,6 +314,14 @@ class _Problem:
             raise CertificationError(f"w = {w} does not lie above the values of φ'²")
         return f
 
+    def above_edge(self, law: Any) -> bool:
+        """Whether λ is proven to lie above the right edge (False: the edge cannot be certified)."""
+        try:
+            edge = self.edge(law.edge()[0])
+        except (CertificationError, ConvergenceError):
+            return False
+        return bool(self.lam > arb(edge.midpoint) + arb(edge.radius))
+
     def edge(self, approximation: Any) -> Certified:
         w0 = arb(mp.re(approximation)).mid()
         if isinstance(self.base, AtomBalls):
@@ -335,4 +348,4 @@ class _Problem:
         )
         rise = formulas.slope(acb(K), self._real_transform(K), self.T, self.n).real / K
         log_edge = self._value(acb(w0), f0).real + rise * (K - w0)
-        return _certified(log_edge.exp(), "the only zero of d log λ/d log w above sup φ'²")
+        return _certified((log_edge + self.lam.log()).exp(), "the only zero of d log λ/d log w above sup φ'²")

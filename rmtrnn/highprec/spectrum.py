@@ -55,7 +55,7 @@ class Product:
             return self._newton(near, log_target)
 
     def _start_at_edge(self, log_target: Any) -> Any:
-            # Within 1e-12 or so of the right edge double precision cannot tell its sides apart.
+        """w from log λ ≈ log λ_edge + F'' (w − w_edge)²/(2 w_edge), for λ within 1e-6 of the right edge."""
         w, edge = self.edge()
         distance = log_target - mp.log(edge)
         if abs(distance) > 1e-6 or self._top_is_an_atom():
