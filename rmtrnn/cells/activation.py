@@ -155,7 +155,7 @@ class Activation:
         """Return the ``order``-th derivative as a function of arrays (numpy, cupy) or mpmath scalars.
 
         The result has the argument's shape, and its dtype if that is floating or complex (else float64).
-        Complex arguments give the analytic continuation of a smooth activation.
+        Complex arguments give the analytic continuation, with |z| continued from the side z is on.
         The library's activations and their derivatives are accurate to a few ulp, relative, out to the
         far tails (where rounding of z²/2 costs erf and gelu z² ulp), and quiet at ±800. One's own
         expression is as accurate as the form that SymPy gives its derivative.

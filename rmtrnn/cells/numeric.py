@@ -63,6 +63,9 @@ class _ArrayPrinter(NumPyPrinter):
     def _print_erf(self, expr: sympy.Expr) -> str:
         return f"erf({self._print(expr.args[0])})"
 
+    def _print_Abs(self, expr: sympy.Abs) -> str:
+        return f"magnitude({self._print(expr.args[0])})"
+
 
 class _MpmathPrinter(MpmathPrinter):
     """Numbers are computed at the precision in force when the function is called."""
@@ -147,6 +150,8 @@ def _functions(xp: Any, name: str) -> dict[str, Any]:
         return xp.where(xp.real(z) < 0, decay, 1.0) / (1 + decay)
 
     return {
+        # For complex z the continuation of |z| from the side z is on, not the modulus.
+        "magnitude": lambda z: rightward(z) if xp.iscomplexobj(z) else xp.abs(z),
         "logistic": logistic,
         "sech2": sech2,
         "normal_cdf": special.ndtr,

@@ -119,7 +119,8 @@ class GaussianImage:
     Close to the support the integrand 1/(w − f) has poles close to the real z axis. Where f is analytic the
     integral for Im w ≥ 0 is therefore taken along z = t − i a σ(t), with σ of the sign of f': there Im f < 0,
     the poles keep their distance, and a few dozen nodes serve for every w. The contour is used only if
-    Im f ≤ 0 on a grid of the whole strip between it and the real axis, so that no pole is crossed.
+    Im f ≤ 0 on a grid of the whole strip between it and the real axis, so that no pole is crossed, and if f
+    bends at every kink, so that the contour passes through it (σ = 0 there) and f is analytic on either side.
     """
 
     atoms: tuple[tuple[float, float], ...] = ()
@@ -145,8 +146,11 @@ class GaussianImage:
         self.gaps = ((0.0, low),) if low > 1e-14 and np.min(ends) > low else ()
         bulk = self._f_of(np.linspace(-8.3, 8.3, 2001)) / self._scale
         self.log_low = float(np.log(np.maximum(np.min(bulk), 1e-300)))
-        self._zeros = tuple(float(turn) for turn in self._turns[1:-1] if self._is_zero(turn))
-        self._depth = self._contour_depth() if analytic and not kinks else 0.0
+        zeros = [float(turn) for turn in self._turns[1:-1] if self._is_zero(turn)]
+        inner = [kink / deviation for kink in kinks if abs(kink) < self.Z_MAX * deviation]
+        self._breaks = tuple(sorted({*inner, *zeros}))
+        bent = all(kink in self._turns for kink in inner)  # elsewhere the contour would miss the kink
+        self._depth = self._contour_depth() if analytic and bent else 0.0
 
     @property
     def log_scale(self) -> float:
@@ -180,8 +184,8 @@ class GaussianImage:
 
     def _contour_level(self, level: int) -> tuple[np.ndarray, np.ndarray]:
         if -level not in self._cache:
-            # At a zero of f every w near 0 has poles close by: there the nodes cluster (tanh-sinh).
-            t, weights = gaussian_nodes(1 << level, self._zeros)
+            # At a zero of f every w near 0 has poles close by: there, as at kinks, the nodes cluster.
+            t, weights = gaussian_nodes(1 << level, self._breaks)
             z, slope = self._contour(t, self._depth)
             weights = weights * slope * np.exp(0.5 * (t - z) * (t + z))
             self._cache[-level] = np.asarray(self._f(self._deviation * z)) / self._scale, weights
@@ -193,7 +197,7 @@ class GaussianImage:
     def level(self, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Nodes X and weights of the real axis."""
         if level not in self._cache:
-            breaks = (*self._kinks, *(self._deviation * zero for zero in self._zeros))
+            breaks = tuple(self._deviation * z for z in self._breaks)
             e, weights = gaussian_nodes(1 << level, breaks, self._deviation**2)
             self._cache[level] = np.asarray(self._f(e), dtype=float) / self._scale, weights
         return self._cache[level]
@@ -319,7 +323,8 @@ class GaussianImage:
         rise = np.sign(np.diff(values))
         turns = [grid[0]]
         for i in np.flatnonzero(rise[1:] * rise[:-1] < 0) + 1:
-            turns.append(self._extremum(grid[i - 1], grid[i + 1], rise[i] < 0))
+            turn = self._extremum(grid[i - 1], grid[i + 1], rise[i] < 0)
+            turns.append(min([turn, *(k for k in inner if abs(k - turn) < 1e-6)], key=lambda z: z == turn))
         return np.array([*turns, grid[-1]])
 
     def _is_zero(self, z: float) -> bool:

@@ -262,7 +262,7 @@ class Curve:
         )
 
     def _tail_depth(self, right: float) -> float:
-        """How far to follow the curve: to where X has no mass left, unless a high power still sees that tail."""
+        """How far to follow the curve: to where X has no mass, or on if a high power still sees that tail."""
         depth = min(_DEEP, right - self.base.log_low)
         bottom = np.array([right - depth])
         return depth if float(self.angle(bottom)[0]) < 1e-9 else _DEEP

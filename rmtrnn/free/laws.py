@@ -72,9 +72,9 @@ def Pushforward(
 
     ``f`` maps arrays elementwise; ``kinks`` are the points (arguments of f) where a derivative jumps. f
     must not be constant on an interval (that gives an atom: use `Discrete`). ``analytic=True`` promises that
-    f also evaluates its analytic continuation on complex arrays close to the real axis: then the transforms
-    are taken along a shifted contour, much faster near the support. Raises ValueError for variance ≤ 0 or an
-    f that is negative, not finite, or constant.
+    f also evaluates its analytic continuation (between kinks) on complex arrays near the real axis: then the
+    transforms are taken along a shifted contour, much faster near the support. Raises ValueError for
+    variance ≤ 0 or an f that is negative, not finite, or constant.
     """
     variance = _validate.real("variance", variance, low=0.0, low_open=True)
     if not callable(f):

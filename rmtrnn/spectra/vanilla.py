@@ -22,6 +22,7 @@ import math
 from typing import Any
 
 import numpy as np
+import sympy
 
 from rmtrnn import _validate, free
 from rmtrnn._result import ConvergenceError, Status
@@ -174,8 +175,14 @@ def slope_law(ens: Ensemble, q: float) -> Any:
         return free.Discrete(list(positive), list(positive.values()))
     kinks = tuple(kink - gate.mu_b for kink in activation.kinks)
     return free.Pushforward(
-        lambda z: slope(gate.mu_b + z) ** 2, q, kinks=kinks, analytic=activation.is_smooth
+        lambda z: slope(gate.mu_b + z) ** 2, q, kinks=kinks, analytic=_continues(activation)
     )
+
+
+def _continues(activation: Activation) -> bool:
+    """Whether φ' evaluates its analytic continuation on complex arrays, between its kinks."""
+    cases = (sympy.Piecewise, sympy.Heaviside, sympy.sign, sympy.Max, sympy.Min)
+    return not activation.derivative(1).has(*cases)
 
 
 def _normal_mass(low: float, high: float) -> float:

@@ -10,7 +10,7 @@ import rmtrnn.spectra
 
 ACTIVATIONS = ["linear", "tanh", "erf", "relu", "hard_tanh", "sigmoid", "softsign", "silu", "gelu"]
 CELLS = [rt.VanillaRNN(activation) for activation in ACTIVATIONS]  # SymPy works on each only once
-BATCHES, SIZE = 5, 8
+BATCHES, SIZE = 20, 25
 
 
 def random_ensemble(rng):
