@@ -1,10 +1,9 @@
 """How often `rmtrnn.compare` accepts the right theory and rejects a scale that is off by 3 per cent, N = 512.
 
 Run: python benchmarks/compare_power.py FOLDER [comparisons] [matrices] [sigma_w] [sigma_b].
-Near criticality (sigma_w = 1.05, sigma_b = 0.05) a change of sigma_w is nearly compensated by q*, and 16 matrices
-for each comparison are needed instead of 8.
-The matrices are kept in FOLDER, so that an interrupted run continues. Disjoint groups of the trials of one
-seed are independent samples.
+Near criticality (sigma_w = 1.05, sigma_b = 0.05) a change of sigma_w is nearly compensated by q*, and each
+comparison needs 16 matrices instead of 8. The matrices are kept in FOLDER, so that an interrupted run
+continues. Disjoint groups of the trials of one seed are independent samples.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _SCAN = np.array([3.0, 2.2, 1.6, 1.1, 0.7, 0.3, -0.1, -0.6, -1.2, -2.0, -3.0, -4
 _EMPTY = 3e-5  # of the largest density: less than this is outside the support
 _MOST_TAIL_POINTS = 16
 _LONGEST_STEP = 2.0
-_LOST = 0.05  # a point that fails inside a panel of less mass leaves the law usable
+_LOST = 0.01  # a point that fails inside a panel of less mass leaves the law usable; the mass is an error
 _SHORTEST = 1e-4  # distance in u below which no point is put between two
 _DEEPEST = 150.0  # per stage, in log s: below this, mass that is still there is an atom at s = 0
 # Two-sided 99.5 % point of Student's t with 7 degrees of freedom: the error is the largest over all points,
@@ -310,7 +310,8 @@ def assemble(weights: np.ndarray, solution: Solution, groups: int) -> tuple[Tabu
         population_error(weights, solution.at(good & (solution.density > 0)), groups),
         interpolation,
         tail,
-        float(solution.error[good].max()),
+        # The cdf is monotone and known on both sides of a lost point: what lies between bounds its error.
+        float(solution.error[good].max()) + lost,
     )
     atoms = [(-math.inf, atom)] if atom else []
     return TabulatedLaw(pieces, atoms=atoms, error=parts.total, status=status), parts
