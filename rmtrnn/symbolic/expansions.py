@@ -1,7 +1,7 @@
 # SymPy annotates most results as Basic, also where only an Expr can come.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
 # pyright: reportReturnType=false
-"""S-transforms as power series and the moments of a product, to any order; T may be a symbol. theory.md (11)."""
+"""S-transforms as power series and moments of a product, to any order (theory.md (11)); T may be a symbol."""
 
 from __future__ import annotations
 

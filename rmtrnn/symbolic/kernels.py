@@ -1,7 +1,7 @@
 # SymPy annotates most results as Basic, also where only an Expr can come.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
 # pyright: reportReturnType=false
-"""E[φ(a) φ(b)] for Gaussian (a, b) with variances q and covariance c: arcsine and arc-cosine kernels, derived.
+"""Arcsine and arc-cosine kernels, derived: E[φ(a) φ(b)] for Gaussian (a, b), variances q, covariance c.
 
 Price's theorem: d/dc E[F(a, b)] = E[∂²F/∂a∂b]. So the kernel K(c) = E[φ(a) φ(b)] has K' = E[φ'(a) φ'(b)], and
 K'' = E[φ''(a) φ''(b)]; each function below integrates the first of these that is a Gaussian integral.

@@ -4,7 +4,7 @@
 # pyright: reportCallIssue=false
 """S-, M- and R-transforms in closed form, derived from the definitions (theory.md (7), (8)).
 
-M(w) = E[X/(w − X)], S(m) = (1 + m)/(m M^{-1}(m)), R(g) = G^{-1}(g) − 1/g with G(z) = E[1/(z − X)] = (1 + M(z))/z.
+M(w) = E[X/(w − X)], S(m) = (1 + m)/(m M^{-1}(m)), G(z) = E[1/(z − X)] = (1 + M(z))/z, R(g) = G^{-1}(g) − 1/g.
 Everything is returned as a SymPy expression in the symbols of this module, so `sympy.latex` prints it.
 """
 
@@ -94,8 +94,9 @@ def bernoulli_transform() -> sympy.Expr:
 def s_transform(activation: str | Activation, T: Any = 1, weights: str = "gaussian") -> sympy.Expr:
     """S of J_T J_Tᵀ for a piecewise linear activation, S = (S_{D²} S_W)^T; theory.md (8), (9).
 
-    linear: no other symbols; relu and hard_tanh: the mask's probability is written out in q and μ. ``T`` may be a
-    SymPy symbol. ValueError where φ' takes more than two values (one of them 0), for which no closed form is built.
+    linear: no other symbols; relu and hard_tanh: the mask's probability is written out in q and μ. ``T`` may
+    be a SymPy symbol. ValueError where φ' takes more than two values (one of them 0), for which no closed
+    form is built.
     """
     values = slope_probabilities(activation)
     nonzero = [value for value in values if value != 0]
