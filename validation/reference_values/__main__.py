@@ -91,9 +91,9 @@ def text(number: Certified) -> dict[str, str]:
     with mp.workdps(80):
         if number.midpoint == 0 and number.radius == 0:
             return {"midpoint": "0", "radius": "0", "proof": number.proof}
-        midpoint = mp.nstr(number.midpoint, DPS)
+        midpoint = str(mp.nstr(number.midpoint, DPS))
         radius = number.radius + abs(number.midpoint - mp.mpf(midpoint))
-        return {"midpoint": midpoint, "radius": mp.nstr(radius * mp.mpf("1.01"), 3), "proof": number.proof}
+        return {"midpoint": midpoint, "radius": str(mp.nstr(radius * mp.mpf("1.01"), 3)), "proof": number.proof}
 
 
 def run(quick: bool, fresh: bool) -> dict[str, Any]:
