@@ -93,7 +93,11 @@ def text(number: Certified) -> dict[str, str]:
             return {"midpoint": "0", "radius": "0", "proof": number.proof}
         midpoint = str(mp.nstr(number.midpoint, DPS))
         radius = number.radius + abs(number.midpoint - mp.mpf(midpoint))
-        return {"midpoint": midpoint, "radius": str(mp.nstr(radius * mp.mpf("1.01"), 3)), "proof": number.proof}
+        return {
+            "midpoint": midpoint,
+            "radius": str(mp.nstr(radius * mp.mpf("1.01"), 3)),
+            "proof": number.proof,
+        }
 
 
 def run(quick: bool, fresh: bool) -> dict[str, Any]:
