@@ -2,5 +2,14 @@
 
 from rmtrnn.free.law import PositiveLaw
 from rmtrnn.free.laws import Discrete, FussCatalan, MarchenkoPastur, Pushforward
+from rmtrnn.free.subordination import RealLaw, Semicircle
 
-__all__ = ["Discrete", "FussCatalan", "MarchenkoPastur", "PositiveLaw", "Pushforward"]
+__all__ = [
+    "Discrete",
+    "FussCatalan",
+    "MarchenkoPastur",
+    "PositiveLaw",
+    "Pushforward",
+    "RealLaw",
+    "Semicircle",
+]

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from rmtrnn import _random, _validate
+from rmtrnn.free import subordination
 from rmtrnn.free.bases import Base, PointMasses
 from rmtrnn.free.curve import Curve, Piece
 
@@ -88,7 +89,7 @@ class PositiveLaw:
 
     # -- algebra ---------------------------------------------------------------------------------------------
 
-    def __matmul__(self, other: PositiveLaw) -> PositiveLaw:
+    def __matmul__(self, other: Any) -> Any:
         if not isinstance(other, PositiveLaw):
             return NotImplemented
         if self._base is _ONE:
@@ -98,9 +99,7 @@ class PositiveLaw:
         elif self._base == other._base:
             base, power = self._base, self._power + other._power
         else:
-            from rmtrnn.free.subordination import product_base
-
-            return PositiveLaw(product_base(self, other), text=f"{self!r} @ {other!r}")
+            return subordination.free_product(self, other)
         ratios = dict(self._ratios)
         for ratio, count in other._ratios.items():
             ratios[ratio] = ratios.get(ratio, 0.0) + count
@@ -114,6 +113,13 @@ class PositiveLaw:
         power = 1.0 if self._base is _ONE else self._power * t
         ratios = {ratio: count * t for ratio, count in self._ratios.items()}
         return PositiveLaw(self._base, power, ratios, self._log_scale * t, f"{self._grouped()} ** {t:g}")
+
+    def __add__(self, other: Any) -> subordination.RealLaw:
+        return subordination.free_sum(self, other)
+
+    def free_sum(self, t: float) -> subordination.RealLaw:
+        """Return the t-th free additive power, real t ≥ 1: free cumulants times t."""
+        return subordination.free_sum_power(self, t)
 
     def dilate(self, c: float | None = None, *, log_c: float | None = None) -> PositiveLaw:
         """Return the law of c·X; give c > 0 or its logarithm."""
@@ -205,6 +211,18 @@ class PositiveLaw:
     def R(self, g: Any) -> Any:
         """R(g) = G⁻¹(g) − 1/g for real g in (G(0−), 0), through R(m S(m)) = 1/S(m)."""
         return _elementwise(self._r_transform, g)
+
+    @property
+    def closed_stieltjes(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """G in closed form on the upper half plane for a single Marchenko–Pastur law; None for others.
+
+        G(z) = (z − s(1 − c) − √(z − x₋) √(z − x₊))/(2 c s z), x± = s (1 ± √c)².
+        """
+        if self._base is not _ONE or list(self._ratios.values()) != [1.0]:
+            return None
+        (c,), s = self._ratios, math.exp(self._log_scale)
+        low, high = s * (1.0 - math.sqrt(c)) ** 2, s * (1.0 + math.sqrt(c)) ** 2
+        return lambda z: (z - s * (1.0 - c) - np.sqrt(z - low) * np.sqrt(z - high)) / (2.0 * c * s * z)
 
     # -- how it is done --------------------------------------------------------------------------------------
 
@@ -453,3 +471,14 @@ def _elementwise(function: Any, argument: Any, dtype: type = float) -> Any:
 def _log(x: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), -np.inf)
+
+
+def multiplied_moments(first: list[float], second: list[float]) -> list[float]:
+    """Moments 1..n of the free multiplicative convolution of two laws with moments 1..n: log S adds."""
+    series = []
+    for moments in (first, second):
+        psi = np.array([0.0] + [moment / moments[0] ** (j + 1) for j, moment in enumerate(moments)])
+        series.append(_log_series(_times_one_plus_m(_reversion(psi)[1:])))
+    chi = np.concatenate([[0.0], _over_one_plus_m(_exp_series(series[0] + series[1]))])
+    mean = first[0] * second[0]
+    return [mean ** (j + 1) * moment for j, moment in enumerate(_reversion(chi)[1:].tolist())]

@@ -10,6 +10,7 @@ import numpy as np
 from rmtrnn import _validate
 from rmtrnn.free.bases import GaussianImage, PointMasses
 from rmtrnn.free.law import _ONE, PositiveLaw
+from rmtrnn.free.subordination import RealLaw, point_law
 
 
 def MarchenkoPastur(ratio: float = 1.0, scale: float = 1.0) -> PositiveLaw:
@@ -38,9 +39,12 @@ def FussCatalan(T: float) -> PositiveLaw:
     return PositiveLaw(_ONE, 1.0, {1.0: T}, 0.0, f"FussCatalan({T:g})")
 
 
-def Discrete(locations: Sequence[float], masses: Sequence[float]) -> PositiveLaw:
-    """Finitely many atoms: locations ≥ 0, distinct and not all 0; masses > 0 with sum 1 (within 1e-12)."""
-    where = np.array([_validate.real("locations", x, low=0.0) for x in locations])
+def Discrete(locations: Sequence[float], masses: Sequence[float]) -> PositiveLaw | RealLaw:
+    """Finitely many atoms: distinct locations, not all 0; masses > 0 with sum 1 (within 1e-12).
+
+    With a negative location the result is a law on the real line, which has sums but no free products.
+    """
+    where = np.array([_validate.real("locations", x) for x in locations])
     mass = np.array([_validate.real("masses", x, low=0.0, low_open=True) for x in masses])
     if len(where) != len(mass) or not len(where):
         raise ValueError(
@@ -50,12 +54,14 @@ def Discrete(locations: Sequence[float], masses: Sequence[float]) -> PositiveLaw
         raise ValueError(f"locations = {list(locations)!r}: must be distinct")
     if abs(math.fsum(mass) - 1.0) > 1e-12:
         raise ValueError(f"masses = {list(masses)!r}: must have sum 1, have {math.fsum(mass)!r}")
-    if not np.any(where > 0):
+    if not np.any(where != 0):
         raise ValueError(f"locations = {list(locations)!r}: must not all be 0")
     order = np.argsort(where)
+    text = f"Discrete({where[order].tolist()!r}, {mass[order].tolist()!r})"
+    if where[order[0]] < 0:
+        return point_law(where[order], mass[order] / math.fsum(mass), text)
     top = float(np.max(where))
     base = PointMasses(where[order] / top, mass[order] / math.fsum(mass))
-    text = f"Discrete({where[order].tolist()!r}, {mass[order].tolist()!r})"
     if len(where) == 1:
         return PositiveLaw(_ONE, 1.0, {}, math.log(top), text)
     return PositiveLaw(base, 1.0, {}, math.log(top), text)

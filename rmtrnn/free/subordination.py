@@ -1,0 +1,399 @@
+"""Free sums, and free products of laws that share no base, by subordination.
+
+With F = 1/G and H(ω) = F(ω) − ω a sum has G(z) = G_a(ω_a) = G_b(ω_b), ω_a + ω_b = z + F(z), so that
+
+    ω_a = z + H_b(z + H_a(ω_a)),
+
+a holomorphic self-map of the upper half plane. With κ(w) = w M/(1 + M) the product is
+M(λ) = M_a(ω_a) = M_b(ω_b), λ = ω_a κ_b(ω_b) = ω_b κ_a(ω_a), so that
+
+    ω_a = λ/κ_b(λ/κ_a(ω_a)).
+
+The t-th free additive power is G(z) = G_a(ω), z = t ω − (t − 1) F_a(ω). (Biane 1998; Belinschi and Bercovici
+2007; Belinschi, Mai and Speicher 2017.) Each is solved for z = x + iε by Newton's method, ε falling to 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rmtrnn import _random, _validate
+from rmtrnn._result import ConvergenceError
+
+Transform = Callable[[np.ndarray], np.ndarray]
+
+_HEIGHTS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4, 1e-5, 1e-7, 0.0)
+_SCAN = 401
+_EMPTY = 1e-6  # Im ω relative to the width of the law: below it a point is outside the support
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+class RealLaw:
+    """A law on the real line known through G on the upper half plane, its atoms and its moments.
+
+    ``+`` and ``free_sum(t)`` (real t ≥ 1) are the free additive operations; ``dilate(c)`` is the law of c·X.
+    """
+
+    def __init__(
+        self,
+        stieltjes: Transform,
+        hull: tuple[float, float],
+        atoms: Sequence[tuple[float, float]],
+        moments: Callable[[int], list[float]],
+        text: str,
+    ) -> None:
+        self._stieltjes, self._hull, self._moments, self._text = stieltjes, hull, moments, text
+        self.atoms = tuple(sorted((float(x), float(mass)) for x, mass in atoms))
+
+    # -- transforms ------------------------------------------------------------------------------------------
+
+    def G(self, z: Any) -> Any:
+        """G(z) = E[1/(z − X)]; a real z stands for z + i0."""
+        array = np.asarray(z, dtype=complex)
+        flat = array.ravel()
+        lower = np.imag(flat) < 0
+        value = self._stieltjes(np.where(lower, np.conj(flat), flat))
+        return np.where(lower, np.conj(value), value).reshape(array.shape)[()]
+
+    def M(self, w: Any) -> Any:
+        """M(w) = E[X/(w − X)] = w G(w) − 1."""
+        return np.asarray(w) * self.G(w) - 1.0
+
+    def R(self, g: Any) -> Any:
+        """R(g) = G⁻¹(g) − 1/g near g = 0, from the free cumulants: Σ κ_{k+1} g^k, k < 24.
+
+        Raises ValueError where the last terms show that the series does not converge.
+        """
+        cumulants = np.array(free_cumulants(self._moments(24)))
+        terms = cumulants * np.asarray(g, dtype=complex)[..., None] ** np.arange(24)
+        total = np.sum(terms, axis=-1)
+        if not np.all(np.max(np.abs(terms[..., -4:]), axis=-1) <= 1e-12 * (1.0 + np.abs(total))):
+            raise ValueError(f"g = {g!r}: is outside the disc where the series of R converges fast")
+        return np.real_if_close(total)[()]
+
+    def S(self, m: Any) -> Any:
+        """Not defined here: the S-transform is that of laws on [0, ∞) (or with a mean other than 0)."""
+        raise ValueError(f"{self!r} is a law on the real line: the S-transform needs a law on [0, inf)")
+
+    # -- the law ---------------------------------------------------------------------------------------------
+
+    def pdf(self, x: Any) -> Any:
+        """Density of the continuous part; 0 off the support."""
+        array = np.asarray(x, dtype=float)
+        flat = array.ravel()
+        density = np.zeros(flat.shape)
+        inside = np.any([(flat > a) & (flat < b) for a, b in self.support], axis=0) if self.support else []
+        if np.any(inside):
+            density[inside] = np.maximum(-np.imag(self._stieltjes(flat[inside] + 0j)) / math.pi, 0.0)
+        return density.reshape(array.shape)[()]
+
+    def cdf(self, x: Any) -> Any:
+        """P(X ≤ x), atoms included."""
+        array = np.asarray(x, dtype=float)
+        flat = array.ravel()
+        total = np.sum([mass * (flat >= where) for where, mass in self.atoms], axis=0) + np.zeros(flat.shape)
+        for left, right, primitive in self._pieces:
+            angle = np.arccos(np.clip((left + right - 2.0 * flat) / (right - left), -1.0, 1.0))
+            total += self._scale * primitive(angle)
+        return np.clip(total, 0.0, 1.0).reshape(array.shape)[()]
+
+    def icdf(self, p: Any) -> Any:
+        """Smallest x with cdf(x) ≥ p, 0 ≤ p ≤ 1."""
+        array = np.asarray(p, dtype=float)
+        if not np.all((array >= 0) & (array <= 1)):
+            raise ValueError(f"p = {p!r}: must lie in [0, 1]")
+        points = [end for piece in self.support for end in piece] + [where for where, _ in self.atoms]
+        low, high = np.full(array.shape, min(points)), np.full(array.shape, max(points))
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            below = self.cdf(middle) < array
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        return high[()]
+
+    def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
+        """Return n independent draws."""
+        n = _validate.integer("n", n, low=0)
+        return np.asarray(self.icdf(_random.generator(rng).random(n)))
+
+    def moment(self, k: int) -> float:
+        """E[X^k], exactly, from the moments or free cumulants of the parts."""
+        k = _validate.integer("k", k, low=0)
+        return 1.0 if k == 0 else float(self._moments(k)[k - 1])
+
+    @functools.cached_property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Intervals of the continuous part: where Im G does not vanish, ends found by bisection."""
+        low, high = self._hull
+        if low == high or math.fsum(mass for _, mass in self.atoms) > 1.0 - 1e-12:
+            return ()
+        margin = 1e-3 * (high - low)
+        grid = np.linspace(low - margin, high + margin, _SCAN)
+
+        filled = self._is_filled(grid)
+        edges = []
+        for i in np.flatnonzero(filled[1:] != filled[:-1]):
+            inside, outside = (grid[i + 1], grid[i]) if filled[i + 1] else (grid[i], grid[i + 1])
+            for _ in range(40):
+                middle = 0.5 * (inside + outside)
+                inside, outside = (
+                    (middle, outside) if self._is_filled(np.array([middle]))[0] else (inside, middle)
+                )
+            edges.append(float(0.5 * (inside + outside)))
+        return tuple(zip(edges[::2], edges[1::2], strict=True))
+
+    @property
+    def error(self) -> float:
+        """Estimated error of the cdf: the defect of the total mass before it is scaled to 1."""
+        return abs(self._mass - 1.0) + 1e-12
+
+    def _is_filled(self, x: np.ndarray) -> np.ndarray:
+        values = self._stieltjes(x + 0j)
+        return -np.imag(values) > _EMPTY * (1.0 + np.abs(values)) / (self._hull[1] - self._hull[0])
+
+    @functools.cached_property
+    def _pieces(self) -> list[tuple[float, float, Callable[[np.ndarray], np.ndarray]]]:
+        """For each interval the integral of the density up to θ, x = mid − half·cos θ, smooth at edges."""
+        pieces = []
+        for left, right in self.support:
+            angle = 0.5 * math.pi * (1.0 + _NODES)
+            half = 0.5 * (right - left)
+            x = left + half * 2.0 * np.sin(0.5 * angle) ** 2
+            values = -np.imag(self._stieltjes(x + 0j)) / math.pi * half * np.sin(angle)
+            series = np.polynomial.legendre.legfit(_NODES, values, 48, w=np.sqrt(_WEIGHTS))
+            primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
+
+            def upto(theta: np.ndarray, primitive: np.ndarray = primitive) -> np.ndarray:
+                return np.polynomial.legendre.legval(2.0 * theta / math.pi - 1.0, primitive)
+
+            pieces.append((left, right, upto))
+        return pieces
+
+    @functools.cached_property
+    def _mass(self) -> float:
+        continuous = sum(float(primitive(np.array(math.pi))) for *_, primitive in self._pieces)
+        return continuous + math.fsum(mass for _, mass in self.atoms)
+
+    @functools.cached_property
+    def _scale(self) -> float:
+        atomic = math.fsum(mass for _, mass in self.atoms)
+        return (1.0 - atomic) / (self._mass - atomic) if self._mass > atomic else 0.0
+
+    # -- algebra ---------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> RealLaw:
+        return free_sum(self, other)
+
+    __radd__ = __add__
+
+    def free_sum(self, t: float) -> RealLaw:
+        """Return the t-th free additive power, real t ≥ 1."""
+        return free_sum_power(self, t)
+
+    def dilate(self, c: float) -> RealLaw:
+        """Return the law of c·X, c > 0."""
+        c = _validate.real("c", c, low=0.0, low_open=True)
+        return RealLaw(
+            lambda z: self._stieltjes(z / c) / c,
+            (c * self._hull[0], c * self._hull[1]),
+            [(c * where, mass) for where, mass in self.atoms],
+            lambda k: [c ** (j + 1) * moment for j, moment in enumerate(self._moments(k))],
+            f"({self._text}).dilate({c!r})",
+        )
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def Semicircle(radius: float) -> RealLaw:
+    """Density 2√(r² − x²)/(π r²) on [−r, r]; G(z) = 2(z − √(z² − r²))/r², R(g) = r² g/4, variance r²/4."""
+    r = _validate.real("radius", radius, low=0.0, low_open=True)
+
+    def stieltjes(z: np.ndarray) -> np.ndarray:
+        return 2.0 / (z + np.sqrt(z - r) * np.sqrt(z + r))
+
+    def moments(k: int) -> list[float]:
+        return moments_of([0.0, r * r / 4.0, *([0.0] * max(k - 2, 0))][:k])
+
+    return RealLaw(stieltjes, (-r, r), [], moments, f"Semicircle({r!r})")
+
+
+def point_law(
+    locations: Sequence[float] | np.ndarray, masses: Sequence[float] | np.ndarray, text: str
+) -> RealLaw:
+    """Finitely many atoms anywhere on the real line."""
+    where, mass = np.array(locations, dtype=float), np.array(masses, dtype=float)
+
+    def stieltjes(z: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.sum(mass / (z[:, None] - where), axis=1)
+
+    return RealLaw(
+        stieltjes,
+        (float(where.min()), float(where.max())),
+        list(zip(where.tolist(), mass.tolist(), strict=True)),
+        lambda k: [float(np.sum(mass * where ** (j + 1))) for j in range(k)],
+        text,
+    )
+
+
+def as_real(law: Any) -> RealLaw:
+    """Any law of the package as a `RealLaw`."""
+    if isinstance(law, RealLaw):
+        return law
+    ends = [end for piece in law.support for end in piece] + [where for where, _ in law.atoms]
+    return RealLaw(
+        law.closed_stieltjes or law.G,
+        (float(min(ends)), float(max(ends))),
+        law.atoms,
+        lambda k: [law.moment(j + 1) for j in range(k)],
+        repr(law),
+    )
+
+
+def free_sum(first: Any, second: Any) -> RealLaw:
+    """The free additive convolution of two laws."""
+    a, b = as_real(first), as_real(second)
+
+    def stieltjes(z: np.ndarray) -> np.ndarray:
+        def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:
+            return at + _h(b, at + _h(a, omega)) - omega
+
+        omega = _continue(residual, z, lambda top: top - b.moment(1), _width(a) + _width(b))
+        return a.G(omega)
+
+    atoms = [(x + y, p + q - 1.0) for x, p in a.atoms for y, q in b.atoms if p + q > 1.0 + 1e-14]
+    hull = (a._hull[0] + b._hull[0], a._hull[1] + b._hull[1])
+
+    def moments(k: int) -> list[float]:
+        pairs = zip(free_cumulants(a._moments(k)), free_cumulants(b._moments(k)), strict=True)
+        return moments_of([x + y for x, y in pairs])
+
+    return RealLaw(stieltjes, hull, atoms, moments, f"({a!r}) + ({b!r})")
+
+
+def free_sum_power(law: Any, t: float) -> RealLaw:
+    """The t-th free additive power, real t ≥ 1: free cumulants times t."""
+    t = _validate.real("t", t, low=1.0)
+    a = as_real(law)
+
+    def stieltjes(z: np.ndarray) -> np.ndarray:
+        def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:
+            return at + (t - 1.0) * _h(a, omega) - omega
+
+        omega = _continue(residual, z, lambda top: top - (t - 1.0) * a.moment(1), t * _width(a))
+        return a.G(omega)
+
+    atoms = [(t * x, 1.0 - t * (1.0 - p)) for x, p in a.atoms if t * (1.0 - p) < 1.0 - 1e-14]
+
+    def moments(k: int) -> list[float]:
+        return moments_of([t * kappa for kappa in free_cumulants(a._moments(k))])
+
+    return RealLaw(stieltjes, (t * a._hull[0], t * a._hull[1]), atoms, moments, f"({a!r}).free_sum({t:g})")
+
+
+def free_product(first: Any, second: Any) -> RealLaw:
+    """The free multiplicative convolution of two laws on [0, ∞) that share no base."""
+    a, b = as_real(first), as_real(second)
+
+    def stieltjes(z: np.ndarray) -> np.ndarray:
+        def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:
+            return at / _kappa(b, at / _kappa(a, omega)) - omega
+
+        omega = _continue(residual, z, lambda top: top / b.moment(1), a._hull[1] * b._hull[1])
+        return (1.0 + a.M(omega)) / z
+
+    atoms = [
+        (x * y, p + q - 1.0) for x, p in a.atoms for y, q in b.atoms if x * y > 0 and p + q > 1.0 + 1e-14
+    ]
+    zero = max((p for law in (a, b) for x, p in law.atoms if x == 0.0), default=0.0)
+    atoms += [(0.0, zero)] if zero else []
+
+    def moments(k: int) -> list[float]:
+        from rmtrnn.free.law import multiplied_moments
+
+        return multiplied_moments(a._moments(k), b._moments(k))
+
+    hull = (a._hull[0] * b._hull[0], a._hull[1] * b._hull[1])
+    return RealLaw(stieltjes, hull, atoms, moments, f"({a!r}) @ ({b!r})")
+
+
+def free_cumulants(moments: Sequence[float]) -> list[float]:
+    """κ_1..κ_n from m_1..m_n: m_n = Σ_s κ_s [z^{n−s}] M(z)^s with M(z) = 1 + Σ m_k z^k."""
+    n = len(moments)
+    series = np.array([1.0, *moments])
+    powers = _powers(series, n)
+    cumulants: list[float] = []
+    for k in range(1, n + 1):
+        known = sum(cumulants[s - 1] * powers[s][k - s] for s in range(1, k))
+        cumulants.append(float(moments[k - 1] - known))
+    return cumulants
+
+
+def moments_of(cumulants: Sequence[float]) -> list[float]:
+    """m_1..m_n from the free cumulants κ_1..κ_n; the inverse of `free_cumulants`."""
+    n = len(cumulants)
+    series = np.zeros(n + 1)
+    series[0] = 1.0
+    for k in range(1, n + 1):
+        powers = _powers(series[:k], k)
+        series[k] = sum(cumulants[s - 1] * powers[s][k - s] for s in range(1, k + 1))
+    return series[1:].tolist()
+
+
+def _powers(series: np.ndarray, highest: int) -> list[np.ndarray]:
+    powers = [np.array([1.0, *([0.0] * (len(series) - 1))])]
+    for _ in range(highest):
+        powers.append(np.convolve(powers[-1], series)[: len(series)])
+    return powers
+
+
+def _h(law: RealLaw, omega: np.ndarray) -> np.ndarray:
+    return 1.0 / law.G(omega) - omega
+
+
+def _kappa(law: RealLaw, omega: np.ndarray) -> np.ndarray:
+    """κ = ω M/(1 + M) = ω − F(ω)."""
+    return omega - 1.0 / law.G(omega)
+
+
+def _width(law: RealLaw) -> float:
+    return law._hull[1] - law._hull[0]
+
+
+def _continue(
+    residual: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    z: np.ndarray,
+    start: Callable[[np.ndarray], np.ndarray],
+    width: float,
+) -> np.ndarray:
+    """Solve residual(ω, z) = 0 in the upper half plane: plain steps far up, then Newton's method."""
+    omega = start(z + 1j * _HEIGHTS[0] * width)
+    for level, height in enumerate(_HEIGHTS):
+        at = z + 1j * height * width
+        for _ in range(30 if level == 0 else 0):
+            omega = omega + residual(omega, at)
+        for _ in range(40):
+            value = residual(omega, at)
+            step = 1e-6 * np.maximum(np.imag(omega), 1e-3 * width)
+            slope = (residual(omega + step, at) - residual(omega - step, at)) / (2.0 * step)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                move = np.where(np.abs(value) > 0, value / slope, 0.0)
+            # Stay in the half plane: at most nine tenths of the way down in one step.
+            new = omega - move
+            new = np.real(new) + 1j * np.maximum(np.imag(new), 0.1 * np.imag(omega))
+            size = np.abs(omega) + width
+            done = (np.abs(new - omega) <= 1e-12 * size) | (np.abs(value) <= 4e-15 * size)
+            omega = new
+            if np.all(done | (np.imag(omega) < 1e-14 * width)):
+                break
+    left = np.abs(residual(omega, z))
+    deep = np.imag(omega) > 1e-9 * width
+    if np.any(deep & (left > 1e-8 * (np.abs(omega) + width))):
+        worst = int(np.argmax(np.where(deep, left, 0.0)))
+        raise ConvergenceError(f"subordination at z = {z[worst]}: residual {left[worst]:.1e}")
+    return omega

@@ -1,0 +1,83 @@
+"""Free sums, and products of different bases: closed forms, cumulants, sampled matrices and a control."""
+
+import numpy as np
+import pytest
+
+from rmtrnn.free import Discrete, FussCatalan, MarchenkoPastur, Semicircle
+from rmtrnn.free.subordination import free_cumulants, moments_of
+
+
+def test_semicircles_add_their_variances():
+    law, r = Semicircle(2.0) + Semicircle(1.5), 2.5
+    x = np.linspace(-2.45, 2.45, 21)
+    np.testing.assert_allclose(law.pdf(x), 2 * np.sqrt(r * r - x * x) / (np.pi * r * r), rtol=1e-10)
+    np.testing.assert_allclose(law.support, [(-r, r)], atol=1e-9)
+    np.testing.assert_allclose(law.cdf(law.icdf([0.1, 0.5, 0.9])), [0.1, 0.5, 0.9], atol=1e-10)
+    assert law.moment(4) == pytest.approx(2 * (r * r / 4) ** 2)
+    assert law.R(0.1) == pytest.approx(r * r / 4 * 0.1)
+    assert law.error < 1e-8
+
+
+def test_two_symmetries_give_the_arcsine_law():
+    sign = Discrete([-1.0, 1.0], [0.5, 0.5])
+    law = sign + sign
+    x = np.linspace(-1.99, 1.99, 21)
+    np.testing.assert_allclose(law.pdf(x), 1 / (np.pi * np.sqrt(4 - x * x)), rtol=1e-9)
+    np.testing.assert_allclose(law.cdf(x), 0.5 + np.arcsin(x / 2) / np.pi, atol=law.error + 1e-9)
+    assert law.atoms == ()
+
+
+@pytest.mark.parametrize("t", [1.5, 2.0, 5.0])
+def test_free_sum_of_marchenko_pastur_is_one_of_ratio_over_t(t):
+    law, closed = MarchenkoPastur().free_sum(t), MarchenkoPastur(1.0 / t, t)
+    x = np.linspace(*closed.support[0], 12)[1:-1]
+    np.testing.assert_allclose(law.pdf(x), closed.pdf(x), rtol=1e-9)
+    np.testing.assert_allclose(law.cdf(x), closed.cdf(x), atol=1e-9)
+    assert [law.moment(k) for k in range(1, 6)] == pytest.approx([closed.moment(k) for k in range(1, 6)])
+
+
+def test_free_sum_power_of_a_coin_keeps_the_right_atoms():
+    law = Discrete([0.0, 1.0], [0.2, 0.8]).free_sum(1.5)
+    np.testing.assert_allclose(law.atoms, [(1.5, 0.7)], rtol=1e-12)
+    assert abs(law._mass - 1.0) < 1e-6
+
+
+def test_product_of_two_projections():
+    p, q = 0.7, 0.6
+    law = Discrete([0.0, 1.0], [1 - p, p]) @ Discrete([0.0, 1.0], [1 - q, q])
+    centre, half = p + q - 2 * p * q, np.sqrt(4 * p * q * (1 - p) * (1 - q))
+    x = np.linspace(centre - half, centre + half, 12)[1:-1]
+    density = np.sqrt((centre + half - x) * (x - centre + half)) / (2 * np.pi * x * (1 - x))
+    np.testing.assert_allclose(law.pdf(x), density, rtol=1e-10)
+    np.testing.assert_allclose(law.support, [(centre - half, centre + half)], atol=1e-9)
+    np.testing.assert_allclose(law.atoms, [(0.0, 1 - q), (1.0, p + q - 1)], atol=1e-12)
+    assert law.moment(1) == pytest.approx(p * q)
+    assert law.error < 1e-6
+
+
+def test_cumulants_invert_and_name_the_laws():
+    moments = [FussCatalan(2).moment(k) for k in range(1, 9)]
+    np.testing.assert_allclose(moments_of(free_cumulants(moments)), moments, rtol=1e-12)
+    np.testing.assert_allclose(free_cumulants([MarchenkoPastur().moment(k) for k in range(1, 9)]), 1.0)
+
+
+def test_sampled_sum_and_a_wrong_one():
+    n = 500
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((2, n, n)) / np.sqrt(n)
+    values = np.sort(np.linalg.eigvalsh(x @ x.T + (y + y.T) / np.sqrt(2)))
+    ranks = (np.arange(n) + 0.5) / n
+    right, wrong = MarchenkoPastur() + Semicircle(2.0), MarchenkoPastur() + Semicircle(1.8)
+    assert np.max(np.abs(right.cdf(values) - ranks)) < 0.01
+    assert np.max(np.abs(wrong.cdf(values) - ranks)) > 0.015
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="S-transform"):
+        Semicircle(1.0).S(-0.1)
+    with pytest.raises(ValueError, match=r"t = 0\.5"):
+        MarchenkoPastur().free_sum(0.5)
+    with pytest.raises(TypeError):
+        _ = Discrete([-1.0, 1.0], [0.5, 0.5]) @ MarchenkoPastur()
+    with pytest.raises(ValueError, match="radius = -1"):
+        Semicircle(-1)
