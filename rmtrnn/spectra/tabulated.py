@@ -165,8 +165,9 @@ class TabulatedLaw:
         for interval, panels in self._pieces:
             lifted, decay = _lift(interval, panels, u)
             angle = interval.angle(lifted)
+            # Rounding must not lower an atom's own mass.
             below = np.sum([panel.mass_below(angle) for panel in panels], axis=0)
-            total += self._scale * decay * np.maximum(below, 0.0)  # rounding must not lower an atom's own mass
+            total += self._scale * decay * np.maximum(below, 0.0)
         for location, mass in self.atoms:
             total += mass * (u >= location)
         return np.clip(total, 0.0, 1.0)
