@@ -29,6 +29,7 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 _HEIGHTS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4, 1e-5, 1e-7, 0.0)
 _SCAN = 401
+_LOST = 1e-3  # mass that may be missing before the law is refused
 _EMPTY = 1e-6  # Im ω relative to the width of the law: below it a point is outside the support
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
@@ -87,6 +88,7 @@ class RealLaw:
         array = np.asarray(x, dtype=float)
         flat = array.ravel()
         density = np.zeros(flat.shape)
+        _ = self._scale  # refuses a law of which a part was not found
         inside = np.any([(flat > a) & (flat < b) for a, b in self.support], axis=0) if self.support else []
         if np.any(inside):
             density[inside] = np.maximum(-np.imag(self._stieltjes(flat[inside] + 0j)) / math.pi, 0.0)
@@ -96,10 +98,11 @@ class RealLaw:
         """P(X ≤ x), atoms included."""
         array = np.asarray(x, dtype=float)
         flat = array.ravel()
+        scale = self._scale  # refuses a law of which a part was not found
         total = np.sum([mass * (flat >= where) for where, mass in self.atoms], axis=0) + np.zeros(flat.shape)
         for left, right, primitive in self._pieces:
             angle = np.arccos(np.clip((left + right - 2.0 * flat) / (right - left), -1.0, 1.0))
-            total += self._scale * primitive(angle)
+            total += scale * primitive(angle)
         return np.clip(total, 0.0, 1.0).reshape(array.shape)[()]
 
     def icdf(self, p: Any) -> Any:
@@ -180,6 +183,11 @@ class RealLaw:
 
     @functools.cached_property
     def _scale(self) -> float:
+        if abs(self._mass - 1.0) > _LOST:
+            raise ConvergenceError(
+                f"{self!r}: the intervals found carry the mass {self._mass:.6f} instead of 1; "
+                "intervals narrower than the width of the law / 400 are not found"
+            )
         atomic = math.fsum(mass for _, mass in self.atoms)
         return (1.0 - atomic) / (self._mass - atomic) if self._mass > atomic else 0.0
 

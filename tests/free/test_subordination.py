@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rmtrnn._result import ConvergenceError
 from rmtrnn.free import Discrete, FussCatalan, MarchenkoPastur, Semicircle
 from rmtrnn.free.subordination import free_cumulants, moments_of
 
@@ -81,3 +82,11 @@ def test_refusals():
         _ = Discrete([-1.0, 1.0], [0.5, 0.5]) @ MarchenkoPastur()
     with pytest.raises(ValueError, match="radius = -1"):
         Semicircle(-1)
+
+
+def test_a_law_too_narrow_to_be_found_is_refused():
+    law = Discrete([0.0, 1.0, 7.3], [0.3, 0.3, 0.4]) + Semicircle(1e-4)
+    with pytest.raises(ConvergenceError, match="instead of 1"):
+        law.cdf(0.5)
+    with pytest.raises(ConvergenceError, match="instead of 1"):
+        law.pdf(0.5)
