@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn._array import namespace
+from rmtrnn._array import namespace, to_host
 from rmtrnn.spectra.dyson_entries import (
     Entry,
     Matrix,
@@ -114,16 +114,31 @@ class Chain:
         self._b = [split_entries(stage.b) for stage in self.stages]
         self._c = [split_entries(stage.c) for stage in self.stages]
         self._first_gate = np.concatenate([[0], np.cumsum([len(s.sigma2) for s in self.stages])])
-        self.log_growth, self.gate_share, self.reading = _mean_growth(self)
+        self.log_growth, self.gate_share, self.reading, self._site_growth = _mean_growth(self)
 
-    def subset(self, sites: Any) -> Chain:
-        """The chain on some of its sites, their weights scaled to sum to 1."""
+    def stratified(self, n: int) -> Chain:
+        """A chain on about ``n`` of the sites that keeps the outer parts of the law.
+
+        The sites are ordered by their share of the mean squared singular value. The lowest and the highest
+        n/4 are kept as they are; of those between, n/2 are taken at equal steps and given all their weight.
+        """
+        if n >= self.n:
+            return self
+        order = np.argsort(to_host(self._site_growth), kind="stable")
+        outer = n // 4
+        between = order[outer : self.n - outer]
+        count = n - 2 * outer
+        picked = between[((np.arange(count) + 0.5) * (len(between) / count)).astype(int)]
+        weights = to_host(self.weights)
+        middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
+        sites = np.concatenate([order[:outer], picked, order[self.n - outer :]])
+        kept = np.concatenate([weights[order[:outer]], middle, weights[order[self.n - outer :]]])
+        sites, kept = self.xp.asarray(sites), self.xp.asarray(kept)
         stages = [
             Stage(s.a[..., sites], s.b[..., sites], s.c[..., sites], s.sigma2, s.orthogonal)
             for s in self.stages
         ]
-        weights = self.weights[sites]
-        return Chain(stages, weights / weights.sum())
+        return Chain(stages, kept)
 
     @property
     def log_mean(self) -> float:
@@ -143,7 +158,7 @@ class Chain:
             return values[..., 0]
         if self._equal:
             return values.sum(axis=-1) / self.n
-        return values @ self._complex_weights
+        return values @ (self._complex_weights if values.dtype.kind == "c" else self.weights)
 
 
 @dataclass(frozen=True)
@@ -151,14 +166,14 @@ class Sweep:
     """What one forward and backward pass over the stages gives, per point of lambda.
 
     ``k`` = E[b^T G_yy b] and ``g`` = E[c^T G_xx c], shape (points, gates); ``m`` = E[s^2/(lambda - s^2)];
-    ``log_det`` = the site part of (*) before the mean over sites, (points, n), if it was asked for;
+    ``phase`` = Im of the site part of (*) before the mean over sites, (points, n), if it was asked for;
     ``hessian`` = E[(v_i^T G v_j)^2] over all vectors (b first, then c), if it was asked for.
     """
 
     k: np.ndarray
     g: np.ndarray
     m: np.ndarray
-    log_det: np.ndarray | None = None
+    phase: np.ndarray | None = None
     hessian: np.ndarray | None = None
 
 
@@ -169,12 +184,13 @@ def sweep(
     log_lambda: np.ndarray,
     theta: np.ndarray,
     *,
-    log_det: bool = False,
+    phase: bool = False,
     hessian: bool = False,
 ) -> Sweep:
     """Evaluate the chain at strengths ``p``, ``q`` (points, gates), lambda = exp(log_lambda + i theta).
 
-    ``p`` is the strength after scaling by r_l; `Chain.scales` gives r_l.
+    ``p`` is the strength after scaling by r_l; `Chain.scales` gives r_l. The arguments live on the host, the
+    sites where the chain lives; all results but ``phase`` come back to the host.
     """
     points = len(log_lambda)
     rows = 2 * chain.n_gates if hessian else 1
@@ -182,15 +198,15 @@ def sweep(
     parts = []
     for start in range(0, points, step):
         pick = slice(start, start + step)
-        parts.append(_sweep_chunk(chain, p[pick], q[pick], log_lambda[pick], theta[pick], log_det, hessian))
-    k, g, m = (chain.xp.concatenate([part[i] for part in parts]) for i in range(3))
-    logs, seconds = ([part[i] for part in parts] for i in (3, 4))
+        parts.append(_sweep_chunk(chain, p[pick], q[pick], log_lambda[pick], theta[pick], phase, hessian))
+    k, g, m = (to_host(chain.xp.concatenate([part[i] for part in parts])) for i in range(3))
+    phases, seconds = ([part[i] for part in parts] for i in (3, 4))
     return Sweep(
         k,
         g,
         m,
-        chain.xp.concatenate(logs) if log_det else None,
-        chain.xp.concatenate(seconds) if hessian else None,
+        chain.xp.concatenate(phases) if phase else None,
+        to_host(chain.xp.concatenate(seconds)) if hessian else None,
     )
 
 
@@ -200,14 +216,15 @@ def _sweep_chunk(
     q: np.ndarray,
     log_lambda: np.ndarray,
     theta: np.ndarray,
-    want_log: bool,
+    want_phase: bool,
     want_hessian: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     xp = chain.xp
-    r = xp.exp(chain.scales(log_lambda))
-    v = xp.exp(-1j * theta)[:, None]
+    r = xp.asarray(np.exp(chain.scales(log_lambda)))
+    v = xp.asarray(np.exp(-1j * theta))[:, None]
+    p, q = xp.asarray(p), xp.asarray(q)
     points = len(log_lambda)
-    left, logs, m = _forward(chain, p, q, r, v, want_log)
+    left, site_phase, m = _forward(chain, p, q, r, v, want_phase)
     k = xp.empty((points, chain.n_gates), dtype=complex)
     g = xp.empty_like(k)
     blocks: list[tuple[Matrix, Matrix, Matrix]] = []
@@ -230,28 +247,27 @@ def _sweep_chunk(
         for c_k, gate in zip(c, gates, strict=True):
             right = plus_outer(right, c_k, q[:, gate, None])
     second = _hessian(chain, p, r, left, blocks[::-1]) if want_hessian else None
-    site_log = None
-    if want_log:
-        site_log = xp.zeros((points, chain.n), dtype=complex)
-        for factor in logs:
-            site_log += xp.log(factor)
-    return k, g, m, site_log, second
+    return k, g, m, site_phase, second
 
 
 def _forward(
-    chain: Chain, p: np.ndarray, q: np.ndarray, r: np.ndarray, v: np.ndarray, want_log: bool
-) -> tuple[list[tuple[Matrix, Matrix]], list[Entry], np.ndarray]:
-    """The recursion from the left: (P_l, U_l) per stage, the factors of the determinant, and m."""
+    chain: Chain, p: np.ndarray, q: np.ndarray, r: np.ndarray, v: np.ndarray, want_phase: bool
+) -> tuple[list[tuple[Matrix, Matrix]], np.ndarray | None, np.ndarray]:
+    """The recursion from the left: (P_l, U_l) per stage, the phase of the determinant, and m.
+
+    No factor of the determinant crosses the negative real axis (see `absorb`), so its phase is the sum of
+    their principal arguments.
+    """
     left = []
-    factors: list[Entry] = []
+    phase = chain.xp.zeros((len(v), chain.n)) if want_phase else None
     u: Matrix = scaled_identity(chain.stages[0].a.shape[1], 1.0)
     for stage in range(len(chain.stages)):
         gates = range(chain._first_gate[stage], chain._first_gate[stage + 1])
         cut = u
         for c_k, gate in zip(chain._c[stage], gates, strict=True):
             cut, factor = absorb(cut, c_k, q[:, gate, None])
-            if want_log:
-                factors.append(factor)
+            if phase is not None:
+                phase += chain.xp.angle(factor)
         u = scale_matrix(r[:, stage, None], sandwich(chain._a[stage], cut))
         for b_k, gate in zip(chain._b[stage], gates, strict=True):
             u = plus_outer(u, b_k, p[:, gate, None])
@@ -260,10 +276,10 @@ def _forward(
     for i in range(chain.s_out):
         unit = [1.0 if i == j else 0.0 for j in range(chain.s_out)]
         last, factor = absorb(last, unit, v)
-        if want_log:
-            factors.append(factor)
+        if phase is not None:
+            phase += chain.xp.angle(factor)
     trace = sum(chain.mean(last[i][i]) for i in range(chain.s_out))
-    return left, factors, v[:, 0] * trace / chain.s_out
+    return left, phase, v[:, 0] * trace / chain.s_out
 
 
 def _hessian(
@@ -348,8 +364,11 @@ def _stack(chain: Chain, rows: Vector, new: list[Vector], points: int) -> Vector
     return stacked
 
 
-def _mean_growth(chain: Chain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """log growth of E tr U_l / s_l per stage at 1/lambda = 0; per gate its share of it and E c^T U c."""
+def _mean_growth(chain: Chain) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """log growth of E tr U_l / s_l per stage at 1/lambda = 0; per gate its share of it and E c^T U c.
+
+    Last, tr U_L of every site, relative to its mean.
+    """
     u: Matrix = scaled_identity(chain.stages[0].a.shape[1], 1.0)
     growth, shares, readings = [], [], []
     for stage, arrays in enumerate(chain.stages):
@@ -369,7 +388,11 @@ def _mean_growth(chain: Chain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         growth.append(np.log(total / size))
         shares += [part / total for part in by_gate]
         u = scale_matrix(size / total, after)
-    return np.array(growth), np.array(shares), np.array(readings)
+    trace: Entry = 0.0
+    for i in range(chain.s_out):
+        trace = add(trace, u[i][i])
+    site_growth = chain.xp.broadcast_to(chain.xp.asarray(trace, dtype=float), (chain.n,))
+    return np.array(growth), np.array(shares), np.array(readings), site_growth
 
 
 def _real_mean(chain: Chain, values: Entry) -> float:

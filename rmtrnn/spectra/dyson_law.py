@@ -8,7 +8,7 @@ The points are chosen on some of the sites; the values come from all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,12 @@ from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw
 
 _SCAN = np.array([3.0, 2.2, 1.6, 1.1, 0.7, 0.3, -0.1, -0.6, -1.2, -2.0, -3.0, -4.5])  # u - log(m_1)/2
 _EMPTY = 3e-5  # of the largest density: less than this is outside the support
-_MOST_TAIL_POINTS = 16
-_LONGEST_STEP = 2.0
+_MOST_TAIL_POINTS = 40  # on each side
+_LONGEST_STEP = 0.6  # of the range known so far: this far below a density that is still there lies an atom
+_SETTLED = 0.1  # relative step of the strengths at the end: F errs by its square
 _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law usable; the mass is an error
 _SHORTEST = 1e-4  # distance in u below which no point is put between two
-_DEEPEST = 150.0  # per stage, in log s: below this, mass that is still there is an atom at s = 0
+_HIGHEST = 100.0  # above log(m_1)/2: E s^2 = m_1 leaves nothing there
 # Two-sided 99.5 % point of Student's t with 7 degrees of freedom: the error is the largest over all points,
 # about ten of them independent, from the spread of eight groups of sites.
 _STUDENT = 4.03
@@ -34,20 +35,24 @@ _STUDENT = 4.03
 @dataclass(frozen=True)
 class Settings:
     """Accuracy knobs: ``tol`` of the interpolated cdf and of the first moment relative to m_1; ``tail``, the
-    mass below the lowest point; ``max_points``; ``coarse`` and ``scan``, sites used to place and find points.
+    mass below the lowest point; ``max_points``; ``coarse`` and ``scan``, sites used to place and find points;
+    ``solver_tol``, relative, of the strengths on the coarse sites (F is stationary in them).
     """
 
     tol: float = 1e-4
     tail: float = 1e-4
     max_points: int = 400
-    coarse: int = 1024
-    scan: int = 256
-    solver_tol: float = 1e-5
+    coarse: int = 4096
+    scan: int = 128
+    solver_tol: float = 1e-3
 
 
 @dataclass
 class Nodes:
-    """Points in increasing u with strengths, F = P(log s <= u) and its derivative, on the coarse sites."""
+    """Points in increasing u with strengths, F = P(log s <= u) and its derivative, on the coarse sites.
+
+    ``inverse`` is the inverse Hessian of each point as `newton` left it, for whoever goes on from there.
+    """
 
     u: np.ndarray
     p: np.ndarray
@@ -55,99 +60,105 @@ class Nodes:
     cdf: np.ndarray
     density: np.ndarray
     ok: np.ndarray
+    inverse: np.ndarray
 
     @classmethod
-    def of(cls, solution: Solution) -> Nodes:
+    def of(cls, solution: Solution, inverse: np.ndarray) -> Nodes:
         ok = solution.status == int(Status.CONVERGED)
-        return cls(
-            solution.log_lambda / 2,
-            solution.p,
-            solution.q,
-            1.0 - solution.upper,
-            np.maximum(solution.density, 0.0),
-            ok,
-        )
+        u, density = solution.log_lambda / 2, np.maximum(solution.density, 0.0)
+        return cls(u, solution.p, solution.q, 1.0 - solution.upper, density, ok, inverse)
 
     def merged(self, other: Nodes) -> Nodes:
         order = np.argsort(np.concatenate([self.u, other.u]))
-        names = ("u", "p", "q", "cdf", "density", "ok")
-        return Nodes(*(np.concatenate([getattr(self, n), getattr(other, n)])[order] for n in names))
+        both = (
+            np.concatenate([getattr(self, one.name), getattr(other, one.name)])[order] for one in fields(self)
+        )
+        return Nodes(*both)
 
     def kept(self, mask: np.ndarray) -> Nodes:
-        return Nodes(
-            self.u[mask], self.p[mask], self.q[mask], self.cdf[mask], self.density[mask], self.ok[mask]
-        )
+        return Nodes(*(getattr(self, one.name)[mask] for one in fields(self)))
 
 
 def place_nodes(chain: Chain, settings: Settings) -> Nodes:
-    """Find where the mass is and put points until cubics in F are good to ``settings.tol``.
-
-    The outer parts, where less than a few coarse sites are left, are walked on more sites (`_walk`).
-    """
+    """Find where the mass is and put points until cubics in F are good to ``settings.tol``."""
     # The Hessian costs gates^2 per site: long chains take it from fewer sites, and stay linear in T.
     sites = int(np.clip(settings.scan * 20 / chain.n_gates, 48, settings.scan))
-    scan = chain.subset(slice(0, min(sites, chain.n)))
-    coarse = chain.subset(slice(0, min(settings.coarse, chain.n)))
-    medium = chain.subset(slice(0, min(4 * settings.coarse, chain.n)))
-    rest = 0.0 if coarse.n == chain.n else 4.0 / coarse.n
-    nodes = _scan(scan, coarse, max(settings.tail, rest))
+    scan, coarse = chain.stratified(sites), chain.stratified(settings.coarse)
+    nodes = _scan(scan, coarse)
+    if np.count_nonzero(nodes.ok) < 2:
+        return nodes.kept(nodes.ok)
+    nodes = _walk(coarse, scan, nodes.kept(nodes.ok), settings)
     while len(nodes.u) < settings.max_points:
         good = nodes.kept(nodes.ok)
-        middle = _worst(good, chain.log_mean / 2, max(settings.tail, rest), settings)
+        middle = _worst(good.u, good.cdf, good.density, chain.log_mean / 2, settings.tail, settings)
         u = 0.5 * (good.u[middle] + good.u[middle + 1])
         new = ~np.isin(u, nodes.u)  # a point that failed once is not tried again
         if not new.any():
             break
         guess = [_between(values, middle[new]) for values in (good.p, good.q)]
-        nodes = nodes.merged(_solve(coarse, scan, u[new], guess[0], guess[1], settings.solver_tol))
-    nodes = nodes.kept(nodes.ok)
-    if nodes.u.size < 3:
-        return nodes
-    return _walk(medium, scan, _trimmed(nodes, rest), settings)
-
-
-def _trimmed(nodes: Nodes, rest: float) -> Nodes:
-    """Without the points where less than ``rest`` is left beyond, which the coarse sites do not resolve."""
-    return nodes.kept((nodes.cdf > rest / 2) & (nodes.cdf < 1 - rest / 2)) if rest else nodes
+        nodes = nodes.merged(
+            _solve(coarse, scan, u[new], guess[0], guess[1], settings.solver_tol, good.inverse[middle[new]])
+        )
+    return nodes.kept(nodes.ok)
 
 
 def _walk(chain: Chain, small: Chain, nodes: Nodes, settings: Settings) -> Nodes:
     """Go on outwards until less than ``settings.tail`` is left (weighed by s^2/m_1 on the right).
 
     The step mass/density divides the mass of an exponential tail by e, and goes two thirds of the way to a
-    square-root edge.
+    square-root edge. Both sides go together.
     """
-    for side in (-1, 1):
-        shrink = 1.0
-        for _ in range(_MOST_TAIL_POINTS):
-            filled = np.flatnonzero(nodes.density > _EMPTY * nodes.density.max())
-            if filled.size < 2:
-                return nodes
-            end = int(filled[-1] if side > 0 else filled[0])
-            known = 0 <= end + side < nodes.u.size
-            bound = nodes.cdf[end + side] if known else 0.5 * (1 + side)
-            left = abs(bound - nodes.cdf[end])
-            room = 0.5 * abs(nodes.u[end + side] - nodes.u[end]) if known else _LONGEST_STEP
-            weight = math.exp(min(2 * nodes.u[end] - chain.log_mean, 60.0)) if side > 0 else 0.0
-            step = shrink * min(1.1 * left / nodes.density[end], room)
-            if left * max(1.0, weight) < settings.tail or step < _SHORTEST:
-                break
-            target = nodes.u[[end]] + side * step
-            found = _solve(chain, small, target, nodes.p[[end]], nodes.q[[end]], 3e-3)
-            if (found.ok & (side * found.cdf > side * nodes.cdf[end])).all():
-                nodes = nodes.merged(found)
-            else:
-                shrink *= 0.5
+    shrink = {-1: 1.0, 1: 1.0}
+    for _ in range(_MOST_TAIL_POINTS):
+        steps = {side: _outward(chain, nodes, side, settings.tail) for side in shrink}
+        going = [side for side, found in steps.items() if found and found[1] * shrink[side] > _SHORTEST]
+        if not going:
+            break
+        ends = np.array([steps[side][0] for side in going])
+        side = np.array(going)
+        u = nodes.u[ends] + side * np.array([shrink[one] * steps[one][1] for one in going])
+        p, q = (_extrapolated(nodes.u, values, ends, side, u) for values in (nodes.p, nodes.q))
+        found = _from_guess(chain, small, u, p, q, nodes.inverse[ends], 3e-3)
+        useful = found.ok & (side * found.cdf > side * nodes.cdf[ends])
+        for one, good in zip(going, useful, strict=True):
+            shrink[one] = min(1.0, 2.0 * shrink[one]) if good else 0.5 * shrink[one]
+        nodes = nodes.merged(found.kept(useful))
     return nodes
+
+
+def _extrapolated(
+    u: np.ndarray, values: np.ndarray, ends: np.ndarray, side: np.ndarray, to: np.ndarray
+) -> np.ndarray:
+    """Strengths at ``to`` beyond the points ``ends``, as the power of lambda that joins these and the next."""
+    inner = ends - side
+    logs = np.log(values[ends]) - np.log(values[inner])
+    return values[ends] * np.exp(logs * ((to - u[ends]) / (u[ends] - u[inner]))[:, None])
+
+
+def _outward(chain: Chain, nodes: Nodes, side: int, tail: float) -> tuple[int, float] | None:
+    """The last point inside on one side and the step to take from it; None where the tail is short enough."""
+    filled = np.flatnonzero(nodes.density > _EMPTY * nodes.density.max())
+    if filled.size < 2:
+        return None
+    end = int(filled[-1] if side > 0 else filled[0])
+    known = 0 <= end + side < nodes.u.size
+    bound = nodes.cdf[end + side] if known else 0.5 * (1 + side)
+    left = abs(bound - nodes.cdf[end])
+    length = _LONGEST_STEP * (nodes.u[filled[-1]] - nodes.u[filled[0]])
+    room = 0.5 * abs(nodes.u[end + side] - nodes.u[end]) if known else length
+    weight = math.exp(min(2 * nodes.u[end] - chain.log_mean, 60.0)) if side > 0 else 0.0
+    if left * max(1.0, weight) < tail:
+        return None
+    return end, float(min(1.1 * left / nodes.density[end], room))
 
 
 def place_between(solution: Solution, solve: Any, centre: float, settings: Settings) -> Solution:
     """Halve panels until cubics in F are good to ``settings.tol``; ``solve(u, p, q)`` gives one point."""
     while len(solution.u) < settings.max_points:
         solution = solution.sorted()
-        good = Nodes.of(solution)
-        good = good.kept(good.ok)
-        middle = _worst(good, centre, settings.tail, settings)
+        good = solution.at(solution.status == int(Status.CONVERGED))
+        density = np.maximum(good.density, 0.0)
+        middle = _worst(good.u, 1.0 - good.upper, density, centre, settings.tail, settings)
         u = 0.5 * (good.u[middle] + good.u[middle + 1])
         new = np.flatnonzero(~np.isin(u, solution.u))
         if new.size == 0:
@@ -168,52 +179,62 @@ def _between(values: np.ndarray, left: np.ndarray) -> np.ndarray:
     return np.where(flat_low & ~flat_high, high, np.where(flat_high & ~flat_low, low, mean))
 
 
-def _solve(chain: Chain, small: Chain, u: np.ndarray, p: np.ndarray, q: np.ndarray, tol: float) -> Nodes:
-    log_lambda = 2 * u
-    p, q, _ = polish(chain, small, log_lambda, p, q, tol)
-    return Nodes.of(evaluate(chain, small, p, q, log_lambda, 30 * tol))
+def _solve(
+    chain: Chain,
+    small: Chain,
+    u: np.ndarray,
+    p: np.ndarray,
+    q: np.ndarray,
+    tol: float,
+    inverse: np.ndarray | None = None,
+) -> Nodes:
+    p, q, _, inverse = polish(chain, small, 2 * u, p, q, tol, inverse=inverse)
+    return Nodes.of(evaluate(chain, small, p, q, 2 * u, 30 * tol, inverse), inverse)
 
 
-def _scan(scan: Chain, coarse: Chain, tail: float) -> Nodes:
-    """Points from above the right edge down to where less than ``tail`` is left."""
-    centre, stages = scan.log_mean / 2, len(scan.stages)
-    u = centre + np.sort(_SCAN)
-    nodes = None
+def _from_guess(
+    chain: Chain,
+    small: Chain,
+    u: np.ndarray,
+    p: np.ndarray,
+    q: np.ndarray,
+    inverse: np.ndarray | None,
+    tol: float,
+) -> Nodes:
+    """As `_solve`, but a guess from which Newton does not converge is given up."""
+    theta = np.full(u.shape, REAL_AXIS)
+    p, q, _, _, inverse = newton(chain, small, p, q, 2 * u, theta, tol, 12, inverse)
+    return Nodes.of(evaluate(chain, small, p, q, 2 * u, 30 * tol, inverse), inverse)
+
+
+def _scan(scan: Chain, coarse: Chain) -> Nodes:
+    """Points around log(m_1)/2 without any guess, up to where nothing is left above."""
+    centre = scan.log_mean / 2
+    u, nodes = centre + np.sort(_SCAN), None
     while True:
         p, q, _ = from_scratch(scan, 2 * u)
-        found = _solve(coarse, scan, u, p, q, 1e-4)
+        found = _solve(coarse, scan, u, p, q, 1e-3)
         nodes = found if nodes is None else nodes.merged(found)
         good = nodes.kept(nodes.ok)
-        if good.u.size == 0:
+        if good.u.size == 0 or 1.0 - good.cdf[-1] <= 1e-9 or nodes.u[-1] > centre + _HIGHEST:
             return nodes
-        span = centre - nodes.u[0]
-        if 1.0 - good.cdf[-1] > 1e-9:
-            u = nodes.u[-1] + np.array([1.0, 2.0, 4.0])
-        elif good.cdf[0] > tail and span < _DEEPEST * stages and not _is_atom(good):
-            u = centre - span * np.array([3.4, 2.6, 1.9, 1.4])
-        else:
-            return nodes
+        u = nodes.u[-1] + np.array([1.0, 2.0, 4.0])
 
 
-def _is_atom(nodes: Nodes) -> bool:
-    """Whether F has levelled off at a positive value at the lowest points: that mass sits at s = 0."""
-    if len(nodes.u) < 3 or nodes.u[2] > nodes.u[-1] - 8.0:
-        return False
-    return bool(abs(nodes.cdf[2] - nodes.cdf[0]) < 1e-7 and nodes.density[:3].max() < 1e-7)
-
-
-def _worst(nodes: Nodes, centre: float, rest: float, settings: Settings) -> np.ndarray:
+def _worst(
+    u: np.ndarray, cdf: np.ndarray, density: np.ndarray, centre: float, rest: float, settings: Settings
+) -> np.ndarray:
     """Left indices of the panels to halve: where the cubic through both ends may be wrong by ``tol``."""
-    width = np.diff(nodes.u)
-    rise = np.diff(nodes.cdf)
-    mean = 0.5 * (nodes.density[1:] + nodes.density[:-1])
-    bend = np.abs(np.diff(nodes.density)) * width / 8.0
+    width = np.diff(u)
+    rise = np.diff(cdf)
+    mean = 0.5 * (density[1:] + density[:-1])
+    bend = np.abs(np.diff(density)) * width / 8.0
     defect = np.abs(rise - mean * width)
-    empty = _EMPTY * nodes.density.max(initial=0.0)
-    outside = (nodes.density[1:] <= empty) & (nodes.density[:-1] <= empty)
+    empty = _EMPTY * density.max(initial=0.0)
+    outside = (density[1:] <= empty) & (density[:-1] <= empty)
     error = np.where(outside, np.abs(rise) / 2, np.maximum(defect, 0.02 * bend))
-    importance = np.maximum(1.0, 2.0 * width * np.exp(np.minimum(2 * (nodes.u[1:] - centre), 60.0)))
-    beyond = (nodes.cdf[1:] < rest) | (nodes.cdf[:-1] > 1 - rest)
+    importance = np.maximum(1.0, 2.0 * width * np.exp(np.minimum(2 * (u[1:] - centre), 60.0)))
+    beyond = (cdf[1:] < rest) | (cdf[:-1] > 1 - rest)
     bad = (error * importance > 4 * settings.tol) & ~beyond
     return np.flatnonzero(bad & (width > _SHORTEST))
 
@@ -245,9 +266,7 @@ def chain_law(
     nodes = place_nodes(chain, settings)
     if nodes.u.size < 4:
         return _no_law()
-    sites = int(np.clip(settings.coarse * 10 / chain.n_gates, 48, settings.coarse // 2))
-    small = chain.subset(slice(0, min(sites, chain.n)))
-    solution = finish(chain, small, nodes)
+    solution = finish(chain, chain.stratified(settings.coarse), nodes)
     return assemble(to_host(chain.weights), solution, groups)
 
 
@@ -256,18 +275,25 @@ def _no_law() -> tuple[TabulatedLaw, ErrorParts]:
     return law, ErrorParts(math.inf, math.inf, math.inf, math.inf)
 
 
-def finish(chain: Chain, small: Chain, nodes: Nodes) -> Solution:
-    """One Newton step on all sites from the strengths of the coarse ones, then F and p on all sites.
+def finish(chain: Chain, coarse: Chain, nodes: Nodes) -> Solution:
+    """A Newton step or two on all sites from the strengths of the coarse ones, then F and p on all sites.
 
-    F is stationary in the strengths, so what this step leaves enters F at second order of a small error.
+    F is stationary in the strengths, so what the steps leave enters F at second order of a small error. Where
+    they do not settle, the Hessian is taken again, on all coarse sites.
     """
-    log_lambda = 2 * nodes.u
-    if small.n < chain.n:
-        theta = np.full(log_lambda.shape, REAL_AXIS)
-        p, q, _, _ = newton(chain, small, nodes.p, nodes.q, log_lambda, theta, 3e-3, 2)
-    else:
-        p, q = nodes.p, nodes.q
-    return evaluate(chain, small, p, q, log_lambda, 0.1)
+    solution = _finished(chain, coarse, nodes, nodes.inverse, 4)
+    again = solution.status != int(Status.CONVERGED)
+    if not again.any():
+        return solution
+    return solution.at(~again).joined(_finished(chain, coarse, nodes.kept(again), None, 12))
+
+
+def _finished(
+    chain: Chain, coarse: Chain, nodes: Nodes, inverse: np.ndarray | None, max_iterations: int
+) -> Solution:
+    u, theta = 2 * nodes.u, np.full(nodes.u.shape, REAL_AXIS)
+    p, q, _, _, inverse = newton(chain, coarse, nodes.p, nodes.q, u, theta, 0.03, max_iterations, inverse)
+    return evaluate(chain, coarse, p, q, u, _SETTLED, inverse)
 
 
 def population_error(weights: np.ndarray, solution: Solution, groups: int) -> float:

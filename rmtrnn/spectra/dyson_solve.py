@@ -3,8 +3,9 @@
 On the negative real axis the resolvent is real and the equations are easy. From there every point is
 carried along the arc lambda = |lambda| e^{i theta}, theta from pi to 0, on a small part of the sites; for
 theta > 0 the solution with Im p, Im q <= 0 is the only one, so a step is accepted only if it keeps these
-signs. At the end of the arc the strengths are polished on all sites by Newton steps whose Hessian comes from
-some of the sites: the gradient, and with it the solution, is that of all sites.
+signs. At the end of the arc the strengths are polished on all sites. The Hessian is taken once, on some of
+the sites, and its inverse is then corrected by symmetric rank-one updates (SR1) from the gradients, which
+cost far less and are those of all sites: so is the solution.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from rmtrnn._array import to_host
 from rmtrnn._result import Status
-from rmtrnn.spectra.dyson_chain import Chain, sweep
+from rmtrnn.spectra.dyson_chain import Chain, Sweep, sweep
 
 _SIGN_SLACK = 1e-7  # relative: a strength this far in the upper half plane is rounding, not a wrong branch
 _FIRST_STEP = 0.35  # of the arc, in radians
@@ -23,8 +24,11 @@ _LAST_ANGLE = 0.02  # from here one step leads to the real axis
 _SMALLEST_STEP = 1e-5
 _OUTSIDE_STEP = 0.1  # relative; F is exactly 0 or 1 (or the mass below a gap) whatever the real strengths are
 _REAL = 1e-6
+_TILT = 1e-6  # radians: how far from the real axis the response of real strengths is looked at
 _NO_DENSITY = 1e-7
+_REFRESH = 6  # iterations after which the Hessian is taken afresh: the updates have not found the way
 _F_ERROR = 1e-4  # second-order error of F beyond which a point does not count as solved
+_GUESS_RANGE = (-100.0, 100.0)  # of the logarithm of a first guess: far outside it may say anything
 REAL_AXIS = 1e-13  # arg lambda on the real axis: keeps every logarithm on its side of the cut
 
 
@@ -43,7 +47,6 @@ class Solution:
     q: np.ndarray
     upper: np.ndarray
     density: np.ndarray
-    log_potential: np.ndarray
     residual: np.ndarray
     error: np.ndarray
     status: np.ndarray
@@ -89,41 +92,23 @@ def gate_scales(chain: Chain, log_lambda: np.ndarray) -> np.ndarray:
     return np.exp(chain.scales(log_lambda))[:, chain.stage_of_gate]
 
 
-@dataclass(frozen=True)
-class _Newton:
-    step: np.ndarray  # (points, 2 gates)
-    gradient: np.ndarray
-    relative: np.ndarray  # (points,)
-
-    def at(self, pick: np.ndarray) -> _Newton:
-        return _Newton(self.step[pick], self.gradient[pick], self.relative[pick])
+def gradient(chain: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, here: Sweep) -> np.ndarray:
+    """grad Psi by p, then by q (points, 2 gates), from what a sweep found at these strengths."""
+    beta = 1.0 / (gate_scales(chain, log_lambda) * chain.sigma2)
+    slope = weight_function(chain, p, q, 1.0 / (beta * chain.sigma2))[2]
+    return np.concatenate([slope * beta * q - here.k, slope * beta * p - here.g], axis=1)
 
 
-def newton_step(
-    chain: Chain, small: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray
-) -> _Newton:
-    """The Newton step of grad Psi = 0 with the gradient on ``chain`` and the Hessian on ``small``."""
-    r = gate_scales(chain, log_lambda)
-    same = small is chain
-    here = sweep(chain, p, q, log_lambda, theta, hessian=same)
-    second = here.hessian if same else sweep(small, p, q, log_lambda, theta, hessian=True).hessian
-    assert second is not None
-    return _step_from(chain, p, q, r, to_host(here.k), to_host(here.g), to_host(second))
-
-
-def _step_from(
-    chain: Chain,
-    p: np.ndarray,
-    q: np.ndarray,
-    r: np.ndarray,
-    k: np.ndarray,
-    g: np.ndarray,
-    second: np.ndarray,
-) -> _Newton:
+def inverse_hessian(chain: Chain, x: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Inverse of diag(x) Hessian diag(x), of Psi in the logarithms of the strengths x = (p, q) where its
+    gradient vanishes; nan where it is singular.
+    """
     gates = chain.n_gates
-    beta = 1.0 / (r * chain.sigma2)
-    _, _, slope, curve = weight_function(chain, p, q, r)
-    gradient = np.concatenate([slope * beta * q - k, slope * beta * p - g], axis=1)
+    p, q = x[:, :gates], x[:, gates:]
+    second = sweep(chain, p, q, log_lambda, theta, hessian=True).hessian
+    assert second is not None
+    beta = 1.0 / (gate_scales(chain, log_lambda) * chain.sigma2)
+    _, _, slope, curve = weight_function(chain, p, q, 1.0 / (beta * chain.sigma2))
     hessian = -second
     on_gate = np.arange(gates)
     mixed = slope * beta + curve * beta**2 * p * q
@@ -131,11 +116,20 @@ def _step_from(
     hessian[:, gates + on_gate, gates + on_gate] += curve * beta**2 * p**2
     hessian[:, on_gate, gates + on_gate] += mixed
     hessian[:, gates + on_gate, on_gate] += mixed
-    scale = np.abs(np.concatenate([p, q], axis=1)) + 1e-300
-    scaled = hessian * scale[:, :, None] * scale[:, None, :]
-    ridge = 1e-300 * np.eye(2 * gates)
-    relative_step = -np.linalg.solve(scaled + ridge, (gradient * scale)[..., None])[..., 0]
-    return _Newton(relative_step * scale, gradient, np.abs(relative_step).max(axis=1))
+    hessian *= x[:, :, None] * x[:, None, :]
+    finite = np.isfinite(hessian).all(axis=(1, 2))
+    inverse = np.full_like(hessian, np.nan)
+    try:
+        inverse[finite] = np.linalg.inv(hessian[finite])
+    except np.linalg.LinAlgError:  # some of them are singular: numpy does not say which
+        inverse[finite] = [_inverse_or_nan(matrix) for matrix in hessian[finite]]
+    return inverse
+
+
+def _inverse_or_nan(matrix: np.ndarray) -> np.ndarray:
+    if np.linalg.matrix_rank(matrix) < len(matrix):
+        return np.full_like(matrix, np.nan)
+    return np.linalg.inv(matrix)
 
 
 def start(
@@ -154,24 +148,24 @@ def start(
         log_minus_m, log_rest = -np.log1p(np.exp(-middle)), -np.log1p(np.exp(middle))
         small = (stages + 1) * log_rest - log_minus_m > surplus
         low, high = np.where(small, middle, low), np.where(small, high, middle)
-    m = -1.0 / (1.0 + np.exp(-0.5 * (low + high)))[:, None]
-    r = np.exp(chain.scales(log_lambda))
-    growth = np.exp(chain.log_growth)[None, :] * r * (1.0 + m)
-    mean_u = np.concatenate([np.ones_like(m), np.cumprod(growth, axis=1)[:, :-1]], axis=1)[
-        :, chain.stage_of_gate
-    ]
-    share = np.maximum(chain.gate_share, 1e-12)
-    q = share * m / (1.0 + m) / mean_u / chain.reading
-    p = r[:, chain.stage_of_gate] * chain.sigma2 * share * m / q
+    middle = 0.5 * (low + high)[:, None]
+    log_minus_m, log_rest = -np.logaddexp(0.0, -middle), -np.logaddexp(0.0, middle)
+    log_r = chain.scales(log_lambda)
+    log_growth = chain.log_growth[None, :] + log_r + log_rest
+    log_u = np.concatenate([np.zeros_like(middle), np.cumsum(log_growth, axis=1)[:, :-1]], axis=1)
+    log_share = np.log(np.maximum(chain.gate_share, 1e-12)) + log_minus_m
+    log_q = log_share - log_rest - log_u[:, chain.stage_of_gate] - np.log(chain.reading)
+    log_p = log_r[:, chain.stage_of_gate] + np.log(chain.sigma2) + log_share - log_q
+    p, q = np.exp(np.clip(log_p, *_GUESS_RANGE)), -np.exp(np.clip(log_q, *_GUESS_RANGE))
     theta = np.full(surplus.shape, np.pi)
     for _ in range(8):  # damped in the logarithm, where both keep their sign
         here = sweep(chain, p + 0j, q + 0j, np.asarray(log_lambda), theta)
         r_gate = gate_scales(chain, log_lambda)
         slope = weight_function(chain, p, q, r_gate)[2]
         beta = 1.0 / (r_gate * chain.sigma2)
-        p = _half_way(p, np.real(to_host(here.g)) / (slope * beta))
-        q = _half_way(q, np.real(to_host(here.k)) / (slope * beta))
-    p, q, ok, _ = newton(chain, chain, p + 0j, q + 0j, np.asarray(log_lambda), theta, tol, 25)
+        p = _half_way(p, np.real(here.g) / (slope * beta))
+        q = _half_way(q, np.real(here.k) / (slope * beta))
+    p, q, ok, *_ = newton(chain, chain, p + 0j, q + 0j, np.asarray(log_lambda), theta, tol, 25)
     return p, q, ok & (np.real(p).min(axis=1) > 0) & (np.real(q).max(axis=1) <= 0)
 
 
@@ -189,37 +183,98 @@ def newton(
     theta: np.ndarray,
     tol: float,
     max_iterations: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Newton until the relative step is below ``tol``; returns p, q, converged, last relative step.
+    inverse: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Quasi-Newton steps on ``chain`` until the relative step is below ``tol``.
 
-    A step longer than half of a strength is shortened; a point whose strengths leave the lower half plane
-    (for theta < pi) by more than rounding is given up. On the real axis outside the support the strengths are
-    real and only the fact matters: there a rough Newton step is enough (see `_OUTSIDE_STEP`).
+    The unknowns are the logarithms of the strengths, which follow powers of lambda near the edges. The Hessian
+    comes from ``small``, or its inverse is given and used where finite. Returns p, q, converged, the last step
+    of the logarithms, and the inverse as the steps have updated it. Steps longer than 1/2 are shortened; a
+    point whose strengths leave the lower half plane (for theta < pi) by more than rounding is given up. On the
+    real axis outside the support the strengths are real and only the fact matters: there a rough step is
+    enough (see `_OUTSIDE_STEP`).
     """
-    p, q = p.copy(), q.copy()
-    relative = np.full(len(log_lambda), np.inf)
-    alive = np.ones(len(log_lambda), dtype=bool)
     gates = chain.n_gates
-    for _ in range(max_iterations):
-        work = np.flatnonzero(alive & ~(relative < tol))
-        if work.size == 0:
-            break
-        try:
-            found = newton_step(chain, small, p[work], q[work], log_lambda[work], theta[work])
-        except np.linalg.LinAlgError:  # an exactly singular Hessian at one point: none of this batch moves
-            alive[work] = False
-            break
-        finite = np.isfinite(found.relative)
-        alive[work[~finite]] = False
-        work, found = work[finite], found.at(finite)
-        damping = np.minimum(1.0, 0.5 / np.maximum(found.relative, 1e-300))[:, None]
-        p[work] += damping * found.step[:, :gates]
-        q[work] += damping * found.step[:, gates:]
-        relative[work] = found.relative
-        outside = (found.relative < _OUTSIDE_STEP) & is_real(p[work], q[work]) & (theta[work] <= REAL_AXIS)
-        relative[work[outside]] = 0.0
-        alive[work] &= physical(p[work], q[work])
-    return p, q, alive & (relative < tol), relative
+    x = np.concatenate([p, q], axis=1)
+    relative = np.full(len(log_lambda), np.inf)
+    inverse = np.full((*x.shape, x.shape[1]), np.nan + 0j) if inverse is None else inverse.copy()
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up below
+        _refresh(small, x, log_lambda, theta, inverse, np.flatnonzero(~np.isfinite(inverse[:, 0, 0])))
+        slope = x * _gradient_at(chain, x, log_lambda, theta)
+        alive = np.isfinite(inverse[:, 0, 0]) & np.isfinite(slope).all(axis=1)
+        for iteration in range(max_iterations):
+            work = np.flatnonzero(alive & ~(relative < tol))
+            if work.size == 0:
+                break
+            step = -(inverse[work] @ slope[work][..., None])[..., 0]
+            relative[work] = np.abs(step).max(axis=1)
+            alive[work] &= np.isfinite(relative[work])
+            step, work = step[alive[work]], work[alive[work]]
+            step *= np.minimum(1.0, 0.5 / np.maximum(relative[work], 1e-300))[:, None]
+            x[work] *= np.exp(step)
+            p, q = x[work, :gates], x[work, gates:]
+            outside = (relative[work] < _OUTSIDE_STEP) & is_real(p, q) & (theta[work] <= REAL_AXIS)
+            relative[work[outside]] = 0.0
+            alive[work] &= physical(p, q)
+            again = alive[work] & ~(relative[work] < tol)
+            step, work = step[again], work[again]
+            if work.size == 0 or iteration == max_iterations - 1:
+                break
+            new = x[work] * _gradient_at(chain, x[work], log_lambda[work], theta[work])
+            inverse[work] = _rank_one(inverse[work], step, new - slope[work])
+            slope[work] = new
+            alive[work] &= np.isfinite(new).all(axis=1)
+            if iteration % _REFRESH == _REFRESH - 1:
+                _refresh(small, x, log_lambda, theta, inverse, work[alive[work]])
+    return x[:, :gates], x[:, gates:], alive & (relative < tol), relative, inverse
+
+
+def _gradient_at(chain: Chain, x: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    p, q = x[:, : chain.n_gates], x[:, chain.n_gates :]
+    return gradient(chain, p, q, log_lambda, sweep(chain, p, q, log_lambda, theta))
+
+
+def _refresh(
+    small: Chain,
+    x: np.ndarray,
+    log_lambda: np.ndarray,
+    theta: np.ndarray,
+    inverse: np.ndarray,
+    pick: np.ndarray,
+) -> None:
+    """Put the inverse Hessians of the points ``pick``, taken on ``small``, into ``inverse``."""
+    if pick.size:
+        inverse[pick] = inverse_hessian(small, x[pick], log_lambda[pick], theta[pick])
+
+
+def _rank_one(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """The symmetric rank-one update of ``inverse`` that maps ``change`` of the gradient to ``step``.
+
+    Psi is analytic, so its Hessian is complex symmetric (not Hermitian) and so is the update. It is left out
+    where its denominator is rounding.
+    """
+    miss = step - (inverse @ change[..., None])[..., 0]
+    denominator = (miss * change).sum(axis=1)
+    size = np.linalg.norm(miss, axis=1) * np.linalg.norm(change, axis=1)
+    good = np.abs(denominator) > 1e-8 * size
+    factor = np.where(good, 1.0, 0.0) / np.where(good, denominator, 1.0)
+    return inverse + factor[:, None, None] * miss[:, :, None] * miss[:, None, :]
+
+
+def analytic(chain: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray) -> np.ndarray:
+    """Whether real strengths are those of the resolvent, and not another real solution.
+
+    For arg lambda > 0 all Im p, Im q < 0, so where they are real all of them fall as lambda grows: the response
+    to a small arg lambda, -(grad^2 Psi)^{-1} d grad Psi/d theta, must be negative in every component.
+    """
+    if len(log_lambda) == 0:
+        return np.zeros(0, dtype=bool)
+    x = np.real(np.concatenate([p, q], axis=1)) + 0j
+    real, tilted = np.full(len(log_lambda), REAL_AXIS), np.full(len(log_lambda), _TILT)
+    inverse = inverse_hessian(chain, x, log_lambda, real)
+    change = _gradient_at(chain, x, log_lambda, tilted) - _gradient_at(chain, x, log_lambda, real)
+    response = -(inverse @ (x * change)[..., None])[..., 0] * x / _TILT
+    return np.asarray(np.imag(response).max(axis=1) < 0.0)
 
 
 def is_real(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -252,6 +307,7 @@ def rotate(
     theta = np.full(len(log_lambda), np.pi)
     step = np.full(len(log_lambda), _FIRST_STEP)
     slope_p, slope_q = np.zeros_like(p), np.zeros_like(q)
+    inverse = np.full((len(p), 2 * chain.n_gates, 2 * chain.n_gates), np.nan + 0j)
     p, q, ok = p.copy(), q.copy(), ok.copy()
     while True:
         work = np.flatnonzero(ok & (theta > last))
@@ -260,11 +316,14 @@ def rotate(
         target = np.maximum(theta[work] - step[work], last)
         ahead = (target - theta[work])[:, None]
         guess_p, guess_q = p[work] * np.exp(slope_p[work] * ahead), q[work] * np.exp(slope_q[work] * ahead)
-        new_p, new_q, good, _ = newton(chain, chain, guess_p, guess_q, log_lambda[work], target, tol, 5)
+        new_p, new_q, good, _, new_inverse = newton(
+            chain, chain, guess_p, guess_q, log_lambda[work], target, tol, _REFRESH, inverse[work]
+        )
         done, failed = work[good], work[~good]
         slope_p[done] = np.log(new_p[good] / p[done]) / ahead[good]
         slope_q[done] = np.log(new_q[good] / q[done]) / ahead[good]
         p[done], q[done], theta[done] = new_p[good], new_q[good], target[good]
+        inverse[done], inverse[failed] = new_inverse[good], np.nan
         step[done] = np.minimum(1.6 * step[done], 0.6)
         step[failed] *= 0.35
         ok[failed] = step[failed] > _SMALLEST_STEP
@@ -284,57 +343,68 @@ def polish(
     q: np.ndarray,
     tol: float,
     max_iterations: int = 15,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    inverse: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Newton on the real axis; points where it fails are carried there from arg lambda = pi."""
     theta = np.full(len(log_lambda), REAL_AXIS)
-    new_p, new_q, ok, _ = newton(chain, small, p, q, log_lambda, theta, tol, max_iterations)
+    new_p, new_q, ok, _, inverse = newton(chain, small, p, q, log_lambda, theta, tol, max_iterations, inverse)
     bad = np.flatnonzero(~ok)
     if bad.size:
         far_p, far_q, _ = from_scratch(small, log_lambda[bad])
-        far_p, far_q, good, _ = newton(
+        new_p[bad], new_q[bad], ok[bad], _, inverse[bad] = newton(
             chain, small, far_p, far_q, log_lambda[bad], theta[bad], tol, 2 * max_iterations
         )
-        new_p[bad], new_q[bad], ok[bad] = far_p, far_q, good
-    return new_p, new_q, ok
+    return new_p, new_q, ok, inverse
 
 
 def evaluate(
-    chain: Chain, small: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, tol: float
+    chain: Chain,
+    small: Chain,
+    p: np.ndarray,
+    q: np.ndarray,
+    log_lambda: np.ndarray,
+    tol: float,
+    inverse: np.ndarray | None = None,
 ) -> Solution:
     """Distribution function and density from the strengths, with the residual recomputed from them.
 
     A point is converged if the next Newton step (relative to the strengths) would be below ``tol``. Outside
     the support, where F is a constant whatever the real strengths are, it is enough that neither the density
-    nor the second-order error of F is there.
+    nor the second-order error of F is there, and that they are `analytic`. ``inverse`` is that of `newton`; where it is not given or not
+    finite the Hessian is taken on ``small``.
     """
     p, q = lowered(p), lowered(q)
     theta = np.full(len(log_lambda), REAL_AXIS)
-    r = gate_scales(chain, log_lambda)
-    here = sweep(chain, p, q, log_lambda, theta, log_det=True)
-    second = sweep(small, p, q, log_lambda, theta, hessian=True).hessian
-    assert second is not None and here.log_det is not None
-    last = _step_from(chain, p, q, r, to_host(here.k), to_host(here.g), to_host(second))
-    constants = weight_function(chain, p, q, r)[1].sum(axis=1)
-    psi = to_host(chain.mean(here.log_det)) + constants
-    correction = 0.5 * (last.gradient * last.step).sum(axis=1)
+    x = np.concatenate([p, q], axis=1)
+    here = sweep(chain, p, q, log_lambda, theta, phase=True)
+    assert here.phase is not None
+    if inverse is None or not np.isfinite(inverse).all():
+        inverse = inverse_hessian(small, x, log_lambda, theta)
+    slope = x * gradient(chain, p, q, log_lambda, here)
+    relative_step = -(inverse @ slope[..., None])[..., 0]
+    relative = np.abs(relative_step).max(axis=1)
+    constants = np.imag(weight_function(chain, p, q, gate_scales(chain, log_lambda))[1].sum(axis=1))
+    correction = 0.5 * (slope * relative_step).sum(axis=1)
     norm = np.pi * chain.s_out
     error = np.abs(np.imag(correction)) / norm + np.abs(correction) ** 1.5 / norm
-    density = -2.0 / np.pi * np.imag(to_host(here.m))
+    density = -2.0 / np.pi * np.imag(here.m)
     real = (np.abs(density) < _NO_DENSITY) & (np.abs(np.imag(correction)) < _NO_DENSITY)
-    outside = real & (last.relative < 0.5)
+    outside = real & (relative < 0.5)
+    outside[outside] = analytic(small, p[outside], q[outside], log_lambda[outside])
     error = np.where(outside, 0.0, error)
-    settled = (((last.relative < tol) & (error < _F_ERROR)) | outside) & physical(p, q)
+    inside = ~is_real(p, q) & (relative < tol) & (error < _F_ERROR)
+    settled = (inside | outside) & physical(p, q)
+    upper = (to_host(chain.mean(here.phase)) + constants + np.imag(correction)) / norm
     status = np.where(settled, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))
-    status = np.where(np.isfinite(psi), status, int(Status.NOT_FINITE))
+    status = np.where(np.isfinite(upper), status, int(Status.NOT_FINITE))
     return Solution(
         log_lambda=np.asarray(log_lambda),
         p=p,
         q=q,
-        upper=np.imag(psi + correction) / norm,
+        upper=upper,
         density=density,
-        log_potential=np.real(psi + correction) / chain.s_out,
-        residual=last.relative,
+        residual=relative,
         error=error,
         status=status,
-        site_log=np.imag(to_host(here.log_det)) / norm,
+        site_log=to_host(here.phase) / norm,
     )

@@ -221,7 +221,6 @@ def evaluate(
         q=Q.reshape(1, -1),
         upper=np.array([np.imag(psi) / norm]),
         density=np.array([-2 / np.pi * found.m.imag]),
-        log_potential=np.array([np.real(psi) / sites.s_out]),
         residual=np.array([relative]),
         error=np.array([relative**2]),
         status=np.array([int(Status.CONVERGED if good else Status.MAX_ITERATIONS)]),

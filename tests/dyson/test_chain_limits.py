@@ -22,7 +22,7 @@ def solve(chain, u):
     p, q, ok = rotate(chain, log_lambda, p, q, ok, 0.02)
     assert ok.all()
     theta = np.full(log_lambda.shape, REAL_AXIS)
-    p, q, ok, _ = newton(chain, chain, p, q, log_lambda, theta, 1e-11, 60)
+    p, q, ok, *_ = newton(chain, chain, p, q, log_lambda, theta, 1e-11, 60)
     assert ok.all()
     return evaluate(chain, chain, p, q, log_lambda, 1e-9)
 
