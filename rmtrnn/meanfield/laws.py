@@ -83,19 +83,20 @@ def site_trajectory(
 
     One scrambled Sobol point set in all dimensions at once (start, pre-activations and inputs of every
     step), so that averages over sites of smooth functions of the whole trajectory converge faster than
-    1/√n. The start is the stationary state of `site_population`. Different seeds are independent
-    randomisations.
+    1/√n. The start is the stationary state of `site_population`; each of its n/4 sites (512 at least)
+    serves several trajectories. Different seeds are independent randomisations.
 
     Raises ValueError for T < 1 or n not a power of two, ConvergenceError if there is no stationary state.
     """
     T = _validate.integer("T", T, low=1)
     field = _converged(ens, field)
-    population = site_population(ens, n, seed, field=field)
+    population = site_population(ens, min(n, max(n // 4, 512)), seed, field=field)
     process = SiteProcess(ens, n, seeds(seed, 12, 0))
     gates = len(ens.cell.gates)
     u = SobolStream(1 + T * (gates + 1), n, seeds(seed, 13, 0)).draw()
-    order = sorted_by([population.state[i] for i in memory(ens.cell)], n)
-    site = initial = population.state[:, order[np.minimum((u[0] * n).astype(int), n - 1)]]
+    starts = population.state.shape[1]
+    order = sorted_by([population.state[i] for i in memory(ens.cell)], starts)
+    site = initial = population.state[:, order[np.minimum((u[0] * starts).astype(int), starts - 1)]]
     scale = np.sqrt([field.q_of(name) for name in ens.cell.gates])[:, None]
     stages: list[StageSites] = []
     for step in range(T):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rmtrnn import _random, _validate
+from rmtrnn._parallel import thread_map
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField, mean_field
 from rmtrnn.spectra.dyson_chain import Chain, Stage
@@ -14,6 +15,7 @@ from rmtrnn.spectra.dyson_law import Settings, chain_law
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.sites import untied_chain
 
+_GRAIN = 8.0  # sites: where fewer of them make up the mass, the population is not looked at more closely
 GROUPS = 8  # independent populations; their spread gives the error
 
 
@@ -35,7 +37,7 @@ def untied_spectrum(
     ens: Ensemble,
     T: int,
     *,
-    population: int = 16384,
+    population: int = 65536,
     seed: int = 0,
     tol: float = 1e-4,
     max_points: int = 400,
@@ -46,7 +48,8 @@ def untied_spectrum(
     ----------
     population : power of two, at least 512
         Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
-        little faster than 1/sqrt(population); it is part of the ``error`` of the result.
+        little faster than 1/sqrt(population); it is part of the ``error`` of the result. F is averaged over
+        all sites; the strengths of the self-energy, in which it is stationary, over at most 16384.
     seed : integer
         Names the population; the same seed gives the same law.
     tol : number in (0, 0.1]
@@ -65,14 +68,19 @@ def untied_spectrum(
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=32)
     chain = grouped_chain(ens, T, population // GROUPS, seed, field=mean_field(ens))
-    law, _ = chain_law(chain, GROUPS, Settings(tol=tol, tail=tol, max_points=max_points))
+    law, _ = chain_law(
+        chain, GROUPS, Settings(tol=tol, tail=tol, grain=_GRAIN / population, max_points=max_points)
+    )
     return Spectrum(law, ensemble=ens, T=T, method="dyson")
 
 
 def grouped_chain(ens: Ensemble, T: int, n: int, seed: int, *, field: MeanField) -> Chain:
     """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other."""
     seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
-    groups = [untied_chain(ens, T, n, one, field=field) for one in seeds]
+    untied_chain(
+        ens, 1, 2, field=field
+    )  # what is compiled once for a cell is compiled before the threads start
+    groups = thread_map(lambda one: untied_chain(ens, T, n, one, field=field), seeds)
     return Chain([_side_by_side(parts) for parts in zip(*groups, strict=True)])
 
 

@@ -27,13 +27,14 @@ unit circle and every stage contributes its own share. Nothing overflows, howeve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rmtrnn._array import namespace, to_host
+from rmtrnn._parallel import thread_map
 from rmtrnn.spectra.dyson_entries import (
     Entry,
     Matrix,
@@ -55,6 +56,7 @@ from rmtrnn.spectra.dyson_entries import (
     transpose,
 )
 
+_THREADED_SITES = 2048
 _CHUNK_ELEMENTS = 16384  # complex numbers per temporary: a few temporaries together still fit a level-2 cache
 
 
@@ -85,9 +87,14 @@ class Stage:
 
 
 class Chain:
-    """A chain of stages over weighted sites; ``weights`` defaults to equal ones and must sum to 1."""
+    """A chain of stages over weighted sites; ``weights`` defaults to equal ones and must sum to 1.
 
-    def __init__(self, stages: Sequence[Stage], weights: np.ndarray | None = None) -> None:
+    A chain on some of the sites of another, ``whole``, is scaled like it, so that strengths mean the same.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], weights: np.ndarray | None = None, whole: Chain | None = None
+    ) -> None:
         if not stages:
             raise ValueError("a chain needs at least one stage")
         self.stages = tuple(stages)
@@ -102,7 +109,7 @@ class Chain:
         if self.weights.shape != (n,) or abs(float(self.weights.sum()) - 1.0) > 1e-9:
             raise ValueError("weights must be one number per site and sum to 1")
         self._equal = bool((self.weights == self.weights[0]).all())
-        self._complex_weights = self.weights.astype(complex)  # one dtype: a mixed product would miss the BLAS
+        self._complex_weights = self.weights.astype(complex)  # one dtype: no conversion in every mean
         self.xp = xp
         self.n = n
         self.n_gates = sum(len(stage.sigma2) for stage in self.stages)
@@ -114,31 +121,54 @@ class Chain:
         self._b = [split_entries(stage.b) for stage in self.stages]
         self._c = [split_entries(stage.c) for stage in self.stages]
         self._first_gate = np.concatenate([[0], np.cumsum([len(s.sigma2) for s in self.stages])])
-        self.log_growth, self.gate_share, self.reading, self._site_growth = _mean_growth(self)
+        if whole is None:
+            self.log_growth, self.gate_share, self.reading, self._site_growth = _mean_growth(self)
+        else:
+            self.log_growth, self.gate_share, self.reading = whole.log_growth, whole.gate_share, whole.reading
 
-    def stratified(self, n: int) -> Chain:
+    def stratified(self, n: int, low: np.ndarray | None = None, high: np.ndarray | None = None) -> Chain:
         """A chain on about ``n`` of the sites that keeps the outer parts of the law.
 
-        The sites are ordered by their share of the mean squared singular value. The lowest and the highest
-        n/4 are kept as they are; of those between, n/2 are taken at equal steps and given all their weight.
+        The n/4 sites of smallest ``low`` and the n/4 of largest ``high`` are kept as they are. The others are
+        ordered by low + high; n/2 of them are taken at equal steps and given the weight of all. Both default
+        to the share of a site in the mean squared singular value.
         """
         if n >= self.n:
             return self
-        order = np.argsort(to_host(self._site_growth), kind="stable")
+        low = to_host(self._site_growth) if low is None else low
+        high = low if high is None else high
         outer = n // 4
-        between = order[outer : self.n - outer]
+        bottom = np.argsort(low, kind="stable")[:outer]
+        taken = np.zeros(self.n, dtype=bool)
+        taken[bottom] = True
+        top = np.argsort(np.where(taken, -np.inf, high), kind="stable")[self.n - outer :]
+        taken[top] = True
+        between = np.flatnonzero(~taken)
+        between = between[np.argsort((low + high)[between], kind="stable")]
         count = n - 2 * outer
         picked = between[((np.arange(count) + 0.5) * (len(between) / count)).astype(int)]
         weights = to_host(self.weights)
         middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
-        sites = np.concatenate([order[:outer], picked, order[self.n - outer :]])
-        kept = np.concatenate([weights[order[:outer]], middle, weights[order[self.n - outer :]]])
-        sites, kept = self.xp.asarray(sites), self.xp.asarray(kept)
-        stages = [
+        sites = np.concatenate([bottom, picked, top])
+        kept = np.concatenate([weights[bottom], middle, weights[top]])
+        return Chain(self._stages_at(self.xp.asarray(sites)), self.xp.asarray(kept), self)
+
+    def blocks(self, n: int) -> list[tuple[Chain, float]]:
+        """The chain in blocks of up to ``n`` neighbouring sites, each with its share of the weight."""
+        if n >= self.n:
+            return [(self, 1.0)]
+        parts = []
+        for start in range(0, self.n, n):
+            weights = self.weights[start : start + n]
+            share = float(weights.sum())
+            parts.append((Chain(self._stages_at(slice(start, start + n)), weights / share, self), share))
+        return parts
+
+    def _stages_at(self, sites: Any) -> list[Stage]:
+        return [
             Stage(s.a[..., sites], s.b[..., sites], s.c[..., sites], s.sigma2, s.orthogonal)
             for s in self.stages
         ]
-        return Chain(stages, kept)
 
     @property
     def log_mean(self) -> float:
@@ -158,7 +188,9 @@ class Chain:
             return values[..., 0]
         if self._equal:
             return values.sum(axis=-1) / self.n
-        return values @ (self._complex_weights if values.dtype.kind == "c" else self.weights)
+        # Not a matrix product: the BLAS would start threads of its own for it.
+        weights = self._complex_weights if values.dtype.kind == "c" else self.weights
+        return self.xp.einsum("...n,n->...", values, weights)
 
 
 @dataclass(frozen=True)
@@ -192,13 +224,12 @@ def sweep(
     ``p`` is the strength after scaling by r_l; `Chain.scales` gives r_l. The arguments live on the host, the
     sites where the chain lives; all results but ``phase`` come back to the host.
     """
-    points = len(log_lambda)
     rows = 2 * chain.n_gates if hessian else 1
-    step = max(1, _CHUNK_ELEMENTS // (chain.n * max(1, rows // 4)))
-    parts = []
-    for start in range(0, points, step):
-        pick = slice(start, start + step)
-        parts.append(_sweep_chunk(chain, p[pick], q[pick], log_lambda[pick], theta[pick], phase, hessian))
+
+    def part(pick: slice) -> tuple:
+        return _sweep_chunk(chain, p[pick], q[pick], log_lambda[pick], theta[pick], phase, hessian)
+
+    parts = _spread(chain, part, _picks(len(log_lambda), chain.n * max(1, rows // 4)))
     k, g, m = (to_host(chain.xp.concatenate([part[i] for part in parts])) for i in range(3))
     phases, seconds = ([part[i] for part in parts] for i in (3, 4))
     return Sweep(
@@ -208,6 +239,40 @@ def sweep(
         chain.xp.concatenate(phases) if phase else None,
         to_host(chain.xp.concatenate(seconds)) if hessian else None,
     )
+
+
+def forward(
+    chain: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``phase`` and ``m`` of `sweep` at given strengths, without the recursion from the right."""
+    picks = _picks(len(log_lambda), min(chain.n, _CHUNK_ELEMENTS))
+    parts = [(block, share, pick) for block, share in chain.blocks(_CHUNK_ELEMENTS) for pick in picks]
+
+    def part(chosen: tuple[Chain, float, slice]) -> tuple[np.ndarray, np.ndarray]:
+        block, share, pick = chosen
+        xp = block.xp
+        r = xp.asarray(np.exp(block.scales(log_lambda[pick])))
+        v = xp.asarray(np.exp(-1j * theta[pick]))[:, None]
+        _, phase, m = _forward(block, xp.asarray(p[pick]), xp.asarray(q[pick]), r, v, True, False)
+        return to_host(phase), share * to_host(m)
+
+    found = _spread(chain, part, parts)
+    rows = [found[i : i + len(picks)] for i in range(0, len(found), len(picks))]
+    phase = np.concatenate([np.concatenate([one[0] for one in row]) for row in rows], axis=1)
+    return phase, np.sum([np.concatenate([one[1] for one in row]) for row in rows], axis=0)
+
+
+def _picks(points: int, per_point: int) -> list[slice]:
+    """The points in portions whose temporaries fit a level-2 cache."""
+    step = max(1, _CHUNK_ELEMENTS // per_point)
+    return [slice(start, start + step) for start in range(0, points, step)]
+
+
+def _spread(chain: Chain, part: Callable[[Any], Any], picks: list[Any]) -> list[Any]:
+    """``part`` of every portion. On small chains Python costs more than the arrays: threads would wait."""
+    if chain.xp is np and chain.n >= _THREADED_SITES:
+        return thread_map(part, picks)
+    return [part(pick) for pick in picks]
 
 
 def _sweep_chunk(
@@ -224,7 +289,7 @@ def _sweep_chunk(
     v = xp.asarray(np.exp(-1j * theta))[:, None]
     p, q = xp.asarray(p), xp.asarray(q)
     points = len(log_lambda)
-    left, site_phase, m = _forward(chain, p, q, r, v, want_phase)
+    left, site_phase, m = _forward(chain, p, q, r, v, want_phase, True)
     k = xp.empty((points, chain.n_gates), dtype=complex)
     g = xp.empty_like(k)
     blocks: list[tuple[Matrix, Matrix, Matrix]] = []
@@ -251,9 +316,9 @@ def _sweep_chunk(
 
 
 def _forward(
-    chain: Chain, p: np.ndarray, q: np.ndarray, r: np.ndarray, v: np.ndarray, want_phase: bool
+    chain: Chain, p: np.ndarray, q: np.ndarray, r: np.ndarray, v: np.ndarray, want_phase: bool, keep: bool
 ) -> tuple[list[tuple[Matrix, Matrix]], np.ndarray | None, np.ndarray]:
-    """The recursion from the left: (P_l, U_l) per stage, the phase of the determinant, and m.
+    """The recursion from the left: (P_l, U_l) per stage if to ``keep``, the phase of the determinant, and m.
 
     No factor of the determinant crosses the negative real axis (see `absorb`), so its phase is the sum of
     their principal arguments.
@@ -271,7 +336,8 @@ def _forward(
         u = scale_matrix(r[:, stage, None], sandwich(chain._a[stage], cut))
         for b_k, gate in zip(chain._b[stage], gates, strict=True):
             u = plus_outer(u, b_k, p[:, gate, None])
-        left.append((cut, u))
+        if keep:
+            left.append((cut, u))
     last = u
     for i in range(chain.s_out):
         unit = [1.0 if i == j else 0.0 for j in range(chain.s_out)]

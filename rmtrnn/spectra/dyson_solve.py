@@ -187,12 +187,12 @@ def newton(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Quasi-Newton steps on ``chain`` until the relative step is below ``tol``.
 
-    The unknowns are the logarithms of the strengths, which follow powers of lambda near the edges. The Hessian
-    comes from ``small``, or its inverse is given and used where finite. Returns p, q, converged, the last step
-    of the logarithms, and the inverse as the steps have updated it. Steps longer than 1/2 are shortened; a
-    point whose strengths leave the lower half plane (for theta < pi) by more than rounding is given up. On the
-    real axis outside the support the strengths are real and only the fact matters: there a rough step is
-    enough (see `_OUTSIDE_STEP`).
+    The unknowns are the logarithms of the strengths, which follow powers of lambda near the edges. The
+    Hessian comes from ``small``, or its inverse is given and used where finite. Returns p, q, converged, the
+    last step of the logarithms, and the inverse as the steps have updated it. Steps longer than 1/2 are
+    shortened; a point whose strengths leave the lower half plane (for theta < pi) by more than rounding is
+    given up. On the real axis outside the support the strengths are real and only the fact matters: there a
+    rough step is enough (see `_OUTSIDE_STEP`).
     """
     gates = chain.n_gates
     x = np.concatenate([p, q], axis=1)
@@ -264,8 +264,8 @@ def _rank_one(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.n
 def analytic(chain: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray) -> np.ndarray:
     """Whether real strengths are those of the resolvent, and not another real solution.
 
-    For arg lambda > 0 all Im p, Im q < 0, so where they are real all of them fall as lambda grows: the response
-    to a small arg lambda, -(grad^2 Psi)^{-1} d grad Psi/d theta, must be negative in every component.
+    For arg lambda > 0 all Im p, Im q < 0, so where they are real all of them fall as lambda grows: the
+    response to a small arg lambda, -(grad^2 Psi)^{-1} d grad Psi/d theta, must be negative everywhere.
     """
     if len(log_lambda) == 0:
         return np.zeros(0, dtype=bool)
@@ -370,8 +370,8 @@ def evaluate(
 
     A point is converged if the next Newton step (relative to the strengths) would be below ``tol``. Outside
     the support, where F is a constant whatever the real strengths are, it is enough that neither the density
-    nor the second-order error of F is there, and that they are `analytic`. ``inverse`` is that of `newton`; where it is not given or not
-    finite the Hessian is taken on ``small``.
+    nor the second-order error of F is there, and that they are `analytic`. ``inverse`` is that of `newton`;
+    where it is not given or not finite the Hessian is taken on ``small``.
     """
     p, q = lowered(p), lowered(q)
     theta = np.full(len(log_lambda), REAL_AXIS)
