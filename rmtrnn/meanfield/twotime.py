@@ -11,7 +11,8 @@ of sites: no iteration over whole trajectories is needed. A burn-in takes it to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
 from rmtrnn import _random, _validate
+from rmtrnn._parallel import thread_map
 from rmtrnn._result import ConvergenceError, Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.sites import SobolStream
@@ -69,37 +71,60 @@ def two_time(
     says whether it settled. Raises `ConvergenceError` if the untied mean field, from which the start is
     taken, has no stationary state.
     """
+    return two_time_group(ens, steps, (seed,), population=population, burn_in=burn_in)[0]
+
+
+def two_time_group(
+    ens: Ensemble,
+    steps: int,
+    seeds: Sequence[int],
+    *,
+    population: int = 8192,
+    burn_in: int | None = None,
+) -> list[TwoTime]:
+    """Independent solutions, one for each seed, as `two_time`; they share the burn-in.
+
+    ``drift`` and ``status`` are those of the mean of all, which has less noise than any of them.
+    """
     steps = _validate.integer("steps", steps, low=1)
     population = _validate.integer("population", population, low=2)
-    if burn_in is None:  # doubled until the law no longer drifts
-        for trial in _BURN_INS:
-            field = two_time(ens, steps, population=population, burn_in=trial, seed=seed)
-            if field.drift < _SETTLED:
-                break
-        return field
-    burn_in = max(_validate.integer("burn_in", burn_in, low=0), steps)
-    total = burn_in + steps
-    gates = len(ens.cell.gates)
-    rng = _random.stream(seed, 40)
-    normal = rng.standard_normal((total, gates, population))
-    state, run = _initial(ens, rng, population), _Run(ens, total)
-    for t in range(total):
-        x = ens.sample_input(rng, population)
-        state = run.step(t, state, x, normal)
-    drift = _drift(run.overlap, steps, burn_in)
+    if burn_in is not None:
+        return _solutions(ens, steps, seeds, population, _validate.integer("burn_in", burn_in, low=0))
+    fields: list[TwoTime] = []
+    for trial in _BURN_INS:  # doubled until the law no longer drifts
+        fields = _solutions(ens, steps, seeds, population, trial)
+        if fields[0].drift < _SETTLED:
+            break
+    return fields
+
+
+def _solutions(
+    ens: Ensemble, steps: int, seeds: Sequence[int], population: int, burn_in: int
+) -> list[TwoTime]:
+    burn_in = max(burn_in, steps)
+    _initial(ens, _random.stream(0), 1)  # what is found or compiled once is there before the threads start
+    ens.cell.numeric(np)
+    runs = thread_map(lambda seed: _grown(ens, burn_in + steps, population, seed), seeds)
+    drift = _drift(np.mean([run.overlap for run, _ in runs], axis=0), steps, burn_in)
     status = Status.CONVERGED if drift < _LARGEST_DRIFT else Status.MAX_ITERATIONS
-    return TwoTime(
-        ens,
-        steps,
-        burn_in,
-        run.covariance,
-        run.factor,
-        run.overlap,
-        (state**2).mean(-1),
-        drift,
-        run.clipped,
-        status,
-    )
+    return [
+        TwoTime(
+            ens, steps, burn_in, run.covariance, run.factor, run.overlap, second, drift, run.clipped, status
+        )
+        for run, second in runs
+    ]
+
+
+def _grown(ens: Ensemble, total: int, population: int, seed: int) -> tuple[_Run, np.ndarray]:
+    """The process over ``total`` steps, and the second moments of the state at the end."""
+    rng = _random.stream(seed, 40)
+    normal = [ndtri(_strata(rng, total, population)) for _ in ens.cell.gates]
+    normal, inputs = _whitened(np.array(normal)), _strata(rng, total, population)
+    state, run = _initial(ens, rng, population), _Run(ens, total, population)
+    for t in range(total):
+        state = run.step(t, state, ens.input_quantile(inputs[t]), normal)
+    run.reads = np.zeros(0)  # the largest array, and no longer needed
+    return run, (state**2).mean(-1)
 
 
 def _drift(overlap: np.ndarray, steps: int, burn_in: int) -> float:
@@ -115,6 +140,24 @@ def _drift(overlap: np.ndarray, steps: int, burn_in: int) -> float:
     return float(np.max(lags))
 
 
+def _strata(rng: np.random.Generator, times: int, n: int) -> np.ndarray:
+    """Uniform numbers (times, n): at every time the n midpoints of equal cells, in random order."""
+    return (rng.permuted(np.tile(np.arange(n), (times, 1)), axis=1) + 0.5) / n
+
+
+def _whitened(normal: np.ndarray) -> np.ndarray:
+    """Normal numbers (gates, time, sites) whose sample covariance in time is exactly 1 for every gate.
+
+    The pre-activations then have exactly the covariance that they should, which takes most of the noise out
+    of the averages. Left as they are where there are too few sites.
+    """
+    _, total, n = normal.shape
+    if n < 2 * total:
+        return normal
+    normal = normal - normal.mean(axis=-1, keepdims=True)
+    return np.array([solve_triangular(np.linalg.cholesky(z @ z.T / n), z, lower=True) for z in normal])
+
+
 def _initial(ens: Ensemble, rng: np.random.Generator, n: int) -> np.ndarray:
     scale = np.sqrt(np.maximum(_second_moments(ens), 0.0))
     return scale[:, None] * rng.standard_normal((scale.size, n))
@@ -123,7 +166,7 @@ def _initial(ens: Ensemble, rng: np.random.Generator, n: int) -> np.ndarray:
 class _Run:
     """Covariances, Cholesky factors and what the gates read, grown step by step."""
 
-    def __init__(self, ens: Ensemble, total: int) -> None:
+    def __init__(self, ens: Ensemble, total: int, population: int) -> None:
         self.laws = [ens.gate(name) for name in ens.cell.gates]
         gates = len(self.laws)
         self.R = ens.R
@@ -131,7 +174,7 @@ class _Run:
         self.covariance = np.zeros((gates, total, total))
         self.factor = np.zeros_like(self.covariance)
         self.overlap = np.zeros_like(self.covariance)
-        self.reads: list[list[np.ndarray]] = [[] for _ in range(gates)]
+        self.reads: np.ndarray = np.zeros((gates, total, population))
         self.clipped = 0.0
 
     def step(self, t: int, state: np.ndarray, x: np.ndarray, normal: np.ndarray) -> np.ndarray:
@@ -142,7 +185,7 @@ class _Run:
             for k in range(len(read)):
                 gate = first + k
                 self._grow(gate, t, np.broadcast_to(read[k], x.shape))
-                e.append(self.laws[gate].mu_b + self.factor[gate, t, : t + 1] @ normal[: t + 1, gate])
+                e.append(self.laws[gate].mu_b + self.factor[gate, t, : t + 1] @ normal[gate, : t + 1])
             first += len(read)
             state = stage.update(state, x, np.array(e).reshape(len(read), x.size))
         return state
@@ -150,8 +193,8 @@ class _Run:
     def _grow(self, gate: int, t: int, read: np.ndarray) -> None:
         """Row t of the covariance from the states so far, and of its Cholesky factor."""
         law = self.laws[gate]
-        self.reads[gate].append(read)
-        row = np.array([np.mean(read * other) for other in self.reads[gate]])
+        self.reads[gate, t] = read
+        row = self.reads[gate, : t + 1] @ read / read.size
         self.overlap[gate, t, : t + 1] = self.overlap[gate, : t + 1, t] = row
         row = law.sigma_w**2 * row + law.sigma_b**2
         row[t] += law.sigma_v**2 * self.R
@@ -172,6 +215,8 @@ def _forward_solve(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
     """lower^{-1} right; a direction without variance (zero pivot) gets no weight."""
     pivots = np.diagonal(lower)
     live = pivots > np.sqrt(_CLIP) * pivots.max(initial=0.0)
+    if live.all():
+        return solve_triangular(lower, right, lower=True, check_finite=False)
     result = np.zeros_like(right)
     if live.any():
         index = np.flatnonzero(live)
@@ -180,12 +225,13 @@ def _forward_solve(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def tied_stages(
-    ens: Ensemble, T: int, n: int, seed: int = 0, *, field: TwoTime | None = None
+    ens: Ensemble, T: int, n: int, seed: int = 0, *, field: TwoTime | None = None, groups: int = GROUPS
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]]:
     """Linearisations (a, b, c, sigma^2, is orthogonal) of all stages over T stationary steps at ``n`` sites.
 
-    The sites follow the two-time mean field; they come in eight independent scrambled Sobol sets one after
-    the other (``n`` a multiple of 8). Raises `ConvergenceError` if the two-time mean field is not stationary.
+    The sites follow the two-time mean field; they come in ``groups`` independent scrambled Sobol sets one
+    after the other (``n`` a multiple of it). Raises `ConvergenceError` if the two-time mean field is not
+    stationary.
     """
     field = two_time(ens, T, seed=seed) if field is None else field
     if field.status is not Status.CONVERGED:
@@ -195,11 +241,10 @@ def tied_stages(
         )
     gates, total = len(ens.cell.gates), field.burn_in + field.steps
     components = len(ens.cell.state)
-    uniform = _sobol_groups(total * (gates + 1) + components, n, seed)
+    uniform = _sobol_groups(total * (gates + 1) + components, n, seed, groups)
     normal = ndtri(uniform[: total * gates]).reshape(total, gates, n)[::-1]  # the last steps come first
     inputs = uniform[total * gates : total * (gates + 1)].reshape(total, n)[::-1]
-    scale = np.sqrt(np.maximum(_second_moments(ens), 0.0))
-    state = scale[:, None] * ndtri(uniform[-components:])
+    state = np.sqrt(field.second_moment)[:, None] * ndtri(uniform[-components:])
     numeric, laws = ens.cell.numeric(np), [ens.gate(name) for name in ens.cell.gates]
     result = []
     for t in range(total):
@@ -221,14 +266,15 @@ def tied_stages(
     return result
 
 
+@functools.lru_cache(maxsize=16)
 def _second_moments(ens: Ensemble) -> np.ndarray:
     Q = mean_field(ens).Q
     return np.array(list(Q.values()) if isinstance(Q, Mapping) else [Q], dtype=float)
 
 
-def _sobol_groups(dimensions: int, n: int, seed: int) -> np.ndarray:
-    """Points (dimensions, n) in (0, 1): `GROUPS` independent scrambled Sobol sets of n/GROUPS points."""
-    size = n // GROUPS
+def _sobol_groups(dimensions: int, n: int, seed: int, groups: int) -> np.ndarray:
+    """Points (dimensions, n) in (0, 1): independent scrambled Sobol sets of n/groups points."""
+    size = n // groups
     power = 1 << max(size - 1, 1).bit_length()
-    streams = (SobolStream(dimensions, power, _random.stream(seed, 41, group)) for group in range(GROUPS))
+    streams = (SobolStream(dimensions, power, _random.stream(seed, 41, group)) for group in range(groups))
     return np.concatenate([stream.draw()[:, :size] for stream in streams], axis=1)

@@ -1,0 +1,333 @@
+"""The matrix Dyson equation with one draw of the weights for all steps: theory.md (15), on arrays.
+
+Eliminating everything but the vectors that the weights touch leaves one real matrix per site. Let A be the
+bidiagonal matrix of the gates, and collect the vectors b_t of all weight matrices and the unit vectors of
+y_0 in B, the c_t and the unit vectors of x_L in C. With N = C^T A^{-1} B at each site, and the strengths
+P = diag(Sigma[y,y] strengths, 1), Q = diag(Sigma[x,x] strengths, 1/lambda),
+
+    h = N P N^T,   R = (1 - Q h)^{-1},   g = E[h R],   k = E[N^T R Q N],   m = tr_L(g)/(lambda s_L).
+
+N has K T + s rows: (15) costs O((K T + s)^3) per site and iteration. As in the untied case F of (15) needs no
+matrix root: P = g (sigma^2 - Q P), Q = k (sigma^2 - P Q) for Haar, P = sigma^2 g, Q = sigma^2 k for Gaussian
+weights, and Psi = E log det(1 - Q h) + sum C with C = tr(P Q)/sigma^2 or -log det(1 - P Q/sigma^2) is
+stationary at the solution, with Im Psi(lambda + i0) = pi s_L P(s^2 > lambda).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._array import namespace, to_host
+from rmtrnn._parallel import thread_map
+from rmtrnn._result import Status
+from rmtrnn.spectra.dyson_chain import Chain, Stage
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
+
+_DEPTH = 6  # of the Anderson mixing
+_CHUNK_ELEMENTS = 100_000  # complex numbers per temporary
+
+
+@dataclass(frozen=True)
+class TiedSites:
+    """N of every site, (n, rows, columns), scaled by the mean growth, and the weights of the sites.
+
+    ``sigma2`` and ``orthogonal`` are those of each weight matrix.
+    """
+
+    N: np.ndarray
+    weights: np.ndarray
+    sigma2: tuple[float, ...]
+    orthogonal: tuple[bool, ...]
+    steps: int
+    s_in: int
+    s_out: int
+    log_mean: float
+
+    @property
+    def touched(self) -> int:
+        """K T: how many vectors each weight matrix touches, summed over the matrices."""
+        return len(self.sigma2) * self.steps
+
+    @property
+    def count(self) -> int:
+        return len(self.N)
+
+    def spread(self, n: int) -> TiedSites:
+        """About ``n`` of the sites that keep the outer parts of the law.
+
+        The sites are ordered by their share of m_1. The lowest and the highest n/4 are kept as they are; of
+        those between, n/2 are taken at equal steps and given all their weight.
+        """
+        if n >= self.count:
+            return self
+        order = np.argsort(first_moments(self)[1], kind="stable")
+        outer = n // 4
+        between = order[outer : self.count - outer]
+        count = n - 2 * outer
+        picked = between[((np.arange(count) + 0.5) * (len(between) / count)).astype(int)]
+        weights = to_host(self.weights)
+        middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
+        sites = np.concatenate([order[:outer], picked, order[self.count - outer :]])
+        kept = np.concatenate([weights[order[:outer]], middle, weights[order[self.count - outer :]]])
+        law = (self.sigma2, self.orthogonal, self.steps, self.s_in, self.s_out, self.log_mean)
+        xp = namespace(self.N)
+        return TiedSites(self.N[xp.asarray(sites)], xp.asarray(kept), *law)
+
+
+def tied_sites(stages: Sequence[Stage], steps: int) -> TiedSites:
+    """N from the stages of ``steps`` equal steps; the gates of one step have one weight matrix each."""
+    per_step = len(stages) // steps
+    owners = [(level, k) for level in range(per_step) for k in range(len(stages[level].sigma2))]
+    first = stages[:per_step]
+    chain = Chain(stages)
+    xp = namespace(stages[0].a)
+    n, s_in, s_out = chain.n, stages[0].a.shape[1], chain.s_out
+    touched = len(owners) * steps
+    N = xp.zeros((n, touched + s_out, touched + s_in))
+    scale = np.exp(-0.5 * chain.log_growth)
+    carried = xp.zeros((stages[0].a.shape[1], touched + s_in, n))  # x_{l-1} row of A^{-1} B
+    for i in range(s_in):
+        carried[i, touched + i] = 1.0
+    for position, stage in enumerate(stages):
+        step, level = divmod(position, per_step)
+        here = [(index, k) for index, (at, k) in enumerate(owners) if at == level]
+        for index, k in here:
+            N[:, index * steps + step, :] = xp.einsum("in,ijn->nj", stage.c[k], carried)
+        carried = xp.einsum("oin,ijn->ojn", stage.a, carried)
+        for index, k in here:
+            carried[:, index * steps + step] += stage.b[k]
+        carried *= scale[position]
+    for i in range(s_out):
+        N[:, touched + i, :] = carried[i].T
+    sigma2 = tuple(first[at].sigma2[k] for at, k in owners)
+    orthogonal = tuple(first[at].orthogonal[k] for at, k in owners)
+    return TiedSites(N, chain.weights, sigma2, orthogonal, steps, s_in, s_out, chain.log_mean)
+
+
+@dataclass(frozen=True)
+class Averages:
+    """g and k of (15) over all touched vectors."""
+
+    g: np.ndarray
+    k: np.ndarray
+
+
+def _spread(xp: Any, part: Callable[[tuple[np.ndarray, np.ndarray]], Any], sites: TiedSites) -> list[Any]:
+    """``part`` of (N, weights) of all sites, in portions; on the CPU these go to several threads."""
+    step = max(1, _CHUNK_ELEMENTS // sites.N.shape[1] ** 2)
+    chunks = [
+        (sites.N[begin : begin + step], sites.weights[begin : begin + step])
+        for begin in range(0, sites.count, step)
+    ]
+    return thread_map(part, chunks) if xp is np else [part(chunk) for chunk in chunks]
+
+
+def _h(xp: Any, N: np.ndarray, full_p: np.ndarray) -> np.ndarray:
+    """N P N^T for complex symmetric P: real products only, on the real and imaginary parts side by side."""
+    n, rows, columns = N.shape
+    left = (N.reshape(n * rows, columns) @ full_p.view(float)).view(complex).reshape(n, rows, columns)
+    turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2))
+    return xp.matmul(N, turned.view(float)).view(complex)
+
+
+def averages(sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex) -> Averages:
+    """g and k of (15) at strengths P, Q."""
+    xp = namespace(sites.N)
+    full_p, full_q = (xp.asarray(full) for full in _extended(sites, P, Q, log_lambda))
+    touched = sites.touched
+    rows, columns = sites.N.shape[1:]
+
+    def part(chunk: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        N, w = chunk
+        n = len(N)
+        h = _h(xp, N, full_p)
+        resolvent = xp.linalg.inv(xp.eye(rows) - xp.matmul(full_q, h)) * w[:, None, None]
+        resolvent = resolvent.reshape(n * rows, rows)
+        g = h.reshape(n * rows, rows).T @ resolvent  # h is symmetric
+        right = (resolvent @ full_q).reshape(n, rows, rows)  # R Q, symmetric as well
+        left = xp.matmul(xp.swapaxes(N, 1, 2), right.view(float)).view(complex)
+        turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).reshape(n * rows, columns)
+        return g, (N.reshape(n * rows, columns).T @ turned.view(float)).view(complex)
+
+    parts = _spread(xp, part, sites)
+    g, k = (to_host(sum(one[i] for one in parts)) for i in (0, 1))
+    return Averages(_symmetric(g[:touched, :touched]), _symmetric(k[:touched, :touched]))
+
+
+def _extended(
+    sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex
+) -> tuple[np.ndarray, np.ndarray]:
+    """P and Q with the entries of y_0 and x_L."""
+    touched = sites.touched
+    full_p = np.eye(touched + sites.s_in, dtype=complex)
+    full_q = np.eye(touched + sites.s_out, dtype=complex) * np.exp(sites.log_mean - log_lambda)
+    full_p[:touched, :touched] = P
+    full_q[:touched, :touched] = Q
+    return full_p, full_q
+
+
+def _symmetric(matrix: np.ndarray) -> np.ndarray:
+    return 0.5 * (matrix + matrix.T)
+
+
+def _blocks(sites: TiedSites) -> list[slice]:
+    return [slice(i * sites.steps, (i + 1) * sites.steps) for i in range(len(sites.sigma2))]
+
+
+def mapped(
+    sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex
+) -> tuple[np.ndarray, np.ndarray]:
+    """One application of the map whose fixed point solves (15); blocks between matrices are 0."""
+    found = averages(sites, P, Q, log_lambda)
+    new_p, new_q = np.zeros_like(P), np.zeros_like(Q)
+    for block, variance, haar in zip(_blocks(sites), sites.sigma2, sites.orthogonal, strict=True):
+        g, k = found.g[block, block], found.k[block, block]
+        if haar:  # P = g (sigma^2 - Q P) solved for P at the given Q, and the same for Q
+            one = np.eye(sites.steps)
+            new_p[block, block] = variance * np.linalg.solve(one + g @ Q[block, block], g)
+            new_q[block, block] = variance * np.linalg.solve(one + k @ P[block, block], k)
+        else:
+            new_p[block, block], new_q[block, block] = variance * g, variance * k
+    return _symmetric(new_p), _symmetric(new_q)
+
+
+def solve_point(
+    sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex, tol: float, max_iterations: int = 60
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Anderson-accelerated iteration of `mapped`; returns P, Q and the relative change that comes next."""
+    shape, size = P.shape, P.size
+    x = np.concatenate([P.ravel(), Q.ravel()])
+    points: list[np.ndarray] = []
+    changes: list[np.ndarray] = []
+    relative = np.inf
+    for _ in range(max_iterations):
+        new_p, new_q = mapped(sites, x[:size].reshape(shape), x[size:].reshape(shape), log_lambda)
+        image = np.concatenate([new_p.ravel(), new_q.ravel()])
+        change = image - x
+        relative = float(np.linalg.norm(change) / (np.linalg.norm(image) + 1e-300))
+        if not np.isfinite(relative) or relative < tol:
+            break
+        points, changes = [*points[-_DEPTH:], x], [*changes[-_DEPTH:], change]
+        if len(points) == 1:
+            x = x + 0.5 * change
+            continue
+        dx = np.array([b - a for a, b in itertools.pairwise(points)]).T
+        df = np.array([b - a for a, b in itertools.pairwise(changes)]).T
+        gamma = np.linalg.lstsq(df, change, rcond=1e-10)[0]
+        x = x + 0.7 * change - (dx + 0.7 * df) @ gamma
+    return x[:size].reshape(shape), x[size:].reshape(shape), relative
+
+
+def _at_infinity(sites: TiedSites) -> np.ndarray:
+    """P at Q = 0 from its recursion in time, which ends after T steps."""
+    P = np.zeros((sites.touched,) * 2, dtype=complex)
+    for _ in range(sites.steps):
+        P, _ = mapped(sites, P, np.zeros_like(P), np.inf)
+    return P
+
+
+def start(sites: TiedSites, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
+    """P and Q to leading order at large lambda."""
+    P = _at_infinity(sites)
+    return P, mapped(sites, P, np.zeros_like(P), log_lambda)[1]
+
+
+def first_moments(sites: TiedSites) -> tuple[float, np.ndarray]:
+    """log m_1, and the share of m_1 of every site relative to the mean.
+
+    As lambda grows Q vanishes, m = m_1/lambda, and m_1 = E[tr_L h]/s_L: no law is needed for it.
+    """
+    full_p = np.eye(sites.N.shape[2])
+    full_p[: sites.touched, : sites.touched] = np.real(_at_infinity(sites))
+    xp = namespace(sites.N)
+    last = sites.N[:, sites.touched :, :]
+    own = to_host(xp.einsum("nij,nij->n", last @ xp.asarray(full_p), last)) / sites.s_out
+    mean = float(to_host(sites.weights) @ own)
+    return sites.log_mean + float(np.log(mean)), own / mean
+
+
+def evaluate(
+    sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: float, relative: float, tol: float
+) -> Solution:
+    """F and density at one point of the real axis from the strengths.
+
+    ``relative`` is the change that the strengths would take next; the point counts as solved where it is
+    below ``tol`` and the strengths are on the right side of the real axis.
+    """
+    log_det, m = site_log_det(sites, P, Q, log_lambda + 1j * REAL_AXIS)
+    constant = 0j
+    for block, variance, haar in zip(_blocks(sites), sites.sigma2, sites.orthogonal, strict=True):
+        z = P[block, block] @ Q[block, block] / variance
+        eigen = np.linalg.eigvals(z)
+        constant += -np.log(1 - eigen).sum() if haar else eigen.sum()
+    psi = to_host(sites.weights) @ log_det + constant
+    norm = np.pi * sites.s_out
+    good = np.isfinite(psi) and relative < tol and _lower(P) and _lower(Q)
+    return Solution(
+        log_lambda=np.array([log_lambda]),
+        p=P.reshape(1, -1),
+        q=Q.reshape(1, -1),
+        upper=np.array([np.imag(psi) / norm]),
+        density=np.array([-2 / np.pi * m.imag]),
+        residual=np.array([relative]),
+        error=np.array([relative**2]),
+        status=np.array([int(Status.CONVERGED if good else Status.MAX_ITERATIONS)]),
+        site_log=np.imag(log_det)[None] / norm,
+    )
+
+
+def _lower(strength: np.ndarray) -> bool:
+    """Whether the imaginary part is negative semidefinite up to the accuracy of the iteration."""
+    return bool(np.linalg.eigvalsh(np.imag(strength)).max() <= 1e-3 * np.abs(strength).max())
+
+
+def site_log_det(
+    sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex
+) -> tuple[np.ndarray, complex]:
+    """log det(1 - Q h) per site on the branch that is 0 at Q = 0, and m = E[s^2/(lambda - s^2)].
+
+    It is log det Q + log det(Q^{-1} - h). Im Q < 0, and Im(Q^{-1} - h) > 0: the eigenvalues of the first
+    lie in the lower half plane, the pivots of the second without exchanges in the upper one. The last block
+    of pivots is the inverse of the block of (Q^{-1} - h)^{-1} at x_L, which gives m.
+    """
+    xp = namespace(sites.N)
+    full_p, full_q = _extended(sites, P, Q, log_lambda)
+    eigen = np.linalg.eigvals(full_q)
+    below = np.real(eigen) - 1j * np.maximum(-np.imag(eigen), REAL_AXIS * np.abs(eigen))
+    base, inverse = np.log(below).sum(), xp.asarray(np.linalg.inv(full_q))
+    full_p = xp.asarray(full_p)
+
+    def part(chunk: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, complex]:
+        N, w = chunk
+        before, last = _eliminate(xp, inverse - _h(xp, N, full_p), sites.touched)
+        trace = xp.einsum("nii->n", xp.linalg.inv(last))
+        return to_host(base + before + _log_det_upper(xp, last)), complex(to_host(w @ trace))
+
+    parts = _spread(xp, part, sites)
+    m = sum(one[1] for one in parts) * np.exp(log_lambda - sites.log_mean) / sites.s_out - 1.0
+    return np.concatenate([one[0] for one in parts]), m
+
+
+def _eliminate(xp: Any, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """log det of the leading block of symmetric matrices, and the Schur complement of it."""
+    first, side, rest = matrix[:, :size, :size], matrix[:, :size, size:], matrix[:, size:, size:]
+    schur = rest - xp.matmul(xp.swapaxes(side, 1, 2), xp.linalg.solve(first, side))
+    return _log_det_upper(xp, first), schur
+
+
+def _log_det_upper(xp: Any, matrix: np.ndarray) -> np.ndarray:
+    """log det of symmetric matrices with positive imaginary part, as the sum of the logarithms of the pivots.
+
+    The pivots lie in the upper half plane; they are found block by block.
+    """
+    size = matrix.shape[-1]
+    if size > 1:
+        before, rest = _eliminate(xp, matrix, size // 2)
+        return before + _log_det_upper(xp, rest)
+    pivot: Any = matrix[:, 0, 0]
+    return xp.log(pivot.real + 1j * xp.maximum(pivot.imag, REAL_AXIS * xp.abs(pivot)))
