@@ -1,15 +1,54 @@
-"""What every study shares: cases computed one by one and kept, provenance, tables, and figures on disk."""
+"""What every study shares: cases computed one by one and kept, provenance, claims, tables, figures on disk.
+
+How to add a study
+------------------
+1. A module or package in ``validation/`` with ``STUDY = study.Study(...)``, named in ``STUDIES`` of
+   ``validation/__main__.py``. Each `Case` is computed and saved on its own, so that a run can be stopped and
+   resumed; ``report`` draws from what was saved, begins with ``save_data(folder, "data", results)`` and saves
+   figures by ``save_figure`` (PNG at 300 dpi and PDF) inside ``with rmtrnn.plotting.style():``.
+2. What the study says about the paper is its ``claims(results) -> list[Claim]``. It is called with all cases
+   of a size (never with a part), after ``report``; the answer is saved as ``claims.json`` beside the figures,
+   and ``paper_figures/REPORT.md`` is put together from those files alone. So:
+
+   - ``numbers`` is text formatted from ``results``: no number in it is typed in;
+   - ``verdict`` is computed from the same numbers by a rule that ``reason`` states;
+   - a run too small to tell says `Verdict.UNDECIDED`; a study without a counterpart in the paper says
+     nothing: it leaves ``claims`` out.
+
+   For example::
+
+       def claims(results):
+           found = [meta["chi"] for meta, _ in results.values()]
+           worst = max(abs(chi - 1.0) for chi in found)
+           return [
+               study.Claim(
+                   item="Critical initialisation",
+                   claim="The closed form makes the growth per step equal to one.",
+                   numbers=f"largest |χ − 1| = {worst:.1e} over {len(found)} points",
+                   verdict=study.Verdict.REPRODUCED if worst < 1e-10 else study.Verdict.NOT_REPRODUCED,
+                   reason="reproduced if every χ is 1 to 1e-10",
+                   figures=("critical",),
+               )
+           ]
+
+3. ``requires`` names packages beyond the core (``("torch",)``): a run of all studies passes over a study
+   whose packages are missing and says so.
+"""
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import multiprocessing
+import os
 import platform
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +61,35 @@ CHECKPOINTS = ROOT / ".cache" / "validation"
 FIGURES = ROOT / "paper_figures"
 
 Result = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+class Verdict(StrEnum):
+    """What a run says about a claim of the paper."""
+
+    REPRODUCED = "reproduced"
+    DIFFERENCE = "reproduced with a difference"
+    NOT_REPRODUCED = "not reproduced"
+    UNDECIDED = "not decided by this run"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the paper and what the run found; all fields go into ``paper_figures/REPORT.md``.
+
+    item : where it stands, such as "Fig. 1" or "Abstract"
+    claim : what the paper says, in our words
+    numbers : what was found, formatted from the results
+    verdict : by the rule that ``reason`` states
+    reason : that rule, and for any verdict but `Verdict.REPRODUCED` what the difference is or what is missing
+    figures : names (without ending) of the study's figures that show it
+    """
+
+    item: str
+    claim: str
+    numbers: str
+    verdict: Verdict
+    reason: str
+    figures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +129,7 @@ class Study:
 
     ``cases(size)`` lists the cases; ``compute(case, workers)`` returns (meta, arrays) of one;
     ``report(results, size, folder)`` writes tables and figures from what was saved. ``cost`` says what each
-    size takes, in words.
+    size takes, in words. ``claims(results)`` and ``requires``: see the top of this module.
     """
 
     name: str
@@ -70,6 +138,12 @@ class Study:
     cases: Callable[[str], Sequence[Case]]
     compute: Callable[[Case, Workers], Result]
     report: Callable[[dict[str, Result], str, Path], None]
+    claims: Callable[[dict[str, Result]], list[Claim]] | None = None
+    requires: tuple[str, ...] = ()
+
+    def missing(self) -> list[str]:
+        """Names of required packages that are not installed."""
+        return [name for name in self.requires if importlib.util.find_spec(name) is None]
 
 
 def checkpoint(study: Study, size: str, case: Case) -> Path:
@@ -95,39 +169,95 @@ def run(
     only: str = "",
     resume: bool = False,
     folder: Path | None = None,
+    show: _progress.Report | None = None,
 ) -> Path:
     """Compute the cases whose key contains ``only``, save each when it is done, then write the report.
 
     resume : keep the cases that are already saved (with equal settings and version); else compute all anew.
-    The report covers the cases asked for and lies in ``folder`` (default ``paper_figures/NAME``), which is
-    returned.
+    show : called with (cases done, cases in all, name); by default a progress bar
+    The report covers the cases asked for and lies in ``folder``, which is returned: by default
+    ``paper_figures/NAME``, and for a part of the cases a folder beside their checkpoints: a part never
+    replaces the whole.
     """
-    cases = [case for case in study.cases(size) if only in case.key]
+    listed = study.cases(size)
+    cases = [case for case in listed if only in case.key]
     if not cases:
-        known = ", ".join(case.key for case in study.cases(size))
+        known = ", ".join(case.key for case in listed)
         raise ValueError(f"only = {only!r}: names no case of {study.name!r}; the cases are {known}")
     results: dict[str, Result] = {}
-    show = _progress.ProgressBar()
+    show = _progress.ProgressBar() if show is None else show
     for done, case in enumerate(cases):
         show(done, len(cases), study.name)
         kept = finished(study, size, case) if resume else None
         results[case.key] = kept if kept is not None else _compute(study, size, case, workers)
     show(len(cases), len(cases), study.name)
-    folder = FIGURES / study.name if folder is None else folder
+    whole = len(cases) == len(listed)
+    if folder is None:
+        folder = FIGURES / study.name if whole else CHECKPOINTS / study.name / f"{size}-part"
     folder.mkdir(parents=True, exist_ok=True)
     study.report(results, size, folder)
+    if whole:
+        save_claims(study, size, results, folder)
     return folder
 
 
 def _compute(study: Study, size: str, case: Case, workers: Workers) -> Result:
+    start = time.perf_counter()
     meta, arrays = study.compute(case, workers)
-    meta = {"settings": case.settings, "provenance": provenance(), **meta}
+    seconds = round(time.perf_counter() - start, 2)
+    meta = {"settings": case.settings, "provenance": provenance(), "seconds": seconds, **meta}
     path = checkpoint(study, size, case)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"unfinished-{path.name}")
     _storage.write(unfinished, study.name, meta, arrays)
     unfinished.replace(path)  # an interrupted write never looks like a finished case
     return meta, arrays
+
+
+def save_claims(study: Study, size: str, results: dict[str, Result], folder: Path) -> None:
+    """Write ``claims.json``: what the results of all cases say about the paper, and how they were made."""
+    record = {
+        "study": study.name,
+        "summary": study.summary,
+        "size": size,
+        "command": f"python -m validation {study.name} --{size}",
+        "claims": [asdict(claim) for claim in study.claims(results)] if study.claims else [],
+        "cases": len(results),
+        "seconds": sum(meta.get("seconds", 0.0) for meta, _ in results.values()),
+        "parameters": parameters(results),
+        "made with": describe(results),
+    }
+    text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
+    (folder / "claims.json").write_text(text + "\n")
+
+
+def parameters(results: dict[str, Result], longest: int = 8) -> dict[str, str]:
+    """The settings of all cases in words: each name with its values, or their number and range."""
+    found: dict[str, list[Any]] = {}
+    for meta, _ in results.values():
+        for name, value in _flat(meta["settings"]):
+            values = found.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    words = {}
+    for name, values in found.items():
+        if len(values) <= longest:
+            words[name] = ", ".join(map(str, values))
+        elif all(isinstance(value, int | float) for value in values):
+            words[name] = f"{len(values)} values from {min(values)} to {max(values)}"
+        else:
+            words[name] = f"{len(values)} values"
+    return words
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{name}.")
+        else:
+            pairs.append((prefix + name, value))
+    return pairs
 
 
 def versions() -> dict[str, str]:
@@ -139,7 +269,8 @@ def versions() -> dict[str, str]:
 def provenance() -> dict[str, str]:
     """Versions, kind of machine and date of a computation."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
-    return {**versions(), "hardware": f"CPU ({platform.machine()})", "system": platform.system(), "date": now}
+    hardware = f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    return {**versions(), "hardware": hardware, "system": platform.system(), "date": now}
 
 
 def describe(results: dict[str, Result]) -> str:
@@ -158,6 +289,26 @@ def save_data(folder: Path, name: str, results: dict[str, Result]) -> None:
     meta = {key: meta for key, (meta, _) in results.items()}
     _storage.write(folder / f"{name}.npz", name, meta, arrays)
     (folder / f"{name}.json").write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n")
+
+
+def load_data(folder: Path, name: str = "data") -> dict[str, Result]:
+    """What `save_data` wrote."""
+    _, metas, arrays = _storage.read(folder / f"{name}.npz")
+    results: dict[str, Result] = {key: (meta, {}) for key, meta in metas.items()}
+    for path, array in arrays.items():
+        key, _, part = path.rpartition("/")
+        results[key][1][part] = array
+    return results
+
+
+def redraw(study: Study, folder: Path | None = None) -> Path:
+    """Draw the figures and judge the claims again from the saved data; nothing is computed."""
+    folder = FIGURES / study.name if folder is None else folder
+    size = json.loads((folder / "claims.json").read_text())["size"]
+    results = load_data(folder)
+    study.report(results, size, folder)
+    save_claims(study, size, results, folder)
+    return folder
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
