@@ -15,7 +15,7 @@ import numpy as np
 
 from rmtrnn._progress import Report
 
-FORMAT = 1
+FORMAT = 2
 Trial = Callable[[dict[str, Any], int], np.ndarray]
 
 

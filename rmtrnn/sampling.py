@@ -38,7 +38,7 @@ class Sample:
 
     ``log_s``: shape (trials, s·N) for a state of s vectors, ascending in every row; −∞ for exact zeros.
     ``ensemble``, ``T``, ``N``; ``provenance``: how it was made (seed, burn-in, device, dtype, versions, host,
-    wall time, the largest condition number of a group of factors).
+    wall time; "error": estimated error of the worst log s, and "condition", see `LogProduct`).
     """
 
     log_s: np.ndarray
@@ -119,7 +119,7 @@ def sample(
     T, N, trials : integers ≥ 1. seed : integer ≥ 0.
     device : "auto" (CUDA if CuPy sees a device, else the CPU), "cpu", "cuda".
     dtype : "float64", or "float32" for the network and its matrix products; factorisations are in float64
-        either way. Relative errors are then 1e-7 instead of 1e-16 times ``provenance["condition"]``.
+        either way. Rounding is 5e8 times coarser: ``provenance["error"]`` says what that does to log s.
     progress : None, True for a bar on standard error, or a callable (done, total, label).
     executor : any `concurrent.futures.Executor`; None runs here. A trial whose worker dies is run again here.
     checkpoint : a folder; each finished trial is written there at once, and a later call with the same
@@ -153,12 +153,13 @@ def sample(
     )
     table = np.stack(rows)
     made = {key: value for key, value in parameters.items() if key not in ("ensemble", "T", "N")}
-    made |= {"condition": float(table[:, 0].max()), "wall_time_s": time.perf_counter() - start, **_host()}
-    return Sample(np.ascontiguousarray(table[:, 1:]), ens, parameters["T"], parameters["N"], made)
+    made |= {"condition": float(table[:, 0].max()), "error": float(table[:, 1].max())}
+    made |= {"wall_time_s": time.perf_counter() - start, **_host()}
+    return Sample(np.ascontiguousarray(table[:, 2:]), ens, parameters["T"], parameters["N"], made)
 
 
 def sample_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
-    """One trial: condition number of the worst group of factors, then the log singular values, ascending."""
+    """One trial: condition and error of the `LogProduct`, then the log singular values, ascending."""
     ens = Ensemble.from_dict(parameters["ensemble"])
     xp = _array.module_for(parameters["device"])
     n = parameters["N"]
@@ -170,7 +171,7 @@ def sample_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
     for _ in range(parameters["T"]):
         product.multiply(network.step())
     values = product.log_singular_values()
-    return np.concatenate([[product.condition], values])
+    return np.concatenate([[product.condition, product.error], values])
 
 
 def load(path: str | Path) -> Any:

@@ -40,11 +40,11 @@ class Network:
         for _ in range(steps):
             self._advance(with_factor=False)
 
-    def step(self) -> Callable[[Any], Any]:
+    def step(self) -> StepFactor:
         """Advance the state by one step; return Y ↦ J Y of that step, Y of shape (s N, r)."""
         return self._advance(with_factor=True)
 
-    def _advance(self, *, with_factor: bool) -> Callable[[Any], Any]:
+    def _advance(self, *, with_factor: bool) -> StepFactor:
         x = self._array(self.ens.sample_input(self._stream(_INPUT), self.n))
         site = self.state
         factors = []
@@ -66,12 +66,7 @@ class Network:
             site = numeric.update(site, x, e)
         self.state = site
 
-        def apply(y: Any) -> Any:
-            for factor in factors:
-                y = factor(y)
-            return y
-
-        return apply
+        return StepFactor(factors)
 
     def _weight(self, gate: str, position: int) -> Any:
         law = self.ens.gate(gate)
@@ -119,6 +114,22 @@ class Network:
         return self._streams[key]
 
 
+class StepFactor:
+    """Y ↦ J Y for one step: the product of its stages."""
+
+    def __init__(self, stages: list[_StageFactor]) -> None:
+        self._stages = stages
+
+    def __call__(self, y: Any) -> Any:
+        for stage in self._stages:
+            y = stage(y)
+        return y
+
+    def matrix(self) -> Any | None:
+        """J itself where it is as cheap as a matrix of weights: one stage, one vector of state; else None."""
+        return self._stages[0].matrix() if len(self._stages) == 1 else None
+
+
 class _StageFactor:
     """Y ↦ (a + Σ_k b_k ⊗ W_k ⊗ c_kᵀ) Y, theory.md (1); entries that are symbolically 0 or 1 cost nothing."""
 
@@ -155,3 +166,22 @@ class _StageFactor:
                     add(i, self._b[k, i], mixed)
         empty = xp.zeros(y.shape[1:], dtype=y.dtype)
         return xp.concatenate([empty if block is None else block for block in out])
+
+    def matrix(self) -> Any | None:
+        """diag(a) + Σ_k diag(b_k) W_k diag(c_k), for one component of state; else None."""
+        if self._a.shape[:2] != (1, 1):
+            return None
+        out: Any = None
+        for k, weight in enumerate(self._weights):
+            if self._symbolic.c[k, 0] == 0 or self._symbolic.b[k, 0] == 0:
+                continue
+            term = self._b[k, 0][:, None] * weight
+            if self._symbolic.c[k, 0] != 1:
+                term *= self._c[k, 0]
+            out = term if out is None else self._xp.add(out, term, out=out)
+        if out is None:
+            return None
+        if self._symbolic.a[0, 0] != 0:
+            sites = self._xp.arange(len(out))
+            out[sites, sites] += self._a[0, 0]
+        return out

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtrnn import _random
-from rmtrnn.montecarlo import LogProduct, logproduct, random_matrix
+from rmtrnn.montecarlo import LogProduct, graded, random_matrix
 
 
 @contextlib.contextmanager
@@ -62,6 +62,19 @@ def test_forty_gaussian_factors_all_to_1e_9(n):
     assert np.max(np.abs(log_singular_values(factors) - exact)) < 1e-9
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("rtol", [1e-13, 1e-9, 1e-6])
+def test_the_stated_error_covers_the_true_one(rtol, seed):
+    """Looser tolerances mean longer groups and larger errors; what is stated is above what is true."""
+    factors = gaussians(20, 12, 30 + seed)
+    product = LogProduct(20, rtol=rtol)
+    for factor in factors:
+        product.multiply(factor)
+    error = np.max(np.abs(product.log_singular_values() - exact_log_singular_values(factors, 600)))
+    assert error < product.error
+    assert product.error < max(4 * rtol, 1e-10)
+
+
 def test_the_plain_product_loses_the_small_ones():
     factors = gaussians(32, 40, 3)
     plain = np.linalg.svd(np.linalg.multi_dot(factors[::-1]), compute_uv=False)
@@ -75,12 +88,34 @@ def test_orthogonal_products_keep_all_singular_values_equal():
     assert np.max(np.abs(log_singular_values(factors) - 200 * math.log(1.5))) < 1e-11
 
 
-def test_scaled_factors_shift_the_logs():
+def multiplied(factors):
+    product = LogProduct(factors[0].shape[1])
+    for factor in factors:
+        product.multiply(factor)
+    return product, product.log_singular_values()
+
+
+@pytest.mark.parametrize("n", [24, 200])
+@pytest.mark.parametrize("exponent", [333, -333, 1])
+def test_factors_times_powers_of_two_give_the_same_bits(n, exponent):
+    """2^±333 ≈ 10^±100. Only the integers 2^d differ, all by the same."""
+    factors = gaussians(n, 20, 5)
+    product, plain = multiplied(factors)
+    scaled, shifted = multiplied([np.ldexp(factor, exponent) for factor in factors])
+    assert np.array_equal(scaled._t, product._t)
+    assert np.array_equal(scaled._d - product._d, np.full(n, 20 * exponent))
+    assert (scaled.error, scaled.condition) == (product.error, product.condition)
+    assert np.max(np.abs(shifted - 20 * exponent * math.log(2) - plain)) < 1e-11
+
+
+@pytest.mark.parametrize("exponent", [100, -100])
+def test_factors_times_powers_of_ten_shift_the_logs(exponent):
+    """10^±100 F is F with entries rounded anew; the smallest values feel that as they feel all rounding."""
     factors = gaussians(24, 60, 5)
-    plain = log_singular_values(factors)
-    for exponent in (100, -100):
-        scaled = log_singular_values([10.0**exponent * factor for factor in factors])
-        assert np.max(np.abs(scaled - 60 * exponent * math.log(10) - plain)) < 1e-8
+    product, plain = multiplied(factors)
+    shift = 60 * exponent * math.log(10)
+    difference = np.abs(log_singular_values([10.0**exponent * factor for factor in factors]) - shift - plain)
+    assert np.max(difference) < min(product.error, 1e-13 * abs(shift))
 
 
 def test_diagonal_factors_far_beyond_doubles():
@@ -89,13 +124,23 @@ def test_diagonal_factors_far_beyond_doubles():
     assert np.max(np.abs(log_singular_values(factors) / (200 * logs) - 1)) < 1e-12
 
 
-def test_windows_agree_with_one_jacobi_run(monkeypatch):
-    product = LogProduct(240)
-    for factor in gaussians(240, 12, 6):
-        product.multiply(factor)
-    windows = product.log_singular_values()
-    monkeypatch.setattr(logproduct, "JACOBI_SIZE", 1000)
-    assert np.max(np.abs(product.log_singular_values() - windows)) < 1e-11
+@pytest.mark.parametrize("count", [12, 120])
+def test_large_matrices_agree_with_jacobi(monkeypatch, count):
+    """One tridiagonalisation, and overlapping windows (120 factors: a range of 10^180), against gejsv."""
+    product, values = multiplied(gaussians(180, count, 6))
+    monkeypatch.setattr(graded, "JACOBI_SIZE", 1000)
+    assert np.max(np.abs(product.log_singular_values() - values)) < 1e-10
+
+
+def test_ill_conditioned_triangular_factors_are_made_orthogonal():
+    """Wilkinson's matrix: pivots grow as 2^n, L and U say nothing of its condition, which is moderate."""
+    n = 40
+    wilkinson = np.eye(n) - np.tril(np.ones((n, n)), -1)
+    wilkinson[:, -1] = 1.0
+    factors = [wilkinson, *gaussians(n, 6, 2), wilkinson.T]
+    product, values = multiplied(factors)
+    error = np.max(np.abs(values - exact_log_singular_values(factors, 600)))
+    assert error < min(product.error, 1e-9)
 
 
 def test_rows_of_zeros_are_exact_zeros():
@@ -175,3 +220,23 @@ def test_two_thousand_tanh_steps_at_criticality():
 def test_rank_zero_stays_zero():
     values = log_singular_values([np.eye(3), np.zeros((3, 3)), *[np.eye(3)] * 6])
     assert np.isneginf(values).all() and len(values) == 3
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"^n = 0"):
+        LogProduct(0)
+    with pytest.raises(ValueError, match=r"^rtol = 0"):
+        LogProduct(3, rtol=0.0)
+    with pytest.raises(ValueError, match=r"^factor: has entries that are not finite"):
+        log_singular_values([np.full((3, 3), math.nan)])
+
+
+def test_factors_are_left_as_they_are():
+    """Matrices in either order, and a function that returns an array it keeps."""
+    kept = np.asfortranarray(gaussians(30, 1, 4)[0])
+    copies = kept.copy()
+    product = LogProduct(30)
+    for factor in (kept, lambda y: kept, kept.T, kept):
+        product.multiply(factor)
+    product.log_singular_values()
+    assert np.array_equal(kept, copies)
