@@ -1,26 +1,69 @@
-"""``python -m validation``: list the studies, or run one."""
+"""``python -m validation``: list the studies, run one or all of them, write the report."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
-from validation import quickstart, spectra, study
+from rmtrnn import _progress
+from validation import quickstart, report, spectra, study
 
 STUDIES = {own.STUDY.name: own.STUDY for own in (quickstart, spectra)}
 
 
 def listing() -> str:
-    """A table of the studies: how many cases are finished, and what each size costs."""
+    """A table of the studies: how many cases are finished, what is committed, what each size costs."""
     rows = []
     for own in STUDIES.values():
         for size in own.cost:
             cases = own.cases(size)
             done = sum(study.finished(own, size, case) is not None for case in cases)
-            rows.append([own.name, size, f"{done} of {len(cases)}", own.cost[size], own.summary])
-    return study.table(("study", "size", "finished", "cost", "what it does"), rows)
+            state = f"{done} of {len(cases)}" if not own.missing() else f"needs {', '.join(own.missing())}"
+            rows.append([own.name, size, state, _kept(own, size), own.cost[size], own.summary])
+    header = ("study", "size", "finished here", "in paper_figures", "cost", "what it does")
+    return study.table(header, rows)
+
+
+def _kept(own: study.Study, size: str) -> str:
+    """What lies in ``paper_figures`` of this study and size."""
+    path = study.FIGURES / own.name / "claims.json"
+    if not path.exists():
+        return "-"
+    record = json.loads(path.read_text())
+    return f"yes, {len(record['claims'])} claims" if record["size"] == size else "-"
+
+
+def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | None) -> int:
+    """Run every study that has this size, under one progress bar; a study that fails does not stop the rest.
+
+    Returns the exit status: 1 if a study failed.
+    """
+    chosen = [own for own in STUDIES.values() if size in own.cost and not own.missing()]
+    for own in STUDIES.values():
+        if own.missing():
+            print(f"{own.name}: passed over; it needs {', '.join(own.missing())}", file=sys.stderr)
+    counts = [len(own.cases(size)) for own in chosen]
+    bar, failed = _progress.ProgressBar(), []
+    for position, own in enumerate(chosen):
+        before = sum(counts[:position])
+
+        def show(done: int, _: int, label: str, before: int = before) -> None:
+            bar(before + done, sum(counts), label)
+
+        folder = None if output is None else output / own.name
+        try:
+            study.run(own, size, workers, resume=resume, folder=folder, show=show)
+        except Exception:
+            print(f"\n{own.name} failed:\n{traceback.format_exc()}", file=sys.stderr)
+            failed.append(own.name)
+    print(f"\nreport: {report.write(output)}")
+    if failed:
+        print(f"failed: {', '.join(failed)}; the report shows what was saved of them before", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m validation",
         description="Theory against simulation. Without a name: list the studies with their state and cost.",
     )
-    parser.add_argument("study", nargs="?", choices=sorted(STUDIES), help="the study to run")
+    parser.add_argument(
+        "study", nargs="?", choices=[*sorted(STUDIES), "all"], help="the study to run, or all"
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
         "--quick", dest="size", action="store_const", const="quick", help="small size (default)"
@@ -36,24 +81,45 @@ def main(arguments: list[str] | None = None) -> int:
     size.add_argument("--full", dest="size", action="store_const", const="full", help="full size")
     parser.add_argument("--resume", action="store_true", help="keep finished cases; compute what is missing")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
+    parser.add_argument("--redraw", action="store_true", help="figures and claims from the saved data alone")
+    parser.add_argument("--report", action="store_true", help="only write paper_figures/REPORT.md")
     parser.add_argument("--output", type=Path, default=None, help="folder (default paper_figures/STUDY)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     options = parser.parse_args(arguments)
+    if options.report:
+        print(f"report: {report.write(options.output)}")
+        return 0
     if options.study is None:
         print(listing())
         return 0
-    own, chosen = STUDIES[options.study], options.size or "quick"
-    if chosen not in own.cost:
+    if options.study == "all" and (options.only or options.redraw):
+        parser.error("--only and --redraw need one study")
+    chosen = options.size or "quick"
+    own = STUDIES.get(options.study)
+    if own is not None and chosen not in own.cost:
         parser.error(f"--{chosen}: {own.name} has only the sizes {', '.join(own.cost)}")
+    if own is not None and own.missing() and not options.redraw:
+        parser.error(f"{own.name} needs packages that are not installed: {', '.join(own.missing())}")
     try:
         with study.Workers(options.jobs) as workers:
-            folder = study.run(
-                own, chosen, workers, only=options.only, resume=options.resume, folder=options.output
-            )
+            if own is None:
+                return run_all(chosen, workers, resume=options.resume, output=options.output)
+            return _run_one(own, chosen, workers, options)
     except KeyboardInterrupt:
         print("\ninterrupted; --resume continues after the last finished case", file=sys.stderr)
         return 130
+
+
+def _run_one(own: study.Study, size: str, workers: study.Workers, options: argparse.Namespace) -> int:
+    if options.redraw:
+        folder = study.redraw(own, options.output)
+    else:
+        folder = study.run(
+            own, size, workers, only=options.only, resume=options.resume, folder=options.output
+        )
     print(f"\nfigures, data and report: {folder}")
+    if folder == study.FIGURES / own.name:
+        print(f"report of all studies: {report.write()}")
     return 0
 
 
