@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from rmtrnn import _array, _progress, _storage, _validate
 from rmtrnn._trials import run_trials
@@ -30,6 +31,14 @@ class Estimate(NamedTuple):
 
     value: float
     error: float
+
+
+class Band(NamedTuple):
+    """A value between the ends of a confidence interval."""
+
+    low: float
+    value: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,29 @@ class Sample:
     def log_quantile(self, p: float) -> Estimate:
         """The same for log s, which neither over- nor underflows; −∞ (error nan) if s = 0 in any trial."""
         return _over_trials(self._quantiles(p))
+
+    def band(self, p: float, coverage: float = 0.95) -> Band:
+        """Interval for the `log_quantile` of a network: mean ∓ Student's t times the standard error.
+
+        The mean over networks of size N lies in it with probability ``coverage`` (in (0, 1)), trials being
+        independent. Raises ValueError for a single trial.
+        """
+        coverage = _validate.real("coverage", coverage, low=0.0, high=1.0, low_open=True, high_open=True)
+        if self.trials < 2:
+            raise ValueError("band: has 1 trial; must have at least 2, the spread over trials is the width")
+        value, error = self.log_quantile(p)
+        half = float(stdtrit(self.trials - 1, 0.5 + 0.5 * coverage)) * error
+        return Band(value - half, value, value + half)
+
+    @property
+    def largest(self) -> Estimate:
+        """Largest log s: mean over trials and standard error. `rmtrnn.compare` sets it beside the edge."""
+        return _over_trials(self.log_s[:, -1])
+
+    @property
+    def smallest(self) -> Estimate:
+        """Smallest log s, −∞ (error nan) if s = 0 in any trial."""
+        return _over_trials(self.log_s[:, 0])
 
     def _quantiles(self, p: float) -> np.ndarray:
         p = _validate.real("p", p, low=0.0, high=1.0)

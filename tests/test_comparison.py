@@ -96,6 +96,44 @@ def test_table_and_fields(tanh_sample):
     assert first.z == pytest.approx((first.sample - first.theory) / first.error)
 
 
+def test_a_theory_that_passes_by_its_own_error_alone_is_undecided(tanh_sample, monkeypatch):
+    """A wrong theory that states a small error disagrees, one that states a large error is undecided."""
+    wrong = rt.spectrum(TANH.replace(sigma_w=1.05 * 1.06), T=4)
+    for error, verdict in ((0.0, "disagrees"), (1e-4, "disagrees"), (0.1, "undecided"), (1.0, "undecided")):
+        monkeypatch.setattr(type(wrong), "error", error)
+        report = rt.compare(wrong, tanh_sample)
+        assert (report.verdict, report.agrees) == (verdict, False)
+        assert ("NOT" in str(report)) and ("its own error" in str(report)) == (verdict == "undecided")
+    right = rt.spectrum(TANH, T=4)
+    monkeypatch.setattr(type(right), "error", 0.1)
+    assert rt.compare(right, tanh_sample).verdict == "agrees"
+    monkeypatch.setattr(type(right), "converged", False)
+    assert rt.compare(right, tanh_sample).verdict == "undecided"
+
+
+def test_extremes_lie_at_the_edges_on_the_tracy_widom_scale():
+    """Mean of the largest value −1.2065, standard deviation 1.268, in units of the scale (β = 1)."""
+    ens = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=1.0)
+    mc = rt.sample(ens, T=1, N=100, trials=64, seed=5, burn_in=0)
+    smallest, largest = rt.compare(rt.spectrum(ens, T=1), mc).edges
+    # Johnstone 2001: largest eigenvalue of X Xᵀ, entries of variance 1: 4N, scale 2^(4/3) N^(1/3).
+    assert largest.scale == pytest.approx(2 ** (-5 / 3) * 100 ** (-2 / 3), rel=0.02)
+    assert abs(largest.deviation + 1.2065) < 4 * 1.268 / 8
+    assert largest.error == pytest.approx(1.268 * largest.scale / 8, rel=0.4)
+    assert (smallest.edge, smallest.sample) == (-math.inf, mc.smallest.value)
+    assert math.isnan(smallest.deviation)
+    wrong = rt.compare(rt.spectrum(ens.replace(sigma_w=1.1), T=1), mc).edges[1]
+    assert abs(wrong.deviation + 1.2065) > 8 * 1.268 / 8
+
+
+def test_edges_that_are_atoms_have_no_scale():
+    ens = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=1.1, weights="orthogonal")
+    edges = rt.compare(rt.spectrum(ens, T=5), rt.sample(ens, T=5, N=20, trials=2, burn_in=0)).edges
+    for score in edges:
+        assert score.edge == pytest.approx(5 * math.log(1.1))
+        assert score.scale == 0.0 and math.isnan(score.deviation)
+
+
 def test_bad_input_is_named(tanh_sample):
     spec = rt.spectrum(TANH, T=4)
     with pytest.raises(TypeError, match=r"^spec: expected"):

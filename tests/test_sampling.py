@@ -117,6 +117,23 @@ def test_shapes_moments_quantiles():
     assert mc.log_quantile(0.5).value == pytest.approx(mc.log_s[:, 14].mean())
 
 
+def test_bands_cover_the_mean_as_often_as_they_say():
+    """Normal numbers with a common part in every trial, in 400 bands from 5 trials each."""
+    rng = np.random.default_rng(2)
+    values = rng.standard_normal((2000, 1)) + 0.1 * np.sort(rng.standard_normal((2000, 20)))
+    mc = rt.sampling.Sample(values, ENS, 1, 20, {})
+    mean = mc.log_quantile(0.5).value
+    parts = [rt.sampling.Sample(rows, ENS, 1, 20, {}) for rows in np.split(values, 400)]
+    for coverage in (0.5, 0.9):
+        bands = [part.band(0.5, coverage) for part in parts]
+        covered = np.mean([band.low <= mean <= band.high for band in bands])
+        assert abs(covered - coverage) < 4 * math.sqrt(coverage * (1 - coverage) / 400)
+    assert mc.largest.value == mc.log_quantile(1.0).value
+    assert mc.smallest.value == mc.log_s[:, 0].mean()
+    with pytest.raises(ValueError, match=r"^band: has 1 trial"):
+        rt.sampling.Sample(mc.log_s[:1], ENS, 1, 20, {}).band(0.5)
+
+
 def test_moments_of_long_products_neither_overflow_nor_vanish():
     ens = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=10.0, weights="orthogonal")
     short = rt.sample(ens, T=100, N=6, trials=2, burn_in=0)
