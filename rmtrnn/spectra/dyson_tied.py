@@ -28,7 +28,8 @@ from rmtrnn.spectra.tied_equations import TiedSites, evaluate, solve_point, star
 
 _MARCH_ANGLE = 0.1  # arg lambda while marching down in u: smooth enough to cross the edge
 _FIRST_U = 1.2  # per square root of the number of steps, above log(m_1)/2: outside the support
-_MOST_EDGE_POINTS = 12
+_MOST_TAIL_POINTS = 16  # on each side
+_LONGEST_STEP = {-1: 2.0, 1: 0.5}  # where nothing is known beyond
 _EMPTY = 1e-4  # of the largest density: less than this is outside the support
 _SCAN_SITES = 128
 _STRENGTHS = 1e-3  # relative change of the strengths that placing points asks for
@@ -103,7 +104,8 @@ def tied_law_solution(sites: TiedSites, settings: Settings) -> Solution:
     marcher = _Marcher(coarse, _STRENGTHS)
     solution = _near_support(marcher.again(found))
     solution = _near_support(place_between(solution, marcher.at, sites.log_mean / 2, settings))
-    solution = _near_support(_to_the_edge(marcher, solution, settings.tail))
+    for side in (-1, 1):
+        solution = _near_support(_outwards(marcher, solution, side, settings.tail))
     if solution.u.size == 0:
         return solution
     solution = _Marcher(sites.spread(settings.medium), _FINAL).again(solution)
@@ -124,25 +126,31 @@ def _on_all_sites(sites: TiedSites, solution: Solution) -> Solution:
     return replace(full, status=solution.status)
 
 
-def _to_the_edge(marcher: _Marcher, solution: Solution, tail: float) -> Solution:
-    """Points from the last one inside the support towards the right edge, as long as mass is left there."""
+def _outwards(marcher: _Marcher, solution: Solution, side: int, tail: float) -> Solution:
+    """Points from the last one inside the support outwards, as long as there is mass beyond.
+
+    The step mass/density divides the mass of an exponential tail by e, and goes two thirds of the way to a
+    square-root edge. On the right the mass is weighed by s^2/m_1.
+    """
     shape, shrink = (marcher.sites.touched,) * 2, 1.0
-    for _ in range(_MOST_EDGE_POINTS):
+    for _ in range(_MOST_TAIL_POINTS):
         solution = solution.sorted()
         filled = np.flatnonzero(solution.density > _EMPTY * solution.density.max(initial=0.0))
         if filled.size == 0:
             return solution
-        end = int(filled[-1])
-        left = float(solution.upper[end])
-        weight = np.exp(min(2 * solution.u[end] - marcher.sites.log_mean, 60.0))
-        room = 0.5 * (solution.u[end + 1] - solution.u[end]) if end + 1 < len(solution.u) else 0.5
-        step = shrink * min(1.1 * left / solution.density[end], room)
+        end = int(filled[-1] if side > 0 else filled[0])
+        left = float(solution.upper[end] if side > 0 else 1.0 - solution.upper[end])
+        weight = np.exp(min(2 * solution.u[end] - marcher.sites.log_mean, 60.0)) if side > 0 else 1.0
+        known = 0 <= end + side < len(solution.u)
+        longest = 0.5 * abs(solution.u[end + side] - solution.u[end]) if known else _LONGEST_STEP[side]
+        step = shrink * min(1.1 * left / solution.density[end], longest)
         if left * max(1.0, weight) < tail or step < 1e-3:
             return solution
         point = marcher.on_axis(
-            solution.u[end] + step, solution.p[end].reshape(shape), solution.q[end].reshape(shape)
+            solution.u[end] + side * step, solution.p[end].reshape(shape), solution.q[end].reshape(shape)
         )
-        if point.status[0] == int(Status.CONVERGED) and point.upper[0] < left:
+        beyond = side * (point.upper[0] - solution.upper[end]) < 0
+        if point.status[0] == int(Status.CONVERGED) and beyond:
             solution = solution.joined(point)
         else:
             shrink *= 0.5
