@@ -1,0 +1,254 @@
+"""Critical points of any cell: χ = 1 along one free parameter, least spread along the others."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from rmtrnn import _validate
+from rmtrnn.cells import VanillaRNN
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import MeanField, mean_field
+from rmtrnn.phase import GATE_PARAMETERS, phase_diagram
+from rmtrnn.spectra import second_moment
+
+TOLERANCE = 1e-8  # of χ = 1
+POINTS = 65  # along the parameter that is solved for
+MANIFOLD_POINTS = {1: 17, 2: 6}  # along each of the others, by their number
+REFINEMENT = 0.05  # width to which the others are found, as a share of their grid's spacing
+SITES = 2**9  # of the populations that compare spreads
+NOWHERE = 1e9  # stands for the spread where there is no critical point
+RESEEDS = (1, 2, 3)  # further populations that tell how well a sampled χ is known
+
+
+class NoCriticalPointError(ValueError):
+    """No point with χ = 1 in the given bounds.
+
+    ``side``: "ordered" (χ < 1 everywhere), "chaotic" (χ > 1 everywhere), "jump" (both occur, but χ jumps
+    across 1 where the stationary state changes or ceases to exist), "none" (no stationary state anywhere),
+    "infeasible" (closed forms: χ = 1 would take σ_v² < 0, or a state that no network is in). ``chi``:
+    smallest and largest χ found, nan where there is none.
+    """
+
+    def __init__(self, message: str, side: str, chi: tuple[float, float]) -> None:
+        super().__init__(message)
+        self.side = side
+        self.chi = chi
+
+
+class Parameter(NamedTuple):
+    """A free parameter of one gate (or of all, gate None) with its bounds."""
+
+    name: str
+    gate: str | None
+    low: float
+    high: float
+
+    @property
+    def label(self) -> str:
+        return self.name if self.gate is None else f"{self.name}.{self.gate}"
+
+
+def free_parameters(ens: Ensemble, free: Any) -> list[Parameter]:
+    """Read ``{"sigma_w": (0.5, 3)}`` or ``{"mu_b": {"u": (-2, 2)}}``; the first is the one solved for."""
+    if not isinstance(free, Mapping) or not free:
+        raise TypeError(f"free = {free!r}: expected a mapping {{parameter: (low, high)}} with one or more")
+    found = []
+    for name, bounds in free.items():
+        _validate.choice("free parameter", name, GATE_PARAMETERS)
+        if isinstance(bounds, Mapping):
+            for gate, pair in bounds.items():
+                _validate.choice(f"gate of {name}", gate, ens.cell.gates)
+                found.append(Parameter(name, gate, *_bounds(f"free[{name!r}][{gate!r}]", name, pair)))
+        else:
+            found.append(Parameter(name, None, *_bounds(f"free[{name!r}]", name, bounds)))
+    if len(found) > 3:
+        raise ValueError(f"free: has {len(found)} parameters; at most 3 are supported")
+    return found
+
+
+def _bounds(label: str, name: str, pair: Any) -> tuple[float, float]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise TypeError(f"{label} = {pair!r}: expected a pair (low, high)")
+    least = -math.inf if name == "mu_b" else 0.0
+    low, high = (_validate.real(label, value, low=least) for value in pair)
+    if not low < high:
+        raise ValueError(f"{label} = {pair!r}: must have low < high")
+    return low, high
+
+
+def place(ens: Ensemble, parameters: list[Parameter], values: Any) -> Ensemble:
+    """The ensemble with the parameters at the given values."""
+    changes: dict[str, Any] = {}
+    for parameter, value in zip(parameters, values, strict=True):
+        if parameter.gate is None:
+            changes[parameter.name] = float(value)
+            continue
+        name = parameter.name
+        column = changes.get(name)
+        if not isinstance(column, dict):
+            column = {
+                gate: getattr(ens.gate(gate), name) if column is None else column for gate in ens.cell.gates
+            }
+        changes[name] = column | {parameter.gate: float(value)}
+    return ens.replace(**changes)
+
+
+def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble, MeanField, float]:
+    """The critical point in the box with the smallest variance of s² at T: (ensemble, field, error of χ).
+
+    Raises `NoCriticalPointError` where the box has none.
+    """
+    first, others = parameters[0], parameters[1:]
+    count = MANIFOLD_POINTS.get(len(others), 1)
+    axes = [np.linspace(p.low, p.high, count) for p in others]
+    line = np.linspace(_open(ens, first), first.high, POINTS)
+    chi = _scan(ens, [*others, first], [*axes, line])
+    manifold: list[tuple[tuple[float, ...], float]] = []
+    for index in itertools.product(*(range(len(axis)) for axis in axes)):
+        rest = tuple(float(axis[i]) for axis, i in zip(axes, index, strict=True))
+        manifold += [(rest, root) for root in _roots(_line_function(ens, parameters, rest), line, chi[index])]
+    if not manifold:
+        raise _nothing(ens, parameters, chi)
+    best = _least_spread(ens, parameters, manifold, T, axes)
+    chosen = place(ens, parameters, (best[1], *best[0]))
+    field = mean_field(chosen)
+    return chosen, field, _chi_error(chosen, field)
+
+
+def _open(ens: Ensemble, parameter: Parameter) -> float:
+    """The lower bound, moved off σ_w = 0 where the weights are orthogonal."""
+    gates = ens.cell.gates if parameter.gate is None else (parameter.gate,)
+    haar = any(ens.gate(gate).weights == "orthogonal" for gate in gates)
+    if parameter.name == "sigma_w" and parameter.low == 0.0 and haar:
+        return parameter.high * 1e-6
+    return parameter.low
+
+
+def _scan(ens: Ensemble, parameters: list[Parameter], axes: list[np.ndarray]) -> np.ndarray:
+    """χ on the grid; nan where there is no converged stationary state."""
+    grid: dict[str, Any] = {}
+    for parameter, values in zip(parameters, axes, strict=True):
+        if parameter.gate is None:
+            grid[parameter.name] = values
+        else:
+            grid.setdefault(parameter.name, {})[parameter.gate] = values
+    phases = phase_diagram(ens, **grid)
+    labels = list(phases.axes)
+    chi = np.where(phases.converged, phases.chi, np.nan)
+    return np.transpose(chi, [labels.index(parameter.label) for parameter in parameters])
+
+
+def _line_function(
+    ens: Ensemble, parameters: list[Parameter], rest: tuple[float, ...]
+) -> Callable[[float], float]:
+    def excess(value: float) -> float:
+        field = mean_field(place(ens, parameters, (value, *rest)))
+        return field.chi - 1.0 if field.converged else math.nan
+
+    return excess
+
+
+def _roots(excess: Callable[[float], float], line: np.ndarray, chi: np.ndarray) -> list[float]:
+    """All χ = 1 that a scan brackets; a sign change that is a jump is left out."""
+    found = [float(x) for x, value in zip(line, chi, strict=True) if value == 1.0]
+    for k in range(len(line) - 1):
+        if (chi[k] - 1.0) * (chi[k + 1] - 1.0) < 0.0:
+            root = _root(excess, float(line[k]), float(line[k + 1]))
+            if root is not None:
+                found.append(root)
+    return found
+
+
+def _root(excess: Callable[[float], float], low: float, high: float) -> float | None:
+    """χ = 1 between two points, to TOLERANCE (for a sampled χ: where its sign changes); None at a jump."""
+    left, right = excess(low), excess(high)
+    if not left * right < 0.0:
+        return None
+    try:
+        root = cast(float, brentq(excess, low, high, xtol=1e-14 * (1.0 + abs(high))))
+    except ValueError:  # a point without a stationary state inside the bracket: χ is not continuous there
+        return None
+    return root if abs(excess(root)) <= TOLERANCE else None
+
+
+def _least_spread(
+    ens: Ensemble,
+    parameters: list[Parameter],
+    manifold: list[tuple[tuple[float, ...], float]],
+    T: int,
+    axes: list[np.ndarray],
+) -> tuple[tuple[float, ...], float]:
+    """The point of the manifold with the smallest variance of s², refined along each further parameter."""
+    if len(manifold) == 1 and not axes:
+        return manifold[0]
+    spreads = [spread(place(ens, parameters, (root, *rest)), T) for rest, root in manifold]
+    best, least = manifold[int(np.argmin(spreads))], math.log(min(spreads))
+    first = parameters[0]
+    reach = (first.high - first.low) / (POINTS - 1)
+    for i, axis in enumerate(axes):
+        step = float(axis[1] - axis[0])
+        low, high = max(best[0][i] - step, axis[0]), min(best[0][i] + step, axis[-1])
+        trail: dict[float, tuple[tuple[float, ...], float]] = {}
+
+        def along(value: float, i: int = i, trail: dict = trail, origin: Any = best) -> float:
+            rest = tuple(value if j == i else old for j, old in enumerate(origin[0]))
+            excess = _line_function(ens, parameters, rest)
+            for width in (reach, 4 * reach):
+                ends = max(origin[1] - width, _open(ens, first)), min(origin[1] + width, first.high)
+                root = _root(excess, *ends)
+                if root is not None:
+                    trail[value] = (rest, root)
+                    return math.log(spread(place(ens, parameters, (root, *rest)), T))
+            return math.log(NOWHERE)
+
+        result: Any = minimize_scalar(
+            along, bounds=(low, high), method="bounded", options={"xatol": REFINEMENT * step, "maxiter": 12}
+        )
+        if result.fun < least and result.x in trail:
+            best, least = trail[result.x], float(result.fun)
+    return best
+
+
+def spread(ens: Ensemble, T: int) -> float:
+    """m_2/m_1² of s² over T steps, 1 + its variance where χ = 1; with redrawn weights for gated cells.
+
+    Where only sampled sites can tell, few and always the same: enough to compare neighbouring points. The
+    result of the search is measured anew.
+    """
+    ens = ens.replace(tied=False)
+    if isinstance(ens.cell, VanillaRNN):
+        return second_moment(ens, T).ratio
+    return second_moment(ens, T, sites=SITES, replicates=2).ratio
+
+
+def _chi_error(ens: Ensemble, field: MeanField) -> float:
+    """How far χ may be off: rounding for moments, three standard errors over reseeded populations."""
+    if field.method == "moments":
+        return abs(field.chi - 1.0) + field.residual
+    values = [field.chi, *(mean_field(ens, seed=seed).chi for seed in RESEEDS)]
+    return 3.0 * float(np.std(values, ddof=1))
+
+
+def _nothing(ens: Ensemble, parameters: list[Parameter], chi: np.ndarray) -> NoCriticalPointError:
+    box = ", ".join(f"{p.label} in [{p.low:g}, {p.high:g}]" for p in parameters)
+    where = f"no critical point of {ens.cell.name!r} with {box}"
+    known = chi[np.isfinite(chi)]
+    if not known.size:
+        text = f"{where}: the network has no stationary state anywhere in these bounds"
+        return NoCriticalPointError(text, "none", (math.nan, math.nan))
+    low, high = float(known.min()), float(known.max())
+    if high < 1.0:
+        side, why = "ordered", f"it is on the ordered side, χ from {low:.6g} to {high:.6g} < 1"
+        if known.size < chi.size:
+            why += ", up to where the stationary state ceases to exist"
+    elif low > 1.0:
+        side, why = "chaotic", f"it is on the chaotic side, χ from {low:.6g} > 1 to {high:.6g}"
+    else:
+        side, why = "jump", f"χ takes values from {low:.6g} to {high:.6g}, but jumps across 1"
+    return NoCriticalPointError(f"{where}: {why}; try other bounds", side, (low, high))
