@@ -180,14 +180,35 @@ def failing_trial(parameters, trial):
     raise ZeroDivisionError("the trial's own error")
 
 
-def run(trial, **options):
+def run(trial, parameters=None, **options):
     defaults = {"executor": None, "checkpoint": None, "report": lambda *_: None, "label": "test"}
-    return run_trials(trial, {"parent": os.getpid()}, 4, **defaults | options)
+    return run_trials(trial, parameters or {"parent": os.getpid()}, 4, **defaults | options)
 
 
 def test_trials_of_dead_workers_run_again():
     with processes(2) as pool:
         assert [row[0] for row in run(dying_trial, executor=pool)] == [0.0, 1.0, 2.0, 3.0]
+
+
+def once_dying_trial(parameters, trial):
+    """Trial 1 kills the process it is in, the first time it is run."""
+    marker = parameters["marker"]
+    if trial == 1 and not os.path.exists(marker):
+        with open(marker, "w"):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+    return np.array([float(trial)])
+
+
+def test_one_killed_worker_of_a_pool_loses_no_trial(tmp_path):
+    """The pool is broken by it; what it had finished is kept, and the rest runs in this process."""
+    parameters = {"marker": str(tmp_path / "died"), "parent": os.getpid()}
+    folder = tmp_path / "checkpoint"
+    with processes(2) as pool:
+        rows = run(once_dying_trial, parameters, executor=pool, checkpoint=folder)
+    assert (tmp_path / "died").exists()
+    assert [row[0] for row in rows] == [0.0, 1.0, 2.0, 3.0]
+    assert len(CheckpointFolder(folder, parameters).finished(4)) == 4
 
 
 def test_an_error_of_the_trial_itself_is_raised():
@@ -292,9 +313,17 @@ def test_bad_input_is_named(change, error, message):
 
 
 @pytest.mark.slow
-def test_dask_cluster_gives_the_same_bits():
+def test_a_dask_cluster_gives_the_same_bits_and_survives_a_killed_worker(tmp_path):
+    """Dask itself gives the lost trial to another worker, and the nanny replaces the dead one."""
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    parameters = {"marker": str(tmp_path / "died"), "parent": os.getpid()}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
-        mc = rt.sample(ENS, **SMALL, executor=client.get_executor())
-    assert np.array_equal(mc.log_s, rt.sample(ENS, **SMALL).log_s)
+        executor = client.get_executor()
+        assert np.array_equal(rt.sample(ENS, **SMALL, executor=executor).log_s, rt.sample(ENS, **SMALL).log_s)
+        rows = run(once_dying_trial, parameters, executor=executor)
+        grid = {"sigma_w": np.array([1.0, 1.5]), "mu_b": np.array([0.0, 0.5, 1.0])}
+        here, there = rt.phase_diagram(ENS, **grid), rt.phase_diagram(ENS, **grid, executor=executor)
+    assert (tmp_path / "died").exists()
+    assert [row[0] for row in rows] == [0.0, 1.0, 2.0, 3.0]
+    assert np.array_equal(here.chi, there.chi)
