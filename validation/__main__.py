@@ -10,9 +10,9 @@ import traceback
 from pathlib import Path
 
 from rmtrnn import _progress
-from validation import quickstart, report, spectra, study
+from validation import learning, quickstart, report, spectra, study, trainability
 
-STUDIES = {own.STUDY.name: own.STUDY for own in (quickstart, spectra)}
+STUDIES = {own.STUDY.name: own.STUDY for own in (quickstart, spectra, trainability, learning)}
 
 
 def listing() -> str:

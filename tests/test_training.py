@@ -1,0 +1,220 @@
+"""The training studies: their NumPy parts everywhere, a few steps of training where PyTorch is installed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import rmtrnn as rt
+from validation import data, learning, study, trainability, training
+from validation.learning import curves
+from validation.learning import results as learning_results
+from validation.trainability import cells, results
+
+
+def fake_digits(size: str = "quick") -> data.Digits:
+    """Ten patterns with a little noise: 80 images for training, 40 for testing."""
+    rng = np.random.default_rng(3)
+    patterns = rng.integers(0, 200, (10, 28, 28))
+    labels = np.arange(120) % 10
+    images = (patterns[labels] + rng.integers(0, 55, (120, 28, 28))).astype(np.uint8)
+    return data.Digits(images[:80], labels[:80], images[80:], labels[80:], "patterns")
+
+
+def test_digit_vectors_are_block_means_of_the_centre():
+    images = np.zeros((1, 28, 28), dtype=np.uint8)
+    images[0, 4:6, 4:6] = [[255, 0], [255, 0]]
+    images[0, 0, 0] = 255
+    vector = training.digit_vectors(images)
+    assert vector.shape == (1, 100)
+    assert vector[0, 0] == 0.5
+    assert vector[0, 1:].sum() == 0
+
+
+def test_digit_sequences_keep_the_reading_order():
+    images = np.arange(2 * 784, dtype=float).reshape(2, 28, 28)
+    sequences = training.digit_sequences(images, 4)
+    assert sequences.shape == (2, 196, 4)
+    np.testing.assert_array_equal(sequences.reshape(2, 784) * 255, images.reshape(2, 784))
+    with pytest.raises(ValueError, match="must divide"):
+        training.digit_sequences(images, 5)
+
+
+def test_scaled_has_the_second_moment_asked_for():
+    rng = np.random.default_rng(0)
+    own, held_out = training.scaled(rng.uniform(0, 1, (50, 7)), rng.uniform(0, 1, (20, 7)), 0.46)
+    assert (own.astype(float) ** 2).mean() == pytest.approx(0.46, rel=1e-5)
+    assert (held_out.astype(float) ** 2).mean() == pytest.approx(0.46, rel=0.3)
+
+
+def test_longest_trainable_interpolates_in_log_T_and_says_what_is_censored():
+    T = np.array([4.0, 16.0, 64.0])
+    assert results.longest_trainable(T, np.array([0.9, 0.7, 0.3])) == (pytest.approx(32.0), 0)
+    assert results.longest_trainable(T, np.array([0.9, 0.8, 0.7])) == (64.0, 1)
+    assert results.longest_trainable(T, np.array([0.1, 0.8, 0.7])) == (4.0, -1)
+
+
+def test_correlations_agree_with_scipy():
+    import scipy.stats
+
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 6, 20).astype(float)
+    y = x + rng.integers(0, 4, 20)
+    assert results.correlation(x, y) == pytest.approx(scipy.stats.pearsonr(x, y).statistic, abs=1e-12)
+    assert results.rank_correlation(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert math.isnan(results.correlation(np.ones(4), y[:4]))
+    assert math.isnan(results.rank_correlation(np.ones(4), y[:4]))
+
+
+def test_the_bootstrap_interval_covers_and_a_null_contains_zero():
+    """Coverage over 200 samples of 25 normal pairs; the percentile interval is a little short, hence 0.88."""
+    truth, covered, null = 0.7, 0, 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x, z = rng.standard_normal((2, 25))
+        low, high = results.interval(x, truth * x + math.sqrt(1 - truth**2) * z, seed, resamples=200)
+        covered += low <= truth <= high
+        low, high = results.interval(x, z, seed, resamples=200)
+        null += low <= 0 <= high
+    assert covered >= 176
+    assert null >= 176
+
+
+def trainability_results(law) -> dict[str, study.Result]:
+    """Results as if the longest trainable T were ``law(ξ)`` in every sweep."""
+    T = np.array([5.0, 10.0, 20.0, 40.0, 80.0])
+    made: dict[str, study.Result] = {}
+    for case in cells.list_cases("quick"):
+        position = sum(key.startswith(case.settings["sweep"]) for key in made)
+        xi = 3.0 * 1.5**position
+        accuracy = np.where(law(xi) > T, 0.9, 0.1)
+        meta = {"settings": case.settings, "theory": {"xi_Sigma0": xi, "xi_Sigma1": xi}}
+        made[case.key] = (meta, {"T": T, "accuracy": accuracy})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("law", "verdict"),
+    [
+        (lambda xi: 2 * xi, study.Verdict.REPRODUCED),
+        (lambda xi: 300 / xi, study.Verdict.NOT_REPRODUCED),
+        (lambda xi: 1.0, study.Verdict.UNDECIDED),
+    ],
+)
+def test_the_verdict_follows_the_numbers(law, verdict):
+    made = trainability.STUDY.claims(trainability_results(law))
+    assert [claim.verdict for claim in made[:-1]] == [verdict] * len(cells.SWEEPS)
+
+
+def test_area_and_first_step():
+    steps = np.array([1, 2, 4, 8])
+    assert learning_results.area(steps, np.full(4, 0.3)) == pytest.approx(0.3)
+    assert learning_results.area(steps, np.array([0.0, 1.0, 1.0, 1.0])) == pytest.approx(2.5 / 3)
+    assert learning_results.first_step(steps, np.array([0.1, 0.5, 0.4, 0.9])) == 2
+    assert math.isinf(learning_results.first_step(steps, np.zeros(4)))
+
+
+def learning_result(curve: np.ndarray, key: str, T: int) -> study.Result:
+    settings = {"T": T, "cell": key.partition("-")[0]}
+    return {"settings": settings}, {"step": np.array([4, 8, 16]), "accuracy": curve}
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        (0.3, study.Verdict.REPRODUCED),
+        (-0.3, study.Verdict.NOT_REPRODUCED),
+        (0.01, study.Verdict.UNDECIDED),
+    ],
+)
+def test_learning_verdicts(gain, verdict):
+    seeds = np.array([[0.40, 0.45, 0.5], [0.45, 0.5, 0.55]])
+    made = {
+        case.key: learning_result(seeds + gain * ("off" not in case.key), case.key, 196)
+        for case in curves.list_cases("quick")
+    }
+    found = [claim for claim in learning.STUDY.claims(made) if "learns faster" in claim.claim]
+    assert len(found) == 4
+    assert {claim.verdict for claim in found} == {verdict}
+
+
+def test_marks_end_with_the_last_step():
+    assert curves.marks(100)[-1] == 100
+    assert curves.marks(128) == [4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128]
+
+
+def test_embedding_gives_the_second_moment():
+    sample = np.random.default_rng(2).standard_normal((500, 4)) * 0.3
+    matrix = curves.embedding(4, 30, sample, seed=1)
+    assert (np.tanh(sample @ matrix.T) ** 2).mean() == pytest.approx(curves.R, abs=1e-9)
+
+
+def test_critical_gain_makes_the_growth_one():
+    ens = rt.Ensemble("vanilla", sigma_w=1.0, sigma_v=0.025, R=0.46)
+    gain = training.critical_gain(ens, 0.9, 1.4)
+    assert gain == pytest.approx(1.0598, abs=2e-4)
+    assert rt.mean_field(ens.replace(sigma_w=gain)).chi == pytest.approx(1.0, abs=1e-3)
+    with pytest.raises(RuntimeError, match="no change"):
+        training.critical_gain(ens, 0.5, 0.6)
+
+
+def test_an_interrupted_sweep_keeps_its_finished_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "CHECKPOINTS", tmp_path)
+    done: list[int] = []
+
+    def trial(parameters: dict, index: int) -> np.ndarray:
+        if index == 2 and len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(index)
+        return np.array([parameters["value"] + index])
+
+    with study.Workers(1) as workers:
+        with pytest.raises(KeyboardInterrupt):
+            training.sweep(trial, "cut", {"value": 1.0}, 3, workers)
+        done.append(-1)
+        values = training.sweep(trial, "cut", {"value": 1.0}, 3, workers)
+    assert done == [0, 1, -1, 2]
+    assert [value[0] for value in values] == [1.0, 2.0, 3.0]
+    assert list((tmp_path / "cells").iterdir()) == []
+
+
+def test_a_cell_of_the_trainability_grid_learns_a_short_sequence_and_repeats(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(training, "digits", fake_digits)
+    settings = dict(cells.list_cases("quick")[0].settings, sigma_w=1.0, T=[3], steps=60, rate=3e-3)
+    accuracy, loss, _ = cells.train_cell(settings, 0)
+    assert accuracy > 0.9
+    assert loss < math.log(10) / 2
+    assert cells.train_cell(settings, 0)[:2].tolist() == [accuracy, loss]
+    untrained, *_ = cells.train_cell(dict(settings, steps=0), 0)
+    assert untrained < 0.5
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "minimal"])
+def test_a_learning_curve_has_a_value_at_every_mark(monkeypatch, cell):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(training, "digits", fake_digits)
+    settings = {
+        "cell": cell,
+        **curves.CELLS[cell],
+        **curves.SIZES["quick"],
+        "weights": "gaussian",
+        "mu_b": 0.0,
+    }
+    settings |= {
+        "T": 28,
+        "N": 12,
+        "batch": 4,
+        "steps": 6,
+        "sigma_w": 1.0,
+        "R": 0.46,
+        "seed": 1,
+        "size": "quick",
+    }
+    values = curves.train_seed(settings, 0)
+    assert len(values) == len(curves.marks(6)) + 1
+    assert np.isfinite(values).all()
+    assert (values[:-1] >= 0).all()
+    assert (values[:-1] <= 1).all()

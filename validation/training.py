@@ -1,0 +1,190 @@
+"""What the training studies share: inputs made from digits, modules with a readout, one training loop.
+
+PyTorch (extra ``torch``) is imported inside the functions that need it; the pure NumPy parts work without.
+A CUDA device is used where PyTorch sees one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+
+import rmtrnn as rt
+from rmtrnn import _progress, _random, _trials, _validate
+from validation import data, study
+
+# Streams of one training run: (seed, purpose).
+WEIGHTS, READOUT, BATCHES, NOISE = range(4)
+CLASSES = 10
+CLIP = 1.0  # largest norm of the gradient: without it a chaotic network ends in NaN, not in a low accuracy
+
+
+# --- inputs ---------------------------------------------
+
+
+def digits(size: str) -> data.Digits:
+    """All of MNIST for the full size or where the user names a copy, else 5,000 of its digits."""
+    return data.mnist() if size == "full" or os.environ.get(data.MNIST.variable) else data.small_mnist()
+
+
+def digit_vectors(images: np.ndarray) -> np.ndarray:
+    """(n, 28, 28) → (n, 100): the central 20 × 20 pixels, which hold the digit, averaged 2 × 2."""
+    blocks = images[:, 4:24, 4:24].reshape(-1, 10, 2, 10, 2)
+    return blocks.mean(axis=(2, 4)).reshape(-1, 100) / 255.0
+
+
+def digit_sequences(images: np.ndarray, pixels: int) -> np.ndarray:
+    """(n, 28, 28) → (n, 784/pixels, pixels): the pixels in reading order, ``pixels`` at each step."""
+    if 784 % _validate.integer("pixels", pixels, low=1, high=784):
+        raise ValueError(f"pixels = {pixels}: must divide 784")
+    return images.reshape(len(images), 784 // pixels, pixels) / 255.0
+
+
+def scaled(train: np.ndarray, test: np.ndarray, second_moment: float) -> tuple[np.ndarray, np.ndarray]:
+    """Both minus the mean of the training set (one number), times what makes its second moment as asked."""
+    second_moment = _validate.real("second_moment", second_moment, low=0.0, low_open=True)
+    mean, deviation = train.mean(), train.std()
+    factor = math.sqrt(second_moment) / deviation
+    return ((train - mean) * factor).astype(np.float32), ((test - mean) * factor).astype(np.float32)
+
+
+# --- sweeps ---------------------------------------------
+
+
+def sweep(
+    trial: _trials.Trial, name: str, parameters: dict[str, Any], count: int, workers: study.Workers
+) -> list[np.ndarray]:
+    """``[trial(parameters, i) for i in range(count)]`` on the workers; each is kept as soon as it is done.
+
+    An interrupted sweep continues where it was. Its folder goes when the sweep is complete, because then the
+    study keeps the case.
+    """
+    identity = json.dumps([parameters, study.versions()["rmtrnn"]], sort_keys=True).encode()
+    folder = study.CHECKPOINTS / "cells" / f"{name}-{hashlib.sha256(identity).hexdigest()[:12]}"
+    results = _trials.run_trials(
+        trial,
+        parameters,
+        count,
+        executor=workers.executor,
+        checkpoint=folder,
+        report=_progress.reporter(None),
+        label=name,
+    )
+    shutil.rmtree(folder)
+    return results
+
+
+def provenance() -> dict[str, str]:
+    """PyTorch's version and the device that training runs on."""
+    import torch
+
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, one thread a process"
+    return {"torch": torch.__version__, "training": where}
+
+
+# --- networks and training ---------------------------------------------
+
+
+def device() -> Any:
+    """The CUDA device if there is one, else the CPU with one thread (two are slower for small steps)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # vanished gradients are zeros, not numbers a hundred times slower
+    return torch.device("cpu")
+
+
+def recurrent(ens: rt.Ensemble, inputs: int, N: int, seed: int, embedding: np.ndarray | None = None) -> Any:
+    """A vanilla or minimalRNN module for ``inputs`` numbers a step, drawn from ``ens``.
+
+    embedding : (N, inputs) matrix of minimalRNN's map z = tanh(W_z x), trained with the rest; without it the
+        cell reads x itself, which needs inputs = N.
+    """
+    import torch
+
+    from rmtrnn import torch as rt_torch
+
+    if isinstance(ens.cell, rt.VanillaRNN):
+        module = rt_torch.VanillaRNN(inputs, N, activation=ens.cell.activation.name)
+    else:
+        module = rt_torch.MinimalRNN(inputs, N, embed=embedding is not None)
+    rt_torch.initialize_(module, ens, _random.stream(seed, WEIGHTS))
+    if embedding is not None and isinstance(module, rt_torch.MinimalRNN):
+        with torch.no_grad():
+            module.embeddings[0].weight.copy_(torch.from_numpy(embedding))
+            module.embeddings[0].bias.zero_()
+    return module
+
+
+def readout(N: int, classes: int, seed: int) -> Any:
+    """A linear map to the classes, weights N(0, 1/N), biases 0."""
+    import torch
+
+    layer = torch.nn.Linear(N, classes)
+    weights = _random.stream(seed, READOUT).standard_normal((classes, N)) / math.sqrt(N)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weights))
+        layer.bias.zero_()
+    return layer
+
+
+def train(
+    model: Any,
+    loss_of: Callable[[], Any],
+    steps: int,
+    rate: float,
+    after: Callable[[int], None] | None = None,
+) -> float:
+    """``steps`` steps of Adam on ``loss_of()``, gradient norm clipped at 1; returns the seconds it took.
+
+    Stops early, before the step is taken, where the loss is not finite: the parameters stay usable.
+    """
+    import torch
+
+    start = time.perf_counter()
+    parameters = list(model.parameters())
+    optimiser = torch.optim.Adam(parameters, rate)
+    for step in range(1, steps + 1):
+        loss = loss_of()
+        if not math.isfinite(loss.item()):
+            break
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        if math.isfinite(norm.item()):
+            optimiser.step()
+        if after is not None:
+            after(step)
+    return time.perf_counter() - start
+
+
+def critical_gain(ens: rt.Ensemble, low: float, high: float) -> float:
+    """The σ_w between ``low`` and ``high``, the same for all gates, at which χ_1 = 1 (theory.md (6)).
+
+    RuntimeError if the mean field does not converge or χ_1 − 1 has one sign at both ends.
+    """
+
+    def excess(log_gain: float) -> float:
+        field = rt.mean_field(ens.replace(sigma_w=math.exp(log_gain)))
+        if not field.converged:
+            raise RuntimeError(f"the mean field at sigma_w = {math.exp(log_gain):g} did not converge")
+        return math.log(field.chi)
+
+    ends = math.log(low), math.log(high)
+    values = excess(ends[0]), excess(ends[1])
+    if values[0] * values[1] > 0:
+        raise RuntimeError(
+            f"log χ is {values[0]:.3g} at σ_w = {low:g} and {values[1]:.3g} at {high:g}: no change"
+        )
+    return math.exp(scipy.optimize.brentq(excess, *ends, xtol=1e-4))  # pyright: ignore[reportArgumentType]
