@@ -10,9 +10,11 @@ import traceback
 from pathlib import Path
 
 from rmtrnn import _progress
-from validation import learning, quickstart, report, spectra, study, trainability
+from validation import learning, mean_field_dynamics, quickstart, report, spectra, study, trainability
 
-STUDIES = {own.STUDY.name: own.STUDY for own in (quickstart, spectra, trainability, learning)}
+STUDIES = {
+    own.STUDY.name: own.STUDY for own in (quickstart, spectra, mean_field_dynamics, trainability, learning)
+}
 
 
 def listing() -> str:
