@@ -166,7 +166,8 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
     unaided = _p_value(sums, allowance - granted)
     return Comparison(
         theory=f"{spec.ensemble!r}, T={spec.T}, {spec.method}",
-        sample=f"{mc.ensemble!r}, T={mc.T}, N={mc.N}, {mc.trials} trials",
+        sample=f"{mc.ensemble!r}, T={mc.T}, N={mc.N}, {mc.trials} trials"
+        + (", NOT stationary after the burn-in" if mc.stationary is False else ""),
         kolmogorov=_kolmogorov(spec, log_s.ravel(), below.ravel(), at.ravel()),
         wasserstein=_wasserstein(spec, log_s.ravel(), at.ravel(), zero_mass),
         zero_mass=(zero_mass, float(np.mean(np.isneginf(log_s)))),

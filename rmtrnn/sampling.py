@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +20,17 @@ from scipy.special import stdtrit
 from rmtrnn import _array, _progress, _storage, _validate
 from rmtrnn._trials import run_trials
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import mean_field
+from rmtrnn.meanfield.expansion import expand
 from rmtrnn.montecarlo import LogProduct
 from rmtrnn.montecarlo.matrices import DTYPES
-from rmtrnn.simulation import Network
+from rmtrnn.simulation import LONGEST, Network
 
-BURN_IN = 500
+# In front of the log singular values of a trial: condition and error of the product, steps of burn-in, and
+# whether the state was stationary after them (nan: not asked).
+_HEADER = 4
+# Burn-in: so many time scales of the mean field; so many steps where that is infinite.
+TIME_SCALES, WITHOUT_LIMIT = 8.0, 500
 
 
 class Estimate(NamedTuple):
@@ -46,8 +53,8 @@ class Sample:
     """Log singular values of J_T = ∂h^T/∂h^0 of finite random networks. Made by `rmtrnn.sample`.
 
     ``log_s``: shape (trials, s·N) for a state of s vectors, ascending in every row; −∞ for exact zeros.
-    ``ensemble``, ``T``, ``N``; ``provenance``: how it was made (seed, burn-in, device, dtype, versions, host,
-    wall time; "error": estimated error of the worst log s, and "condition", see `LogProduct`).
+    ``ensemble``, ``T``, ``N``; ``provenance``: how it was made (seed, longest burn-in, device, dtype,
+    versions, host, wall time; "error" of the worst log s as estimated, and "condition", see `LogProduct`).
     """
 
     log_s: np.ndarray
@@ -60,6 +67,11 @@ class Sample:
     def trials(self) -> int:
         """Number of independent networks."""
         return len(self.log_s)
+
+    @property
+    def stationary(self) -> bool | None:
+        """Whether all networks were stationary when their Jacobian started; None if ``burn_in`` was given."""
+        return self.provenance.get("stationary")
 
     def moment(self, k: int) -> Estimate:
         """(1/sN) tr (J Jᵀ)^k, k ≥ 0: mean over trials and standard error; ∞ beyond the range of doubles."""
@@ -156,7 +168,10 @@ def sample(
     executor : any `concurrent.futures.Executor`; None runs here. A trial whose worker dies is run again here.
     checkpoint : a folder; each finished trial is written there at once, and a later call with the same
         arguments takes it from there. ``trials`` may differ: a longer run continues a shorter one.
-    burn_in : steps before the Jacobian starts; None means 500. A network with a time scale τ needs a few τ.
+    burn_in : steps before the Jacobian starts. None: eight of the mean field's time scales, and at least four
+        times as long as the mean of h² drifts; 500 at least and 16,000 at most (none where the Jacobian does
+        not depend on the state). ``Sample.stationary`` is False where that was not enough: near a critical
+        point, or without a stationary state (then 500 steps are run).
 
     Raises TypeError or ValueError naming a bad argument; ValueError for a checkpoint file that is damaged or
     belongs to other arguments; RuntimeError for device="cuda" without one.
@@ -168,7 +183,9 @@ def sample(
         "T": _validate.integer("T", T, low=1),
         "N": _validate.integer("N", N, low=1),
         "seed": _validate.integer("seed", seed, low=0),
-        "burn_in": BURN_IN if burn_in is None else _validate.integer("burn_in", burn_in, low=0),
+        "burn_in": _plan_burn_in(ens)
+        if burn_in is None
+        else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
         "device": _array.resolve_device(device),
         "dtype": _validate.choice("dtype", dtype, DTYPES),
     }
@@ -185,25 +202,54 @@ def sample(
     )
     table = np.stack(rows)
     made = {key: value for key, value in parameters.items() if key not in ("ensemble", "T", "N")}
-    made |= {"condition": float(table[:, 0].max()), "error": float(table[:, 1].max())}
+    condition, error, steps, stationary = table[:, :_HEADER].T
+    made |= {"condition": float(condition.max()), "error": float(error.max()), "burn_in": int(steps.max())}
+    made["stationary"] = None if np.isnan(stationary).any() else bool(stationary.all())
     made |= {"wall_time_s": time.perf_counter() - start, **_host()}
-    return Sample(np.ascontiguousarray(table[:, 2:]), ens, parameters["T"], parameters["N"], made)
+    return Sample(np.ascontiguousarray(table[:, _HEADER:]), ens, parameters["T"], parameters["N"], made)
 
 
 def sample_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
-    """One trial: condition and error of the `LogProduct`, then the log singular values, ascending."""
+    """One trial: the header, then the log singular values, ascending."""
     ens = Ensemble.from_dict(parameters["ensemble"])
     xp = _array.module_for(parameters["device"])
     n = parameters["N"]
     network = Network(ens, n, parameters["seed"], trial, xp, parameters["dtype"])
-    network.run(parameters["burn_in"])
+    plan = parameters["burn_in"]
+    if "least" in plan:
+        steps, stationary = network.settle(plan["least"])
+    else:
+        steps, stationary = plan["steps"], plan["stationary"]
+        network.run(steps)
     if not bool(xp.all(xp.isfinite(network.state))):
         raise ValueError(f"ens = {ens!r}: the state of the network is not finite after the burn-in")
     product = LogProduct(len(ens.cell.state) * n, xp)
     for _ in range(parameters["T"]):
         product.multiply(network.step())
     values = product.log_singular_values()
-    return np.concatenate([[product.condition, product.error], values])
+    header = [product.condition, product.error, steps, math.nan if stationary is None else stationary]
+    return np.concatenate([header, values])
+
+
+@lru_cache(maxsize=32)
+def _time_scale(ens: Ensemble) -> float:
+    """Of the mean field, where it is a matter of moments (cells affine in their state); else 0."""
+    if expand(ens.cell) is None:
+        return 0.0
+    field = mean_field(ens)
+    return field.timescale if field.converged else math.inf
+
+
+def _plan_burn_in(ens: Ensemble) -> dict[str, Any]:
+    """Fixed "steps", or the "least" number for `Network.settle`."""
+    if not any(m.free_symbols for stage in ens.cell.stages for m in (stage.a, stage.b, stage.c)):
+        return {"steps": 0, "stationary": True}
+    least = TIME_SCALES * _time_scale(ens)
+    if not least < math.inf:
+        return {"steps": WITHOUT_LIMIT, "stationary": False}
+    if least > LONGEST:
+        return {"steps": LONGEST, "stationary": False}
+    return {"least": math.ceil(least)}
 
 
 def load(path: str | Path) -> Any:

@@ -8,12 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn import _random
+from rmtrnn import _array, _random
 from rmtrnn.ensemble import Ensemble, GateParameters
 from rmtrnn.montecarlo import random_matrix
 
 # Streams of one trial: (seed, trial, purpose, gate), each read from the first step on.
 _STATE, _INPUT, _WEIGHT, _BIAS, _INPUT_WEIGHT, _FIELD = range(6)
+
+
+# Burn-in: first look after this many steps, then after twice as many, ...; MULTIPLE times those are run.
+FIRST_LOOK, MULTIPLE, LONGEST = 125, 4, 16_000
+# Means over successive quarters agree within so many standard errors, plus relative and absolute shares.
+ERRORS, RELATIVE, ABSOLUTE, BATCHES = 3.0, 1e-3, 1e-6, 5
 
 
 class Network:
@@ -39,6 +45,29 @@ class Network:
         """Advance the state by ``steps`` steps."""
         for _ in range(steps):
             self._advance(with_factor=False)
+
+    def settle(self, least: int = 0) -> tuple[int, bool]:
+        """Run until the state is stationary; return the number of steps and whether it is.
+
+        After t = 125, 250, 500, … steps the mean of h² over all sites (for every vector of the state) in the
+        last quarter of the steps is compared with that in the quarter before. Once they agree within their
+        errors at some t ≥ ``least``/4 the network runs on to 4t: a deviation that decays as e^(−t/τ) and is
+        lost in noise of a few per cent at t is gone by then. LONGEST steps are run at most; the flag is False
+        if that was not enough.
+        """
+        squares: list[Any] = []
+        look = FIRST_LOOK
+        while MULTIPLE * look <= LONGEST:
+            while len(squares) < look:
+                self.run(1)
+                squares.append(self.xp.mean(self.state * self.state, axis=1))
+            rows = _array.to_host(self.xp.stack(squares[look // 2 :])).astype(float)
+            if MULTIPLE * look >= least and _agree(rows):
+                self.run(MULTIPLE * look - look)
+                return MULTIPLE * look, True
+            look *= 2
+        self.run(LONGEST - len(squares))
+        return LONGEST, False
 
     def step(self) -> StepFactor:
         """Advance the state by one step; return Y ↦ J Y of that step, Y of shape (s N, r)."""
@@ -112,6 +141,19 @@ class Network:
         if key not in self._streams:
             self._streams[key] = _random.stream(*self._key, *key)
         return self._streams[key]
+
+
+def _agree(rows: np.ndarray) -> bool:
+    """Whether the first and second half of a stretch of time, shape (steps, columns), have the same means."""
+    half = len(rows) // 2
+    batches = [
+        np.array([batch.mean(axis=0) for batch in np.array_split(part, BATCHES)])
+        for part in (rows[:half], rows[half:])
+    ]
+    means = [batch.mean(axis=0) for batch in batches]
+    error = np.sqrt(sum(batch.var(axis=0, ddof=1) / BATCHES for batch in batches))
+    allowed = ERRORS * error + RELATIVE * np.abs(means[1]) + ABSOLUTE
+    return bool(np.all(np.abs(means[1] - means[0]) <= allowed))
 
 
 class StepFactor:
