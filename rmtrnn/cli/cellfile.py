@@ -1,0 +1,281 @@
+# SymPy annotates most results as Basic, also where only an Expr can come.
+# pyright: reportAttributeAccessIssue=false, reportReturnType=false, reportArgumentType=false
+"""A cell from a small text file, read line by line from top to bottom:
+
+    # minimalRNN with a leak
+    name leaky
+    state h                     # one or more names, separated by commas
+    input x
+    gate e reads h              # a pre-activation, e = W h + V x + b
+    u = sigmoid(e)              # a name for an expression
+    h = 0.9*u*h + (1 - u)*x     # the new state; on the right, h is the old one
+
+A gate reads an expression in the state. It may also use gates of lines above: ``gate c reads sigmoid(r)*h``
+begins a new stage, in which W_c multiplies what the first stage made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sympy
+
+from rmtrnn.cells import Cell, Gate, Stage
+from rmtrnn.cli.grammar import (
+    CONSTANTS,
+    FUNCTIONS,
+    CellFileError,
+    Node,
+    Parser,
+    Token,
+    shown,
+    suggestion,
+    to_sympy,
+    tokens,
+)
+
+MAX_BYTES = 16384
+MAX_LINES = 200
+MAX_STATES = 8
+MAX_GATES = 16
+_WORDS = ("name", "state", "input", "gate", "reads")
+
+
+@dataclass
+class _Program:
+    """What the lines said so far. ``names``: what a right-hand side may use, as trees."""
+
+    name: str
+    states: list[str] = field(default_factory=list)
+    input: str = ""
+    gates: dict[str, Node] = field(default_factory=dict)
+    updates: dict[str, Node] = field(default_factory=dict)
+    names: dict[str, Node] = field(default_factory=dict)
+
+
+def read_cell(path: str | Path) -> Cell:
+    """Return the cell of a text file. CellFileError for anything that is not in the grammar; OSError."""
+    path = Path(path)
+    with path.open("rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise CellFileError(f"{shown(str(path))}: a cell file has at most {MAX_BYTES} bytes")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise CellFileError(f"{shown(str(path))}: is not text in UTF-8") from None
+    try:
+        return parse_cell(text, name=path.stem)
+    except CellFileError as error:
+        raise CellFileError(f"{shown(str(path))}, {error}") from None
+
+
+def parse_cell(text: str, name: str = "cell") -> Cell:
+    """Return the cell that ``text`` describes; CellFileError with the line's number if it describes none."""
+    lines = text.split("\n")
+    if len(text) > MAX_BYTES or len(lines) > MAX_LINES:
+        raise CellFileError(f"a cell file has at most {MAX_BYTES} characters and {MAX_LINES} lines")
+    program = _Program(name)
+    for count, line in enumerate(lines, start=1):
+        try:
+            found = tokens(line.rstrip("\r"))
+            if found:
+                _read_line(program, found)
+        except CellFileError as error:
+            raise CellFileError(f"line {count}: {error}") from None
+    return _build(program)
+
+
+def _read_line(program: _Program, line: list[Token]) -> None:
+    first, second = line[0], line[1] if len(line) > 1 else Token("end", "")
+    if first.kind == "name" and second.text == "=":
+        _define(program, first.text, line[2:])
+    elif first.text == "name":
+        program.name = _single(line[1:], "name")
+    elif first.text == "state":
+        _read_states(program, line[1:])
+    elif first.text == "input":
+        if program.input:
+            raise CellFileError("input stands twice")
+        program.input = _single(line[1:], "input")
+        _add(program, program.input, Node("name", program.input))
+    elif first.text == "gate":
+        _read_gate(program, line[1:])
+    else:
+        hint = suggestion(first.text, _WORDS[:-1]) if first.kind == "name" else ""
+        raise CellFileError(
+            f"begins with {shown(first.text)}{hint}; "
+            "a line is 'name', 'state', 'input', 'gate ... reads ...' or 'a = ...'"
+        )
+
+
+def _single(line: list[Token], what: str) -> str:
+    if len(line) != 1 or line[0].kind != "name":
+        raise CellFileError(f"{what!r} takes one word")
+    return line[0].text
+
+
+def _read_states(program: _Program, line: list[Token]) -> None:
+    names = line[::2]
+    separators = line[1::2]
+    if (
+        len(line) % 2 == 0
+        or any(token.kind != "name" for token in names)
+        or any(token.text != "," for token in separators)
+    ):
+        raise CellFileError("'state' takes names separated by commas")
+    if len(program.states) + len(names) > MAX_STATES:
+        raise CellFileError(f"a cell has at most {MAX_STATES} states")
+    for token in names:
+        _add(program, token.text, Node("name", token.text))
+        program.states.append(token.text)
+
+
+def _read_gate(program: _Program, line: list[Token]) -> None:
+    if len(line) < 3 or line[0].kind != "name" or line[1].text != "reads":
+        raise CellFileError("a gate is written 'gate NAME reads EXPRESSION'")
+    if len(program.gates) == MAX_GATES:
+        raise CellFileError(f"a cell has at most {MAX_GATES} gates")
+    name = line[0].text
+    reads = _expression(program, line[2:])
+    _add(program, name, Node("name", name))
+    program.gates[name] = reads
+
+
+def _define(program: _Program, name: str, line: list[Token]) -> None:
+    tree = _expression(program, line)
+    if name not in program.states:
+        _add(program, name, tree)
+    elif name in program.updates:
+        raise CellFileError(f"the new {name} stands twice")
+    else:
+        program.updates[name] = tree
+
+
+def _expression(program: _Program, line: list[Token]) -> Node:
+    # After "h = ...", a reader would take h on a later line for the new value; it would be the old one.
+    for token in line:
+        if token.text in program.updates:
+            raise CellFileError(
+                f"uses {token.text} below its new value; give that value a name of its own, and use the name"
+            )
+    return Parser(line, program.names).expression()
+
+
+def _add(program: _Program, name: str, tree: Node) -> None:
+    if name in program.names:
+        raise CellFileError(f"{name} is already in use")
+    if name in FUNCTIONS or name in CONSTANTS or name in _WORDS:
+        raise CellFileError(f"{name} is a word of the language; choose another name")
+    program.names[name] = tree
+
+
+def _build(program: _Program) -> Cell:
+    for what, present in (("state", program.states), ("input", program.input), ("gate", program.gates)):
+        if not present:
+            raise CellFileError(f"no line says what the {what} is, such as {_EXAMPLES[what]!r}")
+    missing = [state for state in program.states if state not in program.updates]
+    if missing:
+        raise CellFileError(f"no line gives the new value of {', '.join(missing)}")
+    try:
+        return _Stages(program).cell()
+    except CellFileError:
+        raise
+    except (ValueError, TypeError, ArithmeticError) as error:
+        # SymPy and Cell refuse in many words what is not real, or not finite.
+        raise CellFileError(f"not a cell: {_first_line(str(error))}") from error
+
+
+_EXAMPLES = {"state": "state h", "input": "input x", "gate": "gate e reads h"}
+
+
+def _first_line(text: str) -> str:
+    line = text.splitlines()[0] if text else "the expressions cannot be built"
+    return line if len(line) <= 240 else line[:237] + "..."
+
+
+class _Stages:
+    """Orders the gates into stages and finds what each stage hands to the next."""
+
+    def __init__(self, program: _Program) -> None:
+        self._program = program
+        self._states = [sympy.Symbol(name, real=True) for name in program.states]
+        self._input = sympy.Symbol(program.input, real=True)
+        self._reads = {name: _finite(f"gate {name}", tree) for name, tree in program.gates.items()}
+        self._updates = [_finite(f"new {name}", program.updates[name]) for name in program.states]
+        self._level: dict[str, int] = {}
+        for name, reads in self._reads.items():
+            levels = [self._level[symbol.name] for symbol in reads.free_symbols if symbol.name in self._level]
+            self._level[name] = 1 + max(levels, default=0 if self._input in reads.free_symbols else -1)
+        self._last = max(self._level.values())
+        if 0 not in self._level.values():
+            raise CellFileError("every gate reads the input; at least one must read the state alone")
+
+    def cell(self) -> Cell:
+        """The cell, stage by stage, from the last: what a stage takes, the one before must make."""
+        program, stages = self._program, []
+        outputs, update = self._states, list(self._updates)
+        for level in range(self._last, -1, -1):
+            names = [name for name in self._reads if self._level[name] == level]
+            reads = {name: self._reads[name] for name in names}
+            carried: dict[sympy.Expr, sympy.Symbol] = {}
+            if level > 0:
+                # What a gate reads is one component, whatever it is made of; W must multiply it as a whole.
+                for name in names:
+                    self._carry(reads[name], carried)
+                reads = {name: carried.get(expr, expr) for name, expr in reads.items()}
+                update = [self._carried_parts(expr, level, carried) for expr in update]
+            inputs = list(carried.values()) if level > 0 else self._states
+            gates = [Gate(name, sympy.Symbol(name), reads[name]) for name in names]
+            stages.insert(0, Stage(inputs, outputs, gates, update))
+            outputs, update = inputs, list(carried)
+        return Cell(program.name, state=self._states, input=self._input, stages=stages)
+
+    def _carry(self, expr: sympy.Expr, carried: dict[sympy.Expr, sympy.Symbol]) -> sympy.Symbol:
+        """The component that brings ``expr`` from the stage before; a state keeps its name."""
+        if expr not in carried:
+            taken = {*self._program.names, *(symbol.name for symbol in carried.values())}
+            free = (f"carried_{count}" for count in range(1, len(taken) + 2))
+            name = next(label for label in free if label not in taken)
+            carried[expr] = expr if expr in self._states else sympy.Symbol(name, real=True)
+        return carried[expr]
+
+    def _carried_parts(
+        self, expr: sympy.Expr, level: int, carried: dict[sympy.Expr, sympy.Symbol]
+    ) -> sympy.Expr:
+        """``expr`` with what only the stages before can know replaced by components.
+
+        Sums, products and powers stay, so that a new state that is affine in what is carried stays so.
+        """
+        early = {symbol for symbol in expr.free_symbols if self._is_before(symbol, level)}
+        if not early:
+            return expr
+        is_structure = isinstance(expr, sympy.Add | sympy.Mul) or (
+            isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp.is_positive
+        )
+        knows_only_early = all(symbol in early or symbol == self._input for symbol in expr.free_symbols)
+        if isinstance(expr, sympy.Symbol) or (knows_only_early and not is_structure):
+            return self._carry(expr, carried)
+        if isinstance(expr, sympy.Piecewise):  # its conditions are no numbers: carry what they are made of
+            return expr.xreplace({symbol: self._carry(symbol, carried) for symbol in sorted(early, key=str)})
+        return expr.func(*(self._carried_parts(part, level, carried) for part in expr.args))
+
+    def _is_before(self, symbol: sympy.Symbol, level: int) -> bool:
+        return symbol in self._states or self._level.get(symbol.name, level) < level
+
+
+def _finite(what: str, tree: Node) -> Any:
+    expr = _converted(lambda: to_sympy(tree), what)
+    if expr.has(sympy.zoo, sympy.nan, sympy.oo, -sympy.oo, sympy.I):
+        raise CellFileError(f"{what}: is not real and finite")
+    return expr
+
+
+def _converted(make: Callable[[], sympy.Expr], what: str) -> sympy.Expr:
+    try:
+        return make()
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise CellFileError(f"{what}: {_first_line(str(error))}") from error

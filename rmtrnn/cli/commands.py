@@ -1,0 +1,313 @@
+"""The commands: settings in, an `Outcome` out. Nothing here prints but progress."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rmtrnn as rt
+from rmtrnn import _validate
+from rmtrnn.cells import LIBRARY, Cell, VanillaRNN
+from rmtrnn.cli.cellfile import read_cell
+from rmtrnn.cli.grammar import shown, suggestion
+from rmtrnn.cli.options import UsageError
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+SLOW_STEPS = 8  # above, the spectrum of a gated cell takes minutes or hours
+CELL_OPTIONS = {"activation": "vanilla", "peephole": "lstm", "reset_after": "gru"}
+GRID = ("sigma_w", "sigma_v", "mu_b", "sigma_b", "R", "Sigma")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``record`` for --json; ``text`` for people; ``draw(ax)`` for --plot; ``problem`` if not converged."""
+
+    record: dict[str, Any]
+    text: Mapping[str, Any] | str
+    problem: str = ""
+    draw: Callable[[Any], Any] | None = None
+
+
+def _cell(settings: dict[str, Any]) -> Cell:
+    """The cell of the settings; what belongs to the cell is taken out of them."""
+    if "cell" not in settings:
+        raise UsageError(f"which cell? Give one of {', '.join(LIBRARY)} or a cell file")
+    name = settings.pop("cell")
+    options = {key: settings.pop(key) for key in CELL_OPTIONS if key in settings}
+    for key in options:
+        if CELL_OPTIONS[key] != name:
+            raise UsageError(f"--{key.replace('_', '-')} belongs to the cell {CELL_OPTIONS[key]!r}")
+    if name in LIBRARY:
+        return LIBRARY[name](**options)
+    try:
+        exists = Path(name).is_file()
+    except (OSError, ValueError):  # too long for a path, or with a zero byte in it
+        exists = False
+    if not exists:
+        raise UsageError(
+            f"cell {shown(name)}: neither one of {', '.join(LIBRARY)} nor a file{suggestion(name, LIBRARY)}"
+        )
+    return read_cell(name)
+
+
+def _ensemble(settings: dict[str, Any], cell: Cell | None = None) -> rt.Ensemble:
+    """The ensemble of the settings; its parameters are taken out of them."""
+    cell = _cell(settings) if cell is None else cell
+    names = (*GRID, "weights", "tied", "input_law")
+    parameters = {name: settings.pop(name) for name in names if name in settings}
+    for name, value in parameters.items():
+        values = value.values() if isinstance(value, Mapping) else (value,)
+        if any(isinstance(item, np.ndarray) for item in values):
+            raise UsageError(f"{name}: a grid belongs to the command phase")
+    return rt.Ensemble(cell, **parameters)
+
+
+def _steps(settings: dict[str, Any]) -> int:
+    if "T" not in settings:
+        raise UsageError("how many steps? Give --T")
+    return settings.pop("T")
+
+
+def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
+    T, points, path = _steps(settings), settings.pop("points", None), settings.pop("save", None)
+    method = settings.pop("method", "auto")
+    ens = _ensemble(settings)
+    if progress and method == "auto" and not isinstance(ens.cell, VanillaRNN):
+        print("spectrum: solving the Dyson equation; this takes longer for larger T", file=sys.stderr)
+    spec = rt.spectrum(ens, T, method=method)
+    if path is not None:
+        spec.save(path)
+    logs = {p: float(spec.log_s.icdf(p)) for p in QUANTILES}
+    record = {
+        "ensemble": ens.to_dict(),
+        "T": T,
+        "method": spec.method,
+        "converged": spec.converged,
+        "status": spec.status.name.lower(),
+        "error": spec.error,
+        "mass": spec.mass,
+        "support": spec.support,
+        "log_support": spec.log_s.support,
+        "atoms": spec.atoms,
+        "moments": {str(k): spec.moment(k) for k in (1, 2)},
+        "variance": spec.variance,
+        "quantiles": {f"{p:g}": float(spec.icdf(p)) for p in QUANTILES},
+        "log_quantiles": {f"{p:g}": u for p, u in logs.items()},
+    }
+    if points is not None:
+        record["density"] = _density(spec, _validate.integer("points", points, low=2, high=100000))
+    text = {
+        "spectrum": f"singular values s of J_T, T = {T}, method {spec.method}",
+        "support of s": record["support"],
+        "atoms (s, mass)": record["atoms"],
+        "quantiles of s": record["quantiles"],
+        "mean of s²": record["moments"]["1"],
+        "variance of s²": record["variance"],
+        "error of the cdf": spec.error,
+        "status": spec.status.message,
+    }
+    return Outcome(record, text, "" if spec.converged else spec.status.message, lambda ax: spec.plot(ax=ax))
+
+
+def _density(spec: Any, points: int) -> dict[str, Any]:
+    """The law of u = log s at evenly spaced quantiles of its continuous part."""
+    p = (np.arange(points) + 0.5) / points
+    u = np.unique(spec.log_s.icdf(p))
+    u = u[np.isfinite(u)]
+    return {"log_s": u, "pdf": spec.log_s.pdf(u), "cdf": spec.log_s.cdf(u)}
+
+
+def mean_field(settings: dict[str, Any], progress: Any) -> Outcome:
+    options = {name: settings.pop(name) for name in ("steps", "Q0", "C0") if name in settings}
+    ens = _ensemble(settings)
+    field = rt.mean_field(ens, **options)
+    names = ("Q", "q", "C_star", "c_star", "chi", "chi_star", "timescale", "residual", "error", "method")
+    values = {name: getattr(field, name) for name in names}
+    ended = {"converged": field.converged, "status": field.status.name.lower()}
+    record = {"ensemble": ens.to_dict(), **values, **ended}
+    if field.Q_t is not None:
+        record |= {name: getattr(field, name) for name in ("Q_t", "C_t", "c_t", "error_t")}
+
+    def draw(ax: Any) -> Any:
+        if field.c_t is None:
+            raise UsageError("--plot draws the correlation against the step: give --steps too")
+        return rt.plotting.plot_correlation(field, ax=ax)
+
+    return Outcome(record, repr(field), "" if field.converged else field.status.message, draw)
+
+
+def phase(settings: dict[str, Any], progress: Any) -> Outcome:
+    quantity, jobs = settings.pop("quantity", "chi"), settings.pop("jobs", 1)
+    axes = {}
+    for name in GRID:
+        value = settings.get(name)
+        if isinstance(value, np.ndarray):
+            axes[name] = value
+            settings[name] = float(value[0]) if value.size else math.nan
+        elif isinstance(value, Mapping):
+            grids = {gate: item for gate, item in value.items() if isinstance(item, np.ndarray)}
+            if grids:
+                axes[name] = grids
+                settings[name] = dict(value) | {gate: float(item[0]) for gate, item in grids.items()}
+    if not axes:
+        raise UsageError("phase needs a grid: give a parameter as start:stop:count, such as --mu-b -4:8:60")
+    ens = _ensemble(settings)
+    with _workers(jobs) as executor:
+        pd = rt.phase_diagram(ens, progress=progress, executor=executor, **axes)
+    names = ("Q", "q", "c_star", "chi", "chi_star", "timescale", "status", "residual", "error")
+    record = {"ensemble": ens.to_dict(), "axes": dict(pd.axes)}
+    record |= {name: getattr(pd, name) for name in names}
+    record["status_names"] = {str(int(status)): status.name.lower() for status in rt.Status}
+    bad = int(np.sum(~pd.converged))
+    problem = f"{bad} of {pd.converged.size} points did not converge (see status)" if bad else ""
+    chi = pd.chi[pd.converged]
+    text = {
+        "phase diagram": " × ".join(f"{name} ({values.size})" for name, values in pd.axes.items()),
+        "converged": f"{int(pd.converged.sum())} of {pd.converged.size} points",
+        "chi": f"{chi.min():.6g} to {chi.max():.6g}" if chi.size else "nowhere",
+        "chaotic (chi > 1)": f"{int((chi > 1).sum())} points",
+    }
+    return Outcome(record, text, problem, lambda ax: rt.plotting.plot_phase_diagram(pd, quantity, ax=ax))
+
+
+def critical(settings: dict[str, Any], progress: Any) -> Outcome:
+    T, cell, full = _steps(settings), _cell(settings), settings.pop("spectrum", False)
+    if progress and not isinstance(cell, VanillaRNN):
+        print("critical: solving; this takes minutes where the mean field is sampled (lstm)", file=sys.stderr)
+    from rmtrnn.criticality import NoCriticalPointError
+
+    try:
+        point = rt.critical(cell, T, **settings)
+    except NoCriticalPointError as error:
+        record = {"T": T, "found": False, "side": error.side, "chi_range": error.chi, "message": str(error)}
+        return Outcome(record, {"critical point": "none"}, str(error))
+    field = point.field
+    record = {
+        "found": True,
+        "ensemble": point.ensemble.to_dict(),
+        "T": T,
+        "method": point.method,
+        "chi": point.chi,
+        "chi_error": point.chi_error,
+        "chi_star": point.chi_star,
+        "timescale": point.timescale,
+        "q": field.q,
+        "Q": field.Q,
+        "converged": field.converged,
+        "message": point.message,
+        "variance": None,
+        "condition_number": None,
+        "isometry": None,
+    }
+    text: dict[str, Any] = {
+        "critical point": f"{point.method}, T = {T}",
+        "ensemble": repr(point.ensemble) if cell.name in LIBRARY else point.ensemble.to_dict()["sigma_w"],
+        "chi": f"{point.chi:.12g} ± {point.chi_error:.1g}",
+        "time scale": f"{point.timescale:.6g} steps",
+    }
+    text |= {"note": point.message} if point.message else {}
+    draw = None
+    if full or isinstance(cell, VanillaRNN) or T <= SLOW_STEPS:
+        found = point.isometry
+        record |= {"variance": found.variance.value, "condition_number": found.condition_number.value}
+        record["isometry"] = _isometry(found, point.isometric)
+        text["isometry"] = "\n" + str(found)
+        draw = lambda ax: rt.spectrum(point.ensemble, T).plot(ax=ax)  # noqa: E731
+    else:
+        text["isometry"] = f"not computed: slow for this cell at T > {SLOW_STEPS}; --spectrum does it"
+    return Outcome(record, text, "" if field.converged else field.status.message, draw)
+
+
+def _isometry(found: Any, met: bool) -> dict[str, Any]:
+    return {
+        "m_1": found.m_1._asdict(),
+        "variance": found.variance._asdict(),
+        "condition_number": found.condition_number._asdict(),
+        "distance": found.distance._asdict(),
+        "quantiles": {f"{p:g}": value._asdict() for p, value in found.quantiles.items()},
+        "growth": [{"T": t, **value._asdict()} for t, value in found.growth],
+        "method": found.method,
+        "converged": found.converged,
+        "error": found.error,
+        "in_band": met,
+    }
+
+
+def sample(settings: dict[str, Any], progress: Any) -> Outcome:
+    T, jobs, path = _steps(settings), settings.pop("jobs", 1), settings.pop("save", None)
+    compare = settings.pop("compare", False)
+    names = ("N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint")
+    options = {name: settings.pop(name) for name in names if name in settings}
+    ens = _ensemble(settings)
+    with _workers(jobs) as executor:
+        mc = rt.sample(ens, T, progress=progress, executor=executor, **options)
+    if path is not None:
+        mc.save(path)
+    quantiles = {f"{p:g}": mc.log_quantile(p)._asdict() for p in QUANTILES}
+    moments = {str(k): mc.moment(k)._asdict() for k in (1, 2)}
+    record = {
+        "ensemble": ens.to_dict(),
+        "T": T,
+        "N": mc.N,
+        "trials": mc.trials,
+        "log_quantiles": quantiles,
+        "moments": moments,
+        "provenance": mc.provenance,
+    }
+    text: dict[str, Any] = {"sample": f"{mc.trials} networks of {mc.N} units, T = {T}"}
+    text |= {f"mean of s^{2 * int(k)}": f"{m['value']:.6g} ± {m['error']:.2g}" for k, m in moments.items()}
+    text |= {
+        f"{100 * float(p):g} % of log s": f"{q['value']:.6g} ± {q['error']:.2g}" for p, q in quantiles.items()
+    }
+    problem = ""
+    if compare:
+        spec = rt.spectrum(ens, T)
+        report = rt.compare(spec, mc)
+        keys = ("kolmogorov", "wasserstein", "p_value", "verdict")
+        record["comparison"] = {key: getattr(report, key) for key in keys}
+        text["comparison"] = "\n" + str(report)
+        problem = "" if spec.converged else f"the theory: {spec.status.message}"
+
+    def draw(ax: Any) -> Any:
+        return rt.plotting.plot_comparison(rt.spectrum(ens, T), mc, ax=ax)
+
+    return Outcome(record, text, problem, draw)
+
+
+def _workers(jobs: Any) -> Any:
+    """Processes, started anew rather than forked; none for one job."""
+    jobs = _validate.integer("jobs", jobs, low=1, high=1024)
+    return nullcontext() if jobs == 1 else ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+
+
+def reproduce(arguments: list[str]) -> int:
+    """Run ``python -m validation`` of the checkout that this package or the working folder belongs to."""
+    for root in (Path.cwd(), Path(rt.__file__).resolve().parents[1]):
+        if _is_checkout(root):
+            command = [sys.executable, "-m", "validation", *arguments]
+            return subprocess.run(command, cwd=root, check=False).returncode
+    raise UsageError(
+        "reproduce runs the studies in the folder validation/ of rmtrnn's source, which an installed package "
+        "does not hold: clone the repository or unpack the source distribution, and run it inside that folder"
+    )
+
+
+def _is_checkout(root: Path) -> bool:
+    project = root / "pyproject.toml"
+    if not project.is_file() or not (root / "validation" / "__main__.py").is_file():
+        return False
+    try:
+        return tomllib.loads(project.read_text(encoding="utf-8")).get("project", {}).get("name") == "rmtrnn"
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return False
