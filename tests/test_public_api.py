@@ -1,0 +1,124 @@
+"""The public names, pinned. A name that goes or comes is a decision: change this list and CHANGELOG.md with it."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import rmtrnn as rt
+
+NAMES = {
+    "rmtrnn": """
+        Activation Cell ConvergenceError Ensemble GRU Gate LSTM MinimalRNN NoCriticalPointError Stage Status
+        VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry load mean_field
+        phase_diagram plotting sample spectral_radius spectrum symbolic
+    """,
+    "rmtrnn.cells": """
+        ACTIVATIONS Activation Cell GRU Gate LIBRARY LSTM MinimalRNN NumericCell NumericStage Stage
+        VanillaRNN logistic normal_cdf sech2 softplus
+    """,
+    "rmtrnn.free": """
+        Discrete FussCatalan MarchenkoPastur PositiveLaw Pushforward RealLaw Semicircle
+    """,
+    "rmtrnn.highprec": """
+        CertificationError Certified cdf certified_cdf certified_density certified_edge
+        certified_fixed_point chi critical_minimal critical_sigma_w density edge fixed_point moment
+    """,
+    "rmtrnn.meanfield": """
+        MeanField SitePopulation SiteTrajectory StageSites mean_field site_population site_trajectory
+    """,
+    "rmtrnn.montecarlo": """
+        LogProduct random_matrix
+    """,
+    "rmtrnn.spectra": """
+        Moments Spectrum eigenvalue_curve second_moment spectral_radius spectrum vanilla_spectrum
+    """,
+    "rmtrnn.symbolic": """
+        bernoulli_transform edge_discriminant erf_kernel erf_slope_kernel exact_edges lambda_of_m m_from_s
+        moment_symbols moments_from_s product_moments product_s_coefficients r_from_s relu_kernel
+        relu_slope_kernel s_coefficients s_from_free_cumulants s_from_m s_transform slope_moment
+        slope_probabilities slope_transform spectral_polynomial variance weight_transform
+    """,
+}
+# Rooms without __all__: what they define.
+DEFINED = {
+    "rmtrnn.plotting": """
+        SpectrumPicture plot_comparison plot_correlation plot_phase_diagram plot_spectrum spectrum_title style
+    """,
+}
+RESULTS = {
+    "comparison": "Comparison EdgeScore MomentScore",
+    "criticality": "Critical",
+    "isometry_report": "Isometry Measured",
+    "meanfield": "MeanField",
+    "phase": "PhaseDiagram",
+    "sampling": "Estimate Sample",
+    "spectra": "Spectrum",
+}
+# First arguments of what users and scripts call by position; the fixed names of the others by keyword.
+SIGNATURES = {
+    "mean_field": "ens steps Q0 C0",
+    "phase_diagram": "ens parameters",
+    "spectrum": "ens T method",
+    "sample": "ens T N trials seed device dtype progress executor checkpoint",
+    "compare": "spec mc",
+    "critical": "cell T weights R",
+    "isometry": "ens T",
+    "eigenvalue_curve": "ens",
+    "spectral_radius": "ens",
+    "load": "path",
+}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_names(module):
+    assert sorted(importlib.import_module(module).__all__) == sorted(NAMES[module].split())
+
+
+@pytest.mark.parametrize("module", DEFINED)
+def test_names_without_all(module):
+    found = importlib.import_module(module)
+    own = [
+        name for name, value in vars(found).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module
+    ]  # fmt: skip
+    assert sorted(own) == sorted(DEFINED[module].split())
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module, names in RESULTS.items() for name in names.split()]
+)
+def test_types_of_results(module, name):
+    assert inspect.isclass(getattr(importlib.import_module(f"rmtrnn.{module}"), name))
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_arguments_that_callers_rely_on(name):
+    parameters = inspect.signature(getattr(rt, name)).parameters
+    wanted = SIGNATURES[name].split()
+    if name == "phase_diagram":
+        assert list(parameters)[0] == "ens" and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    else:
+        assert list(parameters)[: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("name", sorted(set(rt.__all__) - {"__version__"}))
+def test_every_public_name_says_what_it_is(name):
+    text = inspect.getdoc(getattr(rt, name))
+    assert text and len(text.split()) >= 4
+
+
+def test_the_command_is_installed():
+    done = subprocess.run(
+        [sys.executable, "-m", "rmtrnn", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"rmtrnn {rt.__version__}\n"
+
+
+def test_torch_names():
+    pytest.importorskip("torch")
+    module = importlib.import_module("rmtrnn.torch")
+    for name in ("MinimalRNN", "VanillaRNN", "initialize_"):
+        assert getattr(module, name).__module__ == "rmtrnn.torch"
