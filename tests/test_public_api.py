@@ -1,4 +1,4 @@
-"""The public names, pinned. A name that goes or comes is a decision: change this list and CHANGELOG.md with it."""
+"""The public names, pinned. A name that goes or comes is a decision: change this list and CHANGELOG.md too."""
 
 import importlib
 import inspect
@@ -99,7 +99,7 @@ def test_arguments_that_callers_rely_on(name):
     parameters = inspect.signature(getattr(rt, name)).parameters
     wanted = SIGNATURES[name].split()
     if name == "phase_diagram":
-        assert list(parameters)[0] == "ens" and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        assert next(iter(parameters)) == "ens" and any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     else:
         assert list(parameters)[: len(wanted)] == wanted
 
