@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from rmtrnn.spectra.dyson_law import Settings, chain_law
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.sites import untied_chain
 
+_POPULATION = 65536
+_MOST_SITES = 2**25  # sites times steps: a few gigabytes
 _GRAIN = 8.0  # sites: where fewer of them make up the mass, the population is not looked at more closely
 GROUPS = 8  # independent populations; their spread gives the error
 
@@ -37,7 +40,7 @@ def untied_spectrum(
     ens: Ensemble,
     T: int,
     *,
-    population: int = 65536,
+    population: int | None = None,
     seed: int = 0,
     tol: float = 1e-4,
     max_points: int = 400,
@@ -49,7 +52,8 @@ def untied_spectrum(
     population : power of two, at least 512
         Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
         little faster than 1/sqrt(population); it is part of the ``error`` of the result. F is averaged over
-        all sites; the strengths of the self-energy, in which it is stationary, over at most 16384.
+        all sites; the strengths of the self-energy, in which it is stationary, over at most 16384. By default
+        65536, and up to sixteen times more where the ``error`` would exceed 1e-3 and memory allows.
     seed : integer
         Names the population; the same seed gives the same law.
     tol : number in (0, 0.1]
@@ -62,26 +66,40 @@ def untied_spectrum(
     Raises `ConvergenceError` if the mean field has no stationary state.
     """
     T = _validate.integer("T", T, low=1)
-    population = _validate.integer("population", population, low=64 * GROUPS)
-    if population & (population - 1):
-        raise ValueError(f"population = {population}: must be a power of two")
+    if population is not None:
+        population = _validate.integer("population", population, low=64 * GROUPS)
+        if population & (population - 1):
+            raise ValueError(f"population = {population}: must be a power of two")
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=32)
-    chain = grouped_chain(ens, T, population // GROUPS, seed, field=mean_field(ens))
-    law, _ = chain_law(
-        chain, GROUPS, Settings(tol=tol, tail=tol, grain=_GRAIN / population, max_points=max_points)
-    )
+    sites = _POPULATION if population is None else population
+    settings = Settings(tol=tol, tail=tol, grain=_GRAIN / sites, max_points=max_points)
+    field = mean_field(ens)
+    chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field)
+
+    def larger(factor: int) -> Chain:
+        most = 2 ** max(0, int(math.log2(_MOST_SITES / (sites * T * len(ens.cell.state) ** 2))))
+        return grouped_chain(
+            ens, T, min(factor, most, 16) * sites // GROUPS, seed + 1, field=field, like=chain
+        )
+
+    law, _ = chain_law(chain, GROUPS, settings, None if population else larger)
     return Spectrum(law, ensemble=ens, T=T, method="dyson")
 
 
-def grouped_chain(ens: Ensemble, T: int, n: int, seed: int, *, field: MeanField) -> Chain:
-    """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other."""
+def grouped_chain(
+    ens: Ensemble, T: int, n: int, seed: int, *, field: MeanField, like: Chain | None = None
+) -> Chain:
+    """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other.
+
+    ``like`` is another population of the same chain, to be scaled like that.
+    """
     seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
     untied_chain(
         ens, 1, 2, field=field
-    )  # what is compiled once for a cell is compiled before the threads start
+    )  # compiles what is compiled once for a cell, before the threads start
     groups = thread_map(lambda one: untied_chain(ens, T, n, one, field=field), seeds)
-    return Chain([_side_by_side(parts) for parts in zip(*groups, strict=True)])
+    return Chain([_side_by_side(parts) for parts in zip(*groups, strict=True)], whole=like)
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:

@@ -8,6 +8,7 @@ The points are chosen on some of the sites; the values come from all of them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -37,19 +38,24 @@ _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law us
 _MOMENT = 0.1  # weight of the first moment, relative to m_1, beside the cdf where points are placed
 _MOST_SHRUNK = 0.04  # of the natural step: if even this fails, the walk outwards ends
 _SHORTEST = 1e-4  # distance in u below which no point is put between two
+_ENOUGH_INSIDE, _MOST_BISECTIONS = 4, 12  # points of the scan
+_NOTHING = 1e-6  # density in log s that is not there
 _HIGHEST = 100.0  # above log(m_1)/2: E s^2 = m_1 leaves nothing there
 # The error of F is the largest over all points, judged by the spread of eight groups where it is largest. For
 # Gaussian processes from rough to smooth this multiple covers it in 98 to 99.5 % of draws (tests/dyson).
 _SPREADS = 3.0
 
 
+AIM = 1e-3  # error of the cdf that a population of free size is made large enough for
+
+
 @dataclass(frozen=True)
 class Settings:
     """Accuracy knobs: ``tol`` of the interpolated cdf and a tenth of that of m_1 (relative); ``tail``, the
     mass beyond the outermost points; ``grain``, the mass of a few sites where these are a random population:
-    less than that is not resolved; ``max_points``; ``scan`` and ``coarse``, sites used to find and place
-    points; ``medium``, sites that the strengths are right for (F is stationary in them); ``solver_tol``,
-    relative, of the strengths on the coarse sites.
+    less than that is not resolved; ``max_points``; ``scan``, ``steer`` and ``coarse``, sites used to find
+    points, to steer Newton's method (fewer in long chains) and to place points; ``medium``, sites that the
+    strengths are right for (F is stationary in them); ``solver_tol``, relative, on the coarse sites.
     """
 
     tol: float = 1e-4
@@ -57,6 +63,7 @@ class Settings:
     grain: float = 0.0
     max_points: int = 400
     scan: int = 128
+    steer: int = 1024
     coarse: int = 4096
     medium: int = 16384
     solver_tol: float = 1e-3
@@ -95,32 +102,33 @@ class Nodes:
 
 
 class Levels(NamedTuple):
-    """The chain on growing numbers of its sites: for Hessians, to place points, for the strengths."""
+    """The chain on more and more of its sites: see `Settings`."""
 
     scan: Chain
+    steer: Chain
     coarse: Chain
     medium: Chain
 
     @classmethod
     def of(cls, chain: Chain, settings: Settings, *ranks: np.ndarray) -> Levels:
         # The Hessian costs gates^2 per site: long chains take it from fewer sites, and stay linear in T.
-        scan = int(np.clip(settings.scan * 20 / chain.n_gates, 48, settings.scan))
-        return cls(*(chain.stratified(n, *ranks) for n in (scan, settings.coarse, settings.medium)))
+        scan, steer = (
+            int(np.clip(n * 20 / chain.n_gates, 3 * n // 8, n)) for n in (settings.scan, settings.steer)
+        )
+        return cls(*(chain.stratified(n, *ranks) for n in (scan, steer, settings.coarse, settings.medium)))
 
 
 def place_nodes(chain: Chain, settings: Settings) -> tuple[Nodes, Levels]:
     """Find where the mass is and put points until cubics in F are good to ``settings.tol``."""
     levels = Levels.of(chain, settings)
-    nodes = _scan(levels.scan, levels.coarse)
-    nodes = nodes.kept(nodes.ok)
+    nodes = _scan(levels)
     inside = np.flatnonzero(nodes.density > _EMPTY * nodes.density.max(initial=0.0))
     if inside.size < 2:
         return nodes, levels
     levels = Levels.of(chain, settings, *_ranks(chain, nodes.kept(inside[[0, -1]])))
-    scan, coarse, _ = levels
     # Once more, on the sites that all other points will have: F must not jump between neighbours.
-    nodes = _solve(coarse, scan, nodes.u, nodes.p, nodes.q, settings.solver_tol, nodes.inverse)
-    nodes = _walk(coarse, scan, nodes.kept(nodes.ok), settings)
+    nodes = _solve(levels, nodes.u, nodes.p, nodes.q, settings.solver_tol, nodes.inverse)
+    nodes = _walk(levels.coarse, levels.steer, nodes.kept(nodes.ok), settings)
     while len(nodes.u) < settings.max_points:
         good = nodes.kept(nodes.ok)
         middle = _worst(good.u, good.cdf, good.density, chain.log_mean / 2, settings.tail, settings)
@@ -130,7 +138,7 @@ def place_nodes(chain: Chain, settings: Settings) -> tuple[Nodes, Levels]:
             break
         guess = [_between(values, middle[new]) for values in (good.p, good.q)]
         nodes = nodes.merged(
-            _solve(coarse, scan, u[new], guess[0], guess[1], settings.solver_tol, good.inverse[middle[new]])
+            _solve(levels, u[new], guess[0], guess[1], settings.solver_tol, good.inverse[middle[new]])
         )
     return nodes.kept(nodes.ok), levels
 
@@ -219,16 +227,17 @@ def _between(values: np.ndarray, left: np.ndarray) -> np.ndarray:
 
 
 def _solve(
-    chain: Chain,
-    small: Chain,
+    levels: Levels,
     u: np.ndarray,
     p: np.ndarray,
     q: np.ndarray,
     tol: float,
     inverse: np.ndarray | None = None,
 ) -> Nodes:
-    p, q, _, inverse = polish(chain, small, 2 * u, p, q, tol, inverse=inverse)
-    return Nodes.of(evaluate(chain, small, p, q, 2 * u, 30 * tol, inverse), inverse)
+    """The points ``u`` on the coarse sites, from a guess or, where that is not good enough, without one."""
+    scan, steer, coarse, _ = levels
+    p, q, _, inverse = polish(coarse, steer, 2 * u, p, q, tol, inverse=inverse, scan=scan)
+    return Nodes.of(evaluate(coarse, steer, p, q, 2 * u, 30 * tol, inverse), inverse)
 
 
 def _from_guess(
@@ -242,22 +251,32 @@ def _from_guess(
 ) -> Nodes:
     """As `_solve`, but a guess from which Newton does not converge is given up."""
     theta = np.full(u.shape, REAL_AXIS)
-    p, q, _, _, inverse = newton(chain, small, p, q, 2 * u, theta, tol, 12, inverse)
+    p, q, _, _, inverse = newton(chain, small, p, q, 2 * u, theta, tol, 20, inverse)
     return Nodes.of(evaluate(chain, small, p, q, 2 * u, 30 * tol, inverse), inverse)
 
 
-def _scan(scan: Chain, coarse: Chain) -> Nodes:
-    """Points around log(m_1)/2 without any guess, up to where nothing is left above."""
-    centre = scan.log_mean / 2
-    u, nodes = centre + np.sort(_SCAN), None
-    while True:
-        p, q, _ = from_scratch(scan, 2 * u)
-        found = _solve(coarse, scan, u, p, q, 1e-3)
-        nodes = found if nodes is None else nodes.merged(found)
-        good = nodes.kept(nodes.ok)
-        if good.u.size == 0 or 1.0 - good.cdf[-1] <= 1e-9 or nodes.u[-1] > centre + _HIGHEST:
-            return nodes
-        u = nodes.u[-1] + np.array([1.0, 2.0, 4.0])
+def _scan(levels: Levels) -> Nodes:
+    """Points around log(m_1)/2 without any guess: some in the support, and up to where nothing is above."""
+    centre = levels.coarse.log_mean / 2
+    nodes = _unguessed(levels, centre + np.sort(_SCAN))
+    while nodes.u.size and nodes.cdf[-1] < 1.0 - 1e-9 and nodes.u[-1] < centre + _HIGHEST:
+        more = _unguessed(levels, nodes.u[-1] + np.array([1.0, 2.0, 4.0]))
+        if more.u.size == 0:
+            break
+        nodes = nodes.merged(more)
+    for _ in range(_MOST_BISECTIONS):  # a law narrower than the grid
+        if np.count_nonzero(nodes.density > _NOTHING) >= _ENOUGH_INSIDE:
+            break
+        rising = np.flatnonzero(np.diff(nodes.cdf) > 0.02)
+        nodes = nodes.merged(_unguessed(levels, 0.5 * (nodes.u[rising] + nodes.u[rising + 1])))
+    return nodes
+
+
+def _unguessed(levels: Levels, u: np.ndarray) -> Nodes:
+    """Those of the points ``u`` that can be solved without a guess."""
+    p, q, _ = from_scratch(levels.scan, 2 * u)
+    found = _solve(levels, u, p, q, 1e-3)
+    return found.kept(found.ok)
 
 
 def _worst(
@@ -293,11 +312,16 @@ class ErrorParts:
 
 
 def chain_law(
-    chain: Chain, groups: int = 1, settings: Settings | None = None
+    chain: Chain,
+    groups: int = 1,
+    settings: Settings | None = None,
+    larger: Callable[[int], Chain] | None = None,
 ) -> tuple[TabulatedLaw, ErrorParts]:
     """Law of u = log s of the chain, with ``groups`` independent groups of sites of equal size for the error.
 
     ``groups`` = 1: the sites are exact (quadrature nodes); then no population error is added.
+    ``larger(factor)`` gives a population about that many times larger, scaled like ``chain``; if the error
+    would exceed `AIM` without, F is averaged over that.
     """
     settings = settings or Settings()
     if chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages):
@@ -306,7 +330,12 @@ def chain_law(
     if nodes.u.size < 4:
         return _no_law()
     solution = finish(levels.medium, levels.coarse, nodes)
-    return assemble(to_host(chain.weights), on_all_sites(chain, solution), groups)
+    law, parts = assemble(to_host(chain.weights), on_all_sites(chain, solution), groups)
+    room = 0.8 * (AIM - (parts.total - parts.population))
+    if larger is None or parts.total <= AIM or room <= 0:
+        return law, parts
+    more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
+    return assemble(to_host(more.weights), on_all_sites(more, solution), groups)
 
 
 def _no_law() -> tuple[TabulatedLaw, ErrorParts]:
@@ -375,16 +404,19 @@ def assemble(weights: np.ndarray, solution: Solution, groups: int) -> tuple[Tabu
         return _no_law()
     empty = density <= _EMPTY * density.max()
     atom = float(cdf[0]) if _is_atom_node(u, cdf, empty) else 0.0
-    pieces, tail = [], 0.0
+    pieces, tail, interpolation = [], 0.0, 0.0
     for first, last in _runs(~empty):
         left, missing_left = _end(u, cdf, density, first, -1, empty)
         right, missing_right = _end(u, cdf, density, last, +1, empty)
         low = cdf[first - 1] if first > 0 and pieces else atom
         high = cdf[last + 1] if last + 1 < u.size else 1.0
         inside = slice(first, last + 1)
-        pieces.append(_piece(Interval(left, right), u[inside], cdf[inside], density[inside], low, high))
+        interval, panels, error = _piece(
+            Interval(left, right), u[inside], cdf[inside], density[inside], low, high
+        )
+        pieces.append((interval, panels))
+        interpolation = max(interpolation, error)
         tail = max(tail, 0.5 * missing_left, 0.5 * missing_right)
-    interpolation = _leave_out_error(u, cdf, density)
     lost = _lost_mass(solution.u[~good], u, cdf)
     status = Status.CONVERGED if lost < _LOST else Status.MAX_ITERATIONS
     parts = ErrorParts(
@@ -446,8 +478,8 @@ def _end(
 
 def _piece(
     interval: Interval, u: np.ndarray, cdf: np.ndarray, density: np.ndarray, low: float, high: float
-) -> tuple[Interval, list[Panel]]:
-    """Panels between neighbouring points: cubics of F in the edge-adapted angle, monotone."""
+) -> tuple[Interval, list[Panel], float]:
+    """Panels between neighbouring points, monotone cubics of F in the edge-adapted angle, and their error."""
     angle = np.concatenate([[0.0], interval.angle(u), [np.pi]])
     value = np.concatenate([[low], cdf, [high]])
     slope = np.concatenate([[0.0], density * interval.slope(angle[1:-1]), [0.0]])
@@ -461,14 +493,14 @@ def _piece(
         curve = 1.5 * (0.5 * (g0 + g1) - mean)
         series = np.array([mean + curve / 6, 0.5 * (g1 - g0), 0.5 * curve])
         panels.append(Panel(float(angle[i]), float(angle[i + 1]), series))
-    return interval, panels
+    return interval, panels, _leave_out_error(angle, value, slope)
 
 
 def _leave_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
-    """Error of the cubics from leaving out every second point, scaled by the order (fourth) of the rule."""
-    if u.size < 5:
-        return 1.0
+    """Error of the cubics from leaving out one point, scaled by the order (fourth) of the rule."""
     h = u[2:] - u[:-2]
+    if not (h > 0).all():
+        return 1.0
     t = (u[1:-1] - u[:-2]) / h
     guess = (
         (1 + 2 * t) * (1 - t) ** 2 * cdf[:-2]
@@ -476,7 +508,7 @@ def _leave_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> flo
         + t**2 * (3 - 2 * t) * cdf[2:]
         - t**2 * (1 - t) * h * density[2:]
     )
-    return float(np.max(np.abs(guess - cdf[1:-1]))) / 8.0
+    return float(np.max(np.abs(guess - cdf[1:-1]), initial=0.0)) / 8.0
 
 
 def _gate_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, ErrorParts]:

@@ -190,9 +190,9 @@ def newton(
     The unknowns are the logarithms of the strengths, which follow powers of lambda near the edges. The
     Hessian comes from ``small``, or its inverse is given and used where finite. Returns p, q, converged, the
     last step of the logarithms, and the inverse as the steps have updated it. Steps longer than 1/2 are
-    shortened; a point whose strengths leave the lower half plane (for theta < pi) by more than rounding is
-    given up. On the real axis outside the support the strengths are real and only the fact matters: there a
-    rough step is enough (see `_OUTSIDE_STEP`).
+    shortened; strengths that leave the lower half plane are put back by reflection. On the real axis outside
+    the support the strengths are real and only the fact matters: there a rough step is enough (see
+    `_OUTSIDE_STEP`).
     """
     gates = chain.n_gates
     x = np.concatenate([p, q], axis=1)
@@ -211,11 +211,13 @@ def newton(
             alive[work] &= np.isfinite(relative[work])
             step, work = step[alive[work]], work[alive[work]]
             step *= np.minimum(1.0, 0.5 / np.maximum(relative[work], 1e-300))[:, None]
-            x[work] *= np.exp(step)
-            p, q = x[work, :gates], x[work, gates:]
-            outside = (relative[work] < _OUTSIDE_STEP) & is_real(p, q) & (theta[work] <= REAL_AXIS)
+            moved = reflected(x[work] * np.exp(step))
+            step = np.log(moved / x[work])
+            x[work] = moved
+            outside = relative[work] < _OUTSIDE_STEP
+            outside &= is_real(moved[:, :gates], moved[:, gates:]) & (theta[work] <= REAL_AXIS)
             relative[work[outside]] = 0.0
-            alive[work] &= physical(p, q)
+            alive[work] &= np.isfinite(moved).all(axis=1)
             again = alive[work] & ~(relative[work] < tol)
             step, work = step[again], work[again]
             if work.size == 0 or iteration == max_iterations - 1:
@@ -226,7 +228,8 @@ def newton(
             alive[work] &= np.isfinite(new).all(axis=1)
             if iteration % _REFRESH == _REFRESH - 1:
                 _refresh(small, x, log_lambda, theta, inverse, work[alive[work]])
-    return x[:, :gates], x[:, gates:], alive & (relative < tol), relative, inverse
+    p, q = x[:, :gates], x[:, gates:]
+    return p, q, alive & (relative < tol) & physical(p, q), relative, inverse
 
 
 def _gradient_at(chain: Chain, x: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -289,6 +292,12 @@ def physical(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.all(np.imag(both) <= _SIGN_SLACK * np.abs(both), axis=1, keepdims=True)[:, 0]
 
 
+def reflected(strength: np.ndarray) -> np.ndarray:
+    """The strengths with positive imaginary parts, if these are more than rounding, made negative."""
+    above = np.imag(strength) > _SIGN_SLACK * np.abs(strength)
+    return np.where(above, np.conj(strength), strength)
+
+
 def lowered(strength: np.ndarray) -> np.ndarray:
     """The strengths with rounding errors above the real axis put just below it."""
     return np.real(strength) + 1j * np.minimum(np.imag(strength), -REAL_AXIS * np.abs(strength))
@@ -344,13 +353,14 @@ def polish(
     tol: float,
     max_iterations: int = 15,
     inverse: np.ndarray | None = None,
+    scan: Chain | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Newton on the real axis; points where it fails are carried there from arg lambda = pi."""
+    """Newton on the real axis; where it fails, points are carried there from arg lambda = pi on ``scan``."""
     theta = np.full(len(log_lambda), REAL_AXIS)
     new_p, new_q, ok, _, inverse = newton(chain, small, p, q, log_lambda, theta, tol, max_iterations, inverse)
     bad = np.flatnonzero(~ok)
     if bad.size:
-        far_p, far_q, _ = from_scratch(small, log_lambda[bad])
+        far_p, far_q, _ = from_scratch(scan or small, log_lambda[bad])
         new_p[bad], new_q[bad], ok[bad], _, inverse[bad] = newton(
             chain, small, far_p, far_q, log_lambda[bad], theta[bad], tol, 2 * max_iterations
         )

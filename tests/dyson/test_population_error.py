@@ -63,3 +63,22 @@ def test_stratified_chain_keeps_weight_and_outer_sites():
     top = np.sort(np.delete(high, np.argsort(low)[:25]))[-25:]
     assert set(top) <= set(kept_b)
     assert np.array_equal(part.log_growth, chain.log_growth)
+
+
+def test_population_grows_where_the_error_would_be_large():
+    """2048 sites are too few for an error of 1e-3: a larger population is asked for once, and F moves to it."""
+    ens = rt.Ensemble("gru", sigma_w=2.5, sigma_v=1.2, R=0.9, weights="orthogonal")
+    asked = []
+    chain = grouped_chain(ens, 2, 256, 0, field=mean_field(ens))
+
+    def larger(factor):
+        asked.append(factor)
+        return grouped_chain(ens, 2, 256 * factor, 1, field=mean_field(ens), like=chain)
+
+    small, small_parts = chain_law(chain, GROUPS, Settings(grain=8 / 65536))
+    grown, parts = chain_law(chain, GROUPS, Settings(grain=8 / 65536), larger)
+    assert len(asked) == 1
+    assert asked[0] > 1
+    assert parts.population < 0.7 * small_parts.population
+    u = grown.icdf(np.linspace(0.02, 0.98, 100))
+    assert np.abs(small.cdf(u) - grown.cdf(u)).max() <= small.error

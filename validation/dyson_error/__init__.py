@@ -1,0 +1,167 @@
+"""Is the reported error of an untied Dyson spectrum honest? Random networks against 16 times as many sites.
+
+Cells, parameters, weight laws and numbers of steps are drawn at random. The true error is taken to be the
+largest difference of the cdf from that of a population 16 times larger, whose own error (about a quarter)
+counts against the reported one.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import sympy
+
+import rmtrnn as rt
+from rmtrnn import plotting
+from validation import study
+
+SIZES = {"quick": {"population": 2048, "networks": 30}, "full": {"population": 65536, "networks": 100}}
+FACTOR = 16
+LEVELS = np.linspace(0.002, 0.998, 500)  # of the reference cdf: where the two laws are compared
+
+
+def leaky_cell() -> rt.Cell:
+    """h' = 3/4 h + 1/4 tanh(e): a leaky network, written as a user would."""
+    h, x, e = sympy.symbols("h x e")
+    return rt.Cell("leaky", state=h, input=x, gates={e: h}, update={h: 0.75 * h + 0.25 * sympy.tanh(e)})
+
+
+def random_network(seed: int) -> tuple[rt.Ensemble, int]:
+    """A network with a stationary state, and a number of steps; the same for the same seed."""
+    rng = np.random.default_rng([seed, 77])
+    cells = {"minimal": rt.MinimalRNN(), "gru": rt.GRU(), "leaky": leaky_cell()}
+    while True:
+        cell = cells[str(rng.choice(list(cells)))]
+        ens = rt.Ensemble(
+            cell,
+            sigma_w=round(float(rng.uniform(0.5, 3.0)), 3),
+            sigma_v=round(float(rng.uniform(0.3, 1.5)), 3),
+            mu_b=round(float(rng.uniform(-1.0, 2.0)), 3),
+            sigma_b=round(float(rng.uniform(0.0, 0.5)), 3),
+            R=round(float(rng.uniform(0.3, 1.0)), 3),
+            weights=str(rng.choice(["gaussian", "orthogonal"])),
+        )
+        T = int(rng.choice([1, 2, 3, 5]))
+        if rt.mean_field(ens).converged:
+            return ens, T
+
+
+def list_cases(size: str) -> list[study.Case]:
+    """One case per network."""
+    sizes = SIZES[size]
+    return [
+        study.Case(f"network-{seed:03d}", {"seed": seed, "population": sizes["population"]})
+        for seed in range(sizes["networks"])
+    ]
+
+
+def compute(case: study.Case, workers: study.Workers) -> study.Result:
+    """The reported error of a population, and its distance from one 16 times larger."""
+    ens, T = random_network(case.settings["seed"])
+    population = case.settings["population"]
+    start = time.process_time()
+    spec = rt.spectrum(ens, T, population=population, seed=1)
+    cost = time.process_time() - start
+    large = rt.spectrum(ens, T, population=FACTOR * population, seed=2)
+    u = large.log_s.icdf(LEVELS)
+    true = float(np.max(np.abs(spec.log_s.cdf(u) - large.log_s.cdf(u))))
+    meta = {
+        "ensemble": ens.to_dict(),
+        "cell": ens.cell.name,
+        "T": T,
+        "converged": spec.converged and large.converged,
+        "reported": spec.error,
+        "reference": large.error,
+        "true": true,
+        "seconds": cost,
+    }
+    return meta, {"u": u, "cdf": spec.log_s.cdf(u), "reference": large.log_s.cdf(u)}
+
+
+def summary(results: dict[str, study.Result]) -> dict[str, Any]:
+    """Counts over the networks."""
+    metas = [meta for meta, _ in results.values()]
+    done = [meta for meta in metas if meta["converged"]]
+    reported, true = (np.array([meta[name] for meta in done]) for name in ("reported", "true"))
+    return {
+        "networks": len(metas),
+        "converged": len(done),
+        "honest": int(np.sum(true <= reported)),
+        "below_1e-3": int(np.sum(reported <= 1e-3)),
+        "median_reported": float(np.median(reported)),
+        "largest_reported": float(np.max(reported)),
+        "median_true": float(np.median(true)),
+        "largest_true": float(np.max(true)),
+    }
+
+
+def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
+    """Write ``data``, ``report.md`` and the figure of true against reported error."""
+    study.save_data(folder, "data", results)
+    found = summary(results)
+    population = SIZES[size]["population"]
+    rows = [
+        [
+            key,
+            meta["cell"],
+            meta["ensemble"]["weights"],
+            meta["T"],
+            f"{meta['reported']:.1e}",
+            f"{meta['true']:.1e}",
+        ]
+        for key, (meta, _) in results.items()
+    ]
+    text = (
+        f"# The error of untied Dyson spectra ({size})\n\n"
+        f"{found['networks']} random networks, {population} sites against {FACTOR * population}; "
+        f"{found['converged']} pairs converged. The true error is below the reported one in "
+        f"{found['honest']}; "
+        f"reported: median {found['median_reported']:.1e}, largest {found['largest_reported']:.1e} "
+        f"(at most 1e-3 in {found['below_1e-3']}); true: median {found['median_true']:.1e}, "
+        f"largest {found['largest_true']:.1e}.\n\n"
+        f"{study.table(('network', 'cell', 'weights', 'T', 'reported', 'true'), rows)}\n\n"
+        f"Made by `python -m validation dyson_error --{size}` with {study.describe(results)}.\n"
+    )
+    (folder / "report.md").write_text(text)
+    _figure(results, folder, population)
+
+
+def _figure(results: dict[str, study.Result], folder: Path, population: int) -> None:
+    with plotting.style():
+        figure, ax = plt.subplots(figsize=(5.0, 4.2))
+        for cell, marker in (("minimal", "o"), ("gru", "s"), ("leaky", "^")):
+            metas = [meta for meta, _ in results.values() if meta["cell"] == cell and meta["converged"]]
+            ax.plot(
+                [meta["reported"] for meta in metas],
+                [meta["true"] for meta in metas],
+                marker,
+                markersize=4,
+                label=cell,
+            )
+        low, high = min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])
+        low = max(low, 1e-6)
+        ax.plot([low, high], [low, high], "k-", linewidth=1, label="equal")
+        ax.set(
+            xscale="log",
+            yscale="log",
+            xlabel="reported error of the cdf",
+            ylabel=f"distance from {FACTOR} times as many sites",
+            title=f"untied Dyson spectra, {population} sites, {len(results)} random networks",
+        )
+        ax.legend()
+        study.save_figure(figure, folder, "errors")
+        plt.close(figure)
+
+
+STUDY = study.Study(
+    name="dyson_error",
+    summary="random gated networks: reported error of the Dyson spectrum against 16 times as many sites",
+    cost={"quick": "about 1 minute on 2 cores", "full": "about 2 hours on 2 cores"},
+    cases=list_cases,
+    compute=compute,
+    report=report,
+)
