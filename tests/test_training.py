@@ -9,6 +9,8 @@ import pytest
 
 import rmtrnn as rt
 from validation import data, learning, study, trainability, training
+from validation.language import models
+from validation.language.results import claims as language_claims
 from validation.learning import curves
 from validation.learning import results as learning_results
 from validation.trainability import cells, results
@@ -147,8 +149,8 @@ def test_marks_end_with_the_last_step():
 
 def test_embedding_gives_the_second_moment():
     sample = np.random.default_rng(2).standard_normal((500, 4)) * 0.3
-    matrix = curves.embedding(4, 30, sample, seed=1)
-    assert (np.tanh(sample @ matrix.T) ** 2).mean() == pytest.approx(curves.R, abs=1e-9)
+    matrix = training.embedding(sample, 30, 0.46, seed=1)
+    assert (np.tanh(sample @ matrix.T) ** 2).mean() == pytest.approx(0.46, abs=1e-9)
 
 
 def test_critical_gain_makes_the_growth_one():
@@ -218,3 +220,68 @@ def test_a_learning_curve_has_a_value_at_every_mark(monkeypatch, cell):
     assert np.isfinite(values).all()
     assert (values[:-1] >= 0).all()
     assert (values[:-1] <= 1).all()
+
+
+def test_streams_read_side_by_side():
+    assert models.streams(np.arange(7), 2).tolist() == [[0, 3], [1, 4], [2, 5]]
+
+
+@pytest.mark.parametrize("cell", list(models.CRITICAL))
+def test_models_have_equal_budgets_and_the_parameters_counted(cell):
+    torch = pytest.importorskip("torch")
+    sizes = models.SIZES["quick"]
+    N = models.width(cell, sizes)
+    counted = models.recurrent_parameters(cell, N, sizes["embedding"])
+    assert 0.97 * sizes["budget"] < counted <= sizes["budget"]
+    model = models.build({"cell": cell, "start": "default", "N": N, **sizes}, 50, seed=1)
+    own = sum(p.numel() for part in ("cell", "back") for p in model[part].parameters())
+    assert own == counted
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("cell", ["minimal", "lstm"])
+def test_a_language_model_learns_a_repeating_text(monkeypatch, cell):
+    """Words 1 2 3 4 5 in a circle: perplexity 5 without memory of the last word, 1 with it."""
+    pytest.importorskip("torch")
+    text = np.tile(np.arange(1, 6), 200)
+    monkeypatch.setattr(models, "_encoded", lambda vocabulary: (text, text, text))
+    settings = {
+        "cell": cell,
+        "start": "critical",
+        "sigma_w": 3.0,
+        "weights": "orthogonal",
+        "N": 12,
+        "seed": 2,
+    }
+    settings |= {**models.CRITICAL[cell], "vocabulary": 6, "embedding": 8, "streams": 4, "window": 10}
+    settings |= {"held_out": 200, "steps": 80, "rate": 2e-2, "tuning_steps": 0}
+    valid, test, _ = models.final(settings, 0)
+    assert math.exp(test) < 2.0
+    assert valid == test
+    untrained, _ = models.tune(settings, 0)
+    assert math.exp(untrained) > 4.0
+
+
+def language_results(minimal: float, steps: int) -> dict[str, study.Result]:
+    made: dict[str, study.Result] = {}
+    for case in models.list_cases("quick"):
+        level = {"minimal": minimal, "vanilla": 160.0}.get(case.settings["cell"], 100.0)
+        level *= 1.0 if case.settings["start"] == "critical" else 1.1
+        losses = np.log(level * np.array([0.99, 1.01]))
+        made[case.key] = ({"settings": dict(case.settings, steps=steps)}, {"test": losses, "valid": losses})
+    return made
+
+
+@pytest.mark.parametrize(
+    ("minimal", "steps", "verdict"),
+    [
+        (102.0, 50_000, study.Verdict.REPRODUCED),
+        (120.0, 50_000, study.Verdict.NOT_REPRODUCED),
+        (102.0, 120, study.Verdict.UNDECIDED),
+    ],
+)
+def test_language_verdicts(minimal, steps, verdict):
+    comparable, starts = language_claims(language_results(minimal, steps))
+    assert comparable.verdict == verdict
+    assert "1.020" in comparable.numbers or minimal != 102.0
+    assert starts.verdict == (study.Verdict.UNDECIDED if steps == 120 else study.Verdict.REPRODUCED)

@@ -23,7 +23,7 @@ from rmtrnn import _progress, _random, _trials, _validate
 from validation import data, study
 
 # Streams of one training run: (seed, purpose).
-WEIGHTS, READOUT, BATCHES, NOISE = range(4)
+WEIGHTS, READOUT, BATCHES, EMBEDDING, HELD_OUT = range(5)
 CLASSES = 10
 CLIP = 1.0  # largest norm of the gradient: without it a chaotic network ends in NaN, not in a low accuracy
 
@@ -127,6 +127,18 @@ def recurrent(ens: rt.Ensemble, inputs: int, N: int, seed: int, embedding: np.nd
     return module
 
 
+def embedding(sample: np.ndarray, N: int, second_moment: float, seed: int) -> np.ndarray:
+    """Gaussian W_z, (N, inputs), scaled: tanh(W_z x) has this mean square over the rows x of ``sample``."""
+    matrix = _random.stream(seed, EMBEDDING).standard_normal((N, sample.shape[1]))
+    driven = sample @ matrix.T
+    low, high = 1e-3, 1e3
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        enough = (np.tanh(middle * driven) ** 2).mean() >= second_moment
+        low, high = (low, middle) if enough else (middle, high)
+    return math.sqrt(low * high) * matrix
+
+
 def readout(N: int, classes: int, seed: int) -> Any:
     """A linear map to the classes, weights N(0, 1/N), biases 0."""
     import torch
@@ -169,8 +181,10 @@ def train(
     return time.perf_counter() - start
 
 
-def critical_gain(ens: rt.Ensemble, low: float, high: float) -> float:
+def critical_gain(ens: rt.Ensemble, low: float, high: float, tolerance: float = 1e-4) -> float:
     """The σ_w between ``low`` and ``high``, the same for all gates, at which χ_1 = 1 (theory.md (6)).
+
+    tolerance : relative, of σ_w.
 
     RuntimeError if the mean field does not converge or χ_1 − 1 has one sign at both ends.
     """
@@ -187,4 +201,4 @@ def critical_gain(ens: rt.Ensemble, low: float, high: float) -> float:
         raise RuntimeError(
             f"log χ is {values[0]:.3g} at σ_w = {low:g} and {values[1]:.3g} at {high:g}: no change"
         )
-    return math.exp(scipy.optimize.brentq(excess, *ends, xtol=1e-4))  # pyright: ignore[reportArgumentType]
+    return math.exp(scipy.optimize.brentq(excess, *ends, xtol=tolerance))  # pyright: ignore[reportArgumentType]

@@ -20,7 +20,7 @@ WEIGHTS = ("orthogonal", "gaussian")
 # The paper's off-critical parameters are unknown. A smaller σ_w is the ordered phase: the past fades.
 REGIMES = {"critical": 1.0, "off-critical": 0.75}
 SIZES: dict[str, dict[str, Any]] = {
-    "quick": {"T": (196,), "N": 100, "batch": 32, "steps": 128, "seeds": 2, "held_out": 500},
+    "quick": {"T": (196,), "N": 100, "batch": 32, "steps": 128, "seeds": 3, "held_out": 500},
     "full": {"T": (196, 784), "N": 300, "batch": 128, "steps": 20000, "seeds": 5, "held_out": 10000},
 }
 
@@ -61,17 +61,6 @@ def compute(case: study.Case, workers: study.Workers) -> study.Result:
     return meta, {"step": steps, "accuracy": accuracy, "seconds": seconds}
 
 
-def embedding(pixels: int, N: int, sample: np.ndarray, seed: int) -> np.ndarray:
-    """Gaussian W_z, (N, pixels), scaled so that the mean square of tanh(W_z x) over ``sample`` is R."""
-    matrix = _random.stream(seed, 17).standard_normal((N, pixels))
-    driven = sample @ matrix.T
-    low, high = 1e-3, 1e3
-    for _ in range(60):
-        middle = np.sqrt(low * high)
-        low, high = (middle, high) if (np.tanh(middle * driven) ** 2).mean() < R else (low, middle)
-    return np.sqrt(low * high) * matrix
-
-
 def train_seed(settings: dict[str, Any], index: int) -> np.ndarray:
     """Train with one seed; return the test accuracies at `marks` and, last, the seconds."""
     import torch
@@ -84,12 +73,12 @@ def train_seed(settings: dict[str, Any], index: int) -> np.ndarray:
         training.digit_sequences(source.test_images, pixels),
         R,
     )
-    pick = _random.stream(seed, 19).permutation(len(held_out))[: settings["held_out"]]
+    pick = _random.stream(seed, training.HELD_OUT).permutation(len(held_out))[: settings["held_out"]]
     names = ("sigma_w", "sigma_v", "mu_b", "R", "weights")
     ens = rt.Ensemble(settings["cell"], **{name: settings[name] for name in names})
-    embedded = (
-        embedding(pixels, N, own[:200].reshape(-1, pixels), seed) if ens.cell == rt.MinimalRNN() else None
-    )
+    sample = own[:200].reshape(-1, pixels)
+    gated = ens.cell == rt.MinimalRNN()
+    embedded = training.embedding(sample, N, R, seed) if gated else None
     parts = {
         "cell": training.recurrent(ens, pixels, N, seed, embedded),
         "out": training.readout(N, training.CLASSES, seed),

@@ -158,8 +158,8 @@ def _claim(text: str, areas: dict[str, np.ndarray], lasts: dict[str, float], pai
 def _reason(first: int, second: int) -> str:
     return (
         "reproduced if every seed of the first learns faster than every seed of the second, not reproduced "
-        "if the opposite holds, else not decided; also not decided where neither leaves chance (last accuracy "
-        "below 0.2). The run is far shorter than the paper's 10⁵ steps: it speaks of the beginning only, and "
-        f"{first} seeds against {second} come out in one given order by chance once in "
+        "if the opposite holds, else not decided; also not decided where neither leaves chance (last "
+        "accuracy below 0.2). The run is far shorter than the paper's 10⁵ steps: it speaks of the beginning "
+        f"only, and {first} seeds against {second} come out in one given order by chance once in "
         f"{math.comb(first + second, first)} times"
     )
