@@ -1,4 +1,4 @@
-"""The public names, pinned. A name that goes or comes is a decision: change this list and CHANGELOG.md too."""
+"""The public names, pinned. One that goes or comes is a decision: change this list and CHANGELOG.md too."""
 
 import importlib
 import inspect
