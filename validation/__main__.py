@@ -10,10 +10,20 @@ import traceback
 from pathlib import Path
 
 from rmtrnn import _progress
-from validation import learning, mean_field_dynamics, quickstart, report, spectra, study, trainability
+from validation import (
+    dyson_error,
+    learning,
+    mean_field_dynamics,
+    quickstart,
+    report,
+    spectra,
+    study,
+    trainability,
+)
 
 STUDIES = {
-    own.STUDY.name: own.STUDY for own in (quickstart, spectra, mean_field_dynamics, trainability, learning)
+    own.STUDY.name: own.STUDY
+    for own in (quickstart, spectra, dyson_error, mean_field_dynamics, trainability, learning)
 }
 
 
