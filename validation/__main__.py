@@ -12,6 +12,7 @@ from pathlib import Path
 from rmtrnn import _progress
 from validation import (
     dyson_error,
+    language,
     learning,
     mean_field_dynamics,
     quickstart,
@@ -23,7 +24,7 @@ from validation import (
 
 STUDIES = {
     own.STUDY.name: own.STUDY
-    for own in (quickstart, spectra, dyson_error, mean_field_dynamics, trainability, learning)
+    for own in (quickstart, spectra, dyson_error, mean_field_dynamics, trainability, learning, language)
 }
 
 

@@ -18,7 +18,7 @@ THRESHOLD = 0.5  # accuracy above which a length counts as trainable; chance is 
 RESAMPLES = 4000
 INSIDE = 3  # networks whose longest T lies inside the grid, without which a sweep decides nothing
 MULTIPLES = (1, 6)
-OUTLINE = [withStroke(linewidth=3.2, foreground="black")]  # so that a line shows on every colour
+OUTLINE = [withStroke(linewidth=3.2, foreground="black")]  # shows on every colour
 LABELS = {
     "vanilla-sigma_w": ("vanilla", r"$\sigma_w$"),
     "minimal-mu_b": ("minimalRNN", r"$\mu_b$"),
@@ -192,14 +192,8 @@ def _heat_map(ax: Axes, sweep: str, rows: list[study.Result]) -> Any:
     for theory, line in (("xi_Sigma0", "-"), ("xi_Sigma1", "--")):
         xi = np.array([meta["theory"][theory] for meta, _ in rows])
         for multiple, colour in zip(MULTIPLES, ("white", "#e34a33"), strict=True):
-            ax.plot(
-                values,
-                multiple * xi,
-                line,
-                color=colour,
-                marker=".",
-                label=f"{multiple}ξ, {THEORIES[theory]}",
-            )
+            label = f"{multiple}ξ, {THEORIES[theory]}"
+            ax.plot(values, multiple * xi, line, color=colour, marker=".", path_effects=OUTLINE, label=label)
     first = rows[0][0]["settings"]
     cell, symbol = LABELS[sweep]
     fixed = rf"$\sigma_v = {first['sigma_v']:g}$"
@@ -253,11 +247,11 @@ def _claim(sweep: str, theories: dict[str, dict[str, float]]) -> study.Claim:
         verdict=verdict,
         reason=(
             "log ξ against log of the longest trainable T: reproduced if the interval lies above 0 for both "
-            "readings of the noise (in two sequences independent, Σ = 0, as in this task; or equal, Σ = 1, as in "
-            "the paper's Fig. 1), with a difference if for one of them, not reproduced if both lie below 0; not "
-            f"decided otherwise or with fewer than {INSIDE} networks inside the grid. Here the interval lies "
-            f"above 0 for: {'; '.join(THEORIES[name] for name in above) or 'none'}. Few steps of training, one "
-            "network a cell"
+            "readings of the noise (in two sequences independent, Σ = 0, as in this task; or equal, Σ = 1, as "
+            "in the paper's Fig. 1), with a difference if for one of them, not reproduced if both lie below 0; "
+            f"not decided otherwise, or with fewer than {INSIDE} networks inside the grid. Here the interval "
+            f"lies above 0 for: {'; '.join(THEORIES[name] for name in above) or 'none'}. Few steps of training, "
+            "one network a cell"
         ),
         figures=("heatmaps",),
     )
