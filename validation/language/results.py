@@ -119,9 +119,9 @@ def claims(results: dict[str, study.Result]) -> list[study.Claim]:
         ),
         verdict=verdict,
         reason=(
-            f"comparable means within {COMPARABLE:.0%} of the better of GRU and LSTM; not decided where fewer "
-            "than 5 million words were seen (about five epochs): before that the order can change. The "
-            "paper's text is the Penn Treebank, which is licensed; its numbers are not at hand"
+            f"comparable means within {COMPARABLE:.0%} of the better of GRU and LSTM; not decided where "
+            "fewer than 5 million words were seen (about five epochs): before that the order can change. "
+            "The paper's text is the Penn Treebank, which is licensed; its numbers are not at hand"
         ),
         figures=("perplexity",),
     )

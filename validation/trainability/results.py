@@ -246,12 +246,12 @@ def _claim(sweep: str, theories: dict[str, dict[str, float]]) -> study.Claim:
         numbers=f"{own['points']:.0f} networks, {seen:.0f} with a longest T inside the grid; {numbers}",
         verdict=verdict,
         reason=(
-            "log ξ against log of the longest trainable T: reproduced if the interval lies above 0 for both "
-            "readings of the noise (in two sequences independent, Σ = 0, as in this task; or equal, Σ = 1, as "
-            "in the paper's Fig. 1), with a difference if for one of them, not reproduced if both lie below 0; "
-            f"not decided otherwise, or with fewer than {INSIDE} networks inside the grid. Here the interval "
-            f"lies above 0 for: {'; '.join(THEORIES[name] for name in above) or 'none'}. Few steps of training, "
-            "one network a cell"
+            "log ξ against log of the longest trainable T: reproduced if the interval lies above 0 for "
+            "both readings of the noise (in two sequences independent, Σ = 0, as in this task; or equal, "
+            "Σ = 1, as in the paper's Fig. 1), with a difference if for one of them, not reproduced if both "
+            f"lie below 0; not decided otherwise, or with fewer than {INSIDE} networks inside the grid. Here "
+            f"the interval lies above 0 for: {'; '.join(THEORIES[name] for name in above) or 'none'}. Few "
+            "steps of training, one network a cell"
         ),
         figures=("heatmaps",),
     )
