@@ -7,6 +7,7 @@ from typing import Any
 from rmtrnn import _validate
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.spectra.approximations import free_approximation
 from rmtrnn.spectra.eigenvalues import eigenvalue_curve, spectral_radius
 from rmtrnn.spectra.moments import Moments, second_moment
 from rmtrnn.spectra.result import Spectrum
@@ -16,6 +17,7 @@ __all__ = [
     "Moments",
     "Spectrum",
     "eigenvalue_curve",
+    "free_approximation",
     "second_moment",
     "spectral_radius",
     "spectrum",

@@ -209,6 +209,18 @@ class TabulatedLaw:
                 )
         return total
 
+    def nodes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points u and masses of a quadrature rule for the law: the atoms, ``count`` Gauss nodes a panel."""
+        nodes, weights = _legendre(count)
+        points, masses = [np.array([u for u, _ in self.atoms])], [np.array([m for _, m in self.atoms])]
+        for interval, panels in self._pieces:
+            for panel in panels:
+                half = (panel.hi - panel.lo) / 2
+                angle = panel.lo + half * (1 + nodes)
+                points.append(interval.u(angle))
+                masses.append(self._scale * half * weights * np.maximum(panel.density(angle), 0.0))
+        return np.concatenate(points), np.concatenate(masses)
+
     @property
     def _knots(self) -> np.ndarray:
         """Increasing points between which the cdf has no jump inside, for bracketing quantiles."""
