@@ -25,6 +25,7 @@ _HOMES = {
     "VanillaRNN": "rmtrnn.cells",
     "ConvergenceError": "rmtrnn._result",
     "Ensemble": "rmtrnn.ensemble",
+    "NoCriticalPointError": "rmtrnn.critical_solve",
     "Status": "rmtrnn._result",
     "compare": "rmtrnn.comparison",
     "critical": "rmtrnn.criticality",

@@ -13,12 +13,14 @@ from scipy.optimize import brentq, minimize_scalar
 from rmtrnn import _validate
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import MeanField, mean_field
-from rmtrnn.phase import GATE_PARAMETERS, phase_diagram
+from rmtrnn.meanfield import mean_field
+from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.growth import growth_rates
 from rmtrnn.spectra import second_moment
 
 TOLERANCE = 1e-8  # of χ = 1
-POINTS = 65  # along the parameter that is solved for
+GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
+POINTS, SAMPLED_POINTS = 65, 17  # along the parameter that is solved for; fewer where χ is sampled
 MANIFOLD_POINTS = {1: 17, 2: 6}  # along each of the others, by their number
 REFINEMENT = 0.05  # width to which the others are found, as a share of their grid's spacing
 SITES = 2**9  # of the populations that compare spreads
@@ -99,15 +101,16 @@ def place(ens: Ensemble, parameters: list[Parameter], values: Any) -> Ensemble:
     return ens.replace(**changes)
 
 
-def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble, MeanField, float]:
-    """The critical point in the box with the smallest variance of s² at T: (ensemble, field, error of χ).
+def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble, float, float]:
+    """The critical point in the box with the smallest variance of s² at T: (ensemble, χ, error of χ).
 
     Raises `NoCriticalPointError` where the box has none.
     """
     first, others = parameters[0], parameters[1:]
     count = MANIFOLD_POINTS.get(len(others), 1)
     axes = [np.linspace(p.low, p.high, count) for p in others]
-    line = np.linspace(_open(ens, first), first.high, POINTS)
+    points = SAMPLED_POINTS if expand(ens.cell) is None else POINTS
+    line = np.linspace(_open(ens, first), first.high, points)
     chi = _scan(ens, [*others, first], [*axes, line])
     manifold: list[tuple[tuple[float, ...], float]] = []
     for index in itertools.product(*(range(len(axis)) for axis in axes)):
@@ -117,8 +120,8 @@ def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble,
         raise _nothing(ens, parameters, chi)
     best = _least_spread(ens, parameters, manifold, T, axes)
     chosen = place(ens, parameters, (best[1], *best[0]))
-    field = mean_field(chosen)
-    return chosen, field, _chi_error(chosen, field)
+    value = float(growth_rates([chosen])[0][0])
+    return chosen, value, _chi_error(chosen, value)
 
 
 def _open(ens: Ensemble, parameter: Parameter) -> float:
@@ -132,24 +135,16 @@ def _open(ens: Ensemble, parameter: Parameter) -> float:
 
 def _scan(ens: Ensemble, parameters: list[Parameter], axes: list[np.ndarray]) -> np.ndarray:
     """χ on the grid; nan where there is no converged stationary state."""
-    grid: dict[str, Any] = {}
-    for parameter, values in zip(parameters, axes, strict=True):
-        if parameter.gate is None:
-            grid[parameter.name] = values
-        else:
-            grid.setdefault(parameter.name, {})[parameter.gate] = values
-    phases = phase_diagram(ens, **grid)
-    labels = list(phases.axes)
-    chi = np.where(phases.converged, phases.chi, np.nan)
-    return np.transpose(chi, [labels.index(parameter.label) for parameter in parameters])
+    points = [place(ens, parameters, values) for values in itertools.product(*axes)]
+    chi, _ = growth_rates(points, quick=True, sites=SITES)
+    return chi.reshape([axis.size for axis in axes])
 
 
 def _line_function(
     ens: Ensemble, parameters: list[Parameter], rest: tuple[float, ...]
 ) -> Callable[[float], float]:
     def excess(value: float) -> float:
-        field = mean_field(place(ens, parameters, (value, *rest)))
-        return field.chi - 1.0 if field.converged else math.nan
+        return float(growth_rates([place(ens, parameters, (value, *rest))])[0][0]) - 1.0
 
     return excess
 
@@ -190,7 +185,7 @@ def _least_spread(
     spreads = [spread(place(ens, parameters, (root, *rest)), T) for rest, root in manifold]
     best, least = manifold[int(np.argmin(spreads))], math.log(min(spreads))
     first = parameters[0]
-    reach = (first.high - first.low) / (POINTS - 1)
+    reach = (first.high - first.low) / (SAMPLED_POINTS - 1)
     for i, axis in enumerate(axes):
         step = float(axis[1] - axis[0])
         low, high = max(best[0][i] - step, axis[0]), min(best[0][i] + step, axis[-1])
@@ -199,7 +194,7 @@ def _least_spread(
         def along(value: float, i: int = i, trail: dict = trail, origin: Any = best) -> float:
             rest = tuple(value if j == i else old for j, old in enumerate(origin[0]))
             excess = _line_function(ens, parameters, rest)
-            for width in (reach, 4 * reach):
+            for width in (0.25 * reach, reach):
                 ends = max(origin[1] - width, _open(ens, first)), min(origin[1] + width, first.high)
                 root = _root(excess, *ends)
                 if root is not None:
@@ -227,11 +222,11 @@ def spread(ens: Ensemble, T: int) -> float:
     return second_moment(ens, T, sites=SITES, replicates=2).ratio
 
 
-def _chi_error(ens: Ensemble, field: MeanField) -> float:
+def _chi_error(ens: Ensemble, chi: float) -> float:
     """How far χ may be off: rounding for moments, three standard errors over reseeded populations."""
-    if field.method == "moments":
-        return abs(field.chi - 1.0) + field.residual
-    values = [field.chi, *(mean_field(ens, seed=seed).chi for seed in RESEEDS)]
+    if expand(ens.cell) is not None:
+        return abs(chi - 1.0) + 1e-14
+    values = [chi, *(mean_field(ens, seed=seed).chi for seed in RESEEDS)]
     return 3.0 * float(np.std(values, ddof=1))
 
 

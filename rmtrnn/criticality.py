@@ -39,28 +39,28 @@ class Critical:
     ensemble, T
     band : the wanted 5–95 % range of s
     method : "closed form" or "solve"
-    field : mean field of the ensemble, solved again from its parameters
-    chi, chi_star, timescale : from it; chi = 1 to 1e-8. Where two input sequences differ (Sigma < 1),
-        chi_star < 1 and the time scale is finite also here; with equal inputs they are 1 and inf
+    chi : χ_1, computed anew from the ensemble's parameters; 1 to 1e-8
     chi_error : how far chi may be off; more than rounding only where it is sampled (LSTM, user cells)
+    field : mean field of the ensemble; chi_star and timescale are its. Where two input sequences differ
+        (Sigma < 1), chi_star < 1 and the time scale is finite also here; with equal inputs they are 1 and inf
     message : what limits the point, in words
 
     The spectrum is computed when ``isometry``, ``variance`` (of s²), ``condition_number`` or ``isometric`` is
-    asked for first: never assumed from chi = 1.
+    asked for first (never assumed from chi = 1), the mean field likewise.
     """
 
     ensemble: Ensemble
     T: int
     band: tuple[float, float]
     method: str
-    field: MeanField
+    chi: float
     chi_error: float
     message: str = ""
 
-    @property
-    def chi(self) -> float:
-        """χ_1, growth per step of the mean squared singular value."""
-        return self.field.chi
+    @functools.cached_property
+    def field(self) -> MeanField:
+        """Mean field of the ensemble."""
+        return mean_field(self.ensemble)
 
     @property
     def chi_star(self) -> float:
@@ -171,8 +171,8 @@ def critical(
         raise ValueError(f"q = {q!r}: only closed forms take it; use free with sigma_v or sigma_b")
     if isinstance(mu_b, tuple):
         raise ValueError(f"mu_b = {mu_b!r}: bounds belong in free, as {{'mu_b': (low, high)}}")
-    chosen, state, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
-    return Critical(chosen, T, band, "solve", state, error)
+    chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
+    return Critical(chosen, T, band, "solve", chi, error)
 
 
 def _closed_form(
@@ -196,9 +196,8 @@ def _closed_form(
             f"the closed form {point.ensemble!r} is not the state that the network reaches: "
             f"χ = {state.chi!r}, {state.status.message}. There is another one; try another q or mu_b"
         )
-    return Critical(
-        point.ensemble, T, band, "closed form", state, abs(state.chi - 1.0) + state.residual, point.message
-    )
+    error = abs(state.chi - 1.0) + state.residual
+    return Critical(point.ensemble, T, band, "closed form", state.chi, error, point.message)
 
 
 def _start(mu_b: Any) -> Any:
