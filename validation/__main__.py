@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rmtrnn import _progress
 from validation import (
+    critical_initialisation,
     dyson_error,
     language,
     learning,
@@ -24,7 +25,16 @@ from validation import (
 
 STUDIES = {
     own.STUDY.name: own.STUDY
-    for own in (quickstart, spectra, dyson_error, mean_field_dynamics, trainability, learning, language)
+    for own in (
+        quickstart,
+        spectra,
+        dyson_error,
+        mean_field_dynamics,
+        critical_initialisation,
+        trainability,
+        learning,
+        language,
+    )
 }
 
 

@@ -1,0 +1,22 @@
+"""Critical initialisation: the closed form, the published values, and how near to an isometry it comes.
+
+The closed form against a search that does not know it and against 30-digit quadrature; the published,
+rounded scales; the table of the mean field against μ_b; the variance of s² after one step, sampled; m_1 and
+the range of the singular values over many steps.
+"""
+
+from __future__ import annotations
+
+from validation import study
+from validation.critical_initialisation import findings, points
+
+STUDY = study.Study(
+    name="critical_initialisation",
+    summary="closed form against root search, published scales, table against μ_b, one step, isometry in "
+    "depth",
+    cost={"quick": "about 2 minutes on 2 cores", "full": "not timed; some minutes"},
+    cases=points.list_cases,
+    compute=points.compute,
+    report=findings.report,
+    claims=findings.claims,
+)
