@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+from bisect import bisect_right
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +24,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import mean_field
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.montecarlo import LogProduct
+from rmtrnn.montecarlo.logproduct import longest_group
 from rmtrnn.montecarlo.matrices import DTYPES
 from rmtrnn.simulation import LONGEST, Network
 
@@ -31,6 +33,10 @@ from rmtrnn.simulation import LONGEST, Network
 _HEADER = 4
 # Burn-in: so many time scales of the mean field; so many steps where that is infinite.
 TIME_SCALES, WITHOUT_LIMIT = 8.0, 500
+# Arrays of the size of J that the product and its factorisations hold at once.
+MATRICES = 9
+# Widest matrix for cuSOLVER's SVD by CuPy: beyond 18,900 its workspace size overflows (cupy issue 7611).
+LARGEST_SVD = 18_000
 
 
 class Estimate(NamedTuple):
@@ -173,7 +179,10 @@ def sample(
         not depend on the state). ``Sample.stationary`` is False where that was not enough: near a critical
         point, or without a stationary state (then 500 steps are run).
 
-    Raises TypeError or ValueError naming a bad argument; ValueError for a checkpoint file that is damaged or
+    Trials run one after the other on a GPU, also for small N; several processes on the CPU suit those better.
+
+    Raises TypeError or ValueError naming a bad argument, among them an N beyond the memory (the largest that
+    fits is named) or, on a GPU, beyond 18,000 rows of J; ValueError for a checkpoint file that is damaged or
     belongs to other arguments; RuntimeError for device="cuda" without one.
     """
     if not isinstance(ens, Ensemble):
@@ -190,6 +199,7 @@ def sample(
         "dtype": _validate.choice("dtype", dtype, DTYPES),
     }
     trials = _validate.integer("trials", trials, low=1)
+    _check_size(ens, parameters)
     start = time.perf_counter()
     rows = run_trials(
         sample_trial,
@@ -211,7 +221,11 @@ def sample(
 
 def sample_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
     """One trial: the header, then the log singular values, ascending."""
-    ens = Ensemble.from_dict(parameters["ensemble"])
+    with _array.strict_linear_algebra(parameters["device"]):
+        return _sample_trial(Ensemble.from_dict(parameters["ensemble"]), parameters, trial)
+
+
+def _sample_trial(ens: Ensemble, parameters: dict[str, Any], trial: int) -> np.ndarray:
     xp = _array.module_for(parameters["device"])
     n = parameters["N"]
     network = Network(ens, n, parameters["seed"], trial, xp, parameters["dtype"])
@@ -229,6 +243,37 @@ def sample_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
     values = product.log_singular_values()
     header = [product.condition, product.error, steps, math.nan if stationary is None else stationary]
     return np.concatenate([header, values])
+
+
+def memory_needed(ens: Ensemble, N: int, dtype: str = "float64") -> int:
+    """Bytes that one trial of `sample` needs at its peak, an upper estimate.
+
+    For the product ``MATRICES`` arrays of width s·N and the longest group of pending factors, and for the
+    network its N × N weights: of one step, or for tied networks of all gates, with input weights.
+    """
+    width = len(ens.cell.state) * N
+    product = 8 * (MATRICES * width**2 + longest_group(width) * N**2 * len(ens.cell.gates))
+    weights = np.dtype(dtype).itemsize * N**2 * len(ens.cell.gates) * (2 if ens.tied else 1)
+    return product + weights
+
+
+def _check_size(ens: Ensemble, parameters: dict[str, Any]) -> None:
+    """ValueError for N beyond the memory, or on a GPU beyond what cuSOLVER's SVD is right for."""
+    n, device, dtype = parameters["N"], parameters["device"], parameters["dtype"]
+    largest = LARGEST_SVD // len(ens.cell.state)
+    if device == "cuda" and n > largest:
+        raise ValueError(
+            f"N = {n}: must be at most {largest} on a CUDA device for a state of {len(ens.cell.state)} "
+            "vectors; beyond, cuSOLVER returns wrong singular values without a word. Use device='cpu'"
+        )
+    available = _array.memory_available(device)
+    needed = memory_needed(ens, n, dtype)
+    if needed > available:
+        fits = bisect_right(range(1, n), available, key=lambda size: memory_needed(ens, size, dtype))
+        raise ValueError(
+            f"N = {n}: one trial needs {needed / 2**30:.3g} GiB, and device {device!r} has "
+            f"{available / 2**30:.3g} GiB; N = {fits} would fit"
+        )
 
 
 @lru_cache(maxsize=32)

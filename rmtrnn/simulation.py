@@ -186,8 +186,10 @@ class _StageFactor:
         out: list[Any] = [None] * s_out
 
         def add(i: int, coefficient: Any, values: Any) -> None:
-            term = coefficient[:, None] * values
-            out[i] = term if out[i] is None else xp.add(out[i], term, out=out[i])
+            if out[i] is None:
+                out[i] = coefficient[:, None] * values
+            else:
+                _array.add_scaled(out[i], coefficient[:, None], values)
 
         for i in range(s_out):
             for j in range(s_in):

@@ -95,7 +95,7 @@ class Dense:
 
     def solve(self, values: Any) -> Any:
         """R⁻¹ Qᵀ values."""
-        return self._xp.linalg.solve(self._xp.triu(self._r), self._array.T @ values)
+        return solve_upper(self._r, self._array.T @ values, self._xp)
 
 
 def fortran(matrix: Any, *, copy: bool = False) -> Any:
@@ -103,7 +103,7 @@ def fortran(matrix: Any, *, copy: bool = False) -> Any:
 
     Tile by tile, since a plain transposed copy thrashes the cache.
     """
-    if not isinstance(matrix, np.ndarray):
+    if _array.namespace(matrix) is not np:
         return matrix.copy() if copy else matrix
     if matrix.flags.f_contiguous:
         return matrix.copy(order="F") if copy else matrix
@@ -121,7 +121,7 @@ def lu(y: Any, xp: Any) -> tuple[UnitLower, Any] | None:
     else:
         from cupyx.scipy.linalg import lu_factor
 
-        factored, pivots = lu_factor(y, check_finite=False)
+        factored, pivots = lu_factor(y, overwrite_a=True, check_finite=False)
     if not bool(xp.all(xp.diagonal(factored) != 0.0)):
         return None
     return UnitLower(factored, pivots, xp), factored
@@ -129,7 +129,7 @@ def lu(y: Any, xp: Any) -> tuple[UnitLower, Any] | None:
 
 def qr(y: Any, row_sizes: Any, xp: Any) -> tuple[Orthogonal | Dense, Any]:
     """Y = X R with X = Q orthogonal, large rows first, so that small rows keep their own digits."""
-    rows = xp.argsort(-row_sizes)
+    rows = xp.argsort(-xp.asarray(row_sizes))
     if xp is np:
         reflectors, tau, _, _ = lapack.dgeqrf(fortran(y[rows]), lwork=PANEL * len(y), overwrite_a=1)
         return Orthogonal(reflectors, tau, rows), reflectors

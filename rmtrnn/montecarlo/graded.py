@@ -84,7 +84,7 @@ def power_of_two(exponents: np.ndarray, xp: Any) -> Any:
 
 
 def _row_scaled(t: Any, d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray]:
-    sizes = _array.to_host(xp.maximum(xp.max(t, axis=1, initial=0.0), -xp.min(t, axis=1, initial=0.0)))
+    sizes = _array.to_host(_array.largest(t, axis=1))
     exponents = np.frexp(sizes)[1].astype(np.int64)
     t *= power_of_two(-exponents, xp)[:, None]
     return t, d + exponents
@@ -97,23 +97,23 @@ def graded_qr(y: Any, d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any, np.
     digits. Rows of zeros are taken out before and put back after, and columns of zeros dropped, so that exact
     rank loss stays exact.
     """
-    norms = _array.to_host(xp.max(xp.abs(y), axis=0, initial=0.0))
+    norms = _array.to_host(_array.largest(y, axis=0))
     with np.errstate(divide="ignore"):
         order = np.argsort(-(np.log2(norms) + d), kind="stable")
     order = order[norms[order] > 0.0]
-    row_norms = _array.to_host(xp.max(xp.abs(y), axis=1, initial=0.0))
+    row_norms = _array.to_host(_array.largest(y, axis=1))
     rows = np.argsort(-row_norms, kind="stable")
     rows = rows[row_norms[rows] > 0.0]
-    q_rows, r = xp.linalg.qr(y[rows][:, order])
+    q_rows, r = xp.linalg.qr(y[xp.asarray(rows)][:, xp.asarray(order)])
     q = xp.zeros((y.shape[0], r.shape[0]))
-    q[rows] = q_rows
+    q[xp.asarray(rows)] = q_rows
 
     diagonal = np.abs(_array.to_host(xp.diagonal(r))) / norms[order][: len(r)]
     with np.errstate(divide="ignore"):
         log_range = max(-float(np.log2(diagonal.min())), 0.0) if len(diagonal) else 0.0
     d, t = _scaled_upper(r, d[order], xp)
     kept = np.flatnonzero(_array.to_host(xp.any(t != 0.0, axis=1)))
-    return q[:, kept], d[kept], t[kept], order, log_range
+    return q[:, xp.asarray(kept)], d[kept], t[xp.asarray(kept)], order, log_range
 
 
 def _scaled_upper(r: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
@@ -126,7 +126,7 @@ def _scaled_upper(r: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
 
 def _swept(t: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
     """d' and T', upper triangular, with the singular values of diag(2^d) T: R of the transpose."""
-    sizes = _array.to_host(xp.max(xp.abs(t), axis=1, initial=0.0))
+    sizes = _array.to_host(_array.largest(t, axis=1))
     order = np.argsort(-(np.log2(sizes) + d), kind="stable")
     return _scaled_upper(_dense.r_factor(t[xp.asarray(order)].T, xp), d[order], xp)
 

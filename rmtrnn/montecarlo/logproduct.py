@@ -83,7 +83,7 @@ class LogProduct:
         self._rows = n
         self._pending: list[Factor] = []
         self._group, self._start, self._growth = 1, _rounding(n), 0.0
-        self._longest = min(MAX_GROUP, max(4, LARGEST_GROUP // (8 * n * n)))
+        self._longest = longest_group(n)
 
     @property
     def error(self) -> float:
@@ -125,7 +125,7 @@ class LogProduct:
         """Multiply ``factors`` into X and split the product; in halves or from an orthogonal X if need be."""
         y, shift, unit = self._multiplied(factors)
         self._rows = len(y)
-        sizes = _Sizes.of(y, self._xp)
+        sizes = _Sizes.of(y)
         scale = 2.0**-sizes.exponent
         y *= scale
         shift, sizes = shift + sizes.exponent, sizes.scaled()
@@ -186,7 +186,7 @@ class LogProduct:
         for factor in factors:
             if y is not None:
                 # Powers of two, so exact; and no value is fetched from a device for it.
-                exponent = xp.frexp(xp.max(xp.abs(y), initial=0.0))[1]
+                exponent = xp.frexp(_array.largest(y))[1]
                 y = y * xp.ldexp(1.0, -exponent)
                 shift = shift + exponent
             matrix = _matrix(factor)
@@ -217,7 +217,7 @@ class LogProduct:
             x, upper = found
         probes = self._xp.asarray(sizes.rows[:, None] * graded.signs(len(y)))
         spread = _array.to_host(x.solve(probes)) * (columns / columns.max())[:, None]
-        growth = 1.0 if orthogonal else max(1.0, _largest(upper, self._xp) / PIVOT_GROWTH)
+        growth = 1.0 if orthogonal else max(1.0, float(_array.largest(upper)) / PIVOT_GROWTH)
         return _Split(x, upper, None, order, _rounding(self.n) * growth * graded.largest_norm(spread))
 
     def _split_any(self, y: Any) -> _Split:
@@ -249,7 +249,7 @@ class LogProduct:
     def _orthogonalise(self) -> None:
         """X = Q R with R taken over into T; X is dense where it was triangular."""
         x = self._x.dense()
-        q, r = _dense.qr(x, self._xp.max(self._xp.abs(x), axis=1), self._xp)
+        q, r = _dense.qr(x, _array.largest(x, axis=1), self._xp)
         self._x = q
         self._t, self._d = scaled_product(r, self._t, self._d, self._xp, triangular=self._triangular)
 
@@ -277,29 +277,23 @@ class _Sizes:
         self.smallest = min(rows.min(initial=top), columns.min(initial=top)) / top if top > 0.0 else 0.0
 
     @classmethod
-    def of(cls, y: Any, xp: Any) -> _Sizes:
-        return cls(
-            *(
-                _array.to_host(
-                    xp.maximum(xp.max(y, axis=axis, initial=0.0), -xp.min(y, axis=axis, initial=0.0))
-                )
-                for axis in (1, 0)
-            )
-        )
+    def of(cls, y: Any) -> _Sizes:
+        return cls(*(_array.to_host(_array.largest(y, axis=axis)) for axis in (1, 0)))
 
     def scaled(self) -> _Sizes:
         """Those of 2^−exponent Y."""
         return _Sizes(np.ldexp(self.rows, -self.exponent), np.ldexp(self.columns, -self.exponent))
 
 
+def longest_group(n: int) -> int:
+    """Largest number of factors kept before they are multiplied."""
+    return min(MAX_GROUP, max(4, LARGEST_GROUP // (8 * n * n)))
+
+
 def _matrix(factor: Factor) -> Any | None:
     if hasattr(factor, "matrix"):
         return factor.matrix()
     return None if callable(factor) else factor
-
-
-def _largest(matrix: Any, xp: Any) -> float:
-    return max(float(xp.max(matrix)), -float(xp.min(matrix)))
 
 
 def _rounding(n: int) -> float:

@@ -26,7 +26,10 @@ def random_matrix(
     "gaussian": W_ij ~ N(0, scale²/n), independent. "orthogonal": W = scale·O, O Haar on O(n).
     Theory.md section 1 (``scale`` is σ_w).
 
-    The normal deviates are drawn on the host, so that the matrix depends on the stream and not on the device.
+    On the host the normal deviates come from ``rng``. On a CUDA device they are drawn there (Philox, seeded
+    by 32 bits of ``rng``), which spares the transfer: the same stream gives the same matrix on the same kind
+    of device, and another matrix of the same law elsewhere.
+
     O is the Q factor of a Gaussian matrix with column j multiplied by the sign of R_jj (+1 for zero): the
     factor with a positive diagonal is unique, which makes its law Haar; Q as a library returns it is not.
 
@@ -37,11 +40,19 @@ def random_matrix(
     _validate.choice("dtype", dtype, DTYPES)
     n = _validate.integer("n", n, low=1)
     scale = _validate.real("scale", scale, low=0.0)
-    gaussian = _random.generator(rng).standard_normal((n, n))
+    gaussian = _standard_normal(_random.generator(rng), n, xp)
     if kind == "gaussian":
         gaussian *= scale / math.sqrt(n)
-        return xp.asarray(gaussian, dtype=dtype)
-    q, r = xp.linalg.qr(xp.asarray(gaussian))
+        return gaussian.astype(dtype, copy=False)
+    q, r = xp.linalg.qr(gaussian)
     signs = xp.where(xp.diagonal(r) < 0.0, -1.0, 1.0)
     q *= scale * signs
     return q.astype(dtype, copy=False)
+
+
+def _standard_normal(rng: np.random.Generator, n: int, xp: Any) -> Any:
+    if xp is np:
+        return rng.standard_normal((n, n))
+    # The size is given, since CuPy's streams else depend on how the device splits the work.
+    seeded = xp.random.Generator(xp.random.Philox4x3210(int(rng.integers(2**32))))
+    return seeded.standard_normal(size=(n, n))

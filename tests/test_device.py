@@ -1,0 +1,125 @@
+"""The CUDA path: on a stand-in where there is no device, on the device itself where there is one."""
+
+import sys
+import tracemalloc
+
+import fake_cupy
+import numpy as np
+import pytest
+
+import rmtrnn as rt
+from rmtrnn import _array, _random, sampling
+from rmtrnn.montecarlo import LogProduct, random_matrix
+
+TANH = rt.Ensemble("vanilla", sigma_w=1.1, sigma_b=0.2)
+needs_gpu = pytest.mark.skipif(not _array.cuda_available(), reason="needs CuPy and a CUDA device")
+
+
+# Compiled cells are kept, so the stand-in and the real one do not share a process.
+without_gpu = pytest.mark.skipif(_array.cuda_available(), reason="the device itself is tested here")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("stand-in", marks=without_gpu),
+        pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu]),
+    ]
+)
+def cupy(request, monkeypatch):
+    if request.param == "stand-in":
+        return fake_cupy.install(monkeypatch)
+    return _array.module_for("cuda")
+
+
+def factors_of(kind, n, count):
+    rng = _random.stream(3)
+    factors = [
+        random_matrix("orthogonal" if kind == "isometric" else "gaussian", n, 1.0, rng) for _ in range(count)
+    ]
+    if kind == "zeros":
+        for factor in factors[1::2]:
+            factor[::3] = 0.0
+    return factors
+
+
+@pytest.mark.parametrize("n", [30, 190])
+@pytest.mark.parametrize("kind", ["gaussian", "isometric", "zeros"])
+def test_same_matrices_give_the_same_values(cupy, kind, n):
+    factors = factors_of(kind, n, 8)
+    values = []
+    for xp in (np, cupy):
+        product = LogProduct(n, xp)
+        for factor in factors:
+            product.multiply(xp.asarray(factor))
+        values.append(product.log_singular_values())
+    host, device = values
+    assert np.array_equal(np.isneginf(host), np.isneginf(device))
+    finite = np.isfinite(host)
+    assert np.max(np.abs(host[finite] - device[finite])) < 1e-10
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("cell", ["vanilla", "minimal", "gru", "lstm"])
+def test_networks_run_on_the_device(cupy, cell, tied):
+    """Steps and Jacobians have the law of those of the host: mean of s² within 5 standard errors."""
+    ens = rt.Ensemble(cell, sigma_w=1.2, sigma_v=0.5, sigma_b=0.2, tied=tied)
+    options = {"T": 2, "N": 16, "trials": 12, "burn_in": 10}
+    host, device = (rt.sample(ens, **options, device=name).moment(1) for name in ("cpu", "cuda"))
+    assert abs(host.value - device.value) < 5 * np.hypot(host.error, device.error)
+    if tied and cell == "gru":
+        assert rt.sample(ens, **options, device="cuda").moment(1) == device
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_matrices_of_the_device(cupy, dtype):
+    for kind in ("gaussian", "orthogonal"):
+        first, again = (random_matrix(kind, 40, 1.5, _random.stream(1, 2), cupy, dtype) for _ in range(2))
+        host = _array.to_host(first)
+        assert host.dtype == dtype
+        assert np.array_equal(host, _array.to_host(again))
+        if kind == "orthogonal":
+            assert np.max(np.abs(host @ host.T - 1.5**2 * np.eye(40))) < 100 * np.finfo(dtype).eps
+        else:
+            assert abs(40 * host.var() / 1.5**2 - 1) < 4 * np.sqrt(2 / 1600)
+
+
+def test_what_cusolver_gets_wrong_is_refused(monkeypatch):
+    fake_cupy.install(monkeypatch, free_bytes=2**60)
+    with pytest.raises(ValueError, match=r"^N = 18001: must be at most 18000 on a CUDA device"):
+        rt.sample(TANH, T=1, N=18_001, device="cuda")
+    with pytest.raises(ValueError, match=r"^N = 9001: must be at most 9000 on a CUDA device"):
+        rt.sample(rt.Ensemble("lstm"), T=1, N=9001, device="cuda")
+
+
+@without_gpu
+def test_failures_of_cusolver_are_raised(monkeypatch):
+    fake_cupy.install(monkeypatch)
+    rt.sample(TANH, T=1, N=4, trials=3, burn_in=1, device="cuda")
+    assert sys.modules["cupyx"].seen == ["raise"] * 3
+
+
+@pytest.mark.parametrize("free", [2**24, 2**28, 2**31])
+def test_the_size_that_fits_is_named(monkeypatch, free):
+    fake_cupy.install(monkeypatch, free_bytes=free)
+    with pytest.raises(ValueError, match=r"N = \d+ would fit") as error:
+        rt.sample(TANH, T=1, N=17_999, device="cuda")
+    fits = int(str(error.value).split("N = ")[-1].split()[0])
+    assert sampling.memory_needed(TANH, fits) <= free < sampling.memory_needed(TANH, fits + 1)
+
+
+def test_the_machine_itself_is_too_small_too():
+    with pytest.raises(ValueError, match=r"^N = 100000000: one trial needs .* GiB, and device 'cpu' has"):
+        rt.sample(TANH, T=1, N=10**8, device="cpu")
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "minimal", "gru", "lstm"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_memory_is_not_underestimated(cell, tied):
+    ens = rt.Ensemble(cell, sigma_w=1.2, sigma_v=0.5, tied=tied)
+    options = {"T": 6, "trials": 1, "burn_in": 2}
+    rt.sample(ens, N=8, **options)
+    tracemalloc.start()
+    rt.sample(ens, N=200, **options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < sampling.memory_needed(ens, 200)
