@@ -66,6 +66,7 @@ def verdict(spec: Spectrum, mc: Sample) -> dict[str, Any]:
     moments = [dict(zip(m._fields, map(_plain, m), strict=True)) for m in report.moments]
     return {
         "agrees": report.agrees,
+        "decided": report.verdict != "undecided",
         "p value": _plain(report.p_value),
         "Kolmogorov": _plain(report.kolmogorov),
         "Wasserstein": _plain(report.wasserstein),
@@ -104,7 +105,7 @@ def verdict_rows(results: dict[str, study.Result]) -> list[list[str]]:
                 f"{_text(first['theory'], '.5g')} / {_text(first['sample'], '.5g')}"
                 f" ± {_text(first['error'], '.1g')}",
                 _text(verdict["p value"], ".2g"),
-                _theory(meta["theory"], verdict),
+                theory_verdict(meta["theory"], verdict),
                 _control(meta.get("control")),
             ]
         )
@@ -126,10 +127,11 @@ VERDICT_HEADER = (
 )
 
 
-def _theory(theory: dict[str, Any], verdict: dict[str, Any]) -> str:
+def theory_verdict(theory: dict[str, Any], verdict: dict[str, Any]) -> str:
+    """What the case says, in a word; bold where it is not agreement."""
     if not theory["converged"]:
         return "**not converged**"
-    if float(theory["cdf error"]) > DECISIVE:
+    if float(theory["cdf error"]) > DECISIVE or not verdict.get("decided", True):
         return "**undecided**"
     return "agrees" if verdict["agrees"] else "**differs**"
 
@@ -137,6 +139,8 @@ def _theory(theory: dict[str, Any], verdict: dict[str, Any]) -> str:
 def _control(verdict: dict[str, Any] | None) -> str:
     if verdict is None:
         return "-"
+    if not verdict.get("decided", True):
+        return "**undecided**"
     return "**not rejected**" if verdict["agrees"] else "rejected"
 
 
