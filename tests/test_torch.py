@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
+from validation.torch_jacobian import networks
 
 torch = pytest.importorskip("torch")
 rtt = pytest.importorskip("rmtrnn.torch")
@@ -44,26 +45,35 @@ def ensemble(name):
     }[name]
 
 
-def own_step(module, ens, site, x):
-    """One step from the library's own equations with the module's parameters; gates in the cell's order."""
+def pre_activations(module, ens, site, x):
+    """From the library's own equations with the module's parameters; gates in the cell's order."""
+    n = module.hidden_size
     parameters = {key: value.detach().numpy() for key, value in module.named_parameters()}
-    stacked = {"torch.nn.modules.rnn.LSTM": "ifgo", "torch.nn.modules.rnn.GRU": "ruc"}
-    order = stacked.get(f"{type(module).__module__}.{type(module).__name__}", "e")
-    rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(order)}
+    order = blocks(ens)
     w, v = parameters["weight_hh_l0"], parameters["weight_ih_l0"]
-    stage = ens.cell.numeric(np).stages[0]
-    reads, e = stage.read(site), []
+    reads, e = ens.cell.numeric(np).stages[0].read(site), []
     for k, gate in enumerate(ens.cell.gates):
-        block = rows["c" if gate == "i" and "c" in order else gate]
+        start = n * order.index("c" if gate == "i" and "c" in order else gate)
+        rows = slice(start, start + n)
         if "bias_l0" in parameters:
-            e.append(w[block] @ reads[k] + v[block] @ x + parameters["bias_l0"][block])
+            e.append(w[rows] @ reads[k] + v[rows] @ x + parameters["bias_l0"][rows])
         elif order == "ruc" and gate == "c":
-            e.append(w[block] @ reads[k] + parameters["bias_hh_l0"][block])
+            e.append(w[rows] @ reads[k] + parameters["bias_hh_l0"][rows])
         elif order == "ruc" and gate == "i":
-            e.append(v[block] @ x + parameters["bias_ih_l0"][block])
+            e.append(v[rows] @ x + parameters["bias_ih_l0"][rows])
         else:
-            e.append(w[block] @ reads[k] + v[block] @ x + parameters["bias_ih_l0"][block])
-    return stage.update(site, x, np.array(e))
+            e.append(w[rows] @ reads[k] + v[rows] @ x + parameters["bias_ih_l0"][rows])
+    return np.array(e)
+
+
+def blocks(ens):
+    """Gates in the order of the module's stacked rows."""
+    return {"lstm": "ifgo", "gru": "ruc"}.get(ens.cell.name, "e")
+
+
+def own_step(module, ens, site, x):
+    """One step from the library's own equations with the module's parameters."""
+    return ens.cell.numeric(np).stages[0].update(site, x, pre_activations(module, ens, site, x))
 
 
 @pytest.mark.parametrize("name", ["rnn", "relu", "gru", "lstm", "minimal", "vanilla"])
@@ -84,11 +94,8 @@ def test_module_computes_the_cell(name):
     np.testing.assert_allclose(h_next[0].detach().numpy(), own_step(module, ens, h[None], x)[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("name", "blocks"),
-    [("lstm", "ifgo"), ("gru", "ruc")],
-)
-def test_gates_get_their_own_laws(name, blocks):
+@pytest.mark.parametrize(("name", "order"), [("lstm", "ifgo"), ("gru", "ruc")])
+def test_gates_get_their_own_laws(name, order):
     size = 400
     module = (torch.nn.LSTM if name == "lstm" else torch.nn.GRU)(size, size).double()
     ens = ensemble(name)
@@ -96,7 +103,7 @@ def test_gates_get_their_own_laws(name, blocks):
     w = module.weight_hh_l0.detach().numpy()
     v = module.weight_ih_l0.detach().numpy()
     b = module.bias_ih_l0.detach().numpy()
-    for k, gate in enumerate(blocks):
+    for k, gate in enumerate(order):
         rows = slice(k * size, (k + 1) * size)
         fed = ens.gate("i" if (name, gate) == ("gru", "c") else gate)
         error = 4 / np.sqrt(2 * size * size)
@@ -126,6 +133,112 @@ def test_call_convention_of_torch_rnn():
         for state in (None, h0):
             for mine, theirs in zip(ours(x, state), reference(x, state), strict=True):
                 torch.testing.assert_close(mine, theirs)
+
+
+def test_minimal_layers_and_initial_states():
+    """Two layers are two modules in a row; without a bias, a zero bias; batch_first only moves an axis."""
+    both = rtt.MinimalRNN(3, 5, num_layers=2, batch_first=True, bias=False).double()
+    assert not any("bias_l" in name for name, _ in both.named_parameters())
+    x, h0 = torch.randn(4, 7, 3).double(), torch.randn(2, 4, 5).double()
+    output, h_n = both(x, h0)
+    assert output.shape == (4, 7, 5) and h_n.shape == (2, 4, 5)
+    sequence = x.transpose(0, 1)
+    for layer, fan_in in enumerate((3, 5)):
+        single = rtt.MinimalRNN(fan_in, 5, bias=False).double()
+        single.load_state_dict(
+            {
+                "weight_ih_l0": getattr(both, f"weight_ih_l{layer}"),
+                "weight_hh_l0": getattr(both, f"weight_hh_l{layer}"),
+                "embeddings.0.weight": both.embeddings[layer].weight,
+                "embeddings.0.bias": both.embeddings[layer].bias,
+            }
+        )
+        sequence, last = single(sequence, h0[layer : layer + 1])
+        torch.testing.assert_close(h_n[layer], last[0])
+    torch.testing.assert_close(output, sequence.transpose(0, 1))
+    torch.testing.assert_close(both(x)[0], both(x, torch.zeros_like(h0))[0])
+
+
+def test_every_layer_and_direction_is_drawn():
+    ens = rt.Ensemble("lstm", 1.0, 0.5, {"f": 2.0, "i": 0.0, "o": 0.0, "g": 0.0})
+    module = rtt.initialize_(torch.nn.LSTM(3, 50, num_layers=2, bidirectional=True), ens, rng=0)
+    seen = set()
+    for suffix in ("l0", "l0_reverse", "l1", "l1_reverse"):
+        w = getattr(module, f"weight_hh_{suffix}").detach()
+        assert float(w.std()) * 50**0.5 == pytest.approx(1.0, rel=0.05)
+        bias = getattr(module, f"bias_ih_{suffix}").detach().numpy()
+        np.testing.assert_array_equal(bias, np.repeat([0.0, 2.0, 0.0, 0.0], 50))
+        assert not getattr(module, f"bias_hh_{suffix}").any()
+        seen.add(float(w[0, 0]))
+    assert len(seen) == 4
+
+
+def library_jacobian(module, ens, site, inputs):
+    """∂(state)/∂(state) over the inputs, by theory.md (1) with the module's weights."""
+    n, order = module.hidden_size, blocks(ens)
+    stage, numeric = ens.cell.stages[0], ens.cell.numeric(np).stages[0]
+    w = module.weight_hh_l0.detach().numpy()
+    starts = {gate: n * position for position, gate in enumerate(order)}
+    if order == "ruc":
+        starts["i"] = 0  # reads nothing: which weights stand here does not matter
+    weights = [w[starts[gate] : starts[gate] + n] for gate in ens.cell.gates]
+    product = np.eye(len(site) * n)
+    for x in inputs:
+        a, b, c = numeric.linearize(site, x, pre_activations(module, ens, site, x))
+        blocks_of_step = [
+            [
+                np.diag(np.broadcast_to(a[i, j], n))
+                + sum(b[k, i][:, None] * weights[k] * c[k, j] for k in range(len(weights)))
+                for j in range(len(site))
+            ]
+            for i in range(len(site))
+        ]
+        product = np.block(blocks_of_step) @ product
+        site = own_step(module, ens, site, x)
+    assert len(ens.cell.stages) == 1 and stage.inputs == ens.cell.state
+    return product
+
+
+@pytest.mark.parametrize("name", list(networks.ensembles()))
+def test_autograd_jacobian_is_that_of_the_cell(name):
+    """With the module's weights in the library's equations, entry by entry; and not if the gates change."""
+    ens = networks.ensembles()[name]
+    for swapped in (False, True):
+        module = networks.module(name, ens, N, np.random.default_rng(5), swapped=False)
+        found = networks.state_jacobian(module, ens, np.random.default_rng(6), burn_in=0)
+        rng = np.random.default_rng(6)
+        state = rng.standard_normal((len(ens.cell.state), N))
+        inputs = ens.sample_input(rng, (networks.T, 1, N))[:, 0]
+        if swapped:
+            module = networks.module(name, ens, N, np.random.default_rng(5), swapped=True)
+        expected = library_jacobian(module, ens, state, inputs)
+        error = np.abs(found - expected).max() / np.abs(found).max()
+        assert error > 0.01 if swapped else error < 1e-12
+
+
+@pytest.mark.parametrize("name", ["rnn", "minimal"])
+def test_autograd_jacobian_has_the_spectrum_of_the_ensemble(name):
+    """Tied, T = 5; a module with exchanged weights or gates does not have it."""
+    law = rt.spectrum(networks.ensembles()[name], networks.T)
+    for swapped, verdict in ((False, "agrees"), (True, "disagrees")):
+        sample = networks.autograd_sample(name, 200, 6, 1, swapped=swapped)
+        report = rt.compare(law, sample)
+        assert report.verdict == verdict, str(report)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_autograd_jacobian_has_the_spectrum_of_library_networks(name):
+    """Quantiles of log s over trials of both, two-sample t-test; exchanged gates are found."""
+    ens = networks.ensembles()[name]
+    reference = rt.sample(ens, networks.T, N=96, trials=10, seed=1, burn_in=networks.BURN_IN)
+    for swapped in (False, True):
+        sample = networks.autograd_sample(name, 96, 10, 2, swapped=swapped)
+        z = []
+        for p in (0.1, 0.3, 0.5, 0.7, 0.9):
+            ours, theirs = sample.log_quantile(p), reference.log_quantile(p)
+            z.append(abs(ours.value - theirs.value) / np.hypot(ours.error, theirs.error))
+        # 18 degrees of freedom: 4.5 has probability 3e-4 for one quantile.
+        assert max(z) > 8.0 if swapped else max(z) < 4.5, z
 
 
 def test_refusals():

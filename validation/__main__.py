@@ -20,6 +20,7 @@ from validation import (
     report,
     spectra,
     study,
+    torch_jacobian,
     trainability,
 )
 
@@ -34,6 +35,7 @@ STUDIES = {
         trainability,
         learning,
         language,
+        torch_jacobian,
     )
 }
 

@@ -1,0 +1,52 @@
+"""CPU time of phase diagrams of 200 x 200 points.
+
+Run: OMP_NUM_THREADS=1 python benchmarks/bench_phase.py. The CPU seconds of this process divided by two are
+what two idle cores need when the chunks are shared between two threads (``executor=ThreadPoolExecutor(2)``),
+less what the threads wait for each other; the wall time is that of the run, and means something only on an
+idle machine.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+import rmtrnn as rt
+
+POINTS = 200
+DIAGRAMS = {
+    "vanilla (sigma_w, sigma_b)": (
+        rt.Ensemble("vanilla", Sigma=1.0),
+        {"sigma_w": np.linspace(0.5, 3.0, POINTS), "sigma_b": np.linspace(0.0, 1.0, POINTS)},
+    ),
+    "vanilla (sigma_w, sigma_v)": (
+        rt.Ensemble("vanilla", R=0.46, Sigma=1.0),
+        {"sigma_w": np.linspace(0.5, 3.0, POINTS), "sigma_v": np.linspace(0.0, 1.5, POINTS)},
+    ),
+    "minimalRNN (sigma_w, mu_b)": (
+        rt.Ensemble("minimal", sigma_v=1.39, R=0.46, Sigma=1.0),
+        {"sigma_w": np.linspace(1.0, 9.0, POINTS), "mu_b": np.linspace(-4.0, 8.0, POINTS)},
+    ),
+}
+
+
+def main() -> None:
+    print(f"{'diagram':<28} {'points':>8} {'CPU s':>8} {'CPU s / 2':>10} {'wall s':>8} {'converged':>10}")
+    for name, (ens, axes) in DIAGRAMS.items():
+        small = {key: values[::50] for key, values in axes.items()}
+        rt.phase_diagram(ens, **small)  # expressions are compiled and cached
+        cpu, wall = time.process_time(), time.perf_counter()
+        with ThreadPoolExecutor(2) as executor:
+            phases = rt.phase_diagram(ens, executor=executor, **axes)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        done = f"{phases.converged.mean():.4f}"
+        print(
+            f"{name:<28} {phases.chi.size:>8} {cpu:>8.2f} {cpu / 2:>10.2f} {wall:>8.2f} {done:>10}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
