@@ -35,6 +35,8 @@ ACCURACY, SMALL = 1e-11, 100
 MARGIN = 5.0
 # The growth per factor expected is the last one found, or the one expected before times this if larger.
 FORGET = 0.9
+# Amplification, without the factor for rounding, of a random orthogonal matrix.
+ORTHOGONAL = 4.0
 # Columns of Y diag(2^d) out of order by more than this (log2) are sorted. T then is triangular no more.
 DISORDER = 8.0
 # An orthogonal X has been needed: back to triangular ones when errors are this much below the tolerance.
@@ -60,7 +62,7 @@ class LogProduct:
     the others have relative errors of 1e-13. ``error`` is the estimate for the whole product, the root of
     the sum of squares over the groups: relative errors of the singular values, absolute ones of their logs. A
     single factor is never refused; an ill-conditioned one shows in ``error``. ``condition`` is the worst
-    amplification of rounding errors met in a group.
+    amplification of rounding errors met in a group, ``groups`` their number.
 
     Exact rank loss by rows of zeros, as relu makes them, is kept exactly: those singular values are −∞.
 
@@ -79,10 +81,10 @@ class LogProduct:
         self._t: Any = None
         self._triangular = True
         self._careful = False
-        self._variance, self._t_variance, self._groups = 0.0, 0.0, 0
+        self._variance, self._t_variance, self.groups = 0.0, 0.0, 0
         self._rows = n
         self._pending: list[Factor] = []
-        self._group, self._start, self._growth = 1, _rounding(n), 0.0
+        self._group, self._start, self._growth = 1, ORTHOGONAL * _rounding(n), 0.0
         self._longest = longest_group(n)
 
     @property
@@ -109,7 +111,7 @@ class LogProduct:
             return np.zeros(self.n)
         if self._triangular:
             amplification = _rounding(self.n) * graded.inverse_norm(self._t, self._xp)
-            self._t_variance = self._groups * (UNIT * amplification) ** 2
+            self._t_variance = self.groups * (UNIT * amplification) ** 2
         values = graded.graded_log_singular_values(
             self._t, self._d, self._xp, triangular=self._triangular, tolerance=0.1 * self.rtol
         )
@@ -154,7 +156,7 @@ class LogProduct:
         self._x = split.x
         self._update(split, shift)
         self._variance += error**2
-        self._groups += 1
+        self.groups += 1
         self.condition = max(self.condition, split.amplification)
         self._careful = self._careful and error * CAREFUL > self.rtol
         self._plan(len(factors), split.amplification, unit)
@@ -167,10 +169,10 @@ class LogProduct:
     def _plan(self, count: int, amplification: float, unit: float) -> None:
         """Length of the next group: amplification is that of X times a factor for every matrix."""
         self._growth = max(self._grown(count, amplification), FORGET * self._growth)
-        self._start = _rounding(self.n)
+        self._start = ORTHOGONAL * _rounding(self.n)
         if isinstance(self._x, _dense.UnitLower):
             signs = self._xp.asarray(graded.signs(self.n))
-            self._start *= graded.largest_norm(_array.to_host(self._x.solve_lower(signs)))
+            self._start = _rounding(self.n) * graded.largest_norm(_array.to_host(self._x.solve_lower(signs)))
         room = math.log(max(self.rtol / (MARGIN * unit * self._start), 1.0))
         self._group = max(1, min(int(room / self._growth), 4 * count, self._longest))
 
