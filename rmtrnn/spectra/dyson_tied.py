@@ -32,6 +32,7 @@ _MOST_TAIL_POINTS = 16  # on each side
 _LONGEST_STEP = {-1: 2.0, 1: 0.5}  # where nothing is known beyond
 _EMPTY = 1e-4  # of the largest density: less than this is outside the support
 _SCAN_SITES = 128
+_SHARE = 0.15  # of m_1, at most, in one panel
 _STRENGTHS = 1e-3  # relative change of the strengths that placing points asks for
 _FINAL = 1e-4  # and that of the result: F errs by its square
 _SOLVED = 3e-3  # a point whose strengths would still change by more is not used
@@ -108,8 +109,31 @@ def tied_law_solution(sites: TiedSites, settings: Settings) -> Solution:
         solution = _near_support(_outwards(marcher, solution, side, settings.tail))
     if solution.u.size == 0:
         return solution
+    solution = _share_first_moment(marcher, solution, 2 * settings.max_points)
     solution = _Marcher(sites.spread(settings.medium), _FINAL).again(solution)
     return _on_all_sites(sites, solution)
+
+
+def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) -> Solution:
+    """Halve panels until none holds more than `_SHARE` of m_1, which the largest singular values make up."""
+    shape = (marcher.sites.touched,) * 2
+    while len(solution.u) < max_points:
+        solution = solution.sorted()
+        solution = solution.at(solution.status == int(Status.CONVERGED))
+        weight = np.exp(np.minimum(2 * solution.u[1:] - marcher.sites.log_mean, 60.0))
+        share = (solution.upper[:-1] - solution.upper[1:]) * weight
+        heavy = np.flatnonzero((share > _SHARE) & (np.diff(solution.u) > 1e-3))
+        if heavy.size == 0:
+            break
+        before = len(solution.u)
+        for i in heavy:
+            inner = i if solution.density[i] > solution.density[i + 1] else i + 1
+            u = float(0.5 * (solution.u[i] + solution.u[i + 1]))
+            point = marcher.at(u, solution.p[inner].reshape(shape), solution.q[inner].reshape(shape))
+            solution = solution.joined(point)
+        if np.count_nonzero(solution.status == int(Status.CONVERGED)) < before + heavy.size:
+            break  # a point that failed once is not tried again
+    return _near_support(solution)
 
 
 def _on_all_sites(sites: TiedSites, solution: Solution) -> Solution:

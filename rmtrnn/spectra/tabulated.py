@@ -142,6 +142,7 @@ class TabulatedLaw:
         """How many values of the density the law was made from."""
         return sum(len(panel.series) for _, panels in self._pieces for panel in panels)
 
+    @np.errstate(under="ignore")  # deep in a tail, where 0 is the right answer
     def pdf(self, u: np.ndarray) -> np.ndarray:
         """Density of u = log s (atoms left out); 0 outside the intervals."""
         u = np.asarray(u, dtype=float)
@@ -158,6 +159,7 @@ class TabulatedLaw:
                 density[inside] = self._scale * decay * np.fmax(value / interval.slope(angle), 0.0)
         return density
 
+    @np.errstate(under="ignore")  # deep in a tail, where 0 is the right answer
     def cdf(self, u: np.ndarray) -> np.ndarray:
         """P(log s ≤ u), atoms included."""
         u = np.asarray(u, dtype=float)
@@ -187,13 +189,26 @@ class TabulatedLaw:
         return result
 
     def moment(self, k: float) -> float:
-        """E[s^{2k}], atoms included."""
-        return self.weighted(lambda u: np.exp(2 * k * u))
+        """E[s^{2k}], atoms included; ∞ beyond the range of doubles."""
+        return self._scaled(lambda x: x**k, k)
 
     def variance(self) -> float:
-        """Variance of s²."""
-        mean = self.moment(1)
-        return self.weighted(lambda u: (np.exp(2 * u) - mean) ** 2)
+        """Variance of s²; ∞ beyond the range of doubles."""
+        with np.errstate(under="ignore"):
+            mean = self.weighted(lambda u: np.exp(2 * (u - self._top)))
+        return self._scaled(lambda x: (x - mean) ** 2, 2.0)
+
+    def _scaled(self, f: Callable[[np.ndarray], np.ndarray], degree: float) -> float:
+        """E[f(s²)] for homogeneous f, whose arguments are first divided by the largest s²."""
+        with np.errstate(over="ignore", under="ignore"):
+            value = self.weighted(lambda u: f(np.exp(2 * (u - self._top))))
+            return float(np.exp(2 * degree * self._top) * value) if value else 0.0
+
+    @property
+    def _top(self) -> float:
+        """The largest log s with mass."""
+        ends = [interval.right for interval, _ in self._pieces] + [u for u, _ in self.atoms]
+        return max((end for end in ends if math.isfinite(end)), default=0.0)
 
     def weighted(self, f: Callable[[np.ndarray], np.ndarray]) -> float:
         """E[f(u)]; f must have a limit at −∞ if there is mass at s = 0."""

@@ -1,0 +1,75 @@
+"""Moments of the laws by a second route, and whether the wrong one of tied and redrawn weights is noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy
+
+import rmtrnn as rt
+from rmtrnn.spectra import second_moment
+from rmtrnn.spectra.dyson_law import Settings
+from rmtrnn.spectra.dyson_tied import grouped_stages, tied_law
+from rmtrnn.spectra.tied_equations import first_moments, tied_sites
+
+MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
+
+
+def leaky(delta):
+    """h' = (1 - delta) h + delta tanh(e), as a user writes it."""
+    h, x, e = sympy.symbols("h x e")
+    update = (1 - delta) * h + delta * sympy.tanh(e)
+    return rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
+
+
+def distance(spec, sample):
+    x = np.sort(np.ravel(sample.log_s))
+    below, steps = spec.log_s.cdf(x), np.arange(x.size + 1) / x.size
+    return max(np.abs(below - steps[:-1]).max(), np.abs(below - steps[1:]).max())
+
+
+@pytest.mark.parametrize(("T", "weights"), [(1, "orthogonal"), (4, "gaussian"), (4, "orthogonal")])
+def test_moments_of_the_law_are_those_of_the_recursion(T, weights):
+    """m_1 = chi^T and m_2 from the recursion over sites, which knows nothing of the density."""
+    ens = MINIMAL.replace(weights=weights)
+    law = rt.spectrum(ens, T, population=16384)
+    expected = second_moment(ens, T, sites=2**12, replicates=8)
+    assert law.moment(1) == pytest.approx(rt.mean_field(ens).chi ** T, rel=5e-3)
+    spread = 4 * expected.error[1] / expected.ratio + 2e-3
+    assert law.moment(2) / law.moment(1) ** 2 == pytest.approx(expected.ratio, rel=spread)
+    other = second_moment(ens.replace(sigma_w=2.2), T, sites=2**11)
+    assert (
+        abs(other.ratio / expected.ratio - 1) > spread
+    )  # a network with slightly larger weights is told apart
+
+
+def test_tied_first_moment_is_that_of_the_large_lambda_limit():
+    """The integral over the density against the recursion in time that gives m_1 alone; all mass is found."""
+    ens = MINIMAL.replace(tied=True)
+    stages = grouped_stages(ens, 6, 64, 512, 3)
+    law = tied_law(stages, 6, Settings(tol=5e-4, tail=5e-4, max_points=80, coarse=128, medium=512))
+    assert law.moment(1) == pytest.approx(np.exp(first_moments(tied_sites(stages, 6))[0]), rel=2e-3)
+    assert law.mass == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ens", "T"),
+    [
+        (rt.Ensemble(leaky(sympy.Rational(1, 4)), sigma_w=1.5, sigma_v=0.5), 6),
+        (rt.Ensemble("minimal", sigma_w=4.0, sigma_v=0.5, mu_b=2.0, R=1.0), 6),
+    ],
+    ids=["leaky", "minimal"],
+)
+def test_the_wrong_one_of_tied_and_redrawn_is_rejected(ens, T):
+    """Each law fits its own sample, N = 300 x 6, whose noise is about 0.01, and is rejected by the other."""
+    small = {"population": 1024, "coarse": 128, "medium": 256, "field_population": 2048}
+    laws = {
+        False: rt.spectrum(ens, T, population=4096),
+        True: rt.spectrum(ens.replace(tied=True), T, **small),
+    }
+    samples = {tied: rt.sample(ens.replace(tied=tied), T, N=300, trials=6, seed=5) for tied in laws}
+    found = {(law, sample): distance(laws[law], samples[sample]) for law in laws for sample in samples}
+    for tied in laws:
+        assert found[tied, tied] < laws[tied].error + 0.02
+        assert found[not tied, tied] > laws[not tied].error + 0.04
+        assert found[not tied, tied] > 2.5 * found[tied, tied]
