@@ -13,6 +13,7 @@ from rmtrnn import _progress
 from validation import (
     critical_initialisation,
     dyson_error,
+    jacobian_spectra,
     language,
     learning,
     mean_field_dynamics,
@@ -32,6 +33,7 @@ STUDIES = {
         dyson_error,
         mean_field_dynamics,
         critical_initialisation,
+        jacobian_spectra,
         trainability,
         learning,
         language,

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from rmtrnn import plotting
 from validation import study
@@ -46,7 +47,6 @@ def _finish(figure: Any, folder: Path, name: str, title: str) -> None:
 
 def _correlation(results: Results, folder: Path, start: str) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(8.6, 3.6), sharey=True)
-    trials = []
     for ax, weights in zip(panels, ("untied", "tied"), strict=True):
         for mu_b, colour in zip(FIGURE_BIASES, COLOURS, strict=True):
             saved = results.get(f"figure1-{start}-{mu_b:g}-{weights}")
@@ -55,13 +55,14 @@ def _correlation(results: Results, folder: Path, start: str) -> None:
             meta, arrays = saved
             steps = np.arange(1, meta["steps"] + 1)
             mean, error = arrays["c"], 2.0 * arrays["c_error"]
-            ax.plot(steps, mean, color=colour, label=rf"$\mu_b = {mu_b:g}$")
+            ax.plot(steps, mean, color=colour, linewidth=3.2, alpha=0.5, label=rf"$\mu_b = {mu_b:g}$")
             ax.fill_between(steps, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0)
             ax.plot(steps, arrays["c_theory"], color=colour, linestyle="--", linewidth=1.2)
-            trials.append(f"{meta['settings']['trials']} networks of $N = {meta['settings']['N']}$")
-        ax.set(xlabel="step $t$", title=weights, xlim=(0, 100), ylim=(-0.1, 1.04))
+            trials = f"{meta['settings']['trials']} networks of $N = {meta['settings']['N']}$"
+            ax.set_title(f"{weights}, {trials}")
+        ax.set(xlabel="step $t$", xlim=(0, 100), ylim=(-0.1, 1.04))
     panels[0].set_ylabel("correlation $c^t$ of the pre-activations")
-    panels[1].plot([], [], color="0.2", label="simulation, ± 2 s.e.")
+    panels[1].plot([], [], color="0.2", linewidth=3.2, alpha=0.5, label="simulation, ± 2 s.e.")
     panels[1].plot([], [], color="0.2", linestyle="--", linewidth=1.2, label="theory (untied)")
     panels[1].legend(loc="lower right", ncols=2)
     parameters = ", ".join(
@@ -69,8 +70,7 @@ def _correlation(results: Results, folder: Path, start: str) -> None:
         for name, symbol in (("sigma_w", r"\sigma_w"), ("sigma_v", r"\sigma_v"), ("R", "R"))
     )
     first = r"$h^0 \sim N(0, Q^*)$" if start == "stationary" else "$h^0 = 0$"
-    sizes = " and ".join(sorted(set(trials), key=trials.index))
-    title = f"minimalRNN, {parameters}; {first}; inputs independent for 10 steps, then equal\n{sizes}"
+    title = f"minimalRNN, {parameters}; {first}; inputs independent for 10 steps, then equal"
     _finish(figure, folder, f"correlation-{start}", title)
 
 
@@ -99,6 +99,9 @@ def _evolution(results: Results, folder: Path, quantity: str) -> None:
             ax.set_title(f"{name.replace('-', ', ')}, {weights}", fontsize=9)
             if quantity == "q":
                 ax.set_yscale("log")
+                ax.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+                ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                ax.tick_params(axis="y", which="minor", labelsize=7)
             if weights == "tied":
                 ax.set_xlabel("step $t$")
     symbol = "variance $q^t$" if quantity == "q" else "correlation $c^t$"

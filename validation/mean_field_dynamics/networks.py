@@ -35,8 +35,8 @@ TIMESCALES = {
     **{f"minimal-{b}": ("minimal", {**MINIMAL, "mu_b": b}) for b in (-4.0, -2.0, -1.0, 2.0, 3.5, 4.5)},
 }
 SIZES = {
-    "quick": {"N": 1024, "tied": 8, "untied": 16, "decay": 32},
-    "full": {"N": 4096, "tied": 32, "untied": 64, "decay": 128},
+    "quick": {"N": 1024, "tied": 8, "untied": 16, "decay": 128},
+    "full": {"N": 4096, "tied": 32, "untied": 64, "decay": 512},
 }
 
 
