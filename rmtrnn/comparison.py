@@ -111,7 +111,8 @@ class Comparison:
             "  log s             edge        N^(-2/3)      sample        std. error  deviation/scale"
         )
         lines += [
-            f"  {e.side:9s}{e.edge:14.6g}{e.scale:14.3g}{e.sample:14.6g}{e.error:14.2g}{e.deviation:10.2f}"
+            f"  {e.side:9s}{_cell(e.edge, '14.6g')}{_cell(e.scale, '14.3g')}{_cell(e.sample, '14.6g')}"
+            f"{_cell(e.error, '14.2g')}{_cell(e.deviation, '10.2f')}"
             for e in self.edges
         ]
         lines.append(f"  mode        deviation    std. error   (bias allowed: {self.allowance:.3g})")
@@ -187,6 +188,11 @@ _VERDICTS = {
     "disagrees": "does NOT agree",
     "undecided": "can NOT be told apart from its own error and so is NOT shown to agree",
 }
+
+
+def _cell(value: float, form: str) -> str:
+    """A number of the table; "-" where there is none."""
+    return format(value, form) if math.isfinite(value) else "-".rjust(int(form.split(".")[0]))
 
 
 def _verdict(p_value: float, unaided: float, level: float, granted: float, converged: bool) -> str:

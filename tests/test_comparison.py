@@ -90,6 +90,7 @@ def test_table_and_fields(tanh_sample):
     report = rt.compare(spec, tanh_sample)
     text = str(report)
     assert "theory agrees with the sample" in text
+    assert "nan" not in text and "largest" in text
     assert f"{report.kolmogorov:.3e}" in text
     first = report.moments[0]
     assert first.theory == spec.moment(1)
