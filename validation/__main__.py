@@ -13,6 +13,7 @@ from rmtrnn import _progress
 from validation import (
     critical_initialisation,
     dyson_error,
+    gated,
     jacobian_spectra,
     language,
     learning,
@@ -31,6 +32,7 @@ STUDIES = {
         quickstart,
         spectra,
         dyson_error,
+        gated,
         mean_field_dynamics,
         critical_initialisation,
         jacobian_spectra,
