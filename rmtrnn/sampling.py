@@ -171,8 +171,8 @@ def sample(
     dtype : "float64", or "float32" for the network and its matrix products; factorisations are in float64
         either way. Rounding is 5e8 times coarser: ``provenance["error"]`` says what that does to log s.
     progress : None, True for a bar on standard error, or a callable (done, total, label).
-    executor : any `concurrent.futures.Executor` (docs/cluster.md); None runs here. A trial whose worker dies is
-        run again here.
+    executor : any `concurrent.futures.Executor` (docs/cluster.md); None runs here. A trial whose worker
+        dies is run again here.
     checkpoint : a folder; each finished trial is written there at once, and a later call with the same
         arguments takes it from there. ``trials`` may differ: a longer run continues a shorter one.
     burn_in : steps before the Jacobian starts. None: eight of the mean field's time scales, and at least four

@@ -216,7 +216,7 @@ OPTIONS: dict[str, Option] = {
     "seed": _integer("seed (default 0)"),
     "device": _text("NAME", "auto, cpu or cuda (default auto)"),
     "dtype": _text("NAME", "float64 or float32 (default float64)"),
-    "burn_in": _integer("steps before the Jacobian starts (default 500)"),
+    "burn_in": _integer("steps before the Jacobian starts (default: as many as it takes, 500 to 16000)"),
     "checkpoint": _text("DIR", "folder of finished trials; an interrupted run continues"),
     "jobs": _integer("processes (default 1)"),
     "compare": _flag("also compute the theory and compare"),
