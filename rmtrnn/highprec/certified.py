@@ -35,6 +35,7 @@ __all__ = [
     "CertificationError",
     "Certified",
     "certified_cdf",
+    "certified_chi",
     "certified_density",
     "certified_edge",
     "certified_fixed_point",
@@ -83,6 +84,18 @@ def certified_fixed_point(ens: Ensemble, dps: int = 30) -> Certified:
     dps = check_dps(dps)
     with flint.ctx.workprec(_bits(dps)):
         return _certified(_fixed_point_ball(ens, dps), "exactly one fixed point in the interval (Krawczyk)")
+
+
+def certified_chi(ens: Ensemble, dps: int = 30) -> Certified:
+    """χ_1 = σ_w² E[φ'(e)²] of a vanilla ensemble with a proof: theory.md (5), (6).
+
+    The expectation is enclosed for every q in the interval of `certified_fixed_point`, so the number belongs
+    to the fixed point proven there. Raises as `certified_fixed_point` does.
+    """
+    dps = check_dps(dps)
+    with flint.ctx.workprec(_bits(dps)):
+        chi = rational(parameters.vanilla(ens).sigma_w) ** 2 * _base(ens, dps).mean()
+        return _certified(chi, "enclosure of the Gaussian average over the proven interval of q*")
 
 
 @functools.lru_cache(maxsize=64)

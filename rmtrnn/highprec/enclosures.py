@@ -167,6 +167,15 @@ class GaussianBalls:
 
         return tuple(_inflate(self.integrate(f), tail, True).real for f in (plain, rise))
 
+    def mean(self) -> Any:
+        """E[X], X = φ'(e)²."""
+
+        def square(segment: _Segment, e: Any, analytic: bool) -> Any:
+            return segment.slope(e, analytic) ** 2
+
+        tail = (self.z / arb(2).sqrt()).erfc() * self.tail_slope() ** 2
+        return _inflate(self.integrate(square, self.even), tail, True).real
+
     def slope_at_centre(self) -> Any:
         """X at one point inside the cuts."""
         segment = max(self.segments(), key=lambda s: float((s.high - s.low).mid()))
@@ -200,6 +209,10 @@ class AtomBalls:
         if not (m.is_finite() and one.is_finite() and d1.is_finite()):
             raise CertificationError(f"w = {w} is not separated from the atoms of φ'²")
         return Transform(m, one, d1, d2)
+
+    def mean(self) -> Any:
+        """E[X]."""
+        return sum((p * X for X, p in self.atoms), arb(0))
 
     def log_potential(self, w: Any) -> Any:
         """E[log(1 − X/w)], Im w > 0."""

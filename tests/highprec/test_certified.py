@@ -60,6 +60,9 @@ def test_every_activation(activation, weights):
     q = rt.highprec.certified_fixed_point(ens)
     assert rt.highprec.fixed_point(ens, 50) in q
     assert q.radius < mp.mpf("1e-30")
+    chi = rt.highprec.certified_chi(ens)
+    assert rt.highprec.chi(ens, 50) in chi
+    assert chi.radius < mp.mpf("1e-28")
     edge = rt.highprec.certified_edge(ens, 4)
     assert rt.highprec.edge(ens, 4, 50) in edge
     lam = mp.nstr(edge.midpoint / 3, 6)
@@ -68,6 +71,18 @@ def test_every_activation(activation, weights):
     assert density.radius < mp.mpf("1e-25") * density.midpoint
     beyond = rt.highprec.certified_density(ens, 4, mp.nstr(edge.midpoint * 2, 6))
     assert (beyond.midpoint, beyond.radius) == (0, 0)
+
+
+def test_chi_of_erf_in_closed_form():
+    """erf: σ_w² E[φ'²] = (4 σ_w²/π)/√(1 + 4q*), from an independent q*."""
+    ens = rt.Ensemble(rt.VanillaRNN("erf"), sigma_w=1.1, sigma_b=0.3)
+    q = mp.findroot(
+        lambda v: mp.mpf("1.21") * 2 / mp.pi * mp.asin(2 * v / (1 + 2 * v)) + mp.mpf("0.09") - v, 0.6
+    )
+    exact = 4 * mp.mpf("1.21") / mp.pi / mp.sqrt(1 + 4 * q)
+    certified = rt.highprec.certified_chi(ens)
+    assert exact in certified
+    assert exact + mp.mpf("1e-26") not in certified
 
 
 def test_wrong_branch_is_refused():
