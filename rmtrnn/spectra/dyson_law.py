@@ -33,6 +33,8 @@ _SCAN = np.array([3.0, 2.2, 1.6, 1.1, 0.7, 0.3, -0.1, -0.6, -1.2, -2.0, -3.0, -4
 _EMPTY = 3e-5  # of the largest density: less than this is outside the support
 _MOST_TAIL_POINTS = 40  # on each side
 _LONGEST_STEP = 0.6  # of the range known so far: this far below a density that is still there lies an atom
+_POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
+_SETTLED_POWER = 0.2  # relative change of the power between the two lowest points
 _SETTLED = 0.1  # relative step of the strengths at the end: F errs by its square
 _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law usable; the mass is an error
 _MOMENT = 0.1  # weight of the first moment, relative to m_1, beside the cdf where points are placed
@@ -290,7 +292,9 @@ def _worst(
     defect = np.abs(rise - mean * width)
     empty = _EMPTY * density.max(initial=0.0)
     outside = (density[1:] <= empty) & (density[:-1] <= empty)
+    edge = (density[1:] <= empty) != (density[:-1] <= empty)
     error = np.where(outside, np.abs(rise) / 2, np.maximum(defect, 0.02 * bend))
+    error = np.where(edge, np.abs(rise), error)  # the end lies somewhere in the panel
     importance = np.maximum(1.0, _MOMENT * 2.0 * width * np.exp(np.minimum(2 * (u[1:] - centre), 60.0)))
     beyond = (cdf[1:] < rest) | (cdf[:-1] > 1 - rest)
     bad = (error * importance > 4 * settings.tol) & ~beyond & (rise > settings.grain)
@@ -402,7 +406,15 @@ def assemble(weights: np.ndarray, solution: Solution, groups: int) -> tuple[Tabu
     u, cdf, density = solution.u[good], 1.0 - solution.upper[good], np.maximum(solution.density[good], 0.0)
     if u.size < 4:
         return _no_law()
+    missing, power_error = solution.u[~good], 0.0
+    power = _power_tail(u, cdf, density)
+    if power is not None:
+        missing, power_error = missing[missing > u[0]], power.error
+        u, cdf, density = (
+            np.concatenate(both) for both in ((power.u, u), (power.cdf, cdf), (power.density, density))
+        )
     empty = density <= _EMPTY * density.max()
+    empty[: np.argmin(empty)] = power is None
     atom = float(cdf[0]) if _is_atom_node(u, cdf, empty) else 0.0
     pieces, tail, interpolation = [], 0.0, 0.0
     for first, last in _runs(~empty):
@@ -417,17 +429,45 @@ def assemble(weights: np.ndarray, solution: Solution, groups: int) -> tuple[Tabu
         pieces.append((interval, panels))
         interpolation = max(interpolation, error)
         tail = max(tail, 0.5 * missing_left, 0.5 * missing_right)
-    lost = _lost_mass(solution.u[~good], u, cdf)
+    lost = _lost_mass(missing, u, cdf)
     status = Status.CONVERGED if lost < _LOST else Status.MAX_ITERATIONS
     parts = ErrorParts(
         population_error(weights, solution.at(good & (solution.density > 0)), groups),
         interpolation,
-        tail,
+        tail + power_error,
         # The cdf is monotone and known on both sides of a lost point: what lies between bounds its error.
         float(solution.error[good].max()) + lost,
     )
     atoms = [(-math.inf, atom)] if atom else []
     return TabulatedLaw(pieces, atoms=atoms, error=parts.total, status=status), parts
+
+
+class _PowerTail(NamedTuple):
+    """Points of F = c s^kappa below the lowest one, and how far F may be from it."""
+
+    u: np.ndarray
+    cdf: np.ndarray
+    density: np.ndarray
+    error: float
+
+
+def _power_tail(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> _PowerTail | None:
+    """Where the law reaches down to s = 0, F ends in a power of s, far below what the solver can reach.
+
+    The power kappa = F'/F is that of the lowest point; its change from the next one, carried on, is the
+    error.
+    None where F is small enough, where there is no density, or where kappa has not settled.
+    """
+    if not (_POWER_FROM < cdf[0] < 0.5 and density[0] > 0.0 and density[1] > 0.0):
+        return None
+    kappa, above = density[0] / cdf[0], density[1] / cdf[1]
+    drift = abs(above / kappa - 1.0)
+    if drift > _SETTLED_POWER:
+        return None
+    change = drift / (kappa * (u[1] - u[0]))  # of log kappa while F falls by a factor of e
+    down = np.arange(6, 0, -1) * 1.5
+    fallen = cdf[0] * np.exp(-down)
+    return _PowerTail(u[0] - down / kappa, fallen, kappa * fallen, float(cdf[0] * min(0.5, 0.5 * change)))
 
 
 def _lost_mass(missing: np.ndarray, u: np.ndarray, cdf: np.ndarray) -> float:
