@@ -63,7 +63,7 @@ ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05, weights="orthogonal")
 spec, mc = rt.spectrum(ens, T=8), rt.sample(ens, T=8, N=64, trials=4)
 assert spec.converged and abs(spec.moment(1) - rt.mean_field(ens).chi ** 8) < 1e-12
 assert rt.compare(spec, mc).agrees
-rt.highprec.edge(ens, T=2, dps=30)
+rt.highprec.density(rt.Ensemble(rt.VanillaRNN("erf"), sigma_w=0.9, sigma_b=0.1), 2, 0.5, dps=30)
 print("python", sys.version.split()[0], "numpy", numpy.__version__, "scipy", scipy.__version__, "core ok")
 EOF
 printf "state h\ninput x\ngate e reads h\nu = sigmoid(e)\nh = u*h + (1-u)*x\n" > own.cell
