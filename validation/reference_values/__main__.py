@@ -167,7 +167,13 @@ def draw(table: dict[str, Any]) -> None:
         )
     ax.axhline(2.2e-16, color="0.5", lw=0.8)
     ax.annotate(
-        "double precision, 2.2e-16", (0.01, 2.2e-16), (0, 3), ("axes fraction", "data"), "offset points"
+        "double precision, 2.2e-16",
+        (0.99, 2.2e-16),
+        (0, -10),
+        ("axes fraction", "data"),
+        "offset points",
+        ha="right",
+        fontsize=7,
     )
     ax.set(xscale="log", yscale="log", xlabel="depth T", ylabel="relative error of the density")
     ax.set_xticks(DEPTHS, [str(T) for T in DEPTHS])
