@@ -1,0 +1,20 @@
+"""Which critical points are isometric: vanilla cells against q, the whole critical family of the minimalRNN.
+
+The points that `rmtrnn.critical` returns and the published one, sampled over T = 10, 100, 1000 steps with
+tied and with redrawn weights; the exact spread over the minimalRNN's family; ξ against simulated
+correlations.
+"""
+
+from __future__ import annotations
+
+from validation import study
+from validation.criticality import points, results
+
+STUDY = study.Study(
+    name="criticality",
+    summary="how isometric the critical points are: vanilla against q, the minimalRNN's family, ξ simulated",
+    cost={"quick": "about 15 minutes on 2 cores", "full": "not timed; hours"},
+    cases=points.list_cases,
+    compute=points.compute,
+    report=results.report,
+)

@@ -1,0 +1,277 @@
+"""Tables and figures from the saved cases."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from rmtrnn import plotting
+from validation import study
+from validation.criticality.points import DECAYS, PROBABILITIES, list_cases
+
+Results = dict[str, study.Result]
+BAND = (0.9, 1.1)
+STEPS = (10, 100, 1000)
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # safe for the colour-blind
+
+
+def report(results: Results, size: str, folder: Path) -> None:
+    """Write data, ``report.md`` and the figures."""
+    study.save_data(folder, "data", results)
+    parts = [f"# Which critical points are isometric ({size})\n"]
+    parts += ["## Vanilla tanh, T = 100: what `critical` returns, sampled\n", _vanilla_table(results)]
+    parts += ["\n## minimalRNN: sampled against theory\n", _MINIMAL_NOTE, _minimal_table(results)]
+    parts += ["\n## minimalRNN: m₁ of single networks\n", _HEAVY_NOTE, _heavy_table(results)]
+    if "minimal-family" in results:
+        parts += ["\n## minimalRNN: the critical family\n", _FAMILY_NOTE, _family_table(results)]
+    if "correlations" in results:
+        parts += ["\n## ξ against simulated correlations\n", _DECAY_NOTE, _decay_table(results)]
+    missing = [case.key for case in list_cases(size) if case.key not in results]
+    if missing:
+        parts.append(f"\nNot computed in this run: {', '.join(missing)}.\n")
+    parts.append(
+        f"\nMade by `python -m validation criticality --{size}` with {study.describe(results)}. "
+        "Parameters, seeds and all numbers: `data.json`, `data.npz`.\n"
+    )
+    (folder / "report.md").write_text("\n".join(parts))
+    with plotting.style():
+        if "vanilla-family" in results:
+            _save(_vanilla_figure(results["vanilla-family"][1]), folder, "vanilla")
+        if "minimal-family" in results:
+            _save(_family_figure(results), folder, "minimal_family")
+        if "published-T10-untied" in results and "returned-T10-untied" in results:
+            _save(_difference_figure(results), folder, "minimal_difference")
+        if "correlations" in results:
+            _save(_decay_figure(results["correlations"]), folder, "correlations")
+
+
+_MINIMAL_NOTE = """"published" is σ_w = 6.88, σ_v = 1.39, μ_b = 0, R = 0.46 (q* = 15.94, χ = 0.9988);
+"returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. Quantiles of
+log s: sample ± standard error over trials; in brackets the theory ± its error where the Dyson equation was
+solved. m₁ and the variance of s² are exact (infinite N, redrawn weights). Tied networks have another law:
+their rows have no theory.
+"""
+_HEAVY_NOTE, _heavy_table(results)]
+    if "minimal-family" in results:
+        parts += ["\n## minimalRNN: the critical family\n", _FAMILY_NOTE, _family_table(results)]
+    if "correlations" in results:
+        parts += ["\n## ξ against simulated correlations\n", _DECAY_NOTE, _decay_table(results)]
+    missing = [case.key for case in list_cases(size) if case.key not in results]
+    if missing:
+        parts.append(f"\nNot computed in this run: {', '.join(missing)}.\n")
+    parts.append(
+        f"\nMade by `python -m validation criticality --{size}` with {study.describe(results)}. "
+        "Parameters, seeds and all numbers: `data.json`, `data.npz`.\n"
+    )
+    (folder / "report.md").write_text("\n".join(parts))
+    with plotting.style():
+        if "vanilla-family" in results:
+            _save(_vanilla_figure(results["vanilla-family"][1]), folder, "vanilla")
+        if "minimal-family" in results:
+            _save(_family_figure(results), folder, "minimal_family")
+        if "published-T10-untied" in results and "returned-T10-untied" in results:
+            _save(_difference_figure(results), folder, "minimal_difference")
+        if "correlations" in results:
+            _save(_decay_figure(results["correlations"]), folder, "correlations")
+
+
+_MINIMAL_NOTE = """"published" is σ_w = 6.88, σ_v = 1.39, μ_b = 0, R = 0.46 (q* = 15.94, χ = 0.9988);
+"returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. Quantiles of log s:
+sample ± standard error over trials; in brackets the theory ± its error where the Dyson equation was solved. m₁ and the
+variance of s² are exact (infinite N, redrawn weights). Tied networks have another law: their rows have no
+theory.
+"""
+_HEAVY_NOTE = """m₁ of one network is a sum that few singular values dominate; its mean over networks is
+right, a typical network is far below it.
+"""
+_FAMILY_NOTE = """For each μ_b the q with the least variance of s² at T = 10 among states that are stable,
+unique, and carried by at least 1/64 of the sites. κ = 1 − E[u²] is the share of the squared state that a step
+overwrites; the variance grows by at least 2κ(1 − κ) a step, so the spread is small only where the network
+hardly writes.
+"""
+_DECAY_NOTE = """Two networks of N = 16384 units with the same redrawn weights and inputs, from independent
+states; mean of four. The time scale is fitted to |c − c*| over the window of steps, and to the mean-field
+recursion over the same window: the two can be compared, while ξ itself is the limit of late times.
+"""
+
+
+def _vanilla_table(results: Results) -> str:
+    rows = []
+    for weights in ("orthogonal", "gaussian"):
+        meta = results.get(f"vanilla-{weights}", ({}, {}))[0]
+        if not meta:
+            continue
+        sample, theory = meta["sample"], meta["theory"]
+        for p in PROBABILITIES:
+            u, error = sample[f"{p:g}"]
+            rows.append(
+                [
+                    weights,
+                    f"{meta['q']:.5g}",
+                    f"{100 * p:g} %",
+                    f"{theory[f'{p:g}']:.5g}",
+                    f"{math.exp(u):.5g} ± {math.exp(u) * error:.1g}",
+                    "yes" if meta["isometric"] else "no",
+                ]
+            )
+    return study.table(("weights", "q*", "quantile of s", "theory", f"N = {sample['N']}", "in band"), rows)
+
+
+def _minimal_table(results: Results) -> str:
+    rows = []
+    for key, (meta, _) in results.items():
+        if "exact" not in meta:
+            continue
+        sample, exact = meta["sample"], meta["exact"]
+        cells = [key, f"{sample['N']}, {sample['trials']}", f"{exact['m_1']:.4g}", f"{exact['variance']:.4g}"]
+        cells.append(_pm(sample["m_1"]))
+        for p in PROBABILITIES:
+            text = _pm(sample[f"{p:g}"])
+            if "theory" in meta:
+                text += f" [{_pm(meta['theory'][f'{p:g}'])}]"
+            cells.append(text)
+        rows.append(cells)
+    header = ("case", "N, trials", "m₁ exact", "Var(s²) exact", "m₁ sample")
+    return study.table((*header, *(f"log s, {100 * p:g} % [theory]" for p in PROBABILITIES)), rows)
+
+
+def _pm(pair: list[float]) -> str:
+    value, error = pair
+    return f"{value:.4g} ± {error:.1g}"
+
+
+def _heavy_table(results: Results) -> str:
+    rows = []
+    for key, (meta, _) in results.items():
+        if "exact" in meta:
+            sample = meta["sample"]
+            each = ", ".join(f"{m:.3g}" for m in sample["m_1 of each"])
+            share = np.median(sample["share of the largest s² in m_1"])
+            rows.append([key, f"{meta['exact']['m_1']:.4g}", each, f"{share:.2g}"])
+    return study.table(("case", "m₁ exact", "m₁ of each network", "share of the largest s² (median)"), rows)
+
+
+def _family_table(results: Results) -> str:
+    _, arrays = results["minimal-family"]
+    rows = [
+        [f"{mu:g}", f"{q:.4g}", f"{kappa:.3g}", f"{variance:.4g}", f"{2 * 10 * kappa * (1 - kappa):.3g}"]
+        + [f"{math.exp(u):.3g}" for u in logs]
+        + [f"{error:.1g}"]
+        for mu, q, kappa, variance, error, *logs in arrays["line"].tolist()
+    ]
+    quantiles = (f"{100 * p:g} % of s" for p in PROBABILITIES)
+    return study.table(("μ_b", "q", "κ", "Var(s²), T = 10", "its lower bound", *quantiles, "cdf error"), rows)
+
+
+def _decay_table(results: Results) -> str:
+    meta, _ = results["correlations"]
+    rows = [
+        [
+            name,
+            f"{meta[name]['c_star']:.4f}",
+            f"{meta[name]['xi']:.4g}",
+            f"{meta[name]['mean field, same window']:.4g}",
+            f"{meta[name]['measured']:.4g}",
+            "{}–{}".format(*meta[name]["window"]),
+        ]
+        for name in DECAYS
+    ]
+    return study.table(("network", "c*", "ξ", "mean field, window", "simulated, window", "steps"), rows)
+
+
+def _save(figure: Any, folder: Path, name: str) -> None:
+    study.save_figure(figure, folder, name)
+    plt.close(figure)
+
+
+def _vanilla_figure(arrays: dict[str, np.ndarray]) -> Any:
+    figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.2), sharey=True)
+    for ax, log_s, weights in zip(axes, arrays["log_s"], ("orthogonal", "gaussian"), strict=True):
+        for T, quantiles, colour in zip(arrays["steps"], log_s, COLOURS, strict=False):
+            s = np.exp(quantiles)
+            ax.fill_between(arrays["q"], s[:, 0], s[:, 2], color=colour, alpha=0.25, lw=0)
+            ax.plot(arrays["q"], s[:, 1], color=colour, label=f"$T = {T}$: median, 5–95 %")
+        ax.axhspan(*BAND, color="0.85", zorder=0, label="band 0.9–1.1")
+        ax.set(xscale="log", xlabel=r"variance $q^*$ of the pre-activation", title=f"{weights} weights")
+        ax.set_ylim(0.0, 2.5)
+    axes[0].set_ylabel("singular value $s$ of $J_T$")
+    axes[0].legend(loc="upper left")
+    figure.suptitle(r"Critical tanh networks ($\chi_1 = 1$, $R = 0.46$): exact quantiles of $s$")
+    return figure
+
+
+def _family_figure(results: Results) -> Any:
+    meta, a = results["minimal-family"]
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.6))
+    ax = axes[0]
+    field = np.where(a["drive"] >= 0.0, np.log10(a["variance"]), np.nan)
+    shown = ax.pcolormesh(a["mu_b"], a["q"], field, cmap="cividis", shading="nearest", rasterized=True)
+    figure.colorbar(shown, ax=ax, label=rf"$\log_{{10}}$ Var$(s^2)$ at $T = {meta['T']}$")
+    ax.contour(a["mu_b"], a["q"], a["slope"], levels=[1.0], colors="white", linestyles="--")
+    ax.contour(
+        a["mu_b"], a["q"], a["participation"], levels=[meta["least participation"]], colors="white",
+        linestyles=":",
+    )  # fmt: skip
+    ax.plot([], [], "--", color="0.4", label="state unstable below")
+    ax.plot([], [], ":", color="0.4", label="carried by fewer than 1/64 of the sites below")
+    ax.plot(a["line"][:, 0], a["line"][:, 1], "o", color=COLOURS[1], label=r"least spread at given $\mu_b$")
+    ax.plot(0.0, 15.94, "*", ms=12, color=COLOURS[5], label="published")
+    ax.set(yscale="log", xlabel=r"gate bias $\mu_b$", ylabel=r"variance $q$ of the pre-activation")
+    ax.legend(loc="upper right", fontsize=7)
+    ax.set_title(r"critical family $\chi_1 = 1$; blank: $\sigma_v^2 < 0$")
+    ax = axes[1]
+    line = a["line"]
+    for k, p in enumerate(PROBABILITIES):
+        ax.plot(line[:, 0], line[:, 5 + k], "o-", color=COLOURS[k], label=f"{100 * p:g} %")
+    ax.axhline(0.0, color="0.5", lw=0.8, label="isometry")
+    ax.set(xlabel=r"gate bias $\mu_b$", ylabel=r"$\log s$ of $J_T$")
+    ax.set_yscale("symlog", linthresh=1.0)
+    ax.set_title(rf"exact law at the least spread, $T = {meta['T']}$, orthogonal")
+    ax.legend(loc="lower right")
+    return figure
+
+
+def _difference_figure(results: Results) -> Any:
+    figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.2))
+    for ax, point in zip(axes, ("published", "returned"), strict=True):
+        for k, T in enumerate(STEPS):
+            saved = results.get(f"{point}-T{T}-untied")
+            if saved is None:
+                continue
+            log_s = np.sort(saved[1]["log_s"].ravel())
+            low = np.quantile(log_s, 0.02)
+            ax.hist(
+                log_s[log_s > low], bins=60, weights=np.full(np.sum(log_s > low), 1.0 / log_s.size),
+                density=False, color=COLOURS[k], alpha=0.45, label=f"sampled, $T = {T}$",
+            )  # fmt: skip
+            if "density" in saved[1]:
+                inside = log_s > low
+                width = (log_s[-1] - log_s[inside][0]) / 60
+                u, density = saved[1]["u"], saved[1]["density"]
+                keep = u >= log_s[inside][0]
+                ax.plot(u[keep], density[keep] * width, color="black", lw=1.2, label=f"exact, $T = {T}$")
+        ax.axvline(0.0, color=COLOURS[1], lw=1.5, ls="--", label="isometry: $s = 1$")
+        ax.set(xlabel=r"$\log s$ of $J_T$", ylabel="share of singular values per bin", yscale="log")
+        ax.set_xscale("symlog", linthresh=1.0)
+        ax.set_title(f"{point} critical point")
+        ax.legend(fontsize=7, loc="upper left")
+    figure.suptitle("minimalRNN, orthogonal weights redrawn at every step, lowest 2 % left out")
+    return figure
+
+
+def _decay_figure(saved: study.Result) -> Any:
+    meta, arrays = saved
+    figure, ax = plt.subplots(figsize=(6.4, 4.4))
+    for k, name in enumerate(DECAYS):
+        gap, exact = arrays[f"gap {k}"], arrays[f"theory {k}"]
+        t = np.arange(gap.size)
+        ax.plot(t, gap, ".", ms=3, color=COLOURS[k])
+        ax.plot(t, exact, color=COLOURS[k], label=rf"{name}: $\xi = {meta[name]['xi']:.3g}$")
+    ax.set(yscale="log", ylim=(1e-6, 2.0), xlabel="step $t$", ylabel=r"$|c^t - c^*|$")
+    ax.set_title("Correlation of two networks, $N = 16384$ (dots), mean field (lines)", fontsize=9)
+    ax.legend(fontsize=7)
+    return figure
