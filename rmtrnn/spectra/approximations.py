@@ -13,7 +13,8 @@ from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.spectra.dyson import untied_spectrum
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import Settings, chain_law
+from rmtrnn.spectra.dyson_law import chain_law
+from rmtrnn.spectra.dyson_nodes import Settings
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.tabulated import TabulatedLaw
 from rmtrnn.spectra.vanilla import vanilla_spectrum

@@ -12,7 +12,8 @@ from rmtrnn._parallel import thread_map
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField, mean_field
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import Settings, chain_law
+from rmtrnn.spectra.dyson_law import chain_law
+from rmtrnn.spectra.dyson_nodes import Settings
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.sites import untied_chain
 

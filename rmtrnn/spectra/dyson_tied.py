@@ -20,7 +20,8 @@ from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.twotime import GROUPS, tied_stages, two_time_group
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import Settings, assemble, chain_law, place_between
+from rmtrnn.spectra.dyson_law import assemble, chain_law
+from rmtrnn.spectra.dyson_nodes import Settings, place_between
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.tabulated import TabulatedLaw

@@ -8,7 +8,7 @@ import sympy
 
 import rmtrnn as rt
 from rmtrnn.spectra import second_moment
-from rmtrnn.spectra.dyson_law import Settings
+from rmtrnn.spectra.dyson_nodes import Settings
 from rmtrnn.spectra.dyson_tied import grouped_stages, tied_law
 from rmtrnn.spectra.tied_equations import first_moments, tied_sites
 

@@ -7,7 +7,8 @@ import rmtrnn as rt
 from rmtrnn.meanfield import mean_field
 from rmtrnn.spectra.dyson import GROUPS, grouped_chain
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import Settings, chain_law, population_error
+from rmtrnn.spectra.dyson_law import chain_law, population_error
+from rmtrnn.spectra.dyson_nodes import Settings
 from rmtrnn.spectra.dyson_solve import Solution
 
 
@@ -66,7 +67,7 @@ def test_stratified_chain_keeps_weight_and_outer_sites():
 
 
 def test_population_grows_where_the_error_would_be_large():
-    """2048 sites are too few for an error of 1e-3: a larger population is asked for once, and F moves to it."""
+    """2048 sites are too few for an error of 1e-3: more are asked for once, and F is averaged over these."""
     ens = rt.Ensemble("gru", sigma_w=2.5, sigma_v=1.2, R=0.9, weights="orthogonal")
     asked = []
     chain = grouped_chain(ens, 2, 256, 0, field=mean_field(ens))
