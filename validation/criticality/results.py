@@ -55,36 +55,6 @@ log s: sample ± standard error over trials; in brackets the theory ± its error
 solved. m₁ and the variance of s² are exact (infinite N, redrawn weights). Tied networks have another law:
 their rows have no theory.
 """
-_HEAVY_NOTE, _heavy_table(results)]
-    if "minimal-family" in results:
-        parts += ["\n## minimalRNN: the critical family\n", _FAMILY_NOTE, _family_table(results)]
-    if "correlations" in results:
-        parts += ["\n## ξ against simulated correlations\n", _DECAY_NOTE, _decay_table(results)]
-    missing = [case.key for case in list_cases(size) if case.key not in results]
-    if missing:
-        parts.append(f"\nNot computed in this run: {', '.join(missing)}.\n")
-    parts.append(
-        f"\nMade by `python -m validation criticality --{size}` with {study.describe(results)}. "
-        "Parameters, seeds and all numbers: `data.json`, `data.npz`.\n"
-    )
-    (folder / "report.md").write_text("\n".join(parts))
-    with plotting.style():
-        if "vanilla-family" in results:
-            _save(_vanilla_figure(results["vanilla-family"][1]), folder, "vanilla")
-        if "minimal-family" in results:
-            _save(_family_figure(results), folder, "minimal_family")
-        if "published-T10-untied" in results and "returned-T10-untied" in results:
-            _save(_difference_figure(results), folder, "minimal_difference")
-        if "correlations" in results:
-            _save(_decay_figure(results["correlations"]), folder, "correlations")
-
-
-_MINIMAL_NOTE = """"published" is σ_w = 6.88, σ_v = 1.39, μ_b = 0, R = 0.46 (q* = 15.94, χ = 0.9988);
-"returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. Quantiles of log s:
-sample ± standard error over trials; in brackets the theory ± its error where the Dyson equation was solved. m₁ and the
-variance of s² are exact (infinite N, redrawn weights). Tied networks have another law: their rows have no
-theory.
-"""
 _HEAVY_NOTE = """m₁ of one network is a sum that few singular values dominate; its mean over networks is
 right, a typical network is far below it.
 """
