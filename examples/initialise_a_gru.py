@@ -20,7 +20,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--quick", action="store_true", help="small enough for a test")
 parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".png"))
 options = parser.parse_args()
-N, trials, steps = (32, 2, (1, 4)) if options.quick else (128, 16, (1, 2, 5, 10, 20, 30, 40, 50))
+N, trials, steps = (32, 2, (1, 4)) if options.quick else (64, 8, (1, 5, 10, 20, 35, 50))
 
 point = rt.critical("gru", T=50, weights="orthogonal", sigma_v=0.5, R=1.0, free={"sigma_w": (0.5, 6.0)})
 critical = point.ensemble
