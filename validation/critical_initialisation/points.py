@@ -42,6 +42,8 @@ GIVEN = {
 }
 GIVEN_VARIANCE = {"orthogonal": "3.09", "gaussian": "3.44"}
 VANILLA_SIGMA_V = 0.025
+# Steps for which the member of the critical family that is best for this T is tried as well.
+TUNED = {"vanilla": (100, 1000)}
 SIZES = {
     "quick": {"N": 512, "trials": 16, "steps": {"vanilla": (1, 10, 100, 1000), "minimal": (1, 10)}},
     "full": {"N": 2048, "trials": 32, "steps": {"vanilla": (1, 10, 100, 1000), "minimal": (1, 10, 30)}},
@@ -68,6 +70,10 @@ def list_cases(size: str) -> list[study.Case]:
             for T in steps:
                 settings = {"kind": "isometry", "cell": cell, "weights": weights, "T": T}
                 listed.append(study.Case(f"isometry-{cell}-{weights}-T{T}", settings))
+    for cell, steps in TUNED.items():
+        for T in steps:
+            settings = {"kind": "isometry", "cell": cell, "weights": "orthogonal", "T": T, "tuned": True}
+            listed.append(study.Case(f"isometry-{cell}-tuned-T{T}", settings))
     return listed
 
 
@@ -205,8 +211,11 @@ def _one_step(settings: dict[str, Any], workers: study.Workers) -> dict[str, Any
 
 
 def _isometry(settings: dict[str, Any], workers: study.Workers) -> dict[str, Any]:
-    """m_1, the spread of s² and the range of s over T steps at the printed point of each cell."""
-    if settings["cell"] == "minimal":
+    """m_1, the spread of s² and the range of s over T steps, at the printed point or the best one for T."""
+    if settings.get("tuned"):
+        weights = settings["weights"]
+        ens = rt.critical(settings["cell"], settings["T"], weights=weights, R=R).ensemble
+    elif settings["cell"] == "minimal":
         ens = _closed("minimal", PRINTED).replace(weights=settings["weights"])
     else:
         ens = vanilla_at(VANILLA_SIGMA_V).replace(weights=settings["weights"])

@@ -1,0 +1,174 @@
+"""The frame of the validation studies: cases kept and resumed, claims saved, the report put together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rmtrnn as rt
+from validation import __main__ as command
+from validation import report, study
+from validation.critical_initialisation import points
+from validation.mean_field_dynamics import networks, pairs
+
+computed: list[str] = []
+
+
+def _compute(case: study.Case, workers: study.Workers) -> study.Result:
+    if case.settings["number"] < 0:
+        raise ArithmeticError("a case that fails")
+    computed.append(case.key)
+    return {"square": case.settings["number"] ** 2}, {"row": np.arange(case.settings["number"])}
+
+
+def _report(results: dict[str, study.Result], size: str, folder: Path) -> None:
+    study.save_data(folder, "data", results)
+
+
+def _claims(results: dict[str, study.Result]) -> list[study.Claim]:
+    total = sum(meta["square"] for meta, _ in results.values())
+    verdict = study.Verdict.REPRODUCED if total == 5 else study.Verdict.NOT_REPRODUCED
+    return [study.Claim("Fig. 1, squares", "They sum to five.", f"sum {total}", verdict, "if it is 5")]
+
+
+def _study(name: str = "squares", numbers: tuple[int, ...] = (1, 2), **more) -> study.Study:
+    return study.Study(
+        name=name,
+        summary="squares",
+        cost={"quick": "nothing"},
+        cases=lambda size: [study.Case(f"number-{n}", {"number": n}) for n in numbers],
+        compute=_compute,
+        report=_report,
+        claims=_claims,
+        **more,
+    )
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Checkpoints and figures in a temporary folder."""
+    monkeypatch.setattr(study, "CHECKPOINTS", tmp_path / "cache")
+    monkeypatch.setattr(study, "FIGURES", tmp_path / "figures")
+    computed.clear()
+
+
+def _run(own: study.Study, **options) -> Path:
+    with study.Workers(1) as workers:
+        return study.run(own, "quick", workers, show=lambda *_: None, **options)
+
+
+def test_a_resumed_run_computes_only_what_is_missing():
+    with pytest.raises(ArithmeticError):
+        _run(_study(numbers=(1, 2, -1)))
+    folder = _run(_study(numbers=(1, 2)), resume=True)
+    assert computed == ["number-1", "number-2"]
+    record = json.loads((folder / "claims.json").read_text())
+    assert record["claims"][0]["verdict"] == "reproduced"
+    assert record["claims"][0]["numbers"] == "sum 5"
+
+
+def test_a_run_without_resume_computes_all_anew():
+    _run(_study())
+    _run(_study())
+    assert computed == 2 * ["number-1", "number-2"]
+
+
+def test_a_part_of_the_cases_makes_no_claim_and_leaves_the_whole_alone():
+    whole = _run(_study())
+    before = (whole / "claims.json").read_bytes()
+    part = _run(_study(), only="-2")
+    assert part != whole
+    assert not (part / "claims.json").exists()
+    assert (whole / "claims.json").read_bytes() == before
+
+
+def test_redrawing_judges_the_saved_data_without_computing():
+    folder = _run(_study())
+    before = json.loads((folder / "claims.json").read_text())
+    (_, first), (_, second) = study.load_data(folder).values()
+    assert (first["row"].size, second["row"].size) == (1, 2)
+    study.redraw(_study())
+    assert json.loads((folder / "claims.json").read_text()) == before
+    assert len(computed) == 2
+
+
+def test_one_failing_study_does_not_stop_the_others(monkeypatch, capsys):
+    good, bad = _study("good"), _study("bad", (-1,))
+    absent = _study("absent", requires=("no_such_package",))
+    monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (bad, absent, good)})
+    assert command.main(["all", "--quick", "--jobs", "1"]) == 1
+    text = (study.FIGURES / "REPORT.md").read_text()
+    assert "**reproduced**" in text and "sum 5" in text and "--quick" in text
+    errors = capsys.readouterr().err
+    assert "bad failed" in errors and "no_such_package" in errors
+    assert command.main([]) == 0
+    listed = capsys.readouterr().out
+    assert "2 of 2" in listed and "0 of 1" in listed and "needs no_such_package" in listed
+
+
+def test_an_interrupted_run_of_all_can_be_resumed(monkeypatch):
+    own = _study()
+    stopped = _study(numbers=(1, 2))
+
+    def stop(case: study.Case, workers: study.Workers) -> study.Result:
+        if case.key == "number-2":
+            raise KeyboardInterrupt
+        return _compute(case, workers)
+
+    object.__setattr__(stopped, "compute", stop)
+    monkeypatch.setattr(command, "STUDIES", {"squares": stopped})
+    assert command.main(["all", "--jobs", "1"]) == 130
+    monkeypatch.setattr(command, "STUDIES", {"squares": own})
+    assert command.main(["all", "--resume", "--jobs", "1"]) == 0
+    assert computed == ["number-1", "number-2"]
+
+
+def test_the_report_names_what_no_study_speaks_to():
+    text = report.render([])
+    assert text.count("No study with a saved result speaks to this.") == len(report.ITEMS)
+
+
+@pytest.mark.parametrize("name", sorted(command.STUDIES))
+def test_every_study_lists_distinct_cases_of_plain_settings(name):
+    own = command.STUDIES[name]
+    for size in own.cost:
+        cases = own.cases(size)
+        assert cases and len({case.key for case in cases}) == len(cases)
+        for case in cases:
+            assert json.loads(json.dumps(case.settings)) == json.loads(json.dumps(dict(case.settings)))
+
+
+def test_simulated_pairs_follow_the_mean_field_and_reject_a_wrong_one():
+    ens = rt.Ensemble("minimal", **networks.MINIMAL, mu_b=2.0, Sigma=1.0)
+    start = (float(rt.mean_field(ens).Q), 0.0)  # pyright: ignore[reportArgumentType]
+    steps, uncorrelated = 25, 5
+    parameters = {"ensemble": ens.to_dict(), "N": 1024, "seed": 1, "steps": steps}
+    parameters |= {"starts": [list(start)], "uncorrelated": uncorrelated}
+    q, c = pairs.trajectories([pairs.simulate(parameters, trial) for trial in range(12)], steps)
+    theory = pairs.theory(ens, start, steps, uncorrelated)
+    wrong = pairs.theory(ens.replace(sigma_w=1.3 * networks.MINIMAL["sigma_w"]), start, steps, uncorrelated)
+    error = c[:, :, 0].std(axis=0, ddof=1) / np.sqrt(len(c))
+    score = np.sqrt(np.mean(((c[:, :, 0].mean(axis=0) - theory[1]) / error) ** 2))
+    control = np.sqrt(np.mean(((c[:, :, 0].mean(axis=0) - wrong[1]) / error) ** 2))
+    assert score < 2.0 < control
+    np.testing.assert_allclose(q.mean(axis=0)[:, 0], theory[0], rtol=0.1)
+
+
+def test_fields_drawn_for_untied_weights_have_the_covariance_of_the_states():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((3, 20000))
+    rows[2] = rows[0]
+    drawn = pairs._weights(False, 2.0, rows.shape[1], rng, rng)(rows)
+    np.testing.assert_allclose(drawn @ drawn.T, 4.0 * rows @ rows.T, atol=0.05 * 4.0 * rows.shape[1])
+    np.testing.assert_allclose(drawn[2], drawn[0], atol=1e-6)
+
+
+def test_the_closed_form_agrees_with_thirty_digits():
+    settings = {"mu_b": 0.0, "q": 16.0, "R": 0.46}
+    digits = points.quadrature_30_digits(settings)
+    # theory.md (17): the values that the paper rounds
+    assert float(digits["sigma_w2"]) ** 0.5 == pytest.approx(6.8917, abs=5e-5)
+    assert float(digits["sigma_v2"]) ** 0.5 == pytest.approx(1.3923, abs=5e-5)
