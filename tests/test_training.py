@@ -126,7 +126,7 @@ def learning_result(curve: np.ndarray, key: str, T: int) -> study.Result:
 @pytest.mark.parametrize(
     ("gain", "verdict"),
     [
-        (0.3, study.Verdict.REPRODUCED),
+        (0.3, study.Verdict.DIFFERENCE),
         (-0.3, study.Verdict.NOT_REPRODUCED),
         (0.01, study.Verdict.UNDECIDED),
     ],

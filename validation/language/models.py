@@ -19,8 +19,8 @@ from validation import data, study, training
 CRITICAL: dict[str, dict[str, float]] = {
     "vanilla": {"sigma_v": 0.25, "R": 1.0, "low": 0.9, "high": 3.0},
     "minimal": {"sigma_v": 1.39, "R": 0.46, "low": 5.0, "high": 9.0},
-    "gru": {"sigma_v": 0.5, "R": 1.0, "low": 2.5, "high": 5.0},
-    "lstm": {"sigma_v": 0.5, "R": 1.0, "low": 2.5, "high": 8.0},
+    "gru": {"sigma_v": 0.5, "R": 1.0, "low": 2.8, "high": 3.6},
+    "lstm": {"sigma_v": 0.5, "R": 1.0, "low": 3.7, "high": 4.5},
 }
 STARTS = ("critical", "default")
 SIZES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ STUDY = study.Study(
     name="learning",
     summary="digits pixel by pixel: accuracy against training step, critical or not, orthogonal or Gaussian",
     cost={
-        "quick": "about 3 minutes on 2 idle cores, 5,000 digits, T = 196, 128 steps",
+        "quick": "16 minutes of part of a busy core, not timed alone; 5,000 digits, T = 196, 128 steps",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
     cases=curves.list_cases,

@@ -55,8 +55,10 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
     (folder / "report.md").write_text(
         f"# Learning from the critical point and away from it ({size})\n\n"
         f"N = {settings['N']} units, {settings['seeds']} seeds, {settings['steps']} steps of Adam "
-        f"(batches of {settings['batch']}; one learning rate for each cell, the same for its four "
-        "networks, not tuned further).\nOff-critical: σ_w times "
+        f"(batches of {settings['batch']}; one learning rate for each cell, chosen on its "
+        "orthogonal critical network and the same for all four: an advantage for that one; a first run of the "
+        "vanilla networks at a rate of 1e-3 left all four near chance).\n"
+        "Off-critical: σ_w times "
         f"{curves.REGIMES['off-critical']:g}; the paper's off-critical values, widths, optimiser and rates "
         f"are unknown. In brackets: the range over seeds.\n\n{study.table(header, rows)}\n\n"
         f"Training took {minutes:.1f} minutes of processes that ran beside others. "
@@ -132,18 +134,20 @@ def _claim(text: str, areas: dict[str, np.ndarray], lasts: dict[str, float], pai
     faster, slower = (areas[key] for key in pair)
     difference, worst = separation(faster, slower)
     _, opposite = separation(slower, faster)
-    # Below this a network has hardly left chance, and an order of two such curves means nothing.
-    learned = max(lasts[key] for key in pair) > 0.2
+    # Where neither has come halfway, the order of the two beginnings says little about the speed of learning.
+    learned = max(lasts[key] for key in pair) >= TARGET
     if learned and worst > 0:
-        verdict = study.Verdict.REPRODUCED
+        verdict = study.Verdict.DIFFERENCE
     elif learned and opposite > 0:
         verdict = study.Verdict.NOT_REPRODUCED
     else:
         verdict = study.Verdict.UNDECIDED
+    order = "every seed of the first faster" if worst > 0 else "seeds mixed"
+    order = "every seed of the second faster" if opposite > 0 else order
     numbers = (
-        f"mean accuracy over log training step {faster.mean():.3f} against {slower.mean():.3f}, difference "
-        f"{difference:+.3f}; worst seed of the first minus best of the second {worst:+.3f}; "
-        f"{len(faster)} seeds each"
+        f"last accuracy {lasts[pair[0]]:.2f} against {lasts[pair[1]]:.2f}; mean over log training step "
+        f"{faster.mean():.3f} against {slower.mean():.3f}, difference {difference:+.3f}; {order} "
+        f"({len(faster)} seeds each)"
     )
     return study.Claim(
         item="Fig. 3",
@@ -157,9 +161,12 @@ def _claim(text: str, areas: dict[str, np.ndarray], lasts: dict[str, float], pai
 
 def _reason(first: int, second: int) -> str:
     return (
-        "reproduced if every seed of the first learns faster than every seed of the second, not reproduced "
-        "if the opposite holds, else not decided; also not decided where neither leaves chance (last "
-        "accuracy below 0.2). The run is far shorter than the paper's 10⁵ steps: it speaks of the beginning "
-        f"only, and {first} seeds against {second} come out in one given order by chance once in "
+        "reproduced with a difference if every seed of the first learns faster than every seed of the "
+        "second, not reproduced if the opposite holds, else not decided; also not decided where neither has "
+        f"a mean accuracy of {TARGET:g} at the end (a bound set after a first run had shown all minimalRNN "
+        "below it). The difference: the paper's off-critical parameters and rates are unknown, and one rate, "
+        "chosen on the orthogonal critical network, serves all four networks of a cell, so that others may be "
+        "slow for want of their own; only the beginning is seen, not 10⁵ steps. By chance "
+        f"{first} seeds against {second} come out in one given order once in "
         f"{math.comb(first + second, first)} times"
     )

@@ -14,7 +14,7 @@ STUDY = study.Study(
     name="trainability",
     summary="digit recalled after T steps of noise: accuracy over (hyperparameter, T) against the time scale",
     cost={
-        "quick": "about 3 minutes on 2 idle cores, 5,000 digits",
+        "quick": "9 minutes of part of a busy core, not timed alone; 5,000 digits",
         "full": "not run; on 2 cores a day or more, a GPU is used where there is one",
     },
     cases=cells.list_cases,
