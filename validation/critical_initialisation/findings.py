@@ -171,9 +171,9 @@ def _isometry_claim(metas: Metas, cell: str) -> study.Claim:
         claim=f"The critical initialisation achieves dynamical isometry: {cell}, orthogonal weights.",
         numbers=text,
         verdict=verdict,
-        reason=f"reproduced if m₁ = 1 and 5–95 % of s lie in [{NEAR[0]:g}, {NEAR[1]:g}] for every T with orthogonal "
-        "weights at the published point; a difference if m₁ = 1, but not all s are near one. In the band: "
-        f"T = {_listed(near)} of {_listed(steps)} at the published point" + chosen,
+        reason=f"reproduced if m₁ = 1 and 5–95 % of s lie in [{NEAR[0]:g}, {NEAR[1]:g}] for every T with "
+        "orthogonal weights at the published point; a difference if m₁ = 1, but not all s are near one. "
+        f"In the band: T = {_listed(near)} of {_listed(steps)} at the published point" + chosen,
         figures=("isometry",),
     )
 
