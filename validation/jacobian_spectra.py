@@ -195,7 +195,7 @@ STUDY = study.Study(
     name="jacobian_spectra",
     summary="singular values of J_T at and off criticality, both cells, both weight laws, predicted and "
     "sampled",
-    cost={"quick": "about 3 minutes on 2 cores", "full": "not timed; hours"},
+    cost={"quick": "2 minutes of computation on one core", "full": "not timed; hours"},
     cases=list_cases,
     compute=compute,
     report=report,
