@@ -12,12 +12,15 @@ from pathlib import Path
 from rmtrnn import _progress
 from validation import (
     critical_initialisation,
+    criticality,
     dyson_error,
     gated,
     jacobian_spectra,
     language,
     learning,
     mean_field_dynamics,
+    memory,
+    phase,
     quickstart,
     report,
     spectra,
@@ -35,10 +38,13 @@ STUDIES = {
         gated,
         mean_field_dynamics,
         critical_initialisation,
+        criticality,
         jacobian_spectra,
         trainability,
         learning,
         language,
+        memory,
+        phase,
         torch_jacobian,
     )
 }

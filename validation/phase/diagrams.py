@@ -1,0 +1,226 @@
+"""The diagrams: the mean field on a grid, isometry, the boundary χ = 1, and its check by networks.
+
+χ is that of equal inputs (growth of the mean squared singular value per step, untied weights). At five
+places of the boundary a point is taken on each side, and networks are run there with a small perturbation.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import contourpy
+import numpy as np
+
+import rmtrnn as rt
+from rmtrnn.meanfield.growth import growth_rates
+from rmtrnn.meanfield.sites import Growth, SiteProcess
+from rmtrnn.spectra.minimal import minimal_moments
+from validation import study
+from validation.phase.networks import log_growth
+
+PLACES = 5
+OFFSET = 0.05  # wanted |χ - 1| at the points beside the boundary, to first order
+SIZES = {
+    "quick": {"points": 60, "population_points": 8, "N": 1000, "trials": 4, "steps": 150},
+    "full": {"points": 200, "population_points": 24, "N": 2000, "trials": 32, "steps": 400},
+}
+SITES, SETTLE, AVERAGED = 256, 60, 60  # of the LSTM's population
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A parameter that varies: ``gate`` for one gate of several."""
+
+    name: str
+    low: float
+    high: float
+    gate: str | None = None
+
+    @property
+    def label(self) -> str:
+        """As in `PhaseDiagram.axes`."""
+        return self.name if self.gate is None else f"{self.name}.{self.gate}"
+
+    def put(self, ens: rt.Ensemble, value: float) -> rt.Ensemble:
+        """The ensemble with this parameter."""
+        if self.gate is None:
+            return ens.replace(**{self.name: value})
+        column = {gate: getattr(ens.gate(gate), self.name) for gate in ens.cell.gates}
+        return ens.replace(**{self.name: column | {self.gate: value}})
+
+
+DIAGRAMS: dict[str, tuple[rt.Ensemble, Axis, Axis]] = {
+    "vanilla-sigma_b": (
+        rt.Ensemble("vanilla", Sigma=1.0, weights="orthogonal"),
+        Axis("sigma_w", 0.6, 3.0),
+        Axis("sigma_b", 0.0, 1.0),
+    ),
+    "vanilla-sigma_v": (
+        rt.Ensemble("vanilla", R=0.46, Sigma=1.0, weights="orthogonal"),
+        Axis("sigma_w", 0.6, 3.0),
+        Axis("sigma_v", 0.0, 1.5),
+    ),
+    "minimal-mu_b": (
+        rt.Ensemble("minimal", sigma_v=1.39, R=0.46, Sigma=1.0, weights="orthogonal"),
+        Axis("sigma_w", 2.0, 10.0),
+        Axis("mu_b", -4.0, 8.0),
+    ),
+    "gru-mu_u": (
+        rt.Ensemble("gru", sigma_v=0.5, Sigma=1.0),
+        Axis("sigma_w", 0.5, 6.0),
+        Axis("mu_b", -3.0, 4.0, "u"),
+    ),
+    "lstm-mu_f": (
+        rt.Ensemble("lstm", sigma_v=0.5, Sigma=1.0),
+        Axis("sigma_w", 0.5, 8.0),
+        Axis("mu_b", -2.0, 4.0, "f"),
+    ),
+}
+
+
+def list_cases(size: str) -> list[study.Case]:
+    """One case for each diagram."""
+    sizes = SIZES[size]
+    cases = []
+    for k, (key, (ens, x, y)) in enumerate(DIAGRAMS.items()):
+        points = sizes["population_points"] if ens.cell.name == "lstm" else sizes["points"]
+        if ens.cell.name == "gru":  # moments of two stages: slower points
+            points = min(points, 30)
+        settings = {"ensemble": ens.to_dict(), "axes": [x.label, y.label], "points": points, "seed": 8000 + k}
+        settings |= {name: sizes[name] for name in ("N", "trials", "steps")}
+        cases.append(study.Case(key, settings))
+    return cases
+
+
+def compute(case: study.Case, workers: study.Workers) -> study.Result:
+    """The grid, the places on the boundary, and what networks do on its two sides."""
+    ens, x, y = DIAGRAMS[case.key]
+    points = case.settings["points"]
+    xs, ys = (np.linspace(axis.low, axis.high, points) for axis in (x, y))
+    arrays = {"x": xs, "y": ys, **_grid(ens, x, y, xs, ys)}
+    at: Callable[[float, float], rt.Ensemble] = lambda a, b: y.put(x.put(ens, a), b)  # noqa: E731
+    beside = _beside_boundary(arrays, functools.partial(_chi, at))
+    meta: dict[str, Any] = {"checks": []}
+    for number, (side, a, b, chi) in enumerate(beside):
+        rates = log_growth(
+            at(a, b),
+            case.settings["N"],
+            case.settings["steps"],
+            case.settings["trials"],
+            (case.settings["seed"], number),
+            burn_in(at(a, b)),
+        )
+        mean, error = float(rates.mean()), float(rates.std(ddof=1) / math.sqrt(rates.size))
+        meta["checks"].append(
+            {"side": side, x.label: a, y.label: b, "log chi": math.log(chi), "measured": mean, "error": error}
+        )
+    meta["right side"] = sum(right_side(check) for check in meta["checks"])
+    return meta, arrays
+
+
+def burn_in(ens: rt.Ensemble) -> int:
+    """150 steps, and where the mean field tells the time scale also five of those, up to 2500 steps.
+
+    A gate that is nearly shut forgets its initial state as slowly as it forgets anything.
+    """
+    if ens.cell.name == "lstm":
+        return 150
+    slow = 5.0 * rt.mean_field(ens).timescale
+    return int(min(max(slow, 150.0), 2500.0))
+
+
+def right_side(check: dict[str, float]) -> bool:
+    """Whether the networks decay or grow as χ says, by more than three standard errors."""
+    sign = math.copysign(1.0, check["log chi"])
+    return sign * check["measured"] > 3.0 * check["error"]
+
+
+def _grid(ens: rt.Ensemble, x: Axis, y: Axis, xs: np.ndarray, ys: np.ndarray) -> dict[str, np.ndarray]:
+    if ens.cell.name == "lstm":
+        chi = np.array([[population_growth(y.put(x.put(ens, a), b)) for b in ys] for a in xs])
+        return {"chi": chi}
+    values = {axis.name: ({axis.gate: v} if axis.gate else v) for axis, v in ((x, xs), (y, ys))}
+    phases = rt.phase_diagram(ens, **values)
+    good = phases.converged
+    arrays = {
+        "chi": np.where(good, phases.chi, np.nan),
+        "timescale": np.where(good, phases.timescale, np.nan),
+    }
+    spread = _spread(ens, phases, xs)
+    return arrays if spread is None else arrays | {"spread": np.where(good, spread, np.nan)}
+
+
+def _spread(ens: rt.Ensemble, phases: rt.PhaseDiagram, sigma_w: np.ndarray) -> np.ndarray | None:
+    """Variance of s² over one step over m_1², orthogonal weights: theory.md (11) and the minimalRNN's."""
+    q = np.asarray(phases.q) if not isinstance(phases.q, dict) else None
+    if ens.cell.name == "vanilla" and q is not None:
+        from rmtrnn.kernels.quadrature import batched_nodes
+
+        spread = np.empty(q.size)
+        for start in range(0, q.size, 2048):
+            part = slice(start, start + 2048)
+            e, weight = batched_nodes(q.ravel()[part], np.zeros(q.ravel()[part].size), halvings=2)
+            slope2 = np.cosh(np.minimum(np.abs(e), 300.0)) ** -4.0
+            spread[part] = np.sum(weight * slope2**2, -1) / np.sum(weight * slope2, -1) ** 2 - 1.0
+        return spread.reshape(q.shape)
+    if ens.cell.name == "minimal" and q is not None:
+        inputs = tuple(float(ens.input_moment(k)) for k in range(5))
+        mu_b = np.broadcast_to(phases.axes["mu_b"], q.shape)
+        w2 = np.broadcast_to(sigma_w[:, None] ** 2, q.shape)
+        m_1, m_2 = minimal_moments(q, mu_b, w2, inputs, 1, True)
+        return m_2[0] / m_1[0] ** 2 - 1.0
+    return None
+
+
+def population_growth(ens: rt.Ensemble, seed: int = 0) -> float:
+    """χ of a cell that is not affine in its state, from one population of sites; an error of some 1e-2."""
+    rng = np.random.default_rng(seed)
+    process = SiteProcess(ens, SITES, rng)
+    site = rng.standard_normal((len(ens.cell.state), SITES))
+    growth = Growth(len(site), SITES, process.sigma_w)
+    q = process.variances(np.ones(len(process.mean)))
+    for step in range(SETTLE + AVERAGED):
+        site, reads = process.step(site, q, growth if step >= SETTLE // 2 else None)
+        q = process.variances(reads)
+    return float(np.exp(np.mean(growth.log_growth[-AVERAGED:])))
+
+
+def _chi(at: Callable[[float, float], rt.Ensemble], a: float, b: float) -> float:
+    ens = at(a, b)
+    if ens.cell.name == "lstm":
+        return population_growth(ens)
+    return float(growth_rates([ens])[0][0])
+
+
+def _beside_boundary(
+    arrays: dict[str, np.ndarray], chi: Callable[[float, float], float]
+) -> list[tuple[str, float, float, float]]:
+    """(side, x, y, χ) at `PLACES` places of the longest line χ = 1, evenly spaced inside its ends."""
+    xs, ys, grid = arrays["x"], arrays["y"], arrays["chi"]
+    lines = contourpy.contour_generator(xs, ys, np.ma.masked_invalid(grid.T)).lines(1.0)
+    if not lines:
+        return []
+    unit = np.array([xs[-1] - xs[0], ys[-1] - ys[0]])
+    line: np.ndarray = max(
+        map(np.asarray, lines), key=lambda points: np.sum(np.hypot(*np.diff(points / unit, axis=0).T))
+    )
+    length = np.append(0.0, np.cumsum(np.hypot(*np.diff(line / unit, axis=0).T)))
+    slope = np.array(np.gradient(grid, xs / unit[0], ys / unit[1]))
+    found = []
+    for share in (np.arange(PLACES) + 0.5) / PLACES:
+        place = np.array([np.interp(share * length[-1], length, line[:, k]) for k in (0, 1)])
+        i, j = np.abs(xs - place[0]).argmin(), np.abs(ys - place[1]).argmin()
+        normal = slope[:, i, j]
+        step = min(OFFSET / np.hypot(*normal), 0.08) * normal / np.hypot(*normal) * unit
+        for side, sign in (("order", -1.0), ("chaos", 1.0)):
+            for stretch in (1.0, 1.5, 2.0):  # farther out where χ bends
+                a, b = np.clip(place + sign * stretch * step, (xs[0], ys[0]), (xs[-1], ys[-1]))
+                value = chi(float(a), float(b))
+                if sign * (value - 1.0) > 0.3 * OFFSET:
+                    break
+            found.append((side, float(a), float(b), value))
+    return found
