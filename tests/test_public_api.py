@@ -23,7 +23,7 @@ NAMES = {
         Discrete FussCatalan MarchenkoPastur PositiveLaw Pushforward RealLaw Semicircle
     """,
     "rmtrnn.highprec": """
-        CertificationError Certified cdf certified_cdf certified_density certified_edge
+        CertificationError Certified cdf certified_cdf certified_chi certified_density certified_edge
         certified_fixed_point chi critical_minimal critical_sigma_w density edge fixed_point moment
     """,
     "rmtrnn.meanfield": """
@@ -33,7 +33,8 @@ NAMES = {
         LogProduct random_matrix
     """,
     "rmtrnn.spectra": """
-        Moments Spectrum eigenvalue_curve second_moment spectral_radius spectrum vanilla_spectrum
+        Moments Spectrum eigenvalue_curve free_approximation second_moment spectral_radius spectrum
+        vanilla_spectrum
     """,
     "rmtrnn.symbolic": """
         bernoulli_transform edge_discriminant erf_kernel erf_slope_kernel exact_edges lambda_of_m m_from_s
