@@ -19,8 +19,6 @@ from validation import (
     language,
     learning,
     mean_field_dynamics,
-    memory,
-    phase,
     quickstart,
     report,
     spectra,
@@ -43,8 +41,6 @@ STUDIES = {
         trainability,
         learning,
         language,
-        memory,
-        phase,
         torch_jacobian,
     )
 }
