@@ -14,7 +14,7 @@ STUDY = study.Study(
     name="language",
     summary="word-level perplexity of four cells at equal parameter budgets, critical and default start",
     cost={
-        "quick": "not timed on an idle machine; a few minutes of one core, about a tenth of an epoch",
+        "quick": "18 minutes of part of a busy core, not timed alone; a twentieth of an epoch a network",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
     cases=models.list_cases,

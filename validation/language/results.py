@@ -78,7 +78,9 @@ def _figure(results: dict[str, study.Result], folder: Path) -> None:
                 label = "_nolegend_"
         settings = next(meta["settings"] for meta, _ in results.values())
         ax.set_xticks(range(len(NAMES)), list(NAMES.values()))
-        ax.set(ylabel="test perplexity (one point a seed)")
+        ax.set(yscale="log", ylabel="test perplexity (one point a seed)")
+        ax.yaxis.set_major_formatter("{x:.0f}")
+        ax.yaxis.set_minor_formatter("{x:.0f}")
         ax.set_title(
             f"{settings['corpus']}, {settings['budget']} recurrent parameters, {settings['steps']} steps",
             fontsize="medium",
