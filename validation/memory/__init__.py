@@ -194,7 +194,7 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         meta = results["critical"][0]
         text += [
             "\nCritical σ_w of the zero fixed point (no drive, no bias), and the growth of |δ|² per step "
-            "simulated there (N = 200; 1 at criticality; tied: largest eigenvalue, which exceeds its limit "
+            "simulated there (N = 200; 1 at criticality; tied: largest eigenvalue, which is off its limit "
             "by O(1/√N)).\n",
             study.table(
                 ("cell", "untied σ_w (χ = 1)", "growth", "tied σ_w (eigenvalue)", "growth"),

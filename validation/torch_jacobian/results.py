@@ -82,5 +82,7 @@ def draw(results: dict[str, study.Result], folder: Path) -> None:
             settings = meta["settings"]
             ax.set_title(f"{TITLES[key]}, T = {settings['T']}, {settings['trials']} × N = {settings['N']}")
             ax.legend(loc="upper left")
+        for ax in panels.flat[len(results) :]:
+            ax.set_axis_off()
         study.save_figure(figure, folder, "jacobians")
         plt.close(figure)
