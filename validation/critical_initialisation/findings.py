@@ -140,7 +140,7 @@ def _one_step_claim(metas: Metas) -> study.Claim:
         numbers=text,
         verdict=study.Verdict.REPRODUCED if good else study.Verdict.DIFFERENCE,
         reason="reproduced if the exact values (closed recursion) round to the given ones, the samples "
-        "are within four standard errors, and the variance of the computed spectrum is within 2 % of the exact one; "
+        "are within four standard errors, and the variance of the computed spectrum is exact to 2 %; "
         "otherwise a difference: a spectrum that is off here lacks a part of its far right tail",
     )
 
