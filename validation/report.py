@@ -20,7 +20,7 @@ ITEMS = {
     "Fig. 3": "learning dynamics at and off criticality",
     "Spectra": "singular values of the Jacobian over T steps",
     "Critical initialisation": "closed form, published values, isometry",
-    "Language model": "perplexity table",
+    "Table (language model)": "perplexity at equal budgets",
     "Abstract": "the claims of the abstract",
 }
 
