@@ -142,7 +142,7 @@ def _claim(results: dict[str, study.Result], cell: str) -> study.Claim:
         f"theory with σ_w × {CONTROL:g} rejected in {rejected} of {len(metas)}{lists}",
         verdict=verdict,
         reason="reproduced if every sampled case agrees by `rmtrnn.compare` at its 1 % level, every "
-        f"control is rejected, and m₁ of the predicted laws is χ^T to {MEAN_ERROR:g}; else a difference. Where "
+        f"control is rejected, and m₁ of the laws is χ^T to {MEAN_ERROR:g}; else a difference. Where "
         "a control is not rejected, the run is too small to decide; where m₁ is off, the law lacks a part of "
         f"its far right tail, and its density there is not to be trusted; {what}",
         figures=tuple(name for name in NETWORKS if name.startswith(cell)),
