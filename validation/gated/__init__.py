@@ -131,7 +131,10 @@ def _row(key: str, meta: dict[str, Any], limit: float) -> list[str]:
 STUDY = study.Study(
     name="gated",
     summary="gated cells and a user's cell, kept and redrawn weights: matrix Dyson equation over samples",
-    cost={"quick": "about 3 minutes on 2 cores", "full": "not timed; several hours"},
+    cost={
+        "quick": "about 3 minutes on 2 cores",
+        "full": "not timed as a whole; several hours, most of them for samples",
+    },
     cases=list_cases,
     compute=compute,
     report=report,

@@ -1,5 +1,4 @@
-"""Figures of the study of gated networks: theory over histograms, kept against redrawn, exact against free.
-"""
+"""Figures of the study of gated networks: theory over histograms, kept against redrawn, exact against free."""
 
 from __future__ import annotations
 
