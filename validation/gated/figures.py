@@ -1,4 +1,4 @@
-"""Figures of the study of gated networks: theory over histograms, kept against redrawn, exact against free."""
+"""Figures of the study of gated networks: theory over histograms, and two theories against each other."""
 
 from __future__ import annotations
 
