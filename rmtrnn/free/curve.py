@@ -114,6 +114,24 @@ class Curve:
             potential = potential + count * (point.m - log / ratio)
         return np.clip(np.imag(potential) / math.pi, 0.0, 1.0)
 
+    def rounding(self, piece: Piece) -> float:
+        """Largest error of the cdf from rounding, on the table of a piece.
+
+        The terms of L, up to t in size, cancel; and an error of log λ, of the size of its terms, moves the
+        cdf by its slope.
+        """
+        log_w = piece.x + 1j * piece.theta
+        point = self.at(log_w)
+        terms = self.power * np.abs(self.base.log_potential(np.exp(-log_w)))
+        terms = terms + abs(self.power - 1.0) * np.abs(point.log_one_plus_m)
+        for (ratio, count), log in zip(self.ratios.items(), point.log_one_plus, strict=True):
+            terms = terms + count * (np.abs(point.m) + np.abs(log) / ratio)
+        steps = np.abs(np.diff(piece.v))
+        usable = steps > 0
+        slope = np.abs(np.diff(piece.survival))[usable] / steps[usable]
+        moved = slope * np.maximum(point.size[1:], point.size[:-1])[usable]
+        return float(np.finfo(float).eps * (np.max(terms) / math.pi + np.max(moved, initial=0.0)))
+
     def angle(self, x: np.ndarray, level: float = 0.0, start: np.ndarray | None = None) -> np.ndarray:
         """The θ in (0, π) with arg λ(e^{x + iθ}) = ``level`` (0 ≤ level < π), by bracketed Newton steps.
 

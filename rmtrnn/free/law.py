@@ -182,7 +182,7 @@ class PositiveLaw:
 
     @functools.cached_property
     def error(self) -> float:
-        """Estimated absolute error of the cdf: quadrature of the base's transforms, and the mass defect."""
+        """Estimated absolute error of the cdf: quadrature of the base's transforms, rounding, mass defect."""
         if self._is_base:
             return 1e-15
         estimate = 1e-15
@@ -192,7 +192,8 @@ class PositiveLaw:
             weight = np.abs(np.diff(piece.survival, append=piece.survival[-1]))
             estimate += float(np.sum(np.minimum(point.error * (1.0 + self._power), 1.0) * weight))
             mass += piece.mass
-        return estimate + abs(mass - 1.0)
+        rounding = max((self._curve.rounding(piece) for piece in self._curve.pieces), default=0.0)
+        return estimate + rounding + abs(mass - 1.0)
 
     # -- transforms ------------------------------------------------------------------------------------------
 
