@@ -19,6 +19,8 @@ from validation import (
     language,
     learning,
     mean_field_dynamics,
+    memory,
+    phase,
     quickstart,
     report,
     spectra,
@@ -41,6 +43,8 @@ STUDIES = {
         trainability,
         learning,
         language,
+        memory,
+        phase,
         torch_jacobian,
     )
 }
