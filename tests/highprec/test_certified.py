@@ -42,7 +42,7 @@ def test_fifty_points_of_tanh():
     ],
 )
 def test_float_solver_is_honest_at_random_points(activation, weights, T):
-    """40 random λ of each law, 200 in all: the float cdf is in the certified interval widened by its error."""
+    """40 random λ of each law, 200 in all: the float cdf is in the interval widened by its own error."""
     rng = np.random.default_rng(2)
     ens = TANH.replace(cell=rt.VanillaRNN(activation), weights=weights)
     spec = rt.spectrum(ens, T)
