@@ -15,7 +15,7 @@ from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain, forward
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, from_scratch, newton, polish
 
-_SCAN = np.array([3.0, 2.2, 1.6, 1.1, 0.7, 0.3, -0.1, -0.6, -1.2, -2.0, -3.0, -4.5])  # u - log(m_1)/2
+_SCAN = np.array([3.0, 1.2, 0.6, 0.1, -0.5, -1.2, -2.2, -4.0])  # u - log(m_1)/2
 EMPTY = 3e-5  # of the largest density: less than this is outside the support
 _MOST_TAIL_POINTS = 40  # on each side
 _LONGEST_STEP = 0.6  # of the range known so far: this far below a density that is still there lies an atom
@@ -43,7 +43,7 @@ class Settings:
     scan: int = 128
     steer: int = 1024
     coarse: int = 4096
-    medium: int = 16384
+    medium: int = 8192
     solver_tol: float = 1e-3
 
 
