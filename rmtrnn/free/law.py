@@ -21,9 +21,13 @@ from rmtrnn import _random, _validate
 from rmtrnn.free import subordination
 from rmtrnn.free.bases import Base, PointMasses
 from rmtrnn.free.curve import Curve, Piece
+from rmtrnn.free.series import product_moments
 
 _ONE = PointMasses(np.array([1.0]), np.array([1.0]))
 _BISECTIONS = 60
+_AXIS = 700.0  # how far |log w| goes on the real axis
+_NEAREST = 1e-13  # nearest approach of log w to the right end of the law
+_MET = 1e-8  # relative; a target met worse than that is beyond the ends of the axis
 
 
 class LogView:
@@ -206,11 +210,17 @@ class PositiveLaw:
         return (1.0 + self.M(z)) / np.asarray(z)
 
     def S(self, m: Any) -> Any:
-        """S(m) = (1 + m)/(m M⁻¹(m)) for real m in (−1 + P(X = 0), 0)."""
+        """S(m) = (1 + m)/(m M⁻¹(m)) for real m in (−1 + P(X = 0), M(right edge)); S(0) = 1/E[X].
+
+        M⁻¹ is taken on the real axis left and right of the law: m < 0 and m > 0. ValueError elsewhere.
+        """
         return _elementwise(self._s_transform, m)
 
     def R(self, g: Any) -> Any:
-        """R(g) = G⁻¹(g) − 1/g for real g in (G(0−), 0), through R(m S(m)) = 1/S(m)."""
+        """R(g) = G⁻¹(g) − 1/g for real g in (G(0−), G(right edge)), by R(m S(m)) = 1/S(m); R(0) = E[X].
+
+        G⁻¹ is taken on the real axis left and right of the law: g < 0 and g > 0. ValueError elsewhere.
+        """
         return _elementwise(self._r_transform, g)
 
     @property
@@ -344,7 +354,7 @@ class PositiveLaw:
         if k == 0:
             return 0.0
         base = [self._base.moment(j) for j in range(1, k + 1)]
-        scale, moments = _product_moments(base, self._power, self._ratios)
+        scale, moments = product_moments(base, self._power, self._ratios)
         return k * (scale + self._log_scale) + math.log(moments[k - 1])
 
     def _moment_transform(self, w: np.ndarray) -> np.ndarray:
@@ -358,33 +368,74 @@ class PositiveLaw:
         return np.where(np.imag(w) < 0, np.conj(m), m)
 
     def _s_transform(self, m: np.ndarray) -> np.ndarray:
-        floor = sum(mass for v, mass in self._log_atoms() if v == -math.inf) - 1.0
-        if not np.all((m > floor) & (m < 0)):
-            raise ValueError(f"m = {m!r}: must lie in ({floor:g}, 0)")
-        low, high = np.full(m.shape, -750.0), np.full(m.shape, 750.0)
-        for _ in range(80):  # M_base rises from floor to 0 along w = −e^x
-            middle = 0.5 * (low + high)
-            y = -np.exp(-middle)
-            value = y * self._base.sums(y).a1
-            low, high = np.where(value < m, middle, low), np.where(value < m, high, middle)
-        w = -np.exp(0.5 * (low + high))
-        log_s = self._power * np.log((1.0 + m) / (m * w)) - self._log_scale
-        for ratio, count in self._ratios.items():
-            log_s = log_s - count * np.log1p(ratio * m)
-        return np.exp(log_s)
+        x, here = self._on_the_axis(m, lambda m, one_plus_m, log_lambda: m)
+        if not np.all((np.abs(here - m) <= _MET * np.abs(m)) & (m > self._floor)):
+            raise ValueError(f"m = {m!r}: must lie in {self._transform_domain()[0]}")
+        s = np.full(m.shape, np.exp(-self._log_moment(1)))
+        off = m != 0
+        log_lambda = self._axis_point(x[off], np.sign(m[off]))[2]
+        s[off] = np.exp(np.log1p(m[off]) - np.log(np.abs(m[off])) - log_lambda)
+        return s
 
     def _r_transform(self, g: np.ndarray) -> np.ndarray:
-        floor = sum(mass for v, mass in self._log_atoms() if v == -math.inf) - 1.0
-        low, high = np.full(g.shape, floor), np.zeros(g.shape)
-        for _ in range(60):
+        x, here = self._on_the_axis(
+            g, lambda m, one_plus_m, log_lambda: one_plus_m * np.exp(np.minimum(-log_lambda, _AXIS))
+        )
+        if not np.all(np.abs(here - g) <= _MET * np.abs(g)):
+            raise ValueError(f"g = {g!r}: must lie in {self._transform_domain()[1]}")
+        r = np.full(g.shape, np.exp(self._log_moment(1)))
+        off = g != 0
+        r[off] = self._axis_point(x[off], np.sign(g[off]))[0] / g[off]  # R = 1/S = m/g: nothing cancels
+        return r
+
+    def _axis_point(self, x: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """m, 1 + m and log|λ| at the real w = sign·e^x off the curve: w < 0, or w right of its right end."""
+        y = sign * np.exp(-x)
+        sums = self._base.sums(y)
+        m = y * sums.a1
+        log_lambda = x + (self._power - 1.0) * np.log(sums.a1 / sums.a0) + self._log_scale
+        for ratio, count in self._ratios.items():
+            log_lambda = log_lambda + count * (np.log(sums.a0) if ratio == 1.0 else np.log1p(ratio * m))
+        return m, sums.a0, log_lambda
+
+    @property
+    def _floor(self) -> float:
+        """M(0−) = P(X = 0) − 1, where m begins on the real axis."""
+        return sum(mass for v, mass in self._log_atoms() if v == -math.inf) - 1.0
+
+    @property
+    def _right_end(self) -> float:
+        """log w at the right end of the law, the largest point of the base being w = 1."""
+        return 0.0 if self._is_base or not self._curve.pieces else self._curve.pieces[-1].x_right
+
+    def _on_the_axis(
+        self, target: np.ndarray, size: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """x with |size(m, 1 + m, log|λ|)| = |target| at w = ±e^x, the sign the target's; and its value there.
+
+        |size| falls as |w| grows, so bisections do; where the target is beyond reach an end comes back.
+        """
+        right, sign = self._right_end, np.where(target < 0, -1.0, 1.0)
+        low = np.where(sign < 0, -_AXIS, math.log(_NEAREST))
+        high = np.where(sign < 0, _AXIS, math.log(_AXIS))
+
+        def place(where: np.ndarray) -> np.ndarray:
+            return np.where(sign < 0, where, right + np.exp(np.minimum(where, math.log(_AXIS))))
+
+        def value(where: np.ndarray) -> np.ndarray:
+            return sign * np.abs(size(*self._axis_point(place(where), sign)))
+
+        for _ in range(_BISECTIONS + 20):
             middle = 0.5 * (low + high)
-            value = middle * self._s_transform(middle)
-            low, high = np.where(value < g, middle, low), np.where(value < g, high, middle)
-        m = 0.5 * (low + high)
-        s = self._s_transform(m)
-        if not np.all(np.abs(m * s - g) <= 1e-6 * np.abs(g)):
-            raise ValueError(f"g = {g!r}: must lie in (G(0-), 0)")
-        return 1.0 / s
+            beyond = np.abs(value(middle)) > np.abs(target)
+            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        return place(high), np.where(target == 0, 0.0, value(high))
+
+    def _transform_domain(self) -> tuple[str, str]:
+        """The intervals of m = M(w) and g = G(z) over the real z left and right of the law, as text."""
+        m, one_plus_m, log_lambda = self._axis_point(np.array([self._right_end + _NEAREST]), np.array([1.0]))
+        m_top, g_top = float(m[0]), float(one_plus_m[0] * np.exp(-log_lambda[0]))
+        return f"({self._floor:g}, M(right edge) ≈ {m_top:.4g})", f"(G(0-), G(right edge) ≈ {g_top:.4g})"
 
     # -- identity --------------------------------------------------------------------------------------------
 
@@ -408,61 +459,6 @@ class PositiveLaw:
         )
 
 
-def _product_moments(
-    base: list[float], power: float, ratios: Mapping[float, float]
-) -> tuple[float, list[float]]:
-    """log of the mean of base^{⊠t} ⊠ Π MP_c^{⊠n}, and its moments 1..n in units of that mean.
-
-    ψ(z) = Σ m_k z^k, χ = ψ⁻¹, S(m) = (1 + m) χ(m)/m; S-transforms multiply, so their logarithms add.
-    """
-    n = len(base)
-    psi = np.array([0.0] + [moment / base[0] ** (j + 1) for j, moment in enumerate(base)])
-    log_s = power * _log_series(_times_one_plus_m(_reversion(psi)[1:]))
-    for ratio, count in ratios.items():
-        log_s -= count * np.array([0.0] + [-((-ratio) ** j) / j for j in range(1, n)])[:n]
-    s = _exp_series(log_s)
-    chi = np.concatenate([[0.0], _over_one_plus_m(s)])
-    return power * math.log(base[0]), _reversion(chi)[1:].tolist()
-
-
-def _times_one_plus_m(series: np.ndarray) -> np.ndarray:
-    return series + np.concatenate([[0.0], series[:-1]])
-
-
-def _over_one_plus_m(series: np.ndarray) -> np.ndarray:
-    result = series.copy()
-    for j in range(1, len(result)):
-        result[j] -= result[j - 1]
-    return result
-
-
-def _reversion(series: np.ndarray) -> np.ndarray:
-    """The inverse of z ↦ z + …, by Lagrange's formula: [m^k] = [z^{k−1}] (z/series)^k / k."""
-    n = len(series) - 1
-    result = np.zeros(n + 1)
-    log = _log_series(series[1:])
-    for k in range(1, n + 1):
-        result[k] = _exp_series(-k * log[:k])[k - 1] / k
-    return result
-
-
-def _log_series(series: np.ndarray) -> np.ndarray:
-    """log of a series with constant term 1."""
-    result = np.zeros(len(series))
-    for j in range(1, len(series)):
-        result[j] = series[j] - sum(i * result[i] * series[j - i] for i in range(1, j)) / j
-    return result
-
-
-def _exp_series(series: np.ndarray) -> np.ndarray:
-    """exp of a series with constant term 0."""
-    result = np.zeros(len(series))
-    result[0] = 1.0
-    for j in range(1, len(series)):
-        result[j] = sum(i * series[i] * result[j - i] for i in range(1, j + 1)) / j
-    return result
-
-
 def _elementwise(function: Any, argument: Any, dtype: type = float) -> Any:
     array = np.asarray(argument, dtype=dtype)
     result = function(array.ravel()).reshape(array.shape)
@@ -472,14 +468,3 @@ def _elementwise(function: Any, argument: Any, dtype: type = float) -> Any:
 def _log(x: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), -np.inf)
-
-
-def multiplied_moments(first: list[float], second: list[float]) -> list[float]:
-    """Moments 1..n of the free multiplicative convolution of two laws with moments 1..n: log S adds."""
-    series = []
-    for moments in (first, second):
-        psi = np.array([0.0] + [moment / moments[0] ** (j + 1) for j, moment in enumerate(moments)])
-        series.append(_log_series(_times_one_plus_m(_reversion(psi)[1:])))
-    chi = np.concatenate([[0.0], _over_one_plus_m(_exp_series(series[0] + series[1]))])
-    mean = first[0] * second[0]
-    return [mean ** (j + 1) * moment for j, moment in enumerate(_reversion(chi)[1:].tolist())]

@@ -24,6 +24,7 @@ import numpy as np
 
 from rmtrnn import _random, _validate
 from rmtrnn._result import ConvergenceError
+from rmtrnn.free.series import multiplied_moments
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -322,8 +323,6 @@ def free_product(first: Any, second: Any) -> RealLaw:
     atoms += [(0.0, zero)] if zero else []
 
     def moments(k: int) -> list[float]:
-        from rmtrnn.free.law import multiplied_moments
-
         return multiplied_moments(a._moments(k), b._moments(k))
 
     hull = (a._hull[0] * b._hull[0], a._hull[1] * b._hull[1])
