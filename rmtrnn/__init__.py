@@ -38,13 +38,14 @@ _HOMES = {
     "spectral_radius": "rmtrnn.spectra",
     "spectrum": "rmtrnn.spectra",
 }
-_MODULES = ("free", "highprec", "plotting", "symbolic")
+_MODULES = ("free", "highprec", "plotting", "spectra", "symbolic")
+_EXTRAS = ("torch",)  # found as rt.torch, but not in __all__: they need an optional package
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in (*_MODULES, *_EXTRAS):
         return importlib.import_module(f"rmtrnn.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)

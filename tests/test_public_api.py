@@ -13,7 +13,7 @@ NAMES = {
     "rmtrnn": """
         Activation Cell ConvergenceError Ensemble GRU Gate LSTM MinimalRNN NoCriticalPointError Stage Status
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry load mean_field
-        phase_diagram plotting sample spectral_radius spectrum symbolic
+        phase_diagram plotting sample spectra spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
         ACTIVATIONS Activation Cell GRU Gate LIBRARY LSTM MinimalRNN NumericCell NumericStage Stage
