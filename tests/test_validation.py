@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +39,13 @@ def _claims(results: dict[str, study.Result]) -> list[study.Claim]:
     return [study.Claim("Fig. 1, squares", "They sum to five.", f"sum {total}", verdict, "if it is 5")]
 
 
-def _study(name: str = "squares", numbers: tuple[int, ...] = (1, 2), **more) -> study.Study:
+def _study(
+    name: str = "squares", numbers: tuple[int, ...] = (1, 2), sizes: tuple[str, ...] = ("quick",), **more
+) -> study.Study:
     return study.Study(
         name=name,
         summary="squares",
-        cost={"quick": "nothing"},
+        cost=dict.fromkeys(sizes, "nothing"),
         cases=lambda size: [study.Case(f"number-{n}", {"number": n}) for n in numbers],
         compute=_compute,
         report=_report,
@@ -52,6 +59,8 @@ def elsewhere(tmp_path, monkeypatch):
     """Checkpoints and figures in a temporary folder."""
     monkeypatch.setattr(study, "CHECKPOINTS", tmp_path / "cache")
     monkeypatch.setattr(study, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(study, "DRAFTS", tmp_path / "drafts")
+    monkeypatch.setattr(command, "COSTS", tmp_path / "figures" / "costs.json")
     computed.clear()
 
 
@@ -100,7 +109,7 @@ def test_one_failing_study_does_not_stop_the_others(monkeypatch, capsys):
     absent = _study("absent", requires=("no_such_package",))
     monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (bad, absent, good)})
     assert command.main(["all", "--quick", "--jobs", "1"]) == 1
-    text = (study.FIGURES / "REPORT.md").read_text()
+    text = (study.DRAFTS / "quick" / "REPORT.md").read_text()
     assert "**reproduced**" in text and "sum 5" in text and "--quick" in text
     errors = capsys.readouterr().err
     assert "bad failed" in errors and "no_such_package" in errors
@@ -126,6 +135,88 @@ def test_an_interrupted_run_of_all_can_be_resumed(monkeypatch):
     assert computed == ["number-1", "number-2"]
 
 
+def test_a_smaller_size_never_replaces_a_larger_one():
+    own = _study(sizes=("quick", "standard"))
+    with study.Workers(1) as workers:
+        standard = study.run(own, "standard", workers, show=lambda *_: None)
+        before = (standard / "claims.json").read_bytes()
+        quick = study.run(own, "quick", workers, show=lambda *_: None)
+    assert standard == study.FIGURES / "squares"
+    assert quick == study.DRAFTS / "quick" / "squares"
+    assert (standard / "claims.json").read_bytes() == before
+    only = _study("only")
+    assert study.destination(only, "quick") == study.FIGURES / "only"
+    assert study.destination(own, "quick") == quick
+    assert study.destination(own, "full") == standard
+
+
+def test_running_all_at_a_size_takes_the_largest_below_it(monkeypatch):
+    both, one = _study("both", sizes=("quick", "standard")), _study("one")
+    monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (both, one)})
+    assert command.main(["all", "--standard", "--jobs", "1"]) == 0
+    sizes = [json.loads((study.FIGURES / n / "claims.json").read_text())["size"] for n in ("both", "one")]
+    assert sizes == ["standard", "quick"]
+    assert command.main(["--record-costs"]) == 0
+    costs = json.loads(command.COSTS.read_text())
+    assert costs["both"].keys() == {"standard"}
+    assert costs["one"]["quick"]["cases"] == 2
+    assert costs["one"]["quick"]["cpu seconds"] >= 0.0
+
+
+def test_cases_side_by_side_give_what_one_process_gives():
+    one = study.load_data(_run(_study()))
+    with study.Workers(2) as workers:
+        two = study.load_data(study.run(_study(), "quick", workers, show=lambda *_: None))
+    assert two.keys() == one.keys()
+    for key, (meta, arrays) in one.items():
+        assert two[key][0]["square"] == meta["square"]
+        assert two[key][0]["provenance"] == meta["provenance"]
+        np.testing.assert_array_equal(two[key][1]["row"], arrays["row"])
+    assert computed == ["number-1", "number-2"]  # by the first run, in this process
+
+
+def slow(case: study.Case, workers: study.Workers) -> study.Result:
+    time.sleep(0.3)
+    return _compute(case, workers)
+
+
+_SLOW_RUN = """
+import sys
+from pathlib import Path
+from tests.test_validation import _study, slow
+from validation import study
+study.CHECKPOINTS, study.FIGURES = Path(sys.argv[1]) / "cache", Path(sys.argv[1]) / "figures"
+own = _study(numbers=tuple(range(20)))
+object.__setattr__(own, "compute", slow)
+if __name__ == "__main__":
+    with study.Workers(int(sys.argv[2])) as workers:
+        study.run(own, "quick", workers, resume=True, show=lambda *_: None)
+"""
+
+
+@pytest.mark.parametrize(("jobs", "stop"), [(1, signal.SIGKILL), (2, signal.SIGINT)])
+def test_a_killed_run_loses_no_finished_case(tmp_path, jobs, stop):
+    script = tmp_path / "slow_run.py"
+    script.write_text(_SLOW_RUN)
+    environment = os.environ | {"PYTHONPATH": str(study.ROOT)}
+    started = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), str(jobs)], env=environment, stderr=subprocess.DEVNULL
+    )
+    folder = tmp_path / "cache" / "squares" / "quick"
+    deadline = time.monotonic() + 60.0
+    while len(list(folder.glob("number-*.npz"))) < 2 and time.monotonic() < deadline:
+        assert started.poll() is None
+        time.sleep(0.02)
+    started.send_signal(stop)
+    assert started.wait(timeout=30) != 0
+    kept = {path.name: path.read_bytes() for path in folder.glob("number-*.npz")}
+    assert 2 <= len(kept) < 20
+    results = study.load_data(_run(_study(numbers=tuple(range(20))), resume=True))
+    assert len(computed) == 20 - len(kept)
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+    assert [meta["square"] for meta, _ in results.values()] == [n**2 for n in range(20)]
+
+
 def test_the_report_names_what_no_study_speaks_to():
     text = report.render([])
     assert text.count("No study with a saved result speaks to this.") == len(report.ITEMS)
@@ -137,8 +228,8 @@ def test_every_study_lists_distinct_cases_of_plain_settings(name):
     for size in own.cost:
         cases = own.cases(size)
         assert cases and len({case.key for case in cases}) == len(cases)
-        for case in cases:
-            assert json.loads(json.dumps(case.settings)) == json.loads(json.dumps(dict(case.settings)))
+        for case in cases:  # else a finished case would not be known again
+            assert json.loads(json.dumps(case.settings)) == case.settings
 
 
 def test_simulated_pairs_follow_the_mean_field_and_reject_a_wrong_one():

@@ -50,15 +50,20 @@ STUDIES = {
 }
 
 
+COSTS = study.FIGURES / "costs.json"
+
+
 def listing() -> str:
     """A table of the studies: how many cases are finished, what is committed, what each size costs."""
+    measured = json.loads(COSTS.read_text()) if COSTS.exists() else {}
     rows = []
     for own in STUDIES.values():
         for size in own.cost:
             cases = own.cases(size)
             done = sum(study.finished(own, size, case) is not None for case in cases)
             state = f"{done} of {len(cases)}" if not own.missing() else f"needs {', '.join(own.missing())}"
-            rows.append([own.name, size, state, _kept(own, size), own.cost[size], own.summary])
+            cost = report.cost_words(measured[own.name][size]) if size in measured.get(own.name, {}) else ""
+            rows.append([own.name, size, state, _kept(own, size), cost or own.cost[size], own.summary])
     header = ("study", "size", "finished here", "in paper_figures", "cost", "what it does")
     return study.table(header, rows)
 
@@ -72,16 +77,40 @@ def _kept(own: study.Study, size: str) -> str:
     return f"yes, {len(record['claims'])} claims" if record["size"] == size else "-"
 
 
-def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | None) -> int:
-    """Run every study that has this size, under one progress bar; a study that fails does not stop the rest.
+def record_costs() -> Path:
+    """Write ``costs.json``: processor time of every study and size that is finished here, all cases of it."""
+    measured = json.loads(COSTS.read_text()) if COSTS.exists() else {}
+    for own in STUDIES.values():
+        for size in own.cost:
+            results = {case.key: study.finished(own, size, case) for case in own.cases(size)}
+            whole = {key: result for key, result in results.items() if result is not None}
+            used = study.cpu_seconds(whole)
+            if used is not None and len(whole) == len(results):
+                made = {
+                    "cases": len(whole),
+                    "cpu seconds": round(used, 1),
+                    "made with": study.describe(whole),
+                }
+                measured.setdefault(own.name, {})[size] = made
+    COSTS.write_text(json.dumps(measured, indent=1, allow_nan=False) + "\n")
+    return COSTS
 
-    Returns the exit status: 1 if a study failed.
+
+def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | None) -> int:
+    """Run every study at this size, or at the largest it has below, under one progress bar.
+
+    A study that fails does not stop the rest. All figures and their report go to one folder, ``output``: by
+    default ``build/figures/quick`` for the quick size, else `study.destination` of each. Returns the exit
+    status: 1 if a study failed.
     """
-    chosen = [own for own in STUDIES.values() if size in own.cost and not own.missing()]
+    if output is None and size == "quick":
+        output = study.DRAFTS / size
+    chosen = [own for own in STUDIES.values() if not own.missing()]
     for own in STUDIES.values():
         if own.missing():
             print(f"{own.name}: passed over; it needs {', '.join(own.missing())}", file=sys.stderr)
-    counts = [len(own.cases(size)) for own in chosen]
+    sizes = {own.name: _size_at_most(own, size) for own in chosen}
+    counts = [len(own.cases(sizes[own.name])) for own in chosen]
     bar, failed = _progress.ProgressBar(), []
     for position, own in enumerate(chosen):
         before = sum(counts[:position])
@@ -91,7 +120,7 @@ def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | N
 
         folder = None if output is None else output / own.name
         try:
-            study.run(own, size, workers, resume=resume, folder=folder, show=show)
+            study.run(own, sizes[own.name], workers, resume=resume, folder=folder, show=show)
         except Exception:
             print(f"\n{own.name} failed:\n{traceback.format_exc()}", file=sys.stderr)
             failed.append(own.name)
@@ -99,6 +128,11 @@ def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | N
     if failed:
         print(f"failed: {', '.join(failed)}; the report shows what was saved of them before", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _size_at_most(own: study.Study, size: str) -> str:
+    """The largest size of the study that is not above the one asked for; every study has "quick"."""
+    return [s for s in study.SIZES[: study.SIZES.index(size) + 1] if s in own.cost][-1]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,16 +147,37 @@ def main(arguments: list[str] | None = None) -> int:
     size.add_argument(
         "--quick", dest="size", action="store_const", const="quick", help="small size (default)"
     )
-    size.add_argument("--full", dest="size", action="store_const", const="full", help="full size")
+    size.add_argument(
+        "--standard",
+        dest="size",
+        action="store_const",
+        const="standard",
+        help="the size that is committed in paper_figures",
+    )
+    size.add_argument(
+        "--full", dest="size", action="store_const", const="full", help="the paper's size, where it is known"
+    )
     parser.add_argument("--resume", action="store_true", help="keep finished cases; compute what is missing")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
     parser.add_argument("--redraw", action="store_true", help="figures and claims from the saved data alone")
     parser.add_argument("--report", action="store_true", help="only write paper_figures/REPORT.md")
-    parser.add_argument("--output", type=Path, default=None, help="folder (default paper_figures/STUDY)")
+    parser.add_argument(
+        "--record-costs", action="store_true", help="write the processor times of what is finished here"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=None,
+        help="folder of the figures (default: paper_figures, or build/figures/SIZE for a size below the one "
+        "that is committed)",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
     options = parser.parse_args(arguments)
     if options.report:
         print(f"report: {report.write(options.output)}")
+        return 0
+    if options.record_costs:
+        print(f"costs: {record_costs()}")
         return 0
     if options.study is None:
         print(listing())
@@ -153,6 +208,8 @@ def _run_one(own: study.Study, size: str, workers: study.Workers, options: argpa
             own, size, workers, only=options.only, resume=options.resume, folder=options.output
         )
     print(f"\nfigures, data and report: {folder}")
+    if folder == study.DRAFTS / size / own.name:
+        print("paper_figures is unchanged: it keeps a larger size of this study (--output overrides)")
     if folder == study.FIGURES / own.name:
         print(f"report of all studies: {report.write()}")
     return 0

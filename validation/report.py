@@ -42,7 +42,7 @@ def write(root: Path | None = None) -> Path:
     """Write ``REPORT.md`` into ``root`` (default ``paper_figures``) from the claims that lie there."""
     root = study.FIGURES if root is None else root
     path = root / "REPORT.md"
-    path.write_text(render(collect(root)))
+    path.write_text(render(collect(root)) + _costs(root))
     return path
 
 
@@ -102,9 +102,37 @@ def _made(record: dict[str, Any]) -> str:
     return (
         f'<a id="{record["study"]}"></a>\n### {record["study"]}\n\n{record["summary"]}\n\n'
         f"- command: `{record['command']}`\n"
-        f"- {record['cases']} cases, {_duration(record['seconds'])} of computation in all\n"
+        f"- {record['cases']} cases, {_spent(record)}\n"
         f"- made with {record['made with']}\n\n"
         f"{study.table(('parameter', 'values'), rows)}\n"
+    )
+
+
+def _spent(record: dict[str, Any]) -> str:
+    if record.get("cpu seconds") is not None:
+        return f"{_duration(record['cpu seconds'])} of one core in all"
+    return f"{_duration(record['seconds'])} by the clock in all, on a machine that did other work as well"
+
+
+def cost_words(cost: dict[str, Any]) -> str:
+    """One entry of ``costs.json``."""
+    return f"{_duration(cost['cpu seconds'])} of one core (measured)"
+
+
+def _costs(root: Path) -> str:
+    """The table of ``costs.json``, empty without that file."""
+    path = root / "costs.json"
+    if not path.exists():
+        return ""
+    measured = json.loads(path.read_text())
+    quick = [(name, sizes["quick"]) for name, sizes in sorted(measured.items()) if "quick" in sizes]
+    rows = [[name, cost["cases"], _duration(cost["cpu seconds"])] for name, cost in quick]
+    total = sum(cost["cpu seconds"] for _, cost in quick)
+    rows.append(["all", sum(cost["cases"] for _, cost in quick), _duration(total)])
+    return (
+        "## What the quick run costs\n\nProcessor time of one core, measured; imports and drawing "
+        "come on top.\n`python -m validation all --quick --resume` shares the cases between the cores "
+        f"and writes to `build/figures/quick`.\n\n{study.table(('study', 'cases', 'time'), rows)}\n"
     )
 
 

@@ -31,7 +31,9 @@ How to add a study
                )
            ]
 
-3. ``requires`` names packages beyond the core (``("torch",)``): a run of all studies passes over a study
+3. Sizes: `SIZES`. A study lists those it has in ``cost``; the larger of quick and standard is the one that
+   is committed. `destination` says where a run writes: a smaller size never replaces a larger one.
+4. ``requires`` names packages beyond the core (``("torch",)``): a run of all studies passes over a study
    whose packages are missing and says so.
 """
 
@@ -44,9 +46,10 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -59,6 +62,11 @@ from rmtrnn import _progress, _storage, _validate
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / ".cache" / "validation"
 FIGURES = ROOT / "paper_figures"
+DRAFTS = ROOT / "build" / "figures"
+
+# quick: every figure in minutes. standard: what 2 cores can do in about an hour, and what `FIGURES` holds
+# where a study has it. full: the sizes of the paper, as far as they are known.
+SIZES = ("quick", "standard", "full")
 
 Result = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -101,7 +109,7 @@ class Case:
 
 
 class Workers:
-    """Processes for the independent trials of a case, started on first use; none with one job."""
+    """Processes for the cases of a study, or for the trials of one case; started on first use."""
 
     def __init__(self, jobs: int = 1) -> None:
         self._jobs = _validate.integer("jobs", jobs, low=1)
@@ -109,18 +117,27 @@ class Workers:
 
     @property
     def executor(self) -> Executor | None:
-        """What ``executor=`` of `rmtrnn.sample` takes."""
+        """What ``executor=`` of `rmtrnn.sample` takes; None with one job."""
         if self._jobs > 1 and self._pool is None:
             # Spawned, not forked: a forked child inherits the locks of threads that it does not have.
-            self._pool = ProcessPoolExecutor(self._jobs, mp_context=multiprocessing.get_context("spawn"))
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._jobs, context, _quiet_on_interrupt)
         return self._pool
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *failure: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, failure: object, *_: object) -> None:
+        if self._pool is None:
+            return
+        if failure is not None:  # whoever stops the run does not want to wait for unfinished cases
+            for process in multiprocessing.active_children():
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _quiet_on_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,11 @@ class Study:
     report: Callable[[dict[str, Result], str, Path], None]
     claims: Callable[[dict[str, Result]], list[Claim]] | None = None
     requires: tuple[str, ...] = ()
+
+    @property
+    def committed(self) -> str:
+        """The size whose result belongs into `FIGURES`."""
+        return "standard" if "standard" in self.cost else "quick"
 
     def missing(self) -> list[str]:
         """Names of required packages that are not installed."""
@@ -161,6 +183,17 @@ def finished(study: Study, size: str, case: Case) -> Result | None:
     return (meta, arrays) if same else None
 
 
+def destination(study: Study, size: str) -> Path:
+    """Where the figures of a whole run go: `FIGURES`, or `DRAFTS` if the size is below what belongs there.
+
+    What belongs there is the committed size, or a larger one that lies there already.
+    """
+    path = FIGURES / study.name / "claims.json"
+    lying = json.loads(path.read_text())["size"] if path.exists() else study.committed
+    larger = SIZES.index(size) >= max(SIZES.index(lying), SIZES.index(study.committed))
+    return FIGURES / study.name if larger else DRAFTS / size / study.name
+
+
 def run(
     study: Study,
     size: str,
@@ -175,25 +208,26 @@ def run(
 
     resume : keep the cases that are already saved (with equal settings and version); else compute all anew.
     show : called with (cases done, cases in all, name); by default a progress bar
-    The report covers the cases asked for and lies in ``folder``, which is returned: by default
-    ``paper_figures/NAME``, and for a part of the cases a folder beside their checkpoints: a part never
-    replaces the whole.
+    The report covers the cases asked for and lies in ``folder``, which is returned: by default `destination`,
+    and for a part of the cases a folder beside their checkpoints: a part never replaces the whole.
     """
     listed = study.cases(size)
     cases = [case for case in listed if only in case.key]
     if not cases:
         known = ", ".join(case.key for case in listed)
         raise ValueError(f"only = {only!r}: names no case of {study.name!r}; the cases are {known}")
-    results: dict[str, Result] = {}
     show = _progress.ProgressBar() if show is None else show
-    for done, case in enumerate(cases):
+    kept = {case.key: finished(study, size, case) if resume else None for case in cases}
+    missing = [case for case in cases if kept[case.key] is None]
+    done = len(cases) - len(missing)
+    show(done, len(cases), study.name)
+    for key, result in _computed(study, size, missing, workers):
+        kept[key], done = result, done + 1
         show(done, len(cases), study.name)
-        kept = finished(study, size, case) if resume else None
-        results[case.key] = kept if kept is not None else _compute(study, size, case, workers)
-    show(len(cases), len(cases), study.name)
+    results = {case.key: result for case in cases if (result := kept[case.key]) is not None}
     whole = len(cases) == len(listed)
     if folder is None:
-        folder = FIGURES / study.name if whole else CHECKPOINTS / study.name / f"{size}-part"
+        folder = destination(study, size) if whole else CHECKPOINTS / study.name / f"{size}-part"
     folder.mkdir(parents=True, exist_ok=True)
     study.report(results, size, folder)
     if whole:
@@ -201,15 +235,46 @@ def run(
     return folder
 
 
-def _compute(study: Study, size: str, case: Case, workers: Workers) -> Result:
-    start = time.perf_counter()
-    meta, arrays = study.compute(case, workers)
-    seconds = round(time.perf_counter() - start, 2)
-    meta = {"settings": case.settings, "provenance": provenance(), "seconds": seconds, **meta}
-    path = checkpoint(study, size, case)
+def _computed(
+    study: Study, size: str, cases: Sequence[Case], workers: Workers
+) -> Iterator[tuple[str, Result]]:
+    """Keys and results as they are done: cases side by side, or one alone with its trials side by side."""
+    if workers.executor is None or len(cases) < 2:
+        for case in cases:
+            path = checkpoint(study, size, case)
+            yield case.key, _compute(study.name, study.compute, case, path, workers)
+        return
+    tasks = {
+        workers.executor.submit(
+            _compute, study.name, study.compute, case, checkpoint(study, size, case)
+        ): case
+        for case in cases
+    }
+    try:
+        for task in as_completed(tasks):
+            yield tasks[task].key, task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _compute(
+    name: str,
+    compute: Callable[[Case, Workers], Result],
+    case: Case,
+    path: Path,
+    workers: Workers | None = None,
+) -> Result:
+    """Compute a case and save it; ``workers`` is None where this is itself a worker."""
+    start, used = time.perf_counter(), time.process_time()
+    meta, arrays = compute(case, Workers(1) if workers is None else workers)
+    record = {"seconds": round(time.perf_counter() - start, 2)}
+    if workers is None or workers.executor is None:  # else part of the work was done elsewhere
+        record["cpu seconds"] = round(time.process_time() - used, 2)
+    meta = {"settings": case.settings, "provenance": provenance(), **record, **meta}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    _storage.write(unfinished, study.name, meta, arrays)
+    unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
+    _storage.write(unfinished, name, meta, arrays)
     unfinished.replace(path)  # an interrupted write never looks like a finished case
     return meta, arrays
 
@@ -224,11 +289,18 @@ def save_claims(study: Study, size: str, results: dict[str, Result], folder: Pat
         "claims": [asdict(claim) for claim in study.claims(results)] if study.claims else [],
         "cases": len(results),
         "seconds": sum(meta.get("seconds", 0.0) for meta, _ in results.values()),
+        "cpu seconds": cpu_seconds(results),
         "parameters": parameters(results),
         "made with": describe(results),
     }
     text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "claims.json").write_text(text + "\n")
+
+
+def cpu_seconds(results: dict[str, Result]) -> float | None:
+    """Processor time of all cases; None where one was computed by several processes at once."""
+    used = [meta.get("cpu seconds") for meta, _ in results.values()]
+    return None if None in used else float(sum(used))
 
 
 def parameters(results: dict[str, Result], longest: int = 8) -> dict[str, str]:
