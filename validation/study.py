@@ -300,7 +300,8 @@ def save_claims(study: Study, size: str, results: dict[str, Result], folder: Pat
 def cpu_seconds(results: dict[str, Result]) -> float | None:
     """Processor time of all cases; None where one was computed by several processes at once."""
     used = [meta.get("cpu seconds") for meta, _ in results.values()]
-    return None if None in used else float(sum(used))
+    known = [float(seconds) for seconds in used if seconds is not None]
+    return sum(known) if len(known) == len(used) else None
 
 
 def parameters(results: dict[str, Result], longest: int = 8) -> dict[str, str]:
