@@ -29,6 +29,7 @@ from rmtrnn.meanfield.solve import mean_field
 GROUPS = 8
 _CLIP = 1e-9  # relative: a conditional variance this far below zero is rounding, not a wrong covariance
 _LARGEST_DRIFT = 0.05
+_ZERO = 1e-16  # second moments below this are those of a zero state, however fast they still shrink
 _SETTLED = 0.03
 _BURN_INS = (60, 120, 240, 480)
 
@@ -128,11 +129,11 @@ def _grown(ens: Ensemble, total: int, population: int, seed: int) -> tuple[_Run,
 
 
 def _drift(overlap: np.ndarray, steps: int, burn_in: int) -> float:
-    """Largest relative change of the window's autocovariance over half the burn-in."""
+    """Largest change of the window's autocovariance over half the burn-in, relative to the variance."""
     back = max(burn_in // 2, 1)
     late = overlap[:, -steps:, -steps:]
     early = overlap[:, -steps - back : -back, -steps - back : -back]
-    scale = np.abs(np.einsum("gtt->gt", late)).mean(axis=1) + 1e-300
+    scale = np.maximum(np.abs(np.einsum("gtt->gt", late)).mean(axis=1), _ZERO)
     lags = [
         np.abs(np.diagonal(late, lag, 1, 2).mean(-1) - np.diagonal(early, lag, 1, 2).mean(-1)) / scale
         for lag in range(steps)

@@ -25,7 +25,9 @@ import numpy as np
 from rmtrnn import _validate
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.spectra.dyson import GROUPS
 from rmtrnn.spectra.dyson_chain import Stage
+from rmtrnn.spectra.dyson_tied import grouped_stages
 from rmtrnn.spectra.sites import untied_chain
 from rmtrnn.spectra.vanilla import vanilla_moments
 
@@ -100,7 +102,9 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
     runs along the real axis. The expectations are taken over ``sites`` sites, a power of two (quasi-Monte
     Carlo; the curve's error is about 1/√sites where it passes close to the real axis between the gates' own
     values, far smaller elsewhere). Gaussian and Haar weights have the same outer boundary; a hole that Haar
-    weights may leave is not shown. One step, so tied and redrawn weights do not differ.
+    weights may leave is not shown. The step is one, but with kept weights (``ens.tied``) the state at which it
+    is taken follows the two-time mean field of theory.md section 4, and the curve differs from that of
+    redrawn weights: a slow cell has the state that the same weights made.
 
     Raises ValueError for bad arguments, `ConvergenceError` if there is no stationary state.
     """
@@ -108,7 +112,21 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
     if isinstance(ens.cell, VanillaRNN):
         radius = math.exp(0.5 * vanilla_moments(ens, 1)[0])
         return radius * np.exp(1j * np.pi * (1 - np.arange(2 * points) / points))
-    return boundary(OneStep(untied_chain(ens, 1, sites, seed)), points=points)
+    return boundary(one_step(ens, sites=sites, seed=seed), points=points)
+
+
+def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
+    """The step of the stationary network over ``sites`` sites, a power of two of at least 64.
+
+    Kept weights: eight groups of sites, each with a two-time mean field of its own over half as many sites as
+    all groups have together. Raises `ConvergenceError` if there is no stationary state.
+    """
+    sites = _validate.integer("sites", sites, low=8 * GROUPS)
+    if sites & (sites - 1):
+        raise ValueError(f"sites = {sites}: must be a power of two")
+    if ens.tied:
+        return OneStep(grouped_stages(ens, 1, sites // GROUPS, max(sites // 2, 64), seed))
+    return OneStep(untied_chain(ens, 1, sites, seed))
 
 
 def spectral_radius(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> float:

@@ -4,9 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
+import sympy
 from chains import matrix, stages_of
 
+import rmtrnn as rt
 from rmtrnn.cells import GRU, LSTM, MinimalRNN
+from rmtrnn.simulation import Network
+from rmtrnn.spectra import spectral_radius
 from rmtrnn.spectra.dyson_chain import Stage
 from rmtrnn.spectra.eigenvalues import OneStep, boundary
 
@@ -96,14 +100,74 @@ def test_zero_fixed_points(sigma_c):
     assert radius == pytest.approx(expit(0.4) + expit(0.6) * expit(-0.2) * sigma_c, rel=1e-9)
 
 
+GRU_BIAS, LSTM_BIAS = {"r": 0.3, "u": -0.5, "c": 0.0}, {"f": 0.4, "i": -0.2, "o": 0.6, "g": 0.0}
+GRU_CRITICAL = 1 / expit(0.3)
+LSTM_CRITICAL = (1 - expit(0.4)) / (expit(0.6) * expit(-0.2))
+
+
+def silent(cell, gain, tied):
+    """Without inputs, and biases of the gates only: the zero state is a fixed point."""
+    biases, wide = (GRU_BIAS, "c") if cell == "gru" else (LSTM_BIAS, "g")
+    sigma = dict.fromkeys(biases, 1.0) | {wide: gain}
+    return rt.Ensemble(cell, sigma_w=sigma, sigma_v=0.0, mu_b=biases, sigma_b=0.0, tied=tied)
+
+
+@pytest.mark.parametrize(
+    ("cell", "critical", "tied"),
+    [("gru", GRU_CRITICAL, False), ("gru", GRU_CRITICAL, True), ("lstm", LSTM_CRITICAL, True)],
+)
+def test_zero_states_of_ensembles_are_stable_below_the_published_gain(cell, critical, tied):
+    """GRU: σ(b_u) + (1 − σ(b_u)) σ(b_r) σ_c < 1; LSTM: σ(b_f) + σ(b_o) σ(b_i) σ_g < 1 (Can et al. 2020).
+
+    The radius is their left side, and a small state of a network shrinks or grows on the two sides of it.
+    """
+    direct = expit(-0.5) if cell == "gru" else expit(0.4)
+    for factor in (0.5, 0.9) if cell == "gru" else (0.7,):  # an LSTM's mean field takes seconds
+        radius = spectral_radius(silent(cell, factor * critical, tied), sites=2**9)
+        assert radius == pytest.approx(direct + factor * (1 - direct), rel=1e-6)
+    if tied:
+        for factor in (0.8, 1.2):
+            network = Network(silent(cell, factor * critical, True), 300, 5, 0, np, "float64")
+            network.state = 1e-6 * network.state
+            network.run(100)
+            before = np.linalg.norm(network.state)
+            network.run(100)
+            assert (np.linalg.norm(network.state) > before) == (factor > 1)
+
+
+def test_kept_weights_have_a_curve_of_their_own():
+    """A leaky RNN: the largest eigenvalues are those of the state that the same weights made."""
+    h, e = sympy.symbols("h e")
+    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
+    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
+    ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.5, tied=True)
+    kept, redrawn = (spectral_radius(own, sites=2**11) for own in (ens, ens.replace(tied=False)))
+    n, found = 400, []
+    for trial in range(4):
+        network = Network(ens, n, 6, trial, np, "float64")
+        network.run(200)
+        found.append(np.max(np.abs(np.linalg.eigvals(network.step()(np.eye(n))))))
+    # The largest of n eigenvalues scatters by about (radius of the bulk, 0.27)/(2 sqrt(n)) for one network.
+    assert np.mean(found) == pytest.approx(kept, abs=0.02)
+    assert redrawn - np.mean(found) > 0.02
+
+
+def test_too_few_sites_are_refused():
+    with pytest.raises(ValueError, match="sites = 32"):
+        spectral_radius(silent("gru", 1.0, True), sites=32)
+    with pytest.raises(ValueError, match="sites = 100"):
+        spectral_radius(silent("gru", 1.0, False), sites=100)
+
+
+@pytest.mark.parametrize("orthogonal", [False, True])
 @pytest.mark.parametrize("cell", [MinimalRNN(), GRU(), LSTM()], ids=lambda cell: cell.name)
-def test_sampled_eigenvalues_fill_the_region(cell):
+def test_sampled_eigenvalues_fill_the_region(cell, orthogonal):
     """Eigenvalues of a large matrix lie inside the curve and reach it; not so for weights 15 % too small."""
     n, rng = 500, np.random.default_rng(4)
     state = 0.7 * rng.standard_normal((len(cell.state), n))
     pre = {name: 1.2 * rng.standard_normal(n) for name in cell.gates}
     x = 0.7 * rng.standard_normal(n)
-    stages, _ = stages_of(cell, state, x, pre, dict.fromkeys(cell.gates, 2.5))
+    stages, _ = stages_of(cell, state, x, pre, dict.fromkeys(cell.gates, 2.5), orthogonal)
     values = np.linalg.eigvals(matrix(stages, rng))
     off_axis = values[np.abs(values.imag) > 0.03]
     assert len(off_axis) > n / 4

@@ -1,7 +1,7 @@
 """Gated networks, redrawn and kept weights: the matrix Dyson equation over sampled matrices.
 
-minimalRNN, GRU, LSTM, a leaky RNN written as a user's cell, minGRU; Gaussian and orthogonal weights. For kept
-weights the law of redrawn ones is the control, for redrawn ones the free approximation is drawn beside.
+minimalRNN, GRU, LSTM, a leaky RNN written as a user's cell, minGRU; Gaussian and orthogonal weights. Every
+sample is also set against laws that it has to reject (`laws.wrong_laws`), by the rules of `verdict`.
 """
 
 from __future__ import annotations
@@ -12,32 +12,24 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn.spectra import Spectrum, free_approximation
 from validation import study
-from validation.gated import figures, samples
+from validation.gated import figures, laws, networks, samples, verdict
 from validation.gated.networks import PLANS, list_cases
 
-LIMIT = {"quick": 0.03, "full": 0.01}  # of the Kolmogorov distance
 _POINTS = 400
 _BINS = 60
-_NOTES = """The noise of a sample is the distance that it is expected to have from a right theory, from the
-spread of its trials; a finite N adds a bias of its own. A law of which the cdf has a larger error than the
-limit is no verdict. For kept weights the other theory is that of redrawn weights, for redrawn weights it is
-the free approximation, which for T = 1 is the law itself; "rejected" means that its distance is beyond the
-limit and beyond three times the noise. Where the other law hardly differs, it cannot be rejected.
-"""
 
 
 def compute(case: study.Case, workers: study.Workers) -> study.Result:
-    """Theory, the other theory, the sample, their distances, and the curves of the picture."""
+    """Theory, wrong laws, the sample, their distances, and the curves of the picture."""
     ens, T = rt.Ensemble.from_dict(case.settings["ensemble"]), case.settings["T"]
     mc = samples.draw(case, workers)
-    theory = rt.spectrum(ens, T)
-    other = rt.spectrum(ens.replace(tied=False), T) if ens.tied else free_approximation(ens, T)
+    theory = laws.law(ens, T)
+    wrong = {own.name: own.law(T) for own in laws.wrong_laws(ens, T, case.settings["kept law"])}
     first = mc.moment(1)
     meta: dict[str, Any] = {
-        "theory": _summary(theory, mc.log_s),
-        "other": _summary(other, mc.log_s),
+        "theory": laws.summary(theory, mc.log_s),
+        "wrong": {name: laws.summary(spec, mc.log_s, theory) for name, spec in wrong.items()},
         "noise": samples.noise(mc.log_s),
         "m1 sample": [first.value, first.error],
         "sample": mc.provenance,
@@ -46,85 +38,93 @@ def compute(case: study.Case, workers: study.Workers) -> study.Result:
     margin = 0.08 * (high - low)
     u = np.linspace(low - margin, high + margin, _POINTS)
     histogram, edges = np.histogram(mc.log_s, bins=_BINS, range=(low - margin, high + margin))
-    arrays = {
-        "u": u,
-        "theory": theory.log_s.pdf(u),
-        "other": other.log_s.pdf(u),
-        "edges": edges,
-        "histogram": histogram / (mc.log_s.size * np.diff(edges)),
-    }
+    arrays = {"u": u, "edges": edges, "histogram": histogram / (mc.log_s.size * np.diff(edges))}
+    for name, spec in {"theory": theory, **wrong}.items():
+        if spec.converged:
+            arrays[name] = spec.log_s.pdf(u)
     return meta, arrays
 
 
-def _summary(spec: Spectrum, log_s: np.ndarray) -> dict[str, Any]:
-    """What the table says of a theory, in JSON types."""
-    if not spec.converged:
-        return {"method": spec.method, "converged": False}
-    x = np.sort(log_s, axis=None)
-    at = spec.log_s.cdf(x)
-    below = at - sum(mass * (x == u) for u, mass in spec.log_s.atoms)
-    return {
-        "method": spec.method,
-        "converged": True,
-        "cdf error": spec.error,
-        "mass": spec.mass,
-        "m1": spec.moment(1),
-        "distance": samples.distance(below, at),
-    }
-
-
 def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
-    """Write ``data.npz``, ``data.json``, ``report.md`` and the figures."""
+    """Write ``data.npz``, ``data.json``, ``samples.npz``, ``report.md`` and the figures."""
     study.save_data(folder, "data", results)
-    limit = LIMIT[size]
+    samples.keep([study.Case(key, meta["settings"]) for key, (meta, _) in results.items()], folder)
+    limit = verdict.LIMIT[size]
     rows = [_row(key, meta, limit) for key, (meta, _) in results.items()]
-    within = sum(row[-2] == "within" for row in rows)
-    sizes = sorted({meta["settings"]["N"] for meta, _ in results.values()})
+    verdicts = [verdict.of_theory(meta, limit) for meta, _ in results.values()]
+    judged = [verdict.of_wrong(meta, name, limit) for meta, _ in results.values() for name in meta["wrong"]]
+    counts = ", ".join(f"{judged.count(name)} {name}" for name in sorted(set(judged)))
     text = (
         f"# Spectra of gated networks: theory against sampled matrices ({size})\n\n"
-        f"Each case compares `rmtrnn.spectrum` (matrix Dyson equation, N → ∞) with 4 networks of N = "
-        f"{', '.join(map(str, sizes))} units.\nThe theory is within a Kolmogorov distance of {limit:g} in "
-        f"{within} of {len(rows)} cases.\n{_NOTES}\n{study.table(_HEADER, rows)}\n\n"
-        f"Made by `python -m validation gated --{size}` with {study.describe(results)}. "
-        "Parameters, seeds and all numbers: `data.json`, `data.npz`.\n"
+        "Each case compares `rmtrnn.spectrum` (matrix Dyson equation, N → ∞) with sampled networks of N units.\n"
+        f"The theory is within a Kolmogorov distance of {limit:g} in {verdicts.count('within')} of {len(rows)} "
+        f"cases. Wrong laws: {counts}.\n\n{verdict.rules(limit)}\n{study.table(_HEADER, rows)}\n\n"
+    )
+    if size == "standard":
+        text += "Left out:\n\n" + "".join(f"- {reason}.\n" for reason in networks.LEFT_OUT) + "\n"
+    text += (
+        f"Made by `python -m validation gated --{size}` with {study.describe(results)}.\nParameters, seeds and all "
+        "numbers: `data.json`, `data.npz`; the sampled log s as float32: `samples.npz`.\n"
     )
     (folder / "report.md").write_text(text)
     figures.draw(results, folder)
 
 
-_HEADER = (
-    "case",
-    "N",
-    "cdf error",
-    "distance",
-    "noise",
-    "m₁: theory / sample",
-    "other theory",
-    "its distance",
-    "theory",
-    "other",
-)
+_HEADER = ("case", "trials × N", "cdf error", "distance", "noise", "m₁: theory / sample", "theory", "wrong laws")
 
 
 def _row(key: str, meta: dict[str, Any], limit: float) -> list[str]:
-    theory, other, (m1, m1_error) = meta["theory"], meta["other"], meta["m1 sample"]
-    start = [key, str(meta["settings"]["N"])]
-    if not theory["converged"]:
-        return [*start, "-", "-", f"{meta['noise']:.4f}", "-", other["method"], "-", "**not converged**", "-"]
-    name = "redrawn weights" if meta["settings"]["ensemble"]["tied"] else other["method"]
-    apart = f"{other['distance']:.4f}" if other["converged"] else "not converged"
-    rejected = other["converged"] and other["distance"] > max(limit, 3 * meta["noise"])
-    verdict = "within" if theory["distance"] < limit else "**beyond**"
+    theory, (m1, m1_error) = meta["theory"], meta["m1 sample"]
+    found = verdict.of_theory(meta, limit)
+    error, distance, mean = "-", "-", "-"
+    if theory["converged"]:
+        error, distance = f"{theory['cdf error']:.1e}", f"{theory['distance']:.4f}"
+        mean = f"{theory['m1']:.4g}"
+    wrong = [
+        f"{name} {own.get('distance', float('nan')):.4f} {verdict.of_wrong(meta, name, limit)}"
+        for name, own in meta["wrong"].items()
+    ]
     return [
-        *start,
-        f"{theory['cdf error']:.1e}",
-        f"{theory['distance']:.4f}",
+        key,
+        f"{meta['settings']['trials']} × {meta['settings']['N']}",
+        error,
+        distance,
         f"{meta['noise']:.4f}",
-        f"{theory['m1']:.4g} / {m1:.4g} ± {m1_error:.1g}",
-        name,
-        apart,
-        verdict if theory["cdf error"] < limit or verdict != "within" else "**undecided**",
-        "rejected" if rejected else "not rejected",
+        f"{mean} / {m1:.4g} ± {m1_error:.1g}",
+        found if found == "within" else f"**{found}**",
+        "; ".join(wrong),
+    ]
+
+
+def claims(results: dict[str, study.Result]) -> list[study.Claim]:
+    """What the study says of the paper's redrawn weights."""
+    tied = {key: meta for key, (meta, _) in results.items() if meta["settings"]["ensemble"]["tied"]}
+    own = {key: meta["wrong"][laws.REDRAWN] for key, meta in tied.items()}
+    own = {key: found for key, found in own.items() if "apart" in found}
+    if not own:
+        return []
+    size = "standard" if any(meta["settings"]["N"] >= 1000 for meta, _ in results.values()) else "quick"
+    limit = verdict.LIMIT[size]
+    rejected = [key for key in own if verdict.of_wrong(tied[key], laws.REDRAWN, limit) == "rejected"]
+    right = [key for key in tied if verdict.of_theory(tied[key], limit) == "within"]
+    farthest = max(own, key=lambda key: own[key]["distance"])
+    numbers = (
+        f"the law of redrawn weights is rejected by samples of networks that keep theirs in {len(rejected)} of "
+        f"{len(own)} cases, at a Kolmogorov distance of up to {own[farthest]['distance']:.2g} ({farthest}); the law of "
+        f"kept weights is within {limit:g} in {len(right)} of {len(tied)}"
+    )
+    return [
+        study.Claim(
+            item="Spectra of networks that keep their weights",
+            claim="The theory redraws the weights at every step; it is put to use for networks that keep them.",
+            numbers=numbers,
+            verdict=study.Verdict.DIFFERENCE if rejected else study.Verdict.REPRODUCED,
+            reason=(
+                "reproduced if no sample with kept weights rejects the law of redrawn ones; the difference is that of "
+                "gated and leaky cells, whose state remembers what the same weights did before"
+            ),
+            figures=("tied_untied",),
+        )
     ]
 
 
@@ -132,11 +132,12 @@ STUDY = study.Study(
     name="gated",
     summary="gated cells and a user's cell, kept and redrawn weights: matrix Dyson equation over samples",
     cost={
-        "quick": "about 3 minutes on 2 cores",
-        "full": "not timed as a whole; several hours, most of them for samples",
+        "quick": "about 1 minute on 2 cores",
+        "standard": "not timed as a whole",
     },
     cases=list_cases,
     compute=compute,
     report=report,
+    claims=claims,
 )
 __all__ = ["PLANS", "STUDY"]

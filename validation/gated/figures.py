@@ -11,83 +11,109 @@ import numpy as np
 import rmtrnn as rt
 from rmtrnn import plotting
 from validation import study
+from validation.gated import laws, networks
 
-# Okabe and Ito's palette: told apart by colour-blind readers.
-_THEORY, _OTHER, _SAMPLE = "#0072B2", "#D55E00", "#BBBBBB"
-_COLUMNS = 4
-NAMES = {
-    "minimal": "minimalRNN",
-    "gru": "GRU",
-    "lstm": "LSTM",
-    "leaky": "leaky RNN, δ = 1/4",
-    "mingru": "minGRU",
-}
+_WRONG = plotting.PALETTE[0]
+_NAMES = {"minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM", "leaky": "leaky RNN, δ = ¼", "mingru": "minGRU"}
+_KEPT = {"tied": "kept weights", "untied": "redrawn weights"}
+_X, _Y = "log s", "density"
 
 
 def draw(results: dict[str, study.Result], folder: Path) -> None:
     """One figure for each cell, and the two comparisons."""
-    for cell, name in NAMES.items():
+    for cell, name in _NAMES.items():
         own = {key: result for key, result in results.items() if key.startswith(f"{cell}-")}
         if own:
-            _panels(own, folder, cell, f"{name}: {_parameters(own)}", "")
-    tied = {key: r for key, r in results.items() if "-tied-" in key and key.startswith(("leaky", "minimal"))}
-    if tied:
-        _panels(tied, folder, "tied_untied", "kept weights against redrawn ones", "redrawn weights")
-    free = {
-        key: r
-        for key, r in results.items()
-        if "-untied-" in key and r[0]["settings"]["T"] > 1 and key.startswith(("leaky", "minimal"))
-    }
-    if free:
-        _panels(free, folder, "free", "redrawn weights: exact law against free factors", "free approximation")
+            _cell(own, folder, cell, f"{name}: {_parameters(own)}")
+    _comparison(results, folder, "tied_untied", "tied", laws.REDRAWN, "Networks that keep their weights")
+    _comparison(results, folder, "free", "untied", laws.FREE, "Redrawn weights: exact law and free factors")
 
 
 def _parameters(results: dict[str, study.Result]) -> str:
     meta = next(iter(results.values()))[0]
     ens = rt.Ensemble.from_dict(meta["settings"]["ensemble"])
-    symbols = {"sigma_w": r"\sigma_w", "sigma_v": r"\sigma_v", "mu_b": r"\mu_b", "sigma_b": r"\sigma_b"}
-    values = {symbol: getattr(ens, name) for name, symbol in symbols.items()} | {"R": ens.R}
-    parts = [f"${symbol} = {_number(value)}$" for symbol, value in values.items() if value != 0.0]
-    return ", ".join(parts)
+    values = {symbol: getattr(ens, name) for name, symbol in networks.SYMBOLS.items()} | {"R": ens.R}
+    return ", ".join(f"{symbol} = {_number(value)}" for symbol, value in values.items() if value != 0.0)
 
 
 def _number(value: Any) -> str:
     if hasattr(value, "items"):
-        return r",\ ".join(f"{one:g}\\ ({gate})" for gate, one in value.items())
+        return " and ".join(f"{one:g} ({gate})" for gate, one in value.items())
     return f"{value:g}"
 
 
-def _panels(results: dict[str, study.Result], folder: Path, file: str, title: str, other: str) -> None:
-    rows = -(-len(results) // _COLUMNS)
+def _cell(results: dict[str, study.Result], folder: Path, file: str, title: str) -> None:
+    """Rows: weight law, kept or redrawn; columns: T."""
+    lines = list(dict.fromkeys(tuple(key.split("-")[1:3]) for key in results))
+    steps = sorted({meta["settings"]["T"] for meta, _ in results.values()})
     with plotting.style():
         figure, grid = plt.subplots(
-            rows, min(_COLUMNS, len(results)), figsize=(12.0, 2.7 * rows + 0.8), squeeze=False
+            len(lines),
+            len(steps),
+            figsize=(1.2 + 1.9 * len(steps), 1.2 + 1.5 * len(lines)),
+            squeeze=False,
+            layout="constrained",
         )
         for ax in grid.flat:
             ax.set_axis_off()
-        for ax, (key, (meta, arrays)) in zip(grid.flat, results.items(), strict=False):
+        for key, (meta, arrays) in results.items():
+            row, column = lines.index(tuple(key.split("-")[1:3])), steps.index(meta["settings"]["T"])
+            ax = grid[row, column]
             ax.set_axis_on()
-            _panel(ax, key, meta, arrays, other)
-        grid[0, 0].legend(loc="upper left", fontsize="x-small")
-        figure.suptitle(f"{title}\nsingular values $s$ of the $T$-step Jacobian", fontsize="medium")
-        figure.supxlabel("log s (natural logarithm, dimensionless)", fontsize="small")
-        figure.supylabel("density of log s", fontsize="small")
+            _panel(ax, meta, arrays)
+            ax.set_title(f"T = {meta['settings']['T']}", fontsize="medium")
+        for row, (kept, weights) in enumerate(lines):
+            first = next(ax for ax in grid[row] if ax.axison)
+            first.set_ylabel(f"{weights},\n{_KEPT[kept]}", fontsize="small")
+        first = next(ax for ax in grid.flat if ax.axison)
+        figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        for column in grid.T:
+            [ax for ax in column if ax.axison][-1].set_xlabel(_X)
+        figure.suptitle(title, fontsize="medium")
         study.save_figure(figure, folder, file)
         plt.close(figure)
 
 
-def _panel(ax: Any, key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], other: str) -> None:
-    settings = meta["settings"]
-    ax.stairs(
-        arrays["histogram"],
-        arrays["edges"],
-        fill=True,
-        color=_SAMPLE,
-        label=f"sample, {settings['trials']} × N = {settings['N']}",
-    )
-    if meta["theory"]["converged"]:
-        ax.plot(arrays["u"], arrays["theory"], color=_THEORY, lw=1.4, label="theory, N → ∞")
-    if other and meta["other"]["converged"]:
-        ax.plot(arrays["u"], arrays["other"], color=_OTHER, lw=1.2, ls="--", label=other)
-    cell, tied, weights, steps = key.split("-")
-    ax.set_title(f"{cell}, {tied}, {weights}, {steps[0]} = {steps[1:]}", fontsize="small")
+def _comparison(
+    results: dict[str, study.Result], folder: Path, file: str, kept: str, wrong: str, title: str
+) -> None:
+    """One panel for each cell, at its longest T, with the theory and one wrong law."""
+    longest: dict[str, str] = {}
+    for key, (meta, arrays) in results.items():
+        cell, own, weights, _ = key.split("-")
+        if own == kept and weights == "gaussian" and wrong in arrays and cell != "mingru":
+            before = results[longest[cell]][0]["settings"]["T"] if cell in longest else 0
+            longest[cell] = key if meta["settings"]["T"] > before else longest[cell]
+    if not longest:
+        return
+    columns = min(2, len(longest))
+    rows = -(-len(longest) // columns)
+    with plotting.style():
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(3.4 * columns, 0.9 + 2.3 * rows), squeeze=False, layout="constrained"
+        )
+        for ax in grid.flat:
+            ax.set_axis_off()
+        for ax, (cell, key) in zip(grid.flat, longest.items(), strict=False):
+            meta, arrays = results[key]
+            ax.set_axis_on()
+            _panel(ax, meta, arrays, wrong)
+            ax.set_title(f"{_NAMES[cell]}, T = {meta['settings']['T']}", fontsize="medium")
+            ax.set_xlabel(_X)
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        figure.suptitle(title, fontsize="medium")
+        figure.supylabel(_Y, fontsize="medium")
+        study.save_figure(figure, folder, file)
+        plt.close(figure)
+
+
+def _panel(ax: Any, meta: dict[str, Any], arrays: dict[str, np.ndarray], wrong: str = "") -> None:
+    label = "sampled networks"  # log s is the natural logarithm throughout
+    ax.stairs(arrays["histogram"], arrays["edges"], fill=True, color=plotting.SAMPLE, alpha=0.6, label=label)
+    if "theory" in arrays:
+        ax.plot(arrays["u"], arrays["theory"], color=plotting.THEORY, lw=1.4, label="theory, N → ∞")
+    if wrong:
+        ax.plot(arrays["u"], arrays[wrong], color=_WRONG, lw=1.2, ls="--", label=wrong)
+    ax.set_yticks([])
+    shown = [arrays[name].max() for name in ("histogram", "theory", wrong) if name in arrays]
+    ax.set_ylim(0, 1.08 * min(max(shown), 1.8 * arrays["histogram"].max()))

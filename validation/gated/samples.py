@@ -1,23 +1,36 @@
-"""The samples of the study, on disk by themselves: theory can be computed anew without them."""
+"""The samples of the study, on disk by themselves: theory can be computed anew without them.
+
+They are also committed, as float32, beside the figures. ``python -m validation.gated.samples`` puts those where
+a run looks for them, and it then draws only what is missing.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import rmtrnn as rt
+from rmtrnn import _storage
 from rmtrnn.sampling import Sample
 from validation import study
 
 FOLDER = study.CHECKPOINTS / "gated" / "samples"
+KEPT = "samples.npz"
+
+
+def settings(case: study.Case) -> dict[str, Any]:
+    """What the sample of a case depends on."""
+    return {name: value for name, value in case.settings.items() if name != "kept law"}
 
 
 def path(case: study.Case) -> Path:
     """The file of a case's sample; other settings, another file."""
-    digest = hashlib.sha256(json.dumps(case.settings, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(settings(case), sort_keys=True).encode()).hexdigest()
     return FOLDER / f"{case.key}-{digest[:10]}.npz"
 
 
@@ -26,11 +39,38 @@ def draw(case: study.Case, workers: study.Workers) -> Sample:
     file = path(case)
     if file.exists():
         return rt.load(file)
-    settings = dict(case.settings)
-    ens = rt.Ensemble.from_dict(settings.pop("ensemble"))
-    sample = rt.sample(ens, executor=workers.executor, checkpoint=file.with_suffix(""), **settings)
+    own = settings(case)
+    ens = rt.Ensemble.from_dict(own.pop("ensemble"))
+    sample = rt.sample(ens, executor=workers.executor, checkpoint=file.with_suffix(""), **own)
     sample.save(file)
     return sample
+
+
+def keep(cases: Sequence[study.Case], folder: Path) -> bool:
+    """Write the samples of all cases into one file of ``folder``; False, and nothing, if one is missing."""
+    if not all(path(case).exists() for case in cases):
+        return False
+    drawn = {case.key: rt.load(path(case)) for case in cases}
+    meta = {
+        case.key: {"settings": settings(case), "provenance": drawn[case.key].provenance} for case in cases
+    }
+    arrays = {key: sample.log_s.astype(np.float32) for key, sample in drawn.items()}
+    _storage.write(folder / KEPT, "gated samples", meta, arrays)
+    return True
+
+
+def restore(folder: Path = study.FIGURES / "gated") -> int:
+    """Put the committed samples where `draw` looks for them; those that are there already stay. Their number."""
+    _, meta, arrays = _storage.read(folder / KEPT)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for key, own in meta.items():
+        file = path(study.Case(key, own["settings"]))
+        if not file.exists():
+            ens, T, N = rt.Ensemble.from_dict(own["settings"]["ensemble"]), own["settings"]["T"], own["settings"]["N"]
+            Sample(arrays[key].astype(float), ens, T, N, own["provenance"]).save(file)
+            count += 1
+    return count
 
 
 def distance(below: np.ndarray, at: np.ndarray) -> float:
@@ -53,3 +93,7 @@ def noise(log_s: np.ndarray) -> float:
         rank = [np.searchsorted(part, points, side="right") / part.size for part in (own, rest)]
         found.append(np.abs(rank[0] - rank[1]).max())
     return float(np.mean(found) * np.sqrt(trials - 1) / trials)
+
+
+if __name__ == "__main__":
+    print(f"{restore()} samples put into {FOLDER}")
