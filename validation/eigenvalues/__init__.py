@@ -1,7 +1,7 @@
 """Eigenvalues of the one-step Jacobian: the curve of theory.md (16) over those of sampled networks.
 
-minimalRNN, GRU, LSTM and a leaky RNN that keep their weights, Gaussian and orthogonal. Two statistics: the share
-of sampled eigenvalues outside the curve, and how far the curve is from the nearest sampled eigenvalue.
+minimalRNN, GRU, LSTM and a leaky RNN that keep their weights, Gaussian and orthogonal. Two statistics: the
+share of sampled eigenvalues outside the curve, and how far the curve is from the nearest of them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ QUICK = ("minimal-gaussian", "gru-gaussian", "leaky-gaussian")
 NAMES = {"minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM", "leaky": "leaky RNN, δ = ¼"}
 REDRAWN = "redrawn weights"
 _OUTSIDE, _GAP = (0.1, 1.0), 2.0
-_RULE = """Rule. For a Ginibre matrix the expected share of eigenvalues outside the disc is 0.40/√N, and the distance from
-a smooth edge to the nearest of n points per area scattered at random is 0.71/√n. A curve **agrees** if the share
-outside is between {low:g} and {high:g} times 1/√N, and the mean over the curve of the distance to the nearest
-eigenvalue, all networks together, is below {gap:g} times 0.71/√n with the mean density n inside the curve; else it is
-**rejected**. Only points of the curve off the real axis count. The wrong curves: all σ_w smaller or larger by a tenth,
-and the state of a network with redrawn weights, which is the same where the cell forgets fast. The spectral radius is
-not judged: where gates come close to 1 it is set by the largest gate of the N sites.
+_RULE = """\
+Rule. For a Ginibre matrix the expected share of eigenvalues outside the disc is 0.40/√N, and the distance
+from a smooth edge to the nearest of n points per area scattered at random is 0.71/√n. A curve **agrees**
+if the share outside is between {low:g} and {high:g} times 1/√N, and the mean over the curve of the
+distance to the nearest eigenvalue, all networks together, is below {gap:g} times 0.71/√n with the mean
+density n inside the curve; else it is **rejected**. Only points of the curve off the real axis count. The
+wrong curves: all σ_w smaller or larger by a tenth, and the state of a network with redrawn weights, which
+is the same where the cell forgets fast. The spectral radius is not judged: where gates come close to 1 it
+is set by the largest gate of the N sites.
 """
 
 
@@ -113,11 +115,12 @@ _WIDTHS = (("σ_w × 0.9", 0.9), ("σ_w × 1.1", 1.1))
 
 
 def _gap(curve: np.ndarray, sampled: np.ndarray) -> dict[str, float]:
-    """Mean distance from the curve (off the axis, by arc length) to the nearest eigenvalue; what to expect."""
+    """Mean distance from the curve (off the axis) to the nearest eigenvalue, and what to expect."""
     nearest = np.min(np.abs(curve[:, None] - sampled.ravel()[None]), axis=1)
     length = 0.5 * (np.abs(curve - np.roll(curve, 1)) + np.abs(curve - np.roll(curve, -1)))
-    off = np.abs(curve.imag) > 1e-9
-    area = 0.5 * abs(float(np.sum(curve.real * np.roll(curve.imag, -1) - np.roll(curve.real, -1) * curve.imag)))
+    x, y = np.real(curve), np.imag(curve)
+    off = np.abs(y) > 1e-9
+    area = 0.5 * abs(float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)))
     expected = math.sqrt(area / (2 * sampled.size))
     return {"gap": float(np.sum((nearest * length)[off]) / np.sum(length[off])), "expected gap": expected}
 
@@ -149,12 +152,23 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
                     _word(name, found),
                 )
             )
-    header = ("case", "curve", "share outside", "times √N", "gap", "/ expected", "radius", "sampled", "verdict")
+    header = (
+        "case",
+        "curve",
+        "share outside",
+        "times √N",
+        "gap",
+        "/ expected",
+        "radius",
+        "sampled",
+        "verdict",
+    )
     n, trials, sites = SIZES[size]
     text = (
         f"# Eigenvalues of the one-step Jacobian of networks that keep their weights ({size})\n\n"
-        f"{trials} networks of {n} units (LSTM {n // 2}, with two states each) after {BURN_IN} steps; the curve is\n"
-        f"`rmtrnn.eigenvalue_curve` over {sites} sites.\n\n{_RULE.format(low=_OUTSIDE[0], high=_OUTSIDE[1], gap=_GAP)}\n"
+        f"{trials} networks of {n} units (LSTM {n // 2}, with two states each) after {BURN_IN} steps; the "
+        f"curve is\n`rmtrnn.eigenvalue_curve` over {sites} sites.\n\n"
+        f"{_RULE.format(low=_OUTSIDE[0], high=_OUTSIDE[1], gap=_GAP)}\n"
         f"{study.table(header, rows)}\n\n![curves over eigenvalues](eigenvalues.png)\n\n"
         f"Made by `python -m validation eigenvalues --{size}` with {study.describe(results)}.\n"
         "Parameters, seeds, eigenvalues and curves: `data.json`, `data.npz`.\n"
@@ -187,7 +201,7 @@ def _draw(results: dict[str, study.Result], folder: Path) -> None:
                 (REDRAWN, plotting.PALETTE[0], "--", "theory, redrawn weights"),
             ):
                 curve = np.append(arrays[name], arrays[name][0])
-                ax.plot(curve.real, curve.imag, style, color=color, lw=1.4, label=label)
+                ax.plot(np.real(curve), np.imag(curve), style, color=color, lw=1.4, label=label)
             ax.set_aspect("equal", "datalim")
             ax.set_title(NAMES[key.split("-")[0]], fontsize="medium")
             ax.set_xlabel("Re z")

@@ -56,21 +56,31 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
     counts = ", ".join(f"{judged.count(name)} {name}" for name in sorted(set(judged)))
     text = (
         f"# Spectra of gated networks: theory against sampled matrices ({size})\n\n"
-        "Each case compares `rmtrnn.spectrum` (matrix Dyson equation, N → ∞) with sampled networks of N units.\n"
-        f"The theory is within a Kolmogorov distance of {limit:g} in {verdicts.count('within')} of {len(rows)} "
-        f"cases. Wrong laws: {counts}.\n\n{verdict.rules(limit)}\n{study.table(_HEADER, rows)}\n\n"
+        "Each case compares `rmtrnn.spectrum` (matrix Dyson equation, N → ∞) with sampled networks of N "
+        f"units.\nThe theory is within a Kolmogorov distance of {limit:g} in {verdicts.count('within')} "
+        f"of {len(rows)} cases. Wrong laws: {counts}.\n\n{verdict.rules(limit)}\n"
+        f"{study.table(_HEADER, rows)}\n\n"
     )
     if size == "standard":
         text += "Left out:\n\n" + "".join(f"- {reason}.\n" for reason in networks.LEFT_OUT) + "\n"
     text += (
-        f"Made by `python -m validation gated --{size}` with {study.describe(results)}.\nParameters, seeds and all "
-        "numbers: `data.json`, `data.npz`; the sampled log s as float32: `samples.npz`.\n"
+        f"Made by `python -m validation gated --{size}` with {study.describe(results)}.\nParameters, seeds "
+        "and all numbers: `data.json`, `data.npz`; the sampled log s as float32: `samples.npz`.\n"
     )
     (folder / "report.md").write_text(text)
     figures.draw(results, folder)
 
 
-_HEADER = ("case", "trials × N", "cdf error", "distance", "noise", "m₁: theory / sample", "theory", "wrong laws")
+_HEADER = (
+    "case",
+    "trials × N",
+    "cdf error",
+    "distance",
+    "noise",
+    "m₁: theory / sample",
+    "theory",
+    "wrong laws",
+)
 
 
 def _row(key: str, meta: dict[str, Any], limit: float) -> list[str]:
@@ -109,19 +119,19 @@ def claims(results: dict[str, study.Result]) -> list[study.Claim]:
     right = [key for key in tied if verdict.of_theory(tied[key], limit) == "within"]
     farthest = max(own, key=lambda key: own[key]["distance"])
     numbers = (
-        f"the law of redrawn weights is rejected by samples of networks that keep theirs in {len(rejected)} of "
-        f"{len(own)} cases, at a Kolmogorov distance of up to {own[farthest]['distance']:.2g} ({farthest}); the law of "
-        f"kept weights is within {limit:g} in {len(right)} of {len(tied)}"
+        f"the law of redrawn weights is rejected by samples of networks that keep theirs in {len(rejected)} "
+        f"of {len(own)} cases, at a Kolmogorov distance of up to {own[farthest]['distance']:.2g} "
+        f"({farthest}); the law of kept weights is within {limit:g} in {len(right)} of {len(tied)}"
     )
     return [
         study.Claim(
             item="Spectra of networks that keep their weights",
-            claim="The theory redraws the weights at every step; it is put to use for networks that keep them.",
+            claim="The theory redraws the weights at every step; it is used for networks that keep them.",
             numbers=numbers,
             verdict=study.Verdict.DIFFERENCE if rejected else study.Verdict.REPRODUCED,
             reason=(
-                "reproduced if no sample with kept weights rejects the law of redrawn ones; the difference is that of "
-                "gated and leaky cells, whose state remembers what the same weights did before"
+                "reproduced if no sample with kept weights rejects the law of redrawn ones; the difference "
+                "is that of gated and leaky cells, whose state remembers what the same weights did before"
             ),
             figures=("tied_untied",),
         )

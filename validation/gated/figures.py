@@ -14,7 +14,13 @@ from validation import study
 from validation.gated import laws, networks
 
 _WRONG = plotting.PALETTE[0]
-_NAMES = {"minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM", "leaky": "leaky RNN, δ = ¼", "mingru": "minGRU"}
+_NAMES = {
+    "minimal": "minimalRNN",
+    "gru": "GRU",
+    "lstm": "LSTM",
+    "leaky": "leaky RNN, δ = ¼",
+    "mingru": "minGRU",
+}
 _KEPT = {"tied": "kept weights", "untied": "redrawn weights"}
 _X, _Y = "log s", "density"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,13 @@ class Wrong:
         return free_law(self.ensemble, T) if self.free else law(self.ensemble, T)
 
 
-@lru_cache(maxsize=None)
+@cache
 def law(ens: rt.Ensemble, T: int) -> Spectrum:
     """`rmtrnn.spectrum`; several cases ask for the same law."""
     return rt.spectrum(ens, T)
 
 
-@lru_cache(maxsize=None)
+@cache
 def free_law(ens: rt.Ensemble, T: int) -> Spectrum:
     """`rmtrnn.spectra.free_approximation`."""
     return free_approximation(ens, T)
@@ -66,7 +66,7 @@ def _wider(ens: rt.Ensemble) -> Wrong:
 
 
 def summary(spec: Spectrum, log_s: np.ndarray, theory: Spectrum | None = None) -> dict[str, Any]:
-    """What the table says of a law, in JSON types; ``theory``: the right one, for the distance between both."""
+    """What the table says of a law, in JSON types; ``theory``: the right one, to say how far it is."""
     if not spec.converged:
         return {"method": spec.method, "converged": False}
     x = np.sort(log_s, axis=None)

@@ -49,7 +49,7 @@ def networks() -> dict[str, rt.Ensemble]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which T for a cell, with redrawn and with kept weights, by weight law; ``trials`` networks of ``N`` units.
+    """Which T for a cell, with redrawn and with kept weights, by weight law; ``trials`` networks of N units.
 
     The noise of a pooled sample goes like 1/√(N · trials), its bias like 1/N.
     """
@@ -70,7 +70,7 @@ _ACCEPTANCE = (
     Plan("leaky", (), (16,), ("gaussian",), N=2000),
 )
 # The rest, by smaller networks and more of them.
-_FULL = (
+_STANDARD = (
     *_ACCEPTANCE,
     Plan("minimal", (30,), (1, 3)),
     Plan("minimal", (), (10, 30), ("gaussian",)),
@@ -83,12 +83,12 @@ _FULL = (
 )
 # What is left out, and why; the report says it.
 LEFT_OUT = (
-    "GRU with kept weights, T = 10 and 30, LSTM with kept weights, T = 10 and 30: every iteration of the tied "
-    "equations inverts a matrix of K T + s rows at each site (31 and 91 rows for the GRU, 42 and 122 for the "
-    "LSTM, against 31 for the minimalRNN at T = 30), hours on 2 cores",
+    "GRU and LSTM with kept weights, T = 10 and 30: every iteration of the tied equations inverts a matrix "
+    "of K T + s rows at each site (31 and 91 rows for the GRU, 42 and 122 for the LSTM, against 31 for the "
+    "minimalRNN at T = 30)",
     "minimalRNN with kept orthogonal weights, T = 10 and 30: as with Gaussian ones, and twice the cost",
-    "LSTM with redrawn weights at T = 30, GRU with redrawn orthogonal ones at T = 30, LSTM with orthogonal ones but "
-    "for T = 3: each a few minutes of theory on 2 cores",
+    "LSTM with redrawn weights at T = 30, GRU with redrawn orthogonal ones at T = 30, LSTM with orthogonal "
+    "ones but for T = 3: each a few minutes of theory on 2 cores",
     "minGRU with orthogonal weights: its Jacobian reads no weights, so that the law is the same",
 )
 _QUICK = (
@@ -99,11 +99,11 @@ _QUICK = (
     Plan("leaky", (), (3,), ("gaussian",), N=256),
     Plan("mingru", (), (3,), ("gaussian",), N=256),
 )
-PLANS = {"quick": _QUICK, "standard": _FULL}
+PLANS = {"quick": _QUICK, "standard": _STANDARD}
 
 
 def list_cases(size: str) -> list[study.Case]:
-    """All cases of a size, by cell; each has its own seed, given by its place in the list of all possible cases."""
+    """All cases of a size, by cell; each has a seed of its own, from its place among all possible cases."""
     listed = []
     for plan in PLANS[size]:
         for weights in plan.weights:

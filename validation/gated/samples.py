@@ -1,7 +1,7 @@
 """The samples of the study, on disk by themselves: theory can be computed anew without them.
 
-They are also committed, as float32, beside the figures. ``python -m validation.gated.samples`` puts those where
-a run looks for them, and it then draws only what is missing.
+They are also committed, as float32, beside the figures. ``python -m validation.gated.samples`` puts those
+where a run looks for them, and it then draws only what is missing.
 """
 
 from __future__ import annotations
@@ -60,14 +60,18 @@ def keep(cases: Sequence[study.Case], folder: Path) -> bool:
 
 
 def restore(folder: Path = study.FIGURES / "gated") -> int:
-    """Put the committed samples where `draw` looks for them; those that are there already stay. Their number."""
+    """Put the committed samples where `draw` looks for them, unless they are there; how many were put."""
     _, meta, arrays = _storage.read(folder / KEPT)
     FOLDER.mkdir(parents=True, exist_ok=True)
     count = 0
     for key, own in meta.items():
         file = path(study.Case(key, own["settings"]))
         if not file.exists():
-            ens, T, N = rt.Ensemble.from_dict(own["settings"]["ensemble"]), own["settings"]["T"], own["settings"]["N"]
+            ens, T, N = (
+                rt.Ensemble.from_dict(own["settings"]["ensemble"]),
+                own["settings"]["T"],
+                own["settings"]["N"],
+            )
             Sample(arrays[key].astype(float), ens, T, N, own["provenance"]).save(file)
             count += 1
     return count

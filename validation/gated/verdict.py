@@ -7,14 +7,16 @@ from typing import Any
 LIMIT = {"quick": 0.03, "standard": 0.01}  # of the Kolmogorov distance
 NOISES = 3.0  # a wrong law is rejected beyond so many times the noise of the sample
 
-RULES = """Rules. **Within**: the Kolmogorov distance of the pooled sample from the law is below {limit:g}, and so is the
-error that the law states of its own distribution function; where that error or the noise of the sample
-is {limit:g} or more, the case is **undecided**; else it is **beyond**. Nothing is allowed for the finite N, whose bias
-is of the order of 1/N. *Noise* is the distance that the pooled sample is expected to have from a right law, from
-the spread of its trials; it falls as 1/√(N · trials), since the gates of a network are a sample of N sites.
-A *wrong law* (the one of redrawn weights for kept ones and the reverse, weights wider by a tenth, free factors) is
-**rejected** if its distance from the sample exceeds {limit:g} and {noises:g} times the noise. Where it differs from the
-theory by less than {twice:g}, a sample within {limit:g} of the theory need not reject it, and "too close" is written.
+RULES = """\
+Rules. **Within**: the Kolmogorov distance of the pooled sample from the law is below {limit:g}, and so is
+the error that the law states of its own distribution function; where that error or the noise of the
+sample is {limit:g} or more, the case is **undecided**; else it is **beyond**. Nothing is allowed for the
+finite N, whose bias is of the order of 1/N. *Noise* is the distance that the pooled sample is expected to
+have from a right law, from the spread of its trials; it falls as 1/√(N · trials), since the gates of a
+network are a sample of N sites. A *wrong law* (the one of redrawn weights for kept ones and the reverse,
+weights wider by a tenth, free factors) is **rejected** if its distance from the sample exceeds {limit:g}
+and {noises:g} times the noise. Where it differs from the theory by less than {twice:g}, a sample within
+{limit:g} of the theory need not reject it, and "too close" is written.
 """
 
 
