@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -13,9 +13,8 @@ from scipy.optimize import brentq, minimize_scalar
 from rmtrnn import _validate
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import mean_field
 from rmtrnn.meanfield.expansion import expand
-from rmtrnn.meanfield.growth import growth_rates
+from rmtrnn.meanfield.growth import field_of_one, growth_rates, is_smooth
 from rmtrnn.spectra import second_moment
 
 TOLERANCE = 1e-8  # of χ = 1
@@ -25,7 +24,9 @@ MANIFOLD_POINTS = {1: 17, 2: 6}  # along each of the others, by their number
 REFINEMENT = 0.05  # width to which the others are found, as a share of their grid's spacing
 SITES = 2**9  # of the populations that compare spreads
 NOWHERE = 1e9  # stands for the spread where there is no critical point
-RESEEDS = (1, 2, 3)  # further populations that tell how well a sampled χ is known
+RESEEDS = (1, 2, 3)  # further point sets that tell how well a sampled χ is known
+NOISY_STEP = 1e-3  # of a bracket: to which a root is found where χ is sampled with noise
+POLISH = (1e-3, 1e-2, 0.1)  # of the range: where the root of χ on all points is looked for around that on few
 
 
 class NoCriticalPointError(ValueError):
@@ -115,11 +116,11 @@ def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble,
     manifold: list[tuple[tuple[float, ...], float]] = []
     for index in itertools.product(*(range(len(axis)) for axis in axes)):
         rest = tuple(float(axis[i]) for axis, i in zip(axes, index, strict=True))
-        manifold += [(rest, root) for root in _roots(_line_function(ens, parameters, rest), line, chi[index])]
+        manifold += [(rest, root) for root in _roots(_Line(ens, parameters, rest), line, chi[index])]
     if not manifold:
         raise _nothing(ens, parameters, chi)
-    best = _least_spread(ens, parameters, manifold, T, axes)
-    chosen = place(ens, parameters, (best[1], *best[0]))
+    rest, root = _least_spread(ens, parameters, manifold, T, axes)
+    chosen = place(ens, parameters, (_polished(_Line(ens, parameters, rest), root), *rest))
     value = float(growth_rates([chosen])[0][0])
     return chosen, value, _chi_error(chosen, value)
 
@@ -136,40 +137,69 @@ def _open(ens: Ensemble, parameter: Parameter) -> float:
 def _scan(ens: Ensemble, parameters: list[Parameter], axes: list[np.ndarray]) -> np.ndarray:
     """χ on the grid; nan where there is no converged stationary state."""
     points = [place(ens, parameters, values) for values in itertools.product(*axes)]
-    chi, _ = growth_rates(points, quick=True, sites=SITES)
+    chi, _ = growth_rates(points, quick=True)
     return chi.reshape([axis.size for axis in axes])
 
 
-def _line_function(
-    ens: Ensemble, parameters: list[Parameter], rest: tuple[float, ...]
-) -> Callable[[float], float]:
-    def excess(value: float) -> float:
-        return float(growth_rates([place(ens, parameters, (value, *rest))])[0][0]) - 1.0
+class _Line:
+    """χ − 1 along the first parameter, the others fixed; from few sites where χ comes from sampled ones."""
 
-    return excess
+    def __init__(self, ens: Ensemble, parameters: list[Parameter], rest: tuple[float, ...]) -> None:
+        self.ens, self.parameters, self.rest = ens, parameters, rest
+        self.sampled = expand(ens.cell) is None
+        self.smooth = is_smooth(ens)
+
+    def at(self, value: float) -> Ensemble:
+        return place(self.ens, self.parameters, (value, *self.rest))
+
+    def excess(self, value: float, *, quick: bool | None = None) -> float:
+        quick = self.sampled if quick is None else quick
+        return float(growth_rates([self.at(value)], quick=quick)[0][0]) - 1.0
 
 
-def _roots(excess: Callable[[float], float], line: np.ndarray, chi: np.ndarray) -> list[float]:
+def _roots(line: _Line, points: np.ndarray, chi: np.ndarray) -> list[float]:
     """All χ = 1 that a scan brackets; a sign change that is a jump is left out."""
-    found = [float(x) for x, value in zip(line, chi, strict=True) if value == 1.0]
-    for k in range(len(line) - 1):
+    found = [float(x) for x, value in zip(points, chi, strict=True) if value == 1.0]
+    for k in range(len(points) - 1):
         if (chi[k] - 1.0) * (chi[k + 1] - 1.0) < 0.0:
-            root = _root(excess, float(line[k]), float(line[k + 1]))
+            root = _root(line, float(points[k]), float(points[k + 1]))
             if root is not None:
                 found.append(root)
     return found
 
 
-def _root(excess: Callable[[float], float], low: float, high: float) -> float | None:
-    """χ = 1 between two points, to TOLERANCE (for a sampled χ: where its sign changes); None at a jump."""
+def _root(line: _Line, low: float, high: float, *, quick: bool | None = None) -> float | None:
+    """χ = 1 between two points, to TOLERANCE (with noise: to its error); None at a jump."""
+
+    def excess(value: float) -> float:
+        return line.excess(value, quick=quick)
+
     left, right = excess(low), excess(high)
     if not left * right < 0.0:
         return None
+    step = 1e-14 * (1.0 + abs(high)) if line.smooth else NOISY_STEP * (high - low)
     try:
-        root = cast(float, brentq(excess, low, high, xtol=1e-14 * (1.0 + abs(high))))
+        root = cast(float, brentq(excess, low, high, xtol=step))
     except ValueError:  # a point without a stationary state inside the bracket: χ is not continuous there
         return None
-    return root if abs(excess(root)) <= TOLERANCE else None
+    miss = abs(excess(root))
+    if miss <= TOLERANCE:
+        return root
+    return root if not line.smooth and miss <= _chi_error(line.at(root), 1.0 + excess(root)) else None
+
+
+def _polished(line: _Line, root: float) -> float:
+    """The root of χ on all points, from that on few; as it is where the two are the same function."""
+    if not (line.sampled and line.smooth):
+        return root
+    first = line.parameters[0]
+    for share in POLISH:
+        width = share * (first.high - first.low)
+        ends = max(root - width, _open(line.ens, first)), min(root + width, first.high)
+        found = _root(line, *ends, quick=False)
+        if found is not None:
+            return found
+    return root
 
 
 def _least_spread(
@@ -193,10 +223,10 @@ def _least_spread(
 
         def along(value: float, i: int = i, trail: dict = trail, origin: Any = best) -> float:
             rest = tuple(value if j == i else old for j, old in enumerate(origin[0]))
-            excess = _line_function(ens, parameters, rest)
+            line = _Line(ens, parameters, rest)
             for width in (0.25 * reach, reach):
                 ends = max(origin[1] - width, _open(ens, first)), min(origin[1] + width, first.high)
-                root = _root(excess, *ends)
+                root = _root(line, *ends)
                 if root is not None:
                     trail[value] = (rest, root)
                     return math.log(spread(place(ens, parameters, (root, *rest)), T))
@@ -219,14 +249,14 @@ def spread(ens: Ensemble, T: int) -> float:
     ens = ens.replace(tied=False)
     if isinstance(ens.cell, VanillaRNN):
         return second_moment(ens, T).ratio
-    return second_moment(ens, T, sites=SITES, replicates=2).ratio
+    return second_moment(ens, T, sites=SITES, replicates=2, field=field_of_one(ens)).ratio
 
 
 def _chi_error(ens: Ensemble, chi: float) -> float:
-    """How far χ may be off: rounding for moments, three standard errors over reseeded populations."""
+    """How far χ may be off: rounding for moments, three standard deviations over independent point sets."""
     if expand(ens.cell) is not None:
         return abs(chi - 1.0) + 1e-14
-    values = [chi, *(mean_field(ens, seed=seed).chi for seed in RESEEDS)]
+    values = [chi, *(float(growth_rates([ens], seed=seed)[0][0]) for seed in RESEEDS)]
     return 3.0 * float(np.std(values, ddof=1))
 
 

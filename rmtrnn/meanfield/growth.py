@@ -9,25 +9,35 @@ import numpy as np
 
 from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import moments
+from rmtrnn.meanfield import moments, transfer
 from rmtrnn.meanfield.affine import MomentMap, Parameters
 from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.result import MeanField
 from rmtrnn.meanfield.series import NodeMap
-from rmtrnn.meanfield.solve import mean_field, parameters_of
+from rmtrnn.meanfield.solve import mean_field, named, parameters_of
+
+
+def is_smooth(ens: Ensemble) -> bool:
+    """Whether `growth_rates` is a smooth function of the parameters: by moments or by transfer operators."""
+    return expand(ens.cell) is not None or transfer.applies(ens)
 
 
 def growth_rates(
-    ensembles: Sequence[Ensemble], *, quick: bool = False, sites: int = 2048
+    ensembles: Sequence[Ensemble], *, quick: bool = False, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """χ of ensembles that share a cell, in the state reached from Q = 1, and the states' second moments.
 
-    The same χ as that of `mean_field`, many times faster. ``quick``: on fixed quadrature nodes instead of
-    adaptive ones. ``sites``: of the population for a cell that is not affine in its state. Second moments
-    have shape (s, n); both are nan where there is no converged stationary state.
+    The same χ as that of `mean_field`, many times faster: by moments, for cells that are not affine in their
+    state by a transfer operator (`rmtrnn.meanfield.transfer`; for the LSTM right to some 1e-4, and the same
+    function of the parameters at every call), and by the populations of `mean_field` where that does not
+    apply. ``quick``: on fewer, fixed nodes. ``seed`` names the points of what is sampled. Second moments have
+    shape (s, n); both are nan where there is no converged stationary state.
     """
     expansion = expand(ensembles[0].cell)
+    if expansion is None and all(transfer.applies(ens) for ens in ensembles):
+        return _by_transfer(ensembles, quick, seed)
     if expansion is None:
-        return _by_populations(ensembles, sites)
+        return _by_populations(ensembles, seed)
     points = [parameters_of(ens) for ens in ensembles]
     parameters = Parameters(
         *(
@@ -47,8 +57,46 @@ def growth_rates(
     return chi, np.where(np.isnan(chi), np.nan, S[diagonal, diagonal])
 
 
-def _by_populations(ensembles: Sequence[Ensemble], sites: int) -> tuple[np.ndarray, np.ndarray]:
-    states = [mean_field(ens, sites=sites) for ens in ensembles]
+def field_of_one(ens: Ensemble) -> MeanField:
+    """Mean field of one replica, for sites: that of `mean_field`, or by a transfer operator where it applies.
+
+    In the latter case the overlap of two replicas is not known (nan), ``chi_star`` is ``chi``, and ``error``
+    three times the difference of two point sets.
+    """
+    if expand(ens.cell) is not None or not transfer.applies(ens):
+        return mean_field(ens)
+    found, other = (transfer.growth(ens, seed=seed) for seed in (0, 1))
+    names = [symbol.name for symbol in ens.cell.state]
+    if found is None or other is None:
+        return mean_field(ens)
+    nothing = named(names, np.full(len(names), np.nan))
+    return MeanField(
+        ensemble=ens,
+        Q=named(names, found.second),
+        q=named(ens.cell.gates, found.q),
+        c_star=nothing,
+        chi=found.chi,
+        chi_star=found.chi,
+        timescale=np.nan,
+        status=Status.CONVERGED,
+        residual=transfer.TOLERANCE,
+        error=3.0 * float(np.max(np.abs(found.second - other.second))),
+        C_star=nothing,
+        method="transfer operator",
+    )
+
+
+def _by_transfer(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes = transfer.QUICK_NODES if quick else transfer.NODES
+    points = transfer.QUICK_POINTS if quick else transfer.POINTS
+    found = [transfer.growth(ens, nodes, points, seed) for ens in ensembles]
+    nothing = np.full(len(ensembles[0].cell.state), np.nan)
+    chi = np.array([np.nan if one is None else one.chi for one in found])
+    return chi, np.array([nothing if one is None else one.second for one in found]).T
+
+
+def _by_populations(ensembles: Sequence[Ensemble], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    states = [mean_field(ens, seed=seed) for ens in ensembles]
     chi = np.array([state.chi if state.converged else np.nan for state in states])
     second = [list(state.Q.values()) if isinstance(state.Q, dict) else [state.Q] for state in states]
     return chi, np.where(np.isnan(chi), np.nan, np.array(second, dtype=float).T)

@@ -20,6 +20,7 @@ from rmtrnn.meanfield.sites import Growth, SiteProcess, draw_initial, seeds
 REPLICATES = 8
 AVERAGED_STEPS = 128
 MIN_RELAXATION, MAX_RELAXATION = 32, 4096
+UNSETTLED_RUN = 256  # steps that replicates run first where the dynamics does not settle anyway
 TRAJECTORY_FACTOR = 4
 CONFIDENCE = 3.0  # reported errors are this many standard errors
 LARGEST = 1e12  # moments beyond this mean that there is no stationary state
@@ -68,6 +69,7 @@ def solve(
     settled, pair, length = _relax(ens, pair, n, seed)
     if pair is None:
         return None
+    length = length if settled else min(length, UNSETTLED_RUN)
     runs = [_stationary_run(ens, pair, length, n, seed, replicate) for replicate in range(REPLICATES)]
     columns = [_estimate(column) for column in zip(*runs, strict=True)]
     Q, q, C, rho, chi, chi_star, _ = columns

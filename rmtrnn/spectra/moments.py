@@ -26,7 +26,7 @@ import numpy as np
 from rmtrnn import _validate
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import mean_field
+from rmtrnn.meanfield import MeanField, mean_field
 from rmtrnn.spectra.dyson_chain import Stage
 from rmtrnn.spectra.sites import untied_chain
 from rmtrnn.spectra.vanilla import vanilla_moments
@@ -163,14 +163,20 @@ def _step(stage: Stage, x: np.ndarray, pairs: _Pairs) -> np.ndarray:
 
 
 def second_moment(
-    ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int = 4, seed: int = 0
+    ens: Ensemble,
+    T: int,
+    *,
+    sites: int = 2**13,
+    replicates: int = 4,
+    seed: int = 0,
+    field: MeanField | None = None,
 ) -> Moments:
     """First two moments of s² of the T-step Jacobian, for any T, without its density.
 
     Gated cells: the recursion of this module over populations of ``sites`` sites (a power of two), averaged
     over ``replicates`` independent ones; ``error`` is the standard error between them. The cost grows as T².
     Vanilla cells: theory.md (11), Var(s²) = m_1² T (μ_2/μ_1² − 1 − s_1) with m_1 = χ^T, μ_k = E[φ'^{2k}] and
-    s_1 = −1 (Gaussian) or 0 (orthogonal).
+    s_1 = −1 (Gaussian) or 0 (orthogonal). ``field`` is the mean field if it is known already.
 
     Raises ValueError for tied weights in a gated cell (the recursion needs fresh weights at every step),
     `ConvergenceError` if there is no stationary state.
@@ -184,7 +190,7 @@ def second_moment(
             "use spectrum(ens, T).moment(2), or ens.replace(tied=False)"
         )
     replicates = _validate.integer("replicates", replicates, low=2)
-    field = mean_field(ens)
+    field = mean_field(ens) if field is None else field
     chains = (untied_chain(ens, T, sites, seed + replicate, field=field) for replicate in range(replicates))
     values = np.array([chain_moments(chain) for chain in chains])
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(replicates)

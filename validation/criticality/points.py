@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -11,22 +12,29 @@ import rmtrnn as rt
 from rmtrnn.critical_families import PARTICIPATION
 from rmtrnn.isometry_report import variance_growth
 from rmtrnn.spectra.minimal import CriticalFamily, minimal_moments
-from validation.study import Case, Result, Workers
+from validation.study import CHECKPOINTS, Case, Result, Workers
 
 R = 0.46
 PROBABILITIES = (0.05, 0.5, 0.95)
 PUBLISHED = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
-SIZES: dict[str, dict[int, Any]] = {
-    # T: (N, trials, settings of the Dyson solver or None where it is left out)
+TIED_STEPS = 10  # the tied law costs T³: beyond this it is out of reach of a study
+SIZES: dict[str, Any] = {
     "quick": {
-        10: (1024, 4, {"population": 4096, "tol": 1e-3}),
-        100: (1024, 2, None),
-        1000: (192, 4, None),
+        "steps": {10: (256, 4), 100: (128, 3), 1000: (64, 2)},  # T: (N, trials)
+        # Dyson solver by T; with few sites the errors are large, and stated.
+        "accuracy": {10: {"population": 4096, "tol": 2e-3}, 100: {"population": 1024, "tol": 5e-3}},
+        "tied": None,
+        "vanilla": {"N": 256, "trials": 2},
+        "family": {"population": 2048, "tol": 3e-3},
+        "N": 4096,
     },
     "full": {
-        10: (2048, 8, {}),
-        100: (2048, 8, {}),
-        1000: (1024, 8, {}),
+        "steps": {10: (1024, 4), 100: (1024, 4), 1000: (1024, 2)},
+        "accuracy": {10: {}, 100: {"population": 8192}, 1000: {"population": 1024, "tol": 3e-3}},
+        "tied": {},
+        "vanilla": {"N": 1024, "trials": 4},
+        "family": {"population": 16384, "tol": 1e-3},
+        "N": 16384,
     },
 }
 MU_B = (-2.0, 0.0, 2.0, 4.0, 6.0, 8.0)
@@ -41,22 +49,23 @@ DECAYS = {
 
 def list_cases(size: str) -> list[Case]:
     """Sampled points first, then what is exact, then the decay of correlations."""
+    own = SIZES[size]
     found = []
     for weights in ("orthogonal", "gaussian"):
-        settings = {"kind": "vanilla", "weights": weights, "T": 100, "N": 1024, "trials": 2, "seed": 1}
+        settings = {"kind": "vanilla", "weights": weights, "T": 100, **own["vanilla"], "seed": 1}
         found.append(Case(f"vanilla-{weights}", settings))
     for point in ("returned", "published"):
-        for T, (N, trials, accuracy) in SIZES[size].items():
+        for T, (N, trials) in own["steps"].items():
             for tied in (False, True):
                 settings = {"kind": "minimal", "point": point, "T": T, "N": N, "trials": trials, "seed": 2}
-                settings |= {"tied": tied, "accuracy": None if tied else accuracy}
+                law = (own["tied"] if T <= TIED_STEPS else None) if tied else own["accuracy"].get(T)
+                settings |= {"tied": tied, "accuracy": law}
                 if point == "returned":  # from N(0, 1) its state settles slowly: some 1/(0.1 κ) steps
                     settings["burn_in"] = 4000
                 found.append(Case(f"{point}-T{T}-{'tied' if tied else 'untied'}", settings))
     found.append(Case("vanilla-family", {"kind": "vanilla family"}))
-    accuracy = {"population": 4096, "tol": 1e-3} if size == "quick" else {}
-    found.append(Case("minimal-family", {"kind": "minimal family", "T": 10, "accuracy": accuracy}))
-    found.append(Case("correlations", {"kind": "correlations", "N": 16384, "steps": 240, "seed": 3}))
+    found.append(Case("minimal-family", {"kind": "minimal family", "T": 10, "accuracy": own["family"]}))
+    found.append(Case("correlations", {"kind": "correlations", "N": own["N"], "steps": 240, "seed": 3}))
     return found
 
 
@@ -114,9 +123,13 @@ def _minimal(
     burn_in: int = 300,
 ) -> Result:
     ens = minimal_point(point, T)
+    tied_as = ens.replace(tied=tied)
+    arguments = {"T": T, "N": N, "seed": seed, "burn_in": burn_in}
+    name = hashlib.sha256(repr((tied_as.to_dict(), arguments)).encode()).hexdigest()[:12]
     mc = rt.sample(
-        ens.replace(tied=tied), T, N=N, trials=trials, seed=seed, burn_in=burn_in, executor=workers.executor
-    )
+        tied_as, trials=trials, executor=workers.executor,
+        checkpoint=CHECKPOINTS / "criticality" / "samples" / name, **arguments,
+    )  # fmt: skip
     _, m_1, variance = variance_growth(ens, T)[-1]
     meta = {
         "ensemble": repr(ens),
@@ -126,15 +139,23 @@ def _minimal(
     }
     arrays = {"log_s": mc.log_s}
     if accuracy is not None:
-        spec = rt.spectrum(ens, T, **accuracy)
+        spec = rt.spectrum(tied_as, T, **accuracy)
         meta["spectrum"] = {"converged": spec.converged, "error": spec.error}
         if spec.converged:
-            report = rt.isometry(ens, T, spec)
-            meta["distance"] = [report.distance.value, report.distance.error]
-            meta["theory"] = {f"{p:g}": list(q) for p, q in report.log_quantiles.items()}
+            meta["theory"] = {f"{p:g}": _quantile(spec, p) for p in PROBABILITIES}
+            # The cdf of the law at the sample's quantile: a distance that long tails do not stretch.
+            at = {f"{p:g}": mc.log_quantile(p).value for p in PROBABILITIES}
+            meta["levels"] = {name: float(spec.log_s.cdf(u)) for name, u in at.items()}
             u = np.linspace(spec.log_s.icdf(0.001), spec.log_s.support[-1][1], 400)
             arrays |= {"u": u, "density": spec.log_s.pdf(u)}
     return meta, arrays
+
+
+def _quantile(spec: Any, p: float) -> list[float]:
+    """Quantile of log s, and how far it moves when the cdf moves by its error."""
+    low, value, high = (spec.log_s.icdf(min(max(p + d, 0.0), 1.0)) for d in (-spec.error, 0.0, spec.error))
+    low = value - 1e3 if low == -math.inf else low  # JSON knows no infinity; the error is that large
+    return [float(value), float(max(value - low, high - value))]
 
 
 def _sampled(mc: Any) -> dict[str, Any]:
