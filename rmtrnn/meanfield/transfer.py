@@ -189,7 +189,12 @@ class _Transfer:
         P = self._deposit(first, weights, 1.0)
         equations = P.T - np.eye(self.count)
         equations[0] = 1.0
-        return np.linalg.solve(equations, np.eye(self.count)[0])
+        try:
+            return np.linalg.solve(equations, np.eye(self.count)[0])
+        except (
+            np.linalg.LinAlgError
+        ):  # no unique stationary law on this grid, as where y runs away to both ends
+            return np.full(self.count, np.nan)
 
     def _deposit(self, first: np.ndarray, weights: np.ndarray, values: Any) -> np.ndarray:
         """mean_j values(l, j) w_m(l, j) as a matrix (L, L)."""

@@ -15,6 +15,7 @@ from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain, forward
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, from_scratch, newton, polish
 
+_SITES_PER_GATE = 2.5  # of the few sites, at least: strengths p and q are two for each gate
 _SCAN = np.array([3.0, 1.2, 0.6, 0.1, -0.5, -1.2, -2.2, -4.0])  # u - log(m_1)/2
 EMPTY = 3e-5  # of the largest density: less than this is outside the support
 _MOST_TAIL_POINTS = 40  # on each side
@@ -89,9 +90,11 @@ class Levels(NamedTuple):
 
     @classmethod
     def of(cls, chain: Chain, settings: Settings, *ranks: np.ndarray) -> Levels:
-        # The Hessian costs gates^2 per site: long chains take it from fewer sites, and stay linear in T.
+        # The Hessian costs gates^2 per site: long chains take it from fewer sites, and stay linear in T up to
+        # where the sites would be fewer than its rows.
         scan, steer = (
-            int(np.clip(n * 20 / chain.n_gates, 3 * n // 8, n)) for n in (settings.scan, settings.steer)
+            int(max(np.clip(n * 20 / chain.n_gates, 3 * n // 8, n), _SITES_PER_GATE * chain.n_gates))
+            for n in (settings.scan, settings.steer)
         )
         return cls(*(chain.stratified(n, *ranks) for n in (scan, steer, settings.coarse, settings.medium)))
 
