@@ -6,6 +6,7 @@ A CUDA device is used where PyTorch sees one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -181,16 +182,19 @@ def train(
     return time.perf_counter() - start
 
 
-def critical_gain(ens: rt.Ensemble, low: float, high: float, tolerance: float = 1e-4) -> float:
+def critical_gain(
+    ens: rt.Ensemble, low: float, high: float, tolerance: float = 1e-4, sites: int = 2048
+) -> float:
     """The σ_w between ``low`` and ``high``, the same for all gates, at which χ_1 = 1 (theory.md (6)).
 
-    tolerance : relative, of σ_w.
+    tolerance : relative, of σ_w; sites : of the population, for cells without closed moments.
 
     RuntimeError if the mean field does not converge or χ_1 − 1 has one sign at both ends.
     """
 
+    @functools.cache  # the root search asks for both ends again
     def excess(log_gain: float) -> float:
-        field = rt.mean_field(ens.replace(sigma_w=math.exp(log_gain)))
+        field = rt.mean_field(ens.replace(sigma_w=math.exp(log_gain)), sites=sites)
         if not field.converged:
             raise RuntimeError(f"the mean field at sigma_w = {math.exp(log_gain):g} did not converge")
         return math.log(field.chi)

@@ -14,7 +14,8 @@ STUDY = study.Study(
     name="language",
     summary="word-level perplexity of four cells at equal parameter budgets, critical and default start",
     cost={
-        "quick": "18 minutes of part of a busy core, not timed alone; a twentieth of an epoch a network",
+        "quick": "about 2 minutes of one core; a twelfth of an epoch a network",
+        "standard": "about 12 minutes of one core; two epochs a network, small models",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
     cases=models.list_cases,

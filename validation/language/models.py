@@ -25,15 +25,26 @@ CRITICAL: dict[str, dict[str, float]] = {
 STARTS = ("critical", "default")
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {
-        "vocabulary": 5000,
-        "embedding": 64,
-        "budget": 100_000,
-        "streams": 20,
+        "vocabulary": 1000,
+        "embedding": 32,
+        "budget": 30_000,
+        "streams": 64,
         "window": 20,
-        "tuning_steps": 40,
-        "steps": 120,
+        "tuning_steps": 20,
+        "steps": 60,
         "seeds": 2,
         "held_out": 10_000,
+    },
+    "standard": {
+        "vocabulary": 1000,
+        "embedding": 32,
+        "budget": 30_000,
+        "streams": 64,
+        "window": 20,
+        "tuning_steps": 100,
+        "steps": 1500,
+        "seeds": 2,
+        "held_out": 20_000,
     },
     "full": {
         "vocabulary": 10_000,
@@ -48,7 +59,9 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 RATES = (1e-3, 3e-3, 1e-2)
-GAIN_TOLERANCE = 5e-3  # of σ_w; the mean field of GRU and LSTM is a population and takes seconds
+QUARTERS = 4  # parts of the training after each of which the validation loss is measured
+# Of σ_w, and the population of the mean field of GRU and LSTM, which takes seconds each time.
+GAIN_TOLERANCE, GAIN_SITES = 5e-3, 512
 
 
 def corpus() -> data.Corpus:
@@ -102,7 +115,9 @@ def compute(case: study.Case, workers: study.Workers) -> study.Result:
     settings = dict(case.settings)
     if settings["start"] == "critical":
         ends = settings["low"], settings["high"]
-        settings["sigma_w"] = training.critical_gain(ensemble(settings, 1.0), *ends, GAIN_TOLERANCE)
+        settings["sigma_w"] = training.critical_gain(
+            ensemble(settings, 1.0), *ends, GAIN_TOLERANCE, GAIN_SITES
+        )
     tuned = training.sweep(tune, f"language-tune-{case.key}", settings, len(RATES), workers)
     tuning = np.array([values[0] for values in tuned])
     best = RATES[int(np.argmin(tuning))]
@@ -114,21 +129,23 @@ def compute(case: study.Case, workers: study.Workers) -> study.Result:
         "recurrent parameters": recurrent_parameters(settings["cell"], settings["N"], settings["embedding"]),
         "training": training.provenance(),
     }
-    seconds = np.concatenate([[values[-1] for values in tuned], found[:, 2]])
-    arrays = {"tuning": tuning, "valid": found[:, 0], "test": found[:, 1], "seconds": seconds}
-    return meta, arrays
+    seconds = np.concatenate([[values[-1] for values in tuned], found[:, -1]])
+    curve = found[:, :QUARTERS]
+    arrays = {"tuning": tuning, "curve": curve, "valid": curve[:, -1], "test": found[:, -2]}
+    return meta, arrays | {"seconds": seconds}
 
 
 def tune(settings: dict[str, Any], index: int) -> np.ndarray:
     """Validation loss per word of a short run at the ``index``-th learning rate, and the seconds."""
     # A seed apart from the final ones: the choice is not made on the networks that are reported.
-    valid, _, seconds = _run(settings, settings["seed"] + 1000, RATES[index], settings["tuning_steps"])
-    return np.array([valid, seconds])
+    curve, _, seconds = _run(settings, settings["seed"] + 1000, RATES[index], settings["tuning_steps"])
+    return np.array([curve[-1], seconds])
 
 
 def final(settings: dict[str, Any], index: int) -> np.ndarray:
-    """Validation and test loss per word of one seed at the chosen learning rate, and the seconds."""
-    return np.array(_run(settings, settings["seed"] + index, settings["rate"], settings["steps"]))
+    """One seed at the chosen rate: validation losses per word over the training, test loss, seconds."""
+    curve, test, seconds = _run(settings, settings["seed"] + index, settings["rate"], settings["steps"])
+    return np.array([*curve, test, seconds])
 
 
 @functools.cache
@@ -209,8 +226,8 @@ def perplexity_loss(model: Any, text: Any, window: int) -> float:
     return total / count
 
 
-def _run(settings: dict[str, Any], seed: int, rate: float, steps: int) -> tuple[float, float, float]:
-    """Train one model; return (validation loss, test loss, seconds)."""
+def _run(settings: dict[str, Any], seed: int, rate: float, steps: int) -> tuple[list[float], float, float]:
+    """Train one model; return (validation losses after each quarter, test loss, seconds)."""
     import torch
 
     where = training.device()
@@ -228,9 +245,17 @@ def _run(settings: dict[str, Any], seed: int, rate: float, steps: int) -> tuple[
         position, state = position + window, _detached(after)
         return torch.nn.functional.cross_entropy(scores.flatten(0, 1), part[1:].reshape(-1))
 
-    seconds = training.train(model, loss_of, steps, rate)
-    losses = []
-    for words in (valid, test):
-        held_out = torch.from_numpy(streams(words[: settings["held_out"]], settings["streams"])).to(where)
-        losses.append(perplexity_loss(model, held_out, window))
-    return losses[0], losses[1], seconds
+    def held_out(words: np.ndarray) -> float:
+        rows = streams(words[: settings["held_out"]], settings["streams"])
+        return perplexity_loss(model, torch.from_numpy(rows).to(where), window)
+
+    curve: list[float] = []
+
+    def measure(step: int) -> None:
+        # Quarters are those of the steps asked for; a run that breaks off keeps its last model.
+        if step * QUARTERS // steps > (step - 1) * QUARTERS // steps:
+            curve.append(held_out(valid))
+
+    seconds = training.train(model, loss_of, steps, rate, after=measure)
+    curve += [held_out(valid)] * (QUARTERS - len(curve))
+    return curve, held_out(test), seconds

@@ -14,7 +14,8 @@ STUDY = study.Study(
     name="trainability",
     summary="digit recalled after T steps of noise: accuracy over (hyperparameter, T) against the time scale",
     cost={
-        "quick": "9 minutes of part of a busy core, not timed alone; 5,000 digits",
+        "quick": "under a minute of one core; 5,000 digits",
+        "standard": "about 6 minutes of one core; all of MNIST",
         "full": "not run; on 2 cores a day or more, a GPU is used where there is one",
     },
     cases=cells.list_cases,

@@ -1,4 +1,4 @@
-"""The grid of trained networks: one case for each hyperparameter, one kept trial for each sequence length."""
+"""The grid of trained networks: one case for each sweep and sequence length, all values trained together."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ VANILLA = {"cell": "vanilla", "sigma_v": 0.025, "mu_b": 0.0, "R": 0.01, "rate": 
 MINIMAL = {"cell": "minimal", "sigma_v": 1.39, "R": R_DIGIT, "rate": 1e-2}
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {
-        "vanilla-sigma_w": (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5),
-        "minimal-mu_b": (-4.0, -2.0, 0.0, 2.0, 3.5, 4.5, 5.5, 8.0),
+        "vanilla-sigma_w": (0.5, 0.8, 0.9, 1.0, 1.1, 1.3),
+        "minimal-mu_b": (-4.0, -2.0, 0.0, 3.5, 5.5, 8.0),
         "minimal-sigma_w": (1.0, 3.0, 5.0, 7.0, 9.0),
-        "T": (5, 10, 20, 40, 80),
-        "steps": 150,
+        "T": (4, 8, 16, 32, 64),
+        "steps": 100,
+        "held_out": 1000,
+    },
+    "standard": {
+        "vanilla-sigma_w": (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5),
+        "minimal-mu_b": (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 2.75, 3.5, 4.5, 5.5, 6.5, 8.0),
+        "minimal-sigma_w": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+        "T": (2, 4, 8, 16, 32, 64, 128, 256),
+        "steps": 200,
+        "held_out": 2000,
     },
     "full": {
         "vanilla-sigma_w": tuple(np.linspace(0.5, 1.5, 21).round(3).tolist()),
@@ -30,6 +39,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "minimal-sigma_w": tuple(np.linspace(1.0, 10.0, 19).tolist()),
         "T": (5, 10, 20, 40, 80, 160, 320, 640, 1000),
         "steps": 2000,
+        "held_out": 10_000,
     },
 }
 SWEEPS = ("vanilla-sigma_w", "minimal-mu_b", "minimal-sigma_w")
@@ -38,84 +48,89 @@ MU_OF_SIGMA_SWEEP = 4.0  # where ξ is neither tiny nor beyond the longest T, so
 
 
 def list_cases(size: str) -> list[study.Case]:
-    """One case for each value of each sweep; the order visits all sweeps evenly."""
+    """One case for each sweep and each T: the networks of all values are trained together."""
     own = SIZES[size]
-    listed = []
-    for sweep in SWEEPS:
-        name = sweep.partition("-")[2]
-        for position, value in enumerate(own[sweep]):
-            settings: dict[str, Any] = {"sweep": sweep, "value": value, "size": size, "N": N, "batch": BATCH}
-            settings |= {"T": list(own["T"]), "steps": own["steps"], "seed": 7, "weights": "orthogonal"}
-            if sweep == "vanilla-sigma_w":
-                settings |= {**VANILLA, name: value}
-            elif sweep == "minimal-mu_b":
-                settings |= {**MINIMAL, "sigma_w": 6.88, name: value}
-            else:
-                settings |= {**MINIMAL, "mu_b": MU_OF_SIGMA_SWEEP, name: value}
-            listed.append((position / len(own[sweep]), study.Case(f"{sweep}-{value:g}", settings)))
-    return [case for _, case in sorted(listed, key=lambda pair: pair[0])]
+    shared = {name: own[name] for name in ("steps", "held_out")}
+    shared |= {"size": size, "N": N, "batch": BATCH, "seed": 7, "weights": "orthogonal"}
+    fixed = {
+        "vanilla-sigma_w": VANILLA,
+        "minimal-mu_b": {**MINIMAL, "sigma_w": 6.88},
+        "minimal-sigma_w": {**MINIMAL, "mu_b": MU_OF_SIGMA_SWEEP},
+    }
+    return [
+        study.Case(
+            f"{sweep}-T{T}",
+            {"sweep": sweep, "values": list(own[sweep]), "T": T, **shared, **fixed[sweep]},
+        )
+        for T in own["T"]
+        for sweep in SWEEPS
+    ]
 
 
-def ensemble(settings: dict[str, Any], Sigma: float = 0.0) -> rt.Ensemble:
-    """The random network of a case; Σ is the correlation of two inputs after the digit."""
+def ensemble(settings: dict[str, Any], value: float, Sigma: float = 0.0) -> rt.Ensemble:
+    """The random network of a case at one value; Σ is the correlation of two inputs after the digit."""
+    given = settings | {settings["sweep"].partition("-")[2]: value}
     names = ("sigma_w", "sigma_v", "mu_b", "R", "weights")
-    return rt.Ensemble(settings["cell"], Sigma=Sigma, **{name: settings[name] for name in names})
+    return rt.Ensemble(settings["cell"], Sigma=Sigma, **{name: given[name] for name in names})
 
 
 def compute(case: study.Case, workers: study.Workers) -> study.Result:
-    """Train for every T; the theory's ξ for independent noise (Σ = 0) and for equal noise (Σ = 1)."""
+    """Train all values; the theory's ξ for independent noise (Σ = 0) and for equal noise (Σ = 1)."""
     settings = case.settings
-    lengths = settings["T"]
-    theory = {}
+    theory: dict[str, list[float]] = {}
     for Sigma in (0, 1):
-        field = rt.mean_field(ensemble(settings, float(Sigma)))
-        if not field.converged or not np.isfinite(field.timescale):
-            raise RuntimeError(f"{case.key}: no finite time scale at Sigma = {Sigma} ({field!r})")
-        theory[f"xi_Sigma{Sigma}"] = float(field.timescale)
-    found = np.array(training.sweep(train_cell, f"trainability-{case.key}", settings, len(lengths), workers))
-    arrays = {"T": np.array(lengths), "accuracy": found[:, 0], "loss": found[:, 1], "seconds": found[:, 2]}
+        theory[f"xi_Sigma{Sigma}"] = own = []
+        for value in settings["values"]:
+            field = rt.mean_field(ensemble(settings, value, float(Sigma)))
+            if not field.converged or not np.isfinite(field.timescale):
+                raise RuntimeError(
+                    f"{case.key}: no finite time scale at {value}, Sigma = {Sigma} ({field!r})"
+                )
+            own.append(float(field.timescale))
+    accuracy, loss, seconds = train(settings)
+    arrays = {"accuracy": accuracy, "loss": loss, "seconds": np.array(seconds)}
     return {"theory": theory, "training": training.provenance()}, arrays
 
 
-def train_cell(settings: dict[str, Any], index: int) -> np.ndarray:
-    """Train one network for the ``index``-th length; return (test accuracy, last loss, seconds)."""
+def train(settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Train a network for every value; return test accuracies, last losses, and the processor's seconds.
+
+    All of them see the same digits and noise and begin with the same random numbers in their weights.
+    """
     import torch
 
-    length, seed, size = settings["T"][index], settings["seed"], settings["N"]
+    from validation import stacked
+
+    T, seed = settings["T"], settings["seed"]
     where = training.device()
     source = training.digits(settings["size"])
     own, held_out = training.scaled(
         training.digit_vectors(source.train_images), training.digit_vectors(source.test_images), R_DIGIT
     )
-    model = torch.nn.ModuleDict(
-        {
-            "cell": training.recurrent(ensemble(settings), own.shape[1], size, seed),
-            "out": training.readout(size, training.CLASSES, seed),
-        }
-    ).to(where)
+    networks = [ensemble(settings, value) for value in settings["values"]]
+    drawn = [training.recurrent(ens, own.shape[1], settings["N"], seed) for ens in networks]
+    outs = [training.readout(settings["N"], training.CLASSES, seed) for _ in drawn]
+    parameters = stacked.stack(drawn, outs, where)
     inputs, labels = torch.from_numpy(own).to(where), torch.from_numpy(source.train_labels).to(where)
-    choose = _random.stream(seed, training.BATCHES, index)
-    noise = torch.Generator(device=where).manual_seed(1000 * seed + index)
+    choose = _random.stream(seed, training.BATCHES, T)
+    noise = torch.Generator(device=where).manual_seed(1000 * seed + T)
     deviation = settings["R"] ** 0.5
 
     def scores(first: Any) -> Any:
-        later = torch.randn(
-            (length - 1, len(first), first.shape[1]), generator=noise, device=where, dtype=first.dtype
-        )
-        _, state = model["cell"](torch.cat([first[None], deviation * later]))
-        return model["out"](state[0])
+        """Of digits (1, 1, B, inputs) with noise after them."""
+        later = torch.randn((1, T - 1, *first.shape[2:]), generator=noise, device=where, dtype=first.dtype)
+        return stacked.scores(type(drawn[0]), parameters, torch.cat([first, later.mul_(deviation)], dim=1))
 
-    last = float("nan")
-
-    def loss_of() -> Any:
-        nonlocal last
+    def losses_of() -> Any:
         rows = torch.from_numpy(choose.integers(len(labels), size=settings["batch"])).to(where)
-        loss = torch.nn.functional.cross_entropy(scores(inputs[rows]), labels[rows])
-        last = loss.item()
-        return loss
+        return stacked.cross_entropies(scores(inputs[rows][None, None]), labels[rows].expand(len(drawn), -1))
 
-    seconds = training.train(model, loss_of, settings["steps"], settings["rate"])
-    with torch.no_grad():
-        guesses = [scores(part).argmax(1) for part in torch.from_numpy(held_out).to(where).split(500)]
-    right = torch.cat(guesses).cpu().numpy() == source.test_labels
-    return np.array([right.mean(), last, seconds])
+    rates = torch.full((len(drawn),), settings["rate"], device=where)
+    last, seconds = stacked.train(parameters, losses_of, settings["steps"], rates)
+    tested = slice(0, settings["held_out"])
+    accuracy = stacked.accuracies(
+        scores,
+        torch.from_numpy(held_out[tested]).to(where)[:, None],
+        torch.from_numpy(source.test_labels[tested]).to(where),
+    )
+    return accuracy.cpu().numpy(), last.cpu().numpy().astype(float), seconds

@@ -73,8 +73,26 @@ def interval(x: np.ndarray, y: np.ndarray, seed: int, resamples: int = RESAMPLES
     return float(low), float(high)
 
 
+def networks(results: dict[str, study.Result]) -> dict[str, study.Result]:
+    """The results regrouped: one entry for each network, its accuracy over all T of the sweep."""
+    found: dict[str, study.Result] = {}
+    for sweep in cells.SWEEPS:
+        own = [result for result in results.values() if result[0]["settings"]["sweep"] == sweep]
+        own.sort(key=lambda result: result[0]["settings"]["T"])
+        if not own:
+            continue
+        first, T = own[0][0], np.array([meta["settings"]["T"] for meta, _ in own])
+        accuracy = np.array([arrays["accuracy"] for _, arrays in own])
+        for column, value in enumerate(first["settings"]["values"]):
+            meta = {"settings": first["settings"] | {"value": value}}
+            meta["theory"] = {name: values[column] for name, values in first["theory"].items()}
+            found[f"{sweep}-{value:g}"] = meta, {"T": T, "accuracy": accuracy[:, column]}
+    return found
+
+
 def quantified(results: dict[str, study.Result]) -> dict[str, dict[str, dict[str, float]]]:
     """For each sweep and each theory: correlation of log ξ with log T*, its interval, counts."""
+    results = networks(results)
     found: dict[str, dict[str, dict[str, float]]] = {}
     groups = {sweep: [sweep] for sweep in cells.SWEEPS} | {"all": list(cells.SWEEPS)}
     for name, members in groups.items():
@@ -103,12 +121,13 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
     """Write the data, ``report.md`` and the heat maps."""
     study.save_data(folder, "data", results)
     rows = []
-    for key, (meta, arrays) in results.items():
+    each = networks(results)
+    for key, (meta, arrays) in each.items():
         end, side = longest_trainable(arrays["T"], arrays["accuracy"])
         shown = {-1: f"< {end:.0f}", 0: f"{end:.0f}", 1: f"≥ {end:.0f}"}[side]
         xi = [f"{meta['theory'][theory]:.3g}" for theory in THEORIES]
         rows.append([key, *xi, shown, *(f"{value:.2f}" for value in arrays["accuracy"])])
-    lengths = [f"T = {T}" for T in next(iter(results.values()))[1]["T"]]
+    lengths = [f"T = {T}" for T in next(iter(each.values()))[1]["T"]]
     text = study.table(("network", "ξ (Σ = 0)", "ξ (Σ = 1)", "longest T", *lengths), rows)
     summary = []
     for name, theories in quantified(results).items():
@@ -129,7 +148,7 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         f"# Trainability against the time scale ({size})\n\n"
         f"Test accuracy of networks of N = {settings['N']} units with {settings['weights']} weights after "
         f"{settings['steps']} steps of Adam (batches of {settings['batch']}), one network a cell; "
-        f"{len(rows)} of {len(cells.list_cases(size))} networks of this size.\n"
+        f"{len(rows)} networks, each at {len(lengths)} lengths.\n"
         "Rates and strengths of the noise were chosen in short trial runs: with stronger noise the vanilla "
         "cell recalled less over long sequences at every σ_w tried, and minimalRNN learned little in so few "
         "steps at a lower rate. "
@@ -137,11 +156,11 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         f"The longest trainable T is where the accuracy falls below {THRESHOLD:g}.\n\n{text}\n\n"
         "Correlation of log ξ with the log of the longest trainable T, values beyond the grid put at its end:"
         f"\n\n{study.table(header, summary)}\n\n"
-        f"Training took {seconds / 60:.1f} minutes of processes that ran beside others. "
+        f"Training took {seconds / 60:.1f} minutes of one processor. "
         f"Made by `python -m validation trainability --{size}` with {study.describe(results)}, "
         f"PyTorch {used['torch']} on {used['training']}.\n"
     )
-    _heat_maps(results, folder)
+    _heat_maps(each, folder)
 
 
 def _words(values: dict[str, float]) -> list[str]:
@@ -265,7 +284,11 @@ def _broader(results: dict[str, study.Result]) -> study.Claim:
     """Share of the (hyperparameter, T) grid above the threshold, vanilla over σ_w and minimalRNN over μ_b."""
     shares = {}
     for sweep in ("vanilla-sigma_w", "minimal-mu_b"):
-        rows = [arrays["accuracy"] for meta, arrays in results.values() if meta["settings"]["sweep"] == sweep]
+        rows = [
+            arrays["accuracy"]
+            for meta, arrays in networks(results).values()
+            if meta["settings"]["sweep"] == sweep
+        ]
         shares[sweep] = float((np.array(rows) >= THRESHOLD).mean())
     return study.Claim(
         item="Abstract",
