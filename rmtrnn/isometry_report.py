@@ -204,17 +204,21 @@ def _rounded(value: float, steps: float) -> Measured:
 
 
 def _spectral(spec: Spectrum, order: int) -> Measured:
-    """m_1 (order 1) or the variance of s² (order 2) from the spectrum.
+    """m_1 (order 1) or the variance of s² (order 2) from the spectrum, and its error.
 
-    An error ε of the cdf moves E[f] by at most ε times the variation of f over the support.
+    Without an estimate: an error ε of the cdf moves E[f] by at most ε times the variation of f over
+    the support.
     """
     if not math.isfinite(spec.error):
         return Measured(_NOT_KNOWN, _NOT_KNOWN)
     top = max((b for _, b in spec.support), default=0.0) ** 2
+    m_1, error = spec.moment(1), spec.moment_error(1)
     if order == 1:
-        return Measured(spec.moment(1), spec.error * top)
-    m_1 = spec.moment(1)
-    return Measured(spec.variance, spec.error * (m_1**2 + (top - m_1) ** 2))
+        return Measured(m_1, error if math.isfinite(error) else spec.error * top)
+    error = spec.moment_error(2) + 2 * m_1 * error
+    return Measured(
+        spec.variance, error if math.isfinite(error) else spec.error * (m_1**2 + (top - m_1) ** 2)
+    )
 
 
 def _log_quantile(spec: Spectrum, p: float) -> Measured:

@@ -10,8 +10,10 @@ the error of the covariance of the pre-activations as well as that of the sites.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -23,87 +25,136 @@ from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_law import assemble, chain_law
 from rmtrnn.spectra.dyson_nodes import Settings, place_between
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
+from rmtrnn.spectra.known_moments import Moments
 from rmtrnn.spectra.result import Spectrum
+from rmtrnn.spectra.site_weights import calibrated_weights, sites_needed
 from rmtrnn.spectra.tabulated import TabulatedLaw
-from rmtrnn.spectra.tied_equations import TiedSites, evaluate, solve_point, start, tied_sites
+from rmtrnn.spectra.tied_equations import TiedSites, evaluate, tied_sites
+from rmtrnn.spectra.tied_moments import at_infinity, moments, site_features, start
+from rmtrnn.spectra.tied_solve import Point, solve_point
 
 _MARCH_ANGLE = 0.1  # arg lambda while marching down in u: smooth enough to cross the edge
-_FIRST_U = 1.2  # per square root of the number of steps, above log(m_1)/2: outside the support
 _MOST_TAIL_POINTS = 16  # on each side
 _LONGEST_STEP = {-1: 2.0, 1: 0.5}  # where nothing is known beyond
 _EMPTY = 1e-4  # of the largest density: less than this is outside the support
-_SCAN_SITES = 128
+_SCAN_SITES = 256
+_RESERVE = 16  # times as many sites in what is known of a site without solving anything
 _SHARE = 0.15  # of m_1, at most, in one panel
-_STRENGTHS = 1e-3  # relative change of the strengths that placing points asks for
-_FINAL = 1e-4  # and that of the result: F errs by its square
-_SOLVED = 3e-3  # a point whose strengths would still change by more is not used
+_STRENGTHS = 3e-3  # relative step of the strengths that placing points asks for
+_FINAL = 1e-3  # and that of the result: F errs by its square
+_SHORTEST = {-1: 0.02, 1: 1e-3}  # step outwards
+_CLEARLY = 1e-6  # density: inside the support
+_FAR = 0.5  # of the strengths: a line is not followed further
+_BEYOND = 1e-4  # mass above the first point of the march
+_SHARE_OF_MASS = 0.08  # between two points of the march
+_SOLVED = 1e-2  # a point whose strengths would still change by more is not used
 
 
 class _Marcher:
-    """Solves points of one population, each from the strengths of a neighbour."""
+    """Solves points of one population, each from the strengths of a neighbour.
 
-    def __init__(self, sites: TiedSites, tol: float) -> None:
+    The Hessian of Newton's method is taken on ``small``, the gradients on ``sites``.
+    """
+
+    def __init__(self, sites: TiedSites, small: TiedSites, tol: float) -> None:
         self.sites = sites
+        self.small = small
         self.tol = tol
+        self.log_mean = sites.log_mean
+        self.shape = (sites.touched,) * 2
+        self._factors: Any = None
+
+    def _solved(self, log_lambda: complex, P: np.ndarray, Q: np.ndarray, tol: float) -> Point:
+        point = solve_point(self.sites, P, Q, log_lambda, tol, self.small, self._factors)
+        self._factors = point.factors
+        return point
 
     def at(self, u: float, P: np.ndarray, Q: np.ndarray) -> Solution:
-        """The point u on the real axis, by way of arg lambda > 0."""
-        near = 2 * u + 1j * _MARCH_ANGLE
-        P, Q, _ = solve_point(self.sites, P, Q, near, 30 * self.tol)
-        return self.on_axis(u, P, Q)
+        """The point u on the real axis, by way of arg lambda > 0 if the direct way does not end inside."""
+        direct = self.on_axis(u, P, Q)
+        # With density the strengths lie in the lower half plane, where there is one solution only.
+        if direct.status[0] == int(Status.CONVERGED) and direct.density[0] > _CLEARLY:
+            return direct
+        near = self.near_axis(u, P, Q)
+        return self.on_axis(u, near.P, near.Q)
+
+    def near_axis(self, u: float, P: np.ndarray, Q: np.ndarray) -> Point:
+        return self._solved(2 * u + 1j * _MARCH_ANGLE, P, Q, 10 * self.tol)
 
     def on_axis(self, u: float, P: np.ndarray, Q: np.ndarray) -> Solution:
-        P, Q, relative = solve_point(self.sites, P, Q, 2 * u + 1j * REAL_AXIS, self.tol)
-        return evaluate(self.sites, P, Q, 2 * u, relative, max(_SOLVED, 3 * self.tol))
+        point = self._solved(2 * u + 1j * REAL_AXIS, P, Q, self.tol)
+        return evaluate(self.sites, point.P, point.Q, 2 * u, point.relative, max(_SOLVED, 3 * self.tol))
 
     def again(self, solution: Solution) -> Solution:
         """Every point solved anew from the strengths that other sites gave it."""
-        shape = (self.sites.touched,) * 2
-        outside = solution.density <= _EMPTY * solution.density.max(initial=0.0)
-        found: Solution | None = None
-        for i, u in enumerate(solution.u):
-            solve = self.at if outside[i] else self.on_axis
-            point = solve(float(u), solution.p[i].reshape(shape), solution.q[i].reshape(shape))
-            if point.status[0] != int(Status.CONVERGED) and not outside[i]:
-                point = self.at(float(u), solution.p[i].reshape(shape), solution.q[i].reshape(shape))
-            found = point if found is None else found.joined(point)
-        assert found is not None
-        return found
+        strengths = zip(solution.u, solution.p, solution.q, strict=True)
+        return _joined([self.at(float(u), *self.matrices(p, q)) for u, p, q in strengths])
+
+    def matrices(self, p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """P and Q of a row of a `Solution`."""
+        return p.reshape(self.shape), q.reshape(self.shape)
 
     def march(self, tail: float, max_points: int) -> Solution:
         """Down from outside the support until less than ``tail`` is left."""
-        u = self.sites.log_mean / 2 + _FIRST_U * math.sqrt(self.sites.steps)
+        _, ratio = moments(self.sites)
+        # Beyond that there is less mass than _BEYOND, by Chebyshev's inequality.
+        u = self.log_mean / 2 + 0.25 * math.log(ratio / _BEYOND)
         P, Q = start(self.sites, 2 * u + 1j * _MARCH_ANGLE)
-        done: Solution | None = None
-        step = 0.25
+        done: list[Solution] = []
+        step = 0.15
         for _ in range(max_points):
-            near_p, near_q, relative = solve_point(self.sites, P, Q, 2 * u + 1j * _MARCH_ANGLE, 10 * self.tol)
-            if not relative < 0.1:
-                break
-            P, Q = near_p, near_q
-            point = self.on_axis(u, P, Q)
-            done = point if done is None else done.joined(point)
-            left = 1.0 - float(point.upper[0])
+            inside = bool(done) and done[-1].density[0] > _CLEARLY
+            point = self.on_axis(u, *self._carried(done, u)) if inside else None
+            if point is None or point.status[0] != int(Status.CONVERGED):
+                near = self.near_axis(u, P, Q)
+                if not near.relative < 0.1:
+                    break
+                P, Q = near.P, near.Q
+                point = self.on_axis(u, P, Q)
+            else:
+                P, Q = self.matrices(point.p[0], point.q[0])
+            done.append(point)
+            left, density = 1.0 - float(point.upper[0]), float(point.density[0])
             if left < tail and point.status[0] == int(Status.CONVERGED):
                 break
-            density = max(float(point.density[0]), 1e-12)
-            step = float(np.clip(0.08 / density, 0.15, 1.0)) if density > 1e-6 else 0.15
+            wish = _SHARE_OF_MASS / density if density > _CLEARLY else 0.0
+            step = float(np.clip(wish, 0.15, min(1.0, 2.0 * step)))
             u -= step
-        assert done is not None
-        return done
+            if density <= _CLEARLY:
+                Q = Q * math.exp(2 * step)  # outside the support Q is about as 1/lambda
+        return _joined(done)
+
+    def _carried(self, done: list[Solution], u: float) -> tuple[np.ndarray, np.ndarray]:
+        """Strengths at ``u`` on the line through the last two points inside the support."""
+        last = done[-1]
+        P, Q = self.matrices(last.p[0], last.q[0])
+        if len(done) < 2 or done[-2].density[0] <= _CLEARLY:
+            return P, Q
+        before = self.matrices(done[-2].p[0], done[-2].q[0])
+        ahead = (u - last.u[0]) / (last.u[0] - done[-2].u[0])
+        steps = [ahead * (now - then) for now, then in zip((P, Q), before, strict=True)]
+        if any(np.linalg.norm(d) > _FAR * np.linalg.norm(x) for d, x in zip(steps, (P, Q), strict=True)):
+            return P, Q
+        return P + steps[0], Q + steps[1]
 
 
-def tied_law_solution(sites: TiedSites, settings: Settings) -> Solution:
-    """Points found on a few sites and placed on ``settings.coarse``, solved on ``settings.medium`` of them.
+def _joined(points: list[Solution]) -> Solution:
+    return functools.reduce(Solution.joined, points)
+
+
+def tied_law_solution(sites: TiedSites, low: np.ndarray, high: np.ndarray, settings: Settings) -> Solution:
+    """Points found on a few sites, placed on ``settings.coarse`` and solved on ``settings.medium`` of them.
 
     F is stationary in the strengths, so their error on some of the sites enters it at second order; F and the
-    density of the result are those of all sites at these strengths.
+    density of the result are those of all sites at these strengths. ``low`` and ``high`` rank the sites by
+    where they count: see `TiedSites.spread`.
     """
-    scan, coarse = sites.spread(_SCAN_SITES), sites.spread(settings.coarse)
-    found = _near_support(_Marcher(scan, _STRENGTHS).march(settings.tail, settings.max_points))
+    sizes = _SCAN_SITES, settings.coarse, settings.medium
+    scan, coarse, medium = (sites.spread(n, low, high) for n in sizes)
+    found = _near_support(_Marcher(scan, scan, _STRENGTHS).march(settings.tail, settings.max_points))
     if found.u.size == 0:
         return found
-    marcher = _Marcher(coarse, _STRENGTHS)
+    marcher = _Marcher(coarse, scan, _STRENGTHS)
     solution = _near_support(marcher.again(found))
     solution = _near_support(place_between(solution, marcher.at, sites.log_mean / 2, settings))
     for side in (-1, 1):
@@ -111,17 +162,16 @@ def tied_law_solution(sites: TiedSites, settings: Settings) -> Solution:
     if solution.u.size == 0:
         return solution
     solution = _share_first_moment(marcher, solution, 2 * settings.max_points)
-    solution = _Marcher(sites.spread(settings.medium), _FINAL).again(solution)
+    solution = _Marcher(medium, scan, _FINAL).again(solution)
     return _on_all_sites(sites, solution)
 
 
 def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) -> Solution:
     """Halve panels until none holds more than `_SHARE` of m_1, which the largest singular values make up."""
-    shape = (marcher.sites.touched,) * 2
     while len(solution.u) < max_points:
         solution = solution.sorted()
         solution = solution.at(solution.status == int(Status.CONVERGED))
-        weight = np.exp(np.minimum(2 * solution.u[1:] - marcher.sites.log_mean, 60.0))
+        weight = np.exp(np.minimum(2 * solution.u[1:] - marcher.log_mean, 60.0))
         share = (solution.upper[:-1] - solution.upper[1:]) * weight
         heavy = np.flatnonzero((share > _SHARE) & (np.diff(solution.u) > 1e-3))
         if heavy.size == 0:
@@ -130,8 +180,8 @@ def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) 
         for i in heavy:
             inner = i if solution.density[i] > solution.density[i + 1] else i + 1
             u = float(0.5 * (solution.u[i] + solution.u[i + 1]))
-            point = marcher.at(u, solution.p[inner].reshape(shape), solution.q[inner].reshape(shape))
-            solution = solution.joined(point)
+            strengths = marcher.matrices(solution.p[inner], solution.q[inner])
+            solution = solution.joined(marcher.at(u, *strengths))
         if np.count_nonzero(solution.status == int(Status.CONVERGED)) < before + heavy.size:
             break  # a point that failed once is not tried again
     return _near_support(solution)
@@ -142,13 +192,11 @@ def _on_all_sites(sites: TiedSites, solution: Solution) -> Solution:
     if solution.site_log.shape[1] == sites.count:
         return solution
     shape = (sites.touched,) * 2
-    full: Solution | None = None
+    full: list[Solution] = []
     for i in range(len(solution.u)):
         P, Q = solution.p[i].reshape(shape), solution.q[i].reshape(shape)
-        point = evaluate(sites, P, Q, 2 * solution.u[i], float(solution.residual[i]), math.inf)
-        full = point if full is None else full.joined(point)
-    assert full is not None
-    return replace(full, status=solution.status)
+        full.append(evaluate(sites, P, Q, 2 * solution.u[i], float(solution.residual[i]), math.inf))
+    return replace(_joined(full), status=solution.status)
 
 
 def _outwards(marcher: _Marcher, solution: Solution, side: int, tail: float) -> Solution:
@@ -157,7 +205,7 @@ def _outwards(marcher: _Marcher, solution: Solution, side: int, tail: float) -> 
     The step mass/density divides the mass of an exponential tail by e, and goes two thirds of the way to a
     square-root edge. On the right the mass is weighed by s^2/m_1.
     """
-    shape, shrink = (marcher.sites.touched,) * 2, 1.0
+    shrink = 1.0
     for _ in range(_MOST_TAIL_POINTS):
         solution = solution.sorted()
         filled = np.flatnonzero(solution.density > _EMPTY * solution.density.max(initial=0.0))
@@ -165,15 +213,14 @@ def _outwards(marcher: _Marcher, solution: Solution, side: int, tail: float) -> 
             return solution
         end = int(filled[-1] if side > 0 else filled[0])
         left = float(solution.upper[end] if side > 0 else 1.0 - solution.upper[end])
-        weight = np.exp(min(2 * solution.u[end] - marcher.sites.log_mean, 60.0)) if side > 0 else 1.0
+        weight = np.exp(min(2 * solution.u[end] - marcher.log_mean, 60.0)) if side > 0 else 1.0
         known = 0 <= end + side < len(solution.u)
         longest = 0.5 * abs(solution.u[end + side] - solution.u[end]) if known else _LONGEST_STEP[side]
         step = shrink * min(1.1 * left / solution.density[end], longest)
-        if left * max(1.0, weight) < tail or step < 1e-3:
+        if left * max(1.0, weight) < tail or step < _SHORTEST[side]:
             return solution
-        point = marcher.on_axis(
-            solution.u[end] + side * step, solution.p[end].reshape(shape), solution.q[end].reshape(shape)
-        )
+        strengths = marcher.matrices(solution.p[end], solution.q[end])
+        point = marcher.on_axis(solution.u[end] + side * step, *strengths)
         beyond = side * (point.upper[0] - solution.upper[end]) < 0
         if point.status[0] == int(Status.CONVERGED) and beyond:
             solution = solution.joined(point)
@@ -199,7 +246,7 @@ def tied_spectrum(
     population: int = 8192,
     coarse: int = 512,
     medium: int = 2048,
-    field_population: int = 4096,
+    field_population: int = 16384,
     seed: int = 0,
     tol: float = 5e-4,
     max_points: int = 80,
@@ -238,30 +285,63 @@ def tied_spectrum(
     field_population = _validate.integer("field_population", field_population, low=64)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=16)
-    stages = grouped_stages(ens, T, population // GROUPS, field_population, seed)
     settings = Settings(tol=tol, tail=tol, max_points=max_points, coarse=coarse, medium=medium)
-    return Spectrum(tied_law(stages, T, settings), ensemble=ens, T=T, method="dyson")
+    populations = Populations(ens, T, population // GROUPS, field_population, seed)
+    return Spectrum(tied_law(populations, settings), ensemble=ens, T=T, method="dyson")
 
 
-def tied_law(stages: list[Stage], T: int, settings: Settings) -> TabulatedLaw:
-    """The law of u = log s of stages whose sites come in `GROUPS` groups of equal size."""
+class Populations:
+    """Sites in `GROUPS` groups, one after the other, each with a two-time mean field of its own."""
+
+    def __init__(self, ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> None:
+        self.ens, self.T, self.n = ens, T, n
+        self.seeds = [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
+        self.fields = two_time_group(ens, T, self.seeds, population=field_population)
+        self.stages = self._drawn(n, self.seeds)
+
+    def _drawn(self, n: int, seeds: list[int]) -> list[Stage]:
+        groups = [
+            tied_stages(self.ens, self.T, n, own, field=field, groups=1)
+            for own, field in zip(seeds, self.fields, strict=True)
+        ]
+        return [_side_by_side(parts) for parts in zip(*groups, strict=True)]
+
+    def sites(self) -> tuple[TiedSites, np.ndarray, np.ndarray]:
+        """The sites, weighted so that they stand for `_RESERVE` times as many in what is cheap to know.
+
+        Beside them the size of the product of their gates, and their shares of m_1.
+        """
+        sites = tied_sites(self.stages, self.T)
+        growth = Chain(self.stages).log_growth
+        strengths = at_infinity(sites)
+        own, logs = site_features(self.stages, sites, strengths, growth)
+        if self.n >= sites_needed(len(logs)):
+            more = self._drawn(_RESERVE * self.n, [seed + 1 for seed in self.seeds])
+            every = site_features(more, sites, strengths, growth)[1]
+            sites = replace(sites, weights=calibrated_weights(logs, every, GROUPS))
+        return sites, logs[2], own
+
+
+def tied_law(populations: Populations, settings: Settings) -> TabulatedLaw:
+    """The law of u = log s of a network that keeps its weights."""
+    stages = populations.stages
     if all(len(stage.sigma2) == 0 for stage in stages):
         return chain_law(Chain(stages), GROUPS, settings)[0]
-    sites = tied_sites(stages, T)
-    solution = tied_law_solution(sites, settings)
+    sites, low, high = populations.sites()
+    solution = tied_law_solution(sites, low, high, settings)
     if solution.u.size == 0:
         return TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
-    return assemble(sites.weights, solution, GROUPS)[0]
+    law, _ = assemble(sites.weights, solution, GROUPS)
+    law.known = _known_moments(sites)
+    return law
 
 
-def grouped_stages(ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> list[Stage]:
-    """The stages over `GROUPS` groups of ``n`` sites, one after the other, each with its own mean field."""
-    seeds = [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
-    fields = two_time_group(ens, T, seeds, population=field_population)
-    groups = [
-        tied_stages(ens, T, n, own, field=field, groups=1) for own, field in zip(seeds, fields, strict=True)
-    ]
-    return [_side_by_side(parts) for parts in zip(*groups, strict=True)]
+def _known_moments(sites: TiedSites) -> Moments:
+    """First two moments from large lambda, with the spread between the groups."""
+    n = sites.count // GROUPS
+    found = np.array([moments(sites.part(slice(i * n, (i + 1) * n))) for i in range(GROUPS)])
+    spread = found.std(axis=0, ddof=1) / math.sqrt(GROUPS)
+    return Moments(*moments(sites), (float(spread[0]), float(spread[1])))
 
 
 def _side_by_side(parts: tuple) -> Stage:

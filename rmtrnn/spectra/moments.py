@@ -19,44 +19,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
 from rmtrnn import _validate
-from rmtrnn.cells import VanillaRNN
+from rmtrnn.cells import MinimalRNN, VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField, mean_field
-from rmtrnn.spectra.dyson_chain import Stage
+from rmtrnn.meanfield.expansion import expand
+from rmtrnn.spectra.dyson_chain import Chain, Stage
+from rmtrnn.spectra.known_moments import Moments
+from rmtrnn.spectra.minimal import minimal_moments
 from rmtrnn.spectra.sites import untied_chain
 from rmtrnn.spectra.vanilla import vanilla_moments
-
-
-class Moments(NamedTuple):
-    """First two moments of s², as log m_1 and m_2/m_1², which do not overflow for any T.
-
-    ``error`` is the standard error of (log m_1, m_2/m_1²) from independent populations of sites; zero where
-    the value is closed-form.
-    """
-
-    log_m1: float
-    ratio: float
-    error: tuple[float, float] = (0.0, 0.0)
-
-    @property
-    def m_1(self) -> float:
-        """lim tr JJᵀ / N."""
-        return math.exp(self.log_m1)
-
-    @property
-    def m_2(self) -> float:
-        """lim tr (JJᵀ)² / N."""
-        return math.exp(2 * self.log_m1) * self.ratio
-
-    @property
-    def variance(self) -> float:
-        """Variance of s²."""
-        return math.exp(2 * self.log_m1) * (self.ratio - 1)
 
 
 class _Pairs:
@@ -195,3 +170,60 @@ def second_moment(
     values = np.array([chain_moments(chain) for chain in chains])
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(replicates)
     return Moments(float(mean[0]), float(mean[1]), (float(spread[0]), float(spread[1])))
+
+
+def has_recursion(ens: Ensemble, T: int) -> bool:
+    """Whether `first_moment` and `exact_moments` apply: vanilla cells, fresh weights, or one step."""
+    return isinstance(ens.cell, VanillaRNN) or not ens.tied or T == 1
+
+
+def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int = 4, seed: int = 0) -> Moments:
+    """log m_1 of s² of the T-step Jacobian with fresh weights; its ``ratio`` is nan.
+
+    χ^T, theory.md (6), for cells of one state component that is closed in its moments; else the recursion of
+    site-averaged J Jᵀ over populations of sites, with the standard error between them. The cost is linear
+    in T.
+    """
+    if isinstance(ens.cell, VanillaRNN):
+        return Moments(*vanilla_moments(ens, T))
+    field = mean_field(ens)
+    if _is_closed(ens):
+        return _power(field, T)
+    logs = [
+        Chain(untied_chain(ens, T, sites, seed + replicate, field=field)).log_mean
+        for replicate in range(replicates)
+    ]
+    spread = float(np.std(logs, ddof=1)) / math.sqrt(replicates)
+    return Moments(float(np.mean(logs)), math.nan, (spread, math.nan))
+
+
+def exact_moments(ens: Ensemble, T: int) -> Moments:
+    """Both moments by the best route there is for fresh weights.
+
+    The closed recursion of `rmtrnn.spectra.minimal` for the minimalRNN, else `second_moment`, with
+    m_1 = χ^T where that is exact.
+    """
+    if isinstance(ens.cell, VanillaRNN):
+        return Moments(*vanilla_moments(ens, T))
+    field = mean_field(ens)
+    if isinstance(ens.cell, MinimalRNN):
+        gate, x = ens.gate("e"), tuple(ens.input_moment(k) for k in range(5))
+        m_1, m_2 = minimal_moments(
+            np.array(field.q_of("e")), np.array(gate.mu_b), np.array(gate.sigma_w**2), x, T,
+            gate.weights == "orthogonal",
+        )  # fmt: skip
+        if m_1[-1] > 0.0 and math.isfinite(m_2[-1]):
+            return Moments(math.log(m_1[-1]), float(m_2[-1] / m_1[-1] ** 2))
+    sampled = second_moment(ens.replace(tied=False), T)
+    if not _is_closed(ens):
+        return sampled
+    return Moments(_power(field, T).log_m1, sampled.ratio, (0.0, sampled.error[1]))
+
+
+def _is_closed(ens: Ensemble) -> bool:
+    return len(ens.cell.state) == 1 and expand(ens.cell) is not None
+
+
+def _power(field: MeanField, T: int) -> Moments:
+    """m_1 = χ^T."""
+    return Moments(T * math.log(field.chi) if field.chi > 0 else -math.inf, math.nan)

@@ -12,6 +12,7 @@ import numpy as np
 from rmtrnn import _random, _storage, _validate
 from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.spectra.known_moments import Moments, without_law
 
 # Where the laws that can be stored live; each has to_parts and from_parts.
 _LAWS = {
@@ -93,6 +94,7 @@ class Spectrum:
         self.T = T
         self.method = method
         self.log_s = LogView(law)
+        self._moments: dict[int, Moments] = {}
 
     @property
     def tied(self) -> bool:
@@ -159,14 +161,52 @@ class Spectrum:
         return tuple((float(_exp(u)), mass) for u, mass in self._law.atoms)
 
     def moment(self, k: int) -> float:
-        """k-th moment of s², k ≥ 0: lim tr (J Jᵀ)^k / N."""
+        """k-th moment of s², k ≥ 0: lim tr (J Jᵀ)^k / N.
+
+        For laws of the Dyson equation the first two come from recursions over the law of one site, which know
+        the extreme upper tail that these moments depend on and a table of the density resolves only in part;
+        `density_moment` is what the table gives.
+        """
+        k = _validate.integer("k", k, low=0)
+        known = self._known(k)
+        return self.density_moment(k) if known is None else known[0]
+
+    def moment_error(self, k: int) -> float:
+        """Estimated error of ``moment(k)``: 0 if exact to rounding, nan where there is no estimate."""
+        k = _validate.integer("k", k, low=0)
+        if k == 0 or self.method == "s-transform":
+            return 0.0
+        known = self._known(k)
+        return math.nan if known is None else known[1]
+
+    def density_moment(self, k: int) -> float:
+        """k-th moment of s² as the integral over the law that ``pdf`` and ``cdf`` describe: a check on these.
+
+        It differs from ``moment(k)`` where the table misses part of the upper tail. Samples from `rvs` have
+        this moment.
+        """
         k = _validate.integer("k", k, low=0)
         return 1.0 if k == 0 else self._law.moment(k)
 
     @property
     def variance(self) -> float:
-        """Variance of s²."""
-        return self._law.variance()
+        """Variance of s², from the same route as ``moment``."""
+        known = self._known(2)
+        if known is None:
+            return self._law.variance()
+        return self._moments[2].variance
+
+    def _known(self, k: int) -> tuple[float, float] | None:
+        """Moment k and its error without the table, if there is such a route."""
+        if self.method != "dyson" or k not in (1, 2):
+            return None
+        if k not in self._moments:
+            stored = getattr(self._law, "known", None)
+            found = without_law(self.ensemble, self.T, k) if stored is None else stored
+            if found is None:
+                return None
+            self._moments[k] = found
+        return self._moments[k].moment(k)
 
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """``n`` independent draws of s (not the singular values of one matrix: those repel)."""

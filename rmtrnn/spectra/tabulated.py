@@ -22,6 +22,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from rmtrnn._result import Status
+from rmtrnn.spectra.known_moments import Moments
 
 Density = Callable[[np.ndarray], np.ndarray]
 
@@ -113,7 +114,11 @@ class TabulatedLaw:
 
     The continuous part is scaled so that the total mass is 1; ``mass`` is the total before scaling and
     |mass − 1| is added to ``error``.
+
+    ``known``: first two moments of s² where they were found without the table; None otherwise.
     """
+
+    known: Moments | None = None
 
     def __init__(
         self,
@@ -269,6 +274,7 @@ class TabulatedLaw:
             "error": _encode(self.error - abs(self.mass - 1)),
             "status": int(self.status),
             "support": [[_encode(a), _encode(b)] for a, b in self.support],
+            "known": None if self.known is None else [*self.known[:2], *self.known.error],
         }
         panels = [panel for _, panels in self._pieces for panel in panels]
         arrays = {
@@ -289,13 +295,16 @@ class TabulatedLaw:
         for left, right, rate, count in meta["intervals"]:
             pieces.append((Interval(_decode(left), right, rate), panels[start : start + count]))
             start += count
-        return cls(
+        law = cls(
             pieces,
             atoms=[(_decode(u), mass) for u, mass in meta["atoms"]],
             error=_decode(meta["error"]),
             status=Status(meta["status"]),
             support=[(_decode(a), _decode(b)) for a, b in meta["support"]],
         )
+        if known := meta.get("known"):
+            law.known = Moments(known[0], known[1], (known[2], known[3]))
+        return law
 
     @classmethod
     def from_nodes(

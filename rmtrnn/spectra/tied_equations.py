@@ -15,9 +15,8 @@ stationary at the solution, with Im Psi(lambda + i0) = pi s_L P(s^2 > lambda).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 
-_DEPTH = 6  # of the Anderson mixing
 _CHUNK_ELEMENTS = 20_000  # complex numbers per temporary: a few of them fit a level-2 cache
 
 
@@ -57,26 +55,41 @@ class TiedSites:
     def count(self) -> int:
         return len(self.N)
 
-    def spread(self, n: int) -> TiedSites:
+    def spread(self, n: int, low: np.ndarray, high: np.ndarray) -> TiedSites:
         """About ``n`` of the sites that keep the outer parts of the law.
 
-        The sites are ordered by their share of m_1. The lowest and the highest n/4 are kept as they are; of
-        those between, n/2 are taken at equal steps and given all their weight.
+        The n/4 sites of smallest ``low`` and the n/4 of largest ``high`` are kept as they are. The others are
+        ordered by the sum of their ranks; n/2 of them are taken at equal steps and given the weight of all.
         """
         if n >= self.count:
             return self
-        order = np.argsort(first_moments(self)[1], kind="stable")
-        outer = n // 4
-        between = order[outer : self.count - outer]
-        count = n - 2 * outer
-        picked = between[((np.arange(count) + 0.5) * (len(between) / count)).astype(int)]
-        weights = to_host(self.weights)
-        middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
-        sites = np.concatenate([order[:outer], picked, order[self.count - outer :]])
-        kept = np.concatenate([weights[order[:outer]], middle, weights[order[self.count - outer :]]])
-        law = (self.sigma2, self.orthogonal, self.steps, self.s_in, self.s_out, self.log_mean)
+        sites, weights = spread_sites(to_host(self.weights), n, low, high)
         xp = namespace(self.N)
-        return TiedSites(self.N[xp.asarray(sites)], xp.asarray(kept), *law)
+        return replace(self, N=self.N[xp.asarray(sites)], weights=xp.asarray(weights))
+
+    def part(self, sites: slice) -> TiedSites:
+        """Some neighbouring sites, with weights that sum to 1."""
+        weights = self.weights[sites]
+        return replace(self, N=self.N[sites], weights=weights / weights.sum())
+
+
+def spread_sites(
+    weights: np.ndarray, n: int, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and weights of ``n`` sites as in `TiedSites.spread`."""
+    count, outer = len(weights), n // 4
+    ranks = np.argsort(np.argsort(low, kind="stable")), np.argsort(np.argsort(high, kind="stable"))
+    bottom = ranks[0] < outer
+    top = np.zeros(count, dtype=bool)
+    top[np.argsort(np.where(bottom, -1, ranks[1]), kind="stable")[count - outer :]] = True
+    between = np.flatnonzero(~(bottom | top))
+    between = between[np.argsort((ranks[0] + ranks[1])[between], kind="stable")]
+    size = n - 2 * outer
+    picked = between[((np.arange(size) + 0.5) * (len(between) / size)).astype(int)]
+    middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
+    ends = np.flatnonzero(bottom), np.flatnonzero(top)
+    sites = np.concatenate([ends[0], picked, ends[1]])
+    return sites, np.concatenate([weights[ends[0]], middle, weights[ends[1]]])
 
 
 def tied_sites(stages: Sequence[Stage], steps: int) -> TiedSites:
@@ -117,7 +130,7 @@ class Averages:
     k: np.ndarray
 
 
-def _spread(xp: Any, part: Callable[[tuple[np.ndarray, np.ndarray]], Any], sites: TiedSites) -> list[Any]:
+def spread_over(xp: Any, part: Callable[[tuple[np.ndarray, np.ndarray]], Any], sites: TiedSites) -> list[Any]:
     """``part`` of (N, weights) of all sites, in portions; on the CPU these go to several threads."""
     step = max(1, _CHUNK_ELEMENTS // sites.N.shape[1] ** 2)
     chunks = [
@@ -154,9 +167,25 @@ def averages(sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex
         turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).reshape(n * rows, columns)
         return g, (N.reshape(n * rows, columns).T @ turned.view(float)).view(complex)
 
-    parts = _spread(xp, part, sites)
+    parts = spread_over(xp, part, sites)
     g, k = (to_host(sum(one[i] for one in parts)) for i in (0, 1))
     return Averages(_symmetric(g[:touched, :touched]), _symmetric(k[:touched, :touched]))
+
+
+def site_matrices(
+    sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """k, g and R^T N at every site, between the vectors that the weights touch."""
+    xp = namespace(sites.N)
+    full_p, full_q = (xp.asarray(full) for full in _extended(sites, P, Q, log_lambda))
+    N, rows, touched = sites.N, sites.N.shape[1], slice(sites.touched)
+    h = _h(xp, N, full_p)
+    resolvent = xp.linalg.inv(xp.eye(rows) - xp.matmul(full_q, h))
+    turned = xp.swapaxes(resolvent, 1, 2)
+    left = xp.matmul(turned, N)
+    k = xp.matmul(xp.matmul(xp.swapaxes(N, 1, 2), full_q), left)
+    g = xp.matmul(h, resolvent)
+    return tuple(xp.ascontiguousarray(matrix[:, touched, touched]) for matrix in (k, g, left))
 
 
 def _extended(
@@ -175,7 +204,8 @@ def _symmetric(matrix: np.ndarray) -> np.ndarray:
     return 0.5 * (matrix + matrix.T)
 
 
-def _blocks(sites: TiedSites) -> list[slice]:
+def blocks(sites: TiedSites) -> list[slice]:
+    """Which rows of P and Q belong to each weight matrix."""
     return [slice(i * sites.steps, (i + 1) * sites.steps) for i in range(len(sites.sigma2))]
 
 
@@ -185,7 +215,7 @@ def mapped(
     """One application of the map whose fixed point solves (15); blocks between matrices are 0."""
     found = averages(sites, P, Q, log_lambda)
     new_p, new_q = np.zeros_like(P), np.zeros_like(Q)
-    for block, variance, haar in zip(_blocks(sites), sites.sigma2, sites.orthogonal, strict=True):
+    for block, variance, haar in zip(blocks(sites), sites.sigma2, sites.orthogonal, strict=True):
         g, k = found.g[block, block], found.k[block, block]
         if haar:  # P = g (sigma^2 - Q P) solved for P at the given Q, and the same for Q
             one = np.eye(sites.steps)
@@ -194,61 +224,6 @@ def mapped(
         else:
             new_p[block, block], new_q[block, block] = variance * g, variance * k
     return _symmetric(new_p), _symmetric(new_q)
-
-
-def solve_point(
-    sites: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex, tol: float, max_iterations: int = 60
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Anderson-accelerated iteration of `mapped`; returns P, Q and the relative change that comes next."""
-    shape, size = P.shape, P.size
-    x = np.concatenate([P.ravel(), Q.ravel()])
-    points: list[np.ndarray] = []
-    changes: list[np.ndarray] = []
-    relative = np.inf
-    for _ in range(max_iterations):
-        new_p, new_q = mapped(sites, x[:size].reshape(shape), x[size:].reshape(shape), log_lambda)
-        image = np.concatenate([new_p.ravel(), new_q.ravel()])
-        change = image - x
-        relative = float(np.linalg.norm(change) / (np.linalg.norm(image) + 1e-300))
-        if not np.isfinite(relative) or relative < tol:
-            break
-        points, changes = [*points[-_DEPTH:], x], [*changes[-_DEPTH:], change]
-        if len(points) == 1:
-            x = x + 0.5 * change
-            continue
-        dx = np.array([b - a for a, b in itertools.pairwise(points)]).T
-        df = np.array([b - a for a, b in itertools.pairwise(changes)]).T
-        gamma = np.linalg.lstsq(df, change, rcond=1e-10)[0]
-        x = x + 0.7 * change - (dx + 0.7 * df) @ gamma
-    return x[:size].reshape(shape), x[size:].reshape(shape), relative
-
-
-def _at_infinity(sites: TiedSites) -> np.ndarray:
-    """P at Q = 0 from its recursion in time, which ends after T steps."""
-    P = np.zeros((sites.touched,) * 2, dtype=complex)
-    for _ in range(sites.steps):
-        P, _ = mapped(sites, P, np.zeros_like(P), np.inf)
-    return P
-
-
-def start(sites: TiedSites, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
-    """P and Q to leading order at large lambda."""
-    P = _at_infinity(sites)
-    return P, mapped(sites, P, np.zeros_like(P), log_lambda)[1]
-
-
-def first_moments(sites: TiedSites) -> tuple[float, np.ndarray]:
-    """log m_1, and the share of m_1 of every site relative to the mean.
-
-    As lambda grows Q vanishes, m = m_1/lambda, and m_1 = E[tr_L h]/s_L: no law is needed for it.
-    """
-    full_p = np.eye(sites.N.shape[2])
-    full_p[: sites.touched, : sites.touched] = np.real(_at_infinity(sites))
-    xp = namespace(sites.N)
-    last = sites.N[:, sites.touched :, :]
-    own = to_host(xp.einsum("nij,nij->n", last @ xp.asarray(full_p), last)) / sites.s_out
-    mean = float(to_host(sites.weights) @ own)
-    return sites.log_mean + float(np.log(mean)), own / mean
 
 
 def evaluate(
@@ -261,7 +236,7 @@ def evaluate(
     """
     log_det, m = site_log_det(sites, P, Q, log_lambda + 1j * REAL_AXIS)
     constant = 0j
-    for block, variance, haar in zip(_blocks(sites), sites.sigma2, sites.orthogonal, strict=True):
+    for block, variance, haar in zip(blocks(sites), sites.sigma2, sites.orthogonal, strict=True):
         z = P[block, block] @ Q[block, block] / variance
         eigen = np.linalg.eigvals(z)
         constant += -np.log(1 - eigen).sum() if haar else eigen.sum()
@@ -308,7 +283,7 @@ def site_log_det(
         trace = xp.einsum("nii->n", xp.linalg.inv(last))
         return to_host(base + before + _log_det_upper(xp, last)), complex(to_host(w @ trace))
 
-    parts = _spread(xp, part, sites)
+    parts = spread_over(xp, part, sites)
     m = sum(one[1] for one in parts) * np.exp(log_lambda - sites.log_mean) / sites.s_out - 1.0
     return np.concatenate([one[0] for one in parts]), m
 

@@ -9,8 +9,7 @@ import sympy
 import rmtrnn as rt
 from rmtrnn.spectra import second_moment
 from rmtrnn.spectra.dyson_nodes import Settings
-from rmtrnn.spectra.dyson_tied import grouped_stages, tied_law
-from rmtrnn.spectra.tied_equations import first_moments, tied_sites
+from rmtrnn.spectra.dyson_tied import Populations, tied_law
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
 
@@ -34,9 +33,12 @@ def test_moments_of_the_law_are_those_of_the_recursion(T, weights):
     ens = MINIMAL.replace(weights=weights)
     law = rt.spectrum(ens, T, population=16384)
     expected = second_moment(ens, T, sites=2**12, replicates=8)
-    assert law.moment(1) == pytest.approx(rt.mean_field(ens).chi ** T, rel=5e-3)
+    assert law.density_moment(1) == pytest.approx(rt.mean_field(ens).chi ** T, rel=5e-3)
     spread = 4 * expected.error[1] / expected.ratio + 2e-3
-    assert law.moment(2) / law.moment(1) ** 2 == pytest.approx(expected.ratio, rel=spread)
+    assert law.density_moment(2) / law.density_moment(1) ** 2 == pytest.approx(expected.ratio, rel=spread)
+    assert law.moment(1) == pytest.approx(rt.mean_field(ens).chi ** T, rel=1e-12)
+    assert abs(law.moment(2) / law.moment(1) ** 2 - expected.ratio) < 4 * expected.error[1]
+    assert law.variance == pytest.approx(law.moment(2) - law.moment(1) ** 2, rel=1e-12)
     other = second_moment(ens.replace(sigma_w=2.2), T, sites=2**11)
     assert (
         abs(other.ratio / expected.ratio - 1) > spread
@@ -45,10 +47,10 @@ def test_moments_of_the_law_are_those_of_the_recursion(T, weights):
 
 def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     """The integral over the density against the recursion in time that gives m_1 alone; all mass is found."""
-    ens = MINIMAL.replace(tied=True)
-    stages = grouped_stages(ens, 6, 64, 512, 3)
-    law = tied_law(stages, 6, Settings(tol=5e-4, tail=5e-4, max_points=80, coarse=128, medium=512))
-    assert law.moment(1) == pytest.approx(np.exp(first_moments(tied_sites(stages, 6))[0]), rel=2e-3)
+    populations = Populations(MINIMAL.replace(tied=True), 6, 64, 512, 3)
+    law = tied_law(populations, Settings(tol=5e-4, tail=5e-4, max_points=80, coarse=128, medium=512))
+    assert law.known is not None
+    assert law.moment(1) == pytest.approx(law.known.m_1, rel=2e-3)
     assert law.mass == pytest.approx(1.0, abs=1e-3)
 
 

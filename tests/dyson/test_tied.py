@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import rmtrnn as rt
 from rmtrnn.meanfield.twotime import two_time
 from rmtrnn.spectra.dyson import dyson_spectrum
-from rmtrnn.spectra.dyson_chain import Stage
+from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_solve import REAL_AXIS
-from rmtrnn.spectra.tied_equations import evaluate, site_log_det, solve_point, start, tied_sites
+from rmtrnn.spectra.moments import chain_moments
+from rmtrnn.spectra.site_weights import calibrated_weights
+from rmtrnn.spectra.tied_equations import averages, evaluate, site_log_det, tied_sites
+from rmtrnn.spectra.tied_moments import at_infinity, first_moments, moments, site_features, start
+from rmtrnn.spectra.tied_solve import Unknowns, gradient, hessian, solve_point
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True)
 
@@ -31,8 +37,11 @@ def test_one_constant_site_tied_equals_powers(orthogonal):
     if orthogonal:
         point = 2.0 + 0.4j  # log lambda
         P, Q = start(sites, point)
-        P, Q, _ = solve_point(sites, P, Q, point, 1e-12, 200)
-        assert site_log_det(sites, P, Q, point)[1] == pytest.approx(1 / (np.exp(point) - 1), abs=1e-10)
+        found = solve_point(sites, P, Q, point, 1e-12)
+        assert found.relative < 1e-12
+        assert site_log_det(sites, found.P, found.Q, point)[1] == pytest.approx(
+            1 / (np.exp(point) - 1), abs=1e-10
+        )
         return
     phi = np.array([0.3, 0.6]) * np.pi / (steps + 1)
     log_lambda = (
@@ -46,10 +55,110 @@ def test_one_constant_site_tied_equals_powers(orthogonal):
     for target, expected in zip(log_lambda, 2 * np.exp(log_lambda) * density, strict=True):
         P, Q = start(sites, 4.0 + 0.3j)
         for position in np.linspace(4.0, target, 25):
-            P, Q, _ = solve_point(sites, P, Q, position + 0.3j, 1e-4)
-        P, Q, relative = solve_point(sites, P, Q, target + 1j * REAL_AXIS, 1e-11, 300)
-        found = evaluate(sites, P, Q, target, relative, 1e-9)
+            near = solve_point(sites, P, Q, position + 0.3j, 1e-4)
+            P, Q = near.P, near.Q
+        point = solve_point(sites, P, Q, target + 1j * REAL_AXIS, 1e-11)
+        found = evaluate(sites, point.P, point.Q, target, point.relative, 1e-9)
         assert found.density[0] == pytest.approx(expected, rel=1e-7)
+
+
+def random_stages(steps, n, haar, rng):
+    """Equal shapes at every step, two states and two weight matrices, everything different at every site."""
+
+    def one():
+        a, b, c = (scale * rng.normal(size=(2, 2, n)) for scale in (0.5, 0.6, 0.5))
+        return Stage(a, b, c, (0.7, 0.4), haar)
+
+    return [one() for _ in range(steps)]
+
+
+def test_hessian_is_the_derivative_of_the_gradient():
+    rng = np.random.default_rng(0)
+    sites = tied_sites(random_stages(3, 7, (True, False), rng), 3)
+    unknowns, point, step = Unknowns.of(sites), 0.3 + 0.4j, 1e-6
+    x = 0.1 * rng.normal(size=2 * len(unknowns)) - 0.3j * rng.uniform(size=2 * len(unknowns))
+
+    def slope(at):
+        P, Q = unknowns.unpacked(at, sites.touched)
+        return gradient(sites, unknowns, P, Q, averages(sites, P, Q, point))
+
+    exact = hessian(sites, unknowns, *unknowns.unpacked(x, sites.touched), point)
+    numeric = [(slope(x + step * e) - slope(x - step * e)) / (2 * step) for e in np.eye(len(x))]
+    np.testing.assert_allclose(exact, np.array(numeric), atol=1e-7 * np.abs(exact).max())
+
+
+def jacobian(stages, sigma2, haar, rng):
+    """One draw of the weights through all stages."""
+    n = stages[0].a.shape[2]
+    weights = []
+    for variance, orthogonal in zip(sigma2, haar, strict=True):
+        W = rng.normal(size=(n, n)) / np.sqrt(n)
+        if orthogonal:
+            q, r = np.linalg.qr(W)
+            W = q * np.sign(np.diagonal(r))
+        weights.append(np.sqrt(variance) * W)
+    J = np.eye(2 * n)
+    for stage in stages:
+        blocks = [
+            [
+                np.diag(stage.a[i, j])
+                + sum(stage.b[k][i][:, None] * W * stage.c[k][j] for k, W in enumerate(weights))
+                for j in range(2)
+            ]
+            for i in range(2)
+        ]
+        J = np.block(blocks) @ J
+    return J
+
+
+@pytest.mark.parametrize("haar", [(False, False), (True, True)])
+def test_two_moments_of_kept_weights_against_matrices(haar):
+    """Large lambda to second order: tr JJ^T and tr (JJ^T)^2 with two states and two matrices."""
+    rng = np.random.default_rng(1)
+    one = random_stages(1, 200, haar, rng)[0]  # positive and the same at all steps: these add up coherently
+    stages = [replace(one, a=np.abs(one.a), b=np.abs(one.b), c=np.abs(one.c))] * 3
+    log_m1, ratio = moments(tied_sites(stages, 3))
+    samples = []
+    for _ in range(10):
+        s2 = np.linalg.svd(jacobian(stages, (0.7, 0.4), haar, rng), compute_uv=False) ** 2
+        samples.append((np.log(s2.mean()), (s2**2).mean() / s2.mean() ** 2))
+    mean, error = np.mean(samples, axis=0), np.std(samples, axis=0, ddof=1) / np.sqrt(10)
+    # A finite N biases linear statistics by O(1/N): 5/N of the value beside four standard errors.
+    assert abs(mean[0] - log_m1) < 4 * error[0] + 5 / 200
+    assert abs(mean[1] - ratio) < 4 * error[1] + 5 / 200 * ratio
+    assert abs(mean[0] - chain_moments(stages)[0]) > 5 * (4 * error[0] + 5 / 200)  # that of redrawn weights
+
+
+def test_features_are_those_of_the_equation():
+    """A site's share of m_1 by the recursion over its stages is that of the matrices N."""
+    stages = random_stages(3, 50, (False, True), np.random.default_rng(2))
+    sites = tied_sites(stages, 3)
+    strengths = at_infinity(sites)
+    own, logs = site_features(stages, sites, strengths, Chain(stages).log_growth)
+    np.testing.assert_allclose(own / own.mean(), first_moments(sites, strengths)[1], rtol=1e-12)
+    # What enters at x_0 and what leaves at x_L is one thing: tr J^T J = tr J J^T.
+    assert np.exp(logs[1]).mean() == pytest.approx(own.mean(), rel=1e-12)
+
+
+def test_calibrated_weights_take_out_what_the_features_explain():
+    """The mean of something smooth in the features scatters as over the many sites, not as over the few."""
+    rng = np.random.default_rng(3)
+    n, groups = 32 * 1024, 32
+    few, many = rng.normal(size=(2, n)), rng.normal(size=(2, 16 * n))
+
+    def value(z):
+        return np.tanh(2 * z[0] - 0.3) + 0.3 * np.tanh(z[0] + z[1])
+
+    weights = calibrated_weights(few, many, groups)
+    truth = value(rng.normal(size=(2, 4_000_000))).mean()
+    plain = value(few).reshape(groups, -1).mean(axis=1)
+    better = groups * (weights * value(few)).reshape(groups, -1).sum(axis=1)
+    assert weights.sum() == pytest.approx(1.0, rel=1e-12)
+    assert weights.min() > 0.0
+    assert better.std() < 0.4 * plain.std()
+    assert abs(better.mean() - truth) < 4 * better.std() / np.sqrt(groups - 1)
+    untouched = calibrated_weights(few[:, :800], many[:, :1600], 8)  # too few sites for the regressors
+    np.testing.assert_array_equal(untouched, 1 / 800)
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])

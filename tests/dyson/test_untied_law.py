@@ -34,7 +34,7 @@ def test_minimal_rnn_against_matrices(T, weights):
 def test_first_moment_is_the_growth_rate():
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
     spec = dyson_spectrum(ens, 5, population=4096)
-    assert spec.moment(1) == pytest.approx(rt.mean_field(ens).chi ** 5, rel=5e-3)
+    assert spec.density_moment(1) == pytest.approx(rt.mean_field(ens).chi ** 5, rel=5e-3)
 
 
 def test_gates_alone_are_the_law_of_their_product():
