@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,14 @@ import numpy as np
 from rmtrnn import _random, _validate
 from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield.twotime import GROUPS, tied_stages, two_time_group
+from rmtrnn.meanfield.twotime import GROUPS, TwoTime, tied_stages, two_time_group
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_law import assemble, chain_law
 from rmtrnn.spectra.dyson_nodes import Settings, place_between
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 from rmtrnn.spectra.known_moments import Moments
 from rmtrnn.spectra.result import Spectrum
-from rmtrnn.spectra.site_weights import calibrated_weights, sites_needed
+from rmtrnn.spectra.site_weights import calibrated_weights, spread_sites
 from rmtrnn.spectra.tabulated import TabulatedLaw
 from rmtrnn.spectra.tied_equations import TiedSites, evaluate, tied_sites
 from rmtrnn.spectra.tied_moments import at_infinity, moments, site_features, start
@@ -38,7 +39,11 @@ _MOST_TAIL_POINTS = 16  # on each side
 _LONGEST_STEP = {-1: 2.0, 1: 0.5}  # where nothing is known beyond
 _EMPTY = 1e-4  # of the largest density: less than this is outside the support
 _SCAN_SITES = 256
-_RESERVE = 16  # times as many sites in what is known of a site without solving anything
+_POPULATIONS = ((5, 65536), (8, 32768), (13, 16384))  # rows of a site's matrix, sites
+_LEAST_POPULATION = 8192
+_RESERVE = 131072  # sites drawn in all
+_LEAST_RESERVE, _MOST_RESERVE = 4, 16  # sites drawn for each that is used
+_PILOT = 2048  # sites that say how much the others count for
 _SHARE = 0.15  # of m_1, at most, in one panel
 _STRENGTHS = 3e-3  # relative step of the strengths that placing points asks for
 _FINAL = 1e-3  # and that of the result: F errs by its square
@@ -48,6 +53,8 @@ _FAR = 0.5  # of the strengths: a line is not followed further
 _BEYOND = 1e-4  # mass above the first point of the march
 _SHARE_OF_MASS = 0.08  # between two points of the march
 _SOLVED = 1e-2  # a point whose strengths would still change by more is not used
+
+Measure = Callable[[list[Stage]], tuple[np.ndarray, np.ndarray]]
 
 
 class _Marcher:
@@ -243,10 +250,10 @@ def tied_spectrum(
     ens: Ensemble,
     T: int,
     *,
-    population: int = 8192,
+    population: int | None = None,
     coarse: int = 512,
     medium: int = 2048,
-    field_population: int = 16384,
+    field_population: int = 32768,
     seed: int = 0,
     tol: float = 5e-4,
     max_points: int = 80,
@@ -257,7 +264,8 @@ def tied_spectrum(
     ----------
     population : multiple of 8, at least 64
         Sites that carry F, in eight independent groups with a two-time mean field each. Their spread is part
-        of the ``error`` of the result.
+        of the ``error`` of the result. By default 8192 to 65536, fewer for longer chains, picked from
+        several times as many (see `rmtrnn.spectra.site_weights`).
     coarse, medium : integers from 16 to ``population``
         Sites on which points are placed, and on which their strengths solve (15). F is stationary in the
         strengths: their error enters it squared.
@@ -277,6 +285,8 @@ def tied_spectrum(
     settled.
     """
     T = _validate.integer("T", T, low=1)
+    if population is None:
+        population = _default_population(len(ens.cell.gates) * T + len(ens.cell.state))
     population = _validate.integer("population", population, low=64)
     if population % GROUPS:
         raise ValueError(f"population = {population}: must be a multiple of {GROUPS}")
@@ -286,49 +296,91 @@ def tied_spectrum(
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=16)
     settings = Settings(tol=tol, tail=tol, max_points=max_points, coarse=coarse, medium=medium)
-    populations = Populations(ens, T, population // GROUPS, field_population, seed)
-    return Spectrum(tied_law(populations, settings), ensemble=ens, T=T, method="dyson")
+    sites = draw_population(ens, T, population // GROUPS, field_population, seed)
+    return Spectrum(tied_law(sites, T, settings), ensemble=ens, T=T, method="dyson")
 
 
-class Populations:
-    """Sites in `GROUPS` groups, one after the other, each with a two-time mean field of its own."""
+def _default_population(rows: int) -> int:
+    """Sites whose F costs seconds: that of one site costs about as the square of the rows of its matrix."""
+    return next((sites for most, sites in _POPULATIONS if rows <= most), _LEAST_POPULATION)
 
-    def __init__(self, ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> None:
-        self.ens, self.T, self.n = ens, T, n
-        self.seeds = [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
-        self.fields = two_time_group(ens, T, self.seeds, population=field_population)
-        self.stages = self._drawn(n, self.seeds)
 
-    def _drawn(self, n: int, seeds: list[int]) -> list[Stage]:
-        groups = [
-            tied_stages(self.ens, self.T, n, own, field=field, groups=1)
-            for own, field in zip(seeds, self.fields, strict=True)
-        ]
-        return [_side_by_side(parts) for parts in zip(*groups, strict=True)]
+@dataclass(frozen=True)
+class Population:
+    """Sites in `GROUPS` equal groups, one after the other, each with a two-time mean field of its own.
 
-    def sites(self) -> tuple[TiedSites, np.ndarray, np.ndarray]:
-        """The sites, weighted so that they stand for `_RESERVE` times as many in what is cheap to know.
+    ``low`` and ``high`` rank the sites: the size of the product of their gates, and their share of m_1.
+    """
 
-        Beside them the size of the product of their gates, and their shares of m_1.
-        """
-        sites = tied_sites(self.stages, self.T)
-        growth = Chain(self.stages).log_growth
+    stages: list[Stage]
+    weights: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def draw_population(ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> Population:
+    """``n`` sites for each group out of several times as many: see `rmtrnn.spectra.site_weights`."""
+    seeds = [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
+    fields = two_time_group(ens, T, seeds, population=field_population)
+    pilot = _drawn(ens, T, min(n, _PILOT), seeds[0] + 1, fields[0])
+    many = any(stage.sigma2 for stage in pilot)
+    measure: Measure | None = None
+    if many:
+        growth = Chain(pilot).log_growth
+        sites = tied_sites(pilot, T)
         strengths = at_infinity(sites)
-        own, logs = site_features(self.stages, sites, strengths, growth)
-        if self.n >= sites_needed(len(logs)):
-            more = self._drawn(_RESERVE * self.n, [seed + 1 for seed in self.seeds])
-            every = site_features(more, sites, strengths, growth)[1]
-            sites = replace(sites, weights=calibrated_weights(logs, every, GROUPS))
-        return sites, logs[2], own
+
+        def measure(stages: list[Stage]) -> tuple[np.ndarray, np.ndarray]:
+            return site_features(stages, sites, strengths, growth)
+
+    reserve = min(max(_RESERVE // (GROUPS * n), _LEAST_RESERVE), _MOST_RESERVE) if many else 1
+    groups = [
+        _picked(_drawn(ens, T, reserve * n, own, field), n, measure)
+        for own, field in zip(seeds, fields, strict=True)
+    ]
+    stages = [_side_by_side(list(parts)) for parts in zip(*(group.stages for group in groups), strict=True)]
+    weights, low, high = (
+        np.concatenate([getattr(group, name) for group in groups]) for name in ("weights", "low", "high")
+    )
+    return Population(stages, weights / GROUPS, low, high)
 
 
-def tied_law(populations: Populations, settings: Settings) -> TabulatedLaw:
+def _drawn(ens: Ensemble, T: int, n: int, seed: int, field: TwoTime) -> list[Stage]:
+    """Stages over ``n`` sites, without weight matrices that nothing goes through."""
+    found = []
+    for a, b, c, sigma2, orthogonal in tied_stages(ens, T, n, seed, field=field, groups=1):
+        used = [k for k, variance in enumerate(sigma2) if variance > 0 and b[k].any() and c[k].any()]
+        kept = tuple(sigma2[k] for k in used), tuple(orthogonal[k] for k in used)
+        found.append(Stage(a, b[used], c[used], *kept))
+    return found
+
+
+def _picked(stages: list[Stage], n: int, measure: Measure | None) -> Population:
+    """``n`` of the sites with their weights, by what ``measure`` finds of each; without it all of them."""
+    count = stages[0].a.shape[2]
+    equal = np.full(count, 1.0 / count)
+    if measure is None:
+        return Population(stages, equal, np.zeros(count), np.zeros(count))
+    own, logs = measure(stages)
+    sites, weights = spread_sites(equal, n, logs[2], own, n // 8)
+    weights = calibrated_weights(logs[:, sites], weights, logs, [(own[sites], float(own.mean()))])
+    some = [replace(s, a=s.a[..., sites], b=s.b[..., sites], c=s.c[..., sites]) for s in stages]
+    return Population(some, weights, logs[2][sites], own[sites])
+
+
+def _side_by_side(parts: list[Stage]) -> Stage:
+    """One stage over the sites of all parts."""
+    a, b, c = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in "abc")
+    return replace(parts[0], a=a, b=b, c=c)
+
+
+def tied_law(population: Population, T: int, settings: Settings) -> TabulatedLaw:
     """The law of u = log s of a network that keeps its weights."""
-    stages = populations.stages
+    stages = population.stages
     if all(len(stage.sigma2) == 0 for stage in stages):
         return chain_law(Chain(stages), GROUPS, settings)[0]
-    sites, low, high = populations.sites()
-    solution = tied_law_solution(sites, low, high, settings)
+    sites = tied_sites(stages, T, population.weights)
+    solution = tied_law_solution(sites, population.low, population.high, settings)
     if solution.u.size == 0:
         return TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
     law, _ = assemble(sites.weights, solution, GROUPS)
@@ -342,11 +394,3 @@ def _known_moments(sites: TiedSites) -> Moments:
     found = np.array([moments(sites.part(slice(i * n, (i + 1) * n))) for i in range(GROUPS)])
     spread = found.std(axis=0, ddof=1) / math.sqrt(GROUPS)
     return Moments(*moments(sites), (float(spread[0]), float(spread[1])))
-
-
-def _side_by_side(parts: tuple) -> Stage:
-    """One stage over the sites of all parts, without weight matrices that nothing goes through."""
-    a, b, c = (np.concatenate([part[i] for part in parts], axis=-1) for i in range(3))
-    sigma2, orthogonal = parts[0][3], parts[0][4]
-    used = [k for k, variance in enumerate(sigma2) if variance > 0 and b[k].any() and c[k].any()]
-    return Stage(a, b[used], c[used], tuple(sigma2[k] for k in used), tuple(orthogonal[k] for k in used))

@@ -1,10 +1,11 @@
-"""Weights of sites that make some averages right: a few costly sites stand for many cheap ones.
+"""Few sites that stand for many: which to take from a large population, and what weight to give them.
 
 F is an average over sites of something that costs much per site, but that is mostly a smooth function of a
-few cheap features of the site. Regressing it on these and averaging the regression over a far larger
-population leaves only the scatter around the regression to the few. That is the same as giving the few sites
-weights with which the averages of the regressors are those of the large population (calibration, or the
-generalised regression estimator of survey statistics, Deville and Särndal 1992).
+few cheap features of the site. So a large population is drawn, its features are found, and only some of its
+sites are used: all of the outermost, where single sites matter, and every k-th of the others. The weights are
+then changed as little as possible so that the averages of regressors made of the features are those of the
+large population (two-phase sampling with calibration, or the generalised regression estimator of survey
+statistics; Deville and Särndal 1992). What is left of the sampling error is the scatter about the regression.
 """
 
 from __future__ import annotations
@@ -13,56 +14,79 @@ import numpy as np
 
 _RANGE = 3.5  # standard deviations: regressors are constant beyond
 _KNOTS = (-1.5, -0.75, 0.0, 0.75, 1.5)
-_PER_REGRESSOR = 12  # sites: with fewer a group is left as it is
-_LEAST = 0.1  # of the equal weight: no site counts for less, whatever the regressors ask
+_PER_REGRESSOR = 12  # sites: with fewer the weights are left as they are
+_STEPS = 30
+_LONGEST = 1.0  # change of the logarithm of a weight in one step
+_EXACT = 1e-9  # relative to the spread of a regressor
 
 
-def sites_needed(features: int) -> int:
-    """Sites that a group must have at least to be calibrated."""
-    splines = 3 + len(_KNOTS)
-    return _PER_REGRESSOR * (splines * features + 3 * features * (features - 1) // 2)
+def spread_sites(
+    weights: np.ndarray, n: int, low: np.ndarray, high: np.ndarray, outer: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and weights of ``n`` sites that keep the outer parts of the law.
+
+    The ``outer`` sites of smallest ``low`` and as many of largest ``high`` are kept as they are. The others
+    are ordered by the sum of their ranks, and taken at equal steps with the weight of all.
+    """
+    count = len(weights)
+    ranks = np.argsort(np.argsort(low, kind="stable")), np.argsort(np.argsort(high, kind="stable"))
+    bottom = ranks[0] < outer
+    top = np.zeros(count, dtype=bool)
+    top[np.argsort(np.where(bottom, -1, ranks[1]), kind="stable")[count - outer :]] = True
+    between = np.flatnonzero(~(bottom | top))
+    between = between[np.argsort((ranks[0] + ranks[1])[between], kind="stable")]
+    size = n - 2 * outer
+    picked = between[((np.arange(size) + 0.5) * (len(between) / size)).astype(int)]
+    middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
+    ends = np.flatnonzero(bottom), np.flatnonzero(top)
+    sites = np.concatenate([ends[0], picked, ends[1]])
+    return sites, np.concatenate([weights[ends[0]], middle, weights[ends[1]]])
 
 
 def calibrated_weights(
-    features: np.ndarray, more: np.ndarray, groups: int, exact: tuple[np.ndarray, np.ndarray] | None = None
+    features: np.ndarray, weights: np.ndarray, more: np.ndarray, exact: list[tuple[np.ndarray, float]]
 ) -> np.ndarray:
-    """Weights (n,) of sites in ``groups`` equal groups, each calibrated to its own part of ``more``.
+    """Weights of sites next to ``weights`` with which the features average as over the equal sites ``more``.
 
-    ``features`` (d, n) and ``more`` (d, n') come in the same groups; cubic splines and products of them are
-    the regressors. ``exact``: one more regressor as it stands, at the sites and in ``more``, for an average
-    that must be right also where a few sites make it up.
+    ``features`` (d, n), ``weights`` (n,) with sum 1, ``more`` (d, n'): cubic splines of the features and
+    products of two are the regressors. ``exact``: pairs of one more regressor (n,) as it stands and its
+    average, for averages that must be right also where a few sites make them up.
     """
-    sites, others = _regressors(features, more)
-    if exact is not None:
-        mean = exact[1].mean()
-        sites = np.vstack([sites, exact[0] / mean - 1.0])
-        others = np.vstack([others, exact[1] / mean - 1.0])
-    if sites.shape[1] < groups * sites_needed(len(features)):
-        return np.full(sites.shape[1], 1.0 / sites.shape[1])
-    weights = []
-    for few, many in zip(np.split(sites, groups, axis=1), np.split(others, groups, axis=1), strict=True):
-        weights.append(_calibrated(few, many.mean(axis=1)))
-    return np.concatenate(weights) / groups
-
-
-def _calibrated(regressors: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Weights next to equal ones, in the mean square, with which the regressors average to ``target``."""
-    n = regressors.shape[1]
-    centred = regressors - regressors.mean(axis=1, keepdims=True)
-    covariance = centred @ centred.T / n
-    missing = np.linalg.lstsq(covariance, target - regressors.mean(axis=1), rcond=1e-8)[0]
-    weights = np.maximum(1.0 + missing @ centred, _LEAST)
-    return weights / weights.sum()
-
-
-def _regressors(features: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cubic splines in each feature and mixed cubic products of two, at both sets of sites."""
     mean, spread = more.mean(axis=1, keepdims=True), more.std(axis=1, keepdims=True)
     used = (spread > 1e-9 * (1.0 + np.abs(mean)))[:, 0]
-    return tuple(
+    few, many = (
         _splines(np.clip((values - mean)[used] / spread[used], -_RANGE, _RANGE))
         for values in (features, more)
     )
+    target = many.mean(axis=1)
+    for values, average in exact:
+        few, target = np.vstack([few, values / average]), np.append(target, 1.0)
+    if few.shape[1] < _PER_REGRESSOR * few.shape[0]:
+        return weights
+    return _tilted(few, weights, target)
+
+
+def _tilted(regressors: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Weights proportional to weights * exp(c . regressors) with which these average to ``target``.
+
+    They stay positive. Newton's method for c, which minimises log sum weights exp(c . (x - target)).
+    If there are no such weights (a target that no sites surround), those of the last step are returned: the
+    averages are then nearer to the target than they were.
+    """
+    spread = np.sqrt((regressors - (regressors @ weights)[:, None]) ** 2 @ weights)
+    x = (regressors - target[:, None]) / np.maximum(spread, 1e-300)[:, None]
+    found = weights
+    for _ in range(_STEPS):
+        now = x @ found
+        if np.abs(now).max() < _EXACT:
+            break
+        centred = x - now[:, None]
+        step = -np.linalg.lstsq((centred * found) @ centred.T, now, rcond=1e-10)[0] @ x
+        step -= found @ step
+        step *= min(1.0, _LONGEST / max(np.abs(step).max(), 1e-300))
+        found = found * np.exp(step)
+        found = found / found.sum()
+    return found
 
 
 def _splines(z: np.ndarray) -> np.ndarray:

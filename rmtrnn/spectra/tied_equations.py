@@ -26,6 +26,7 @@ from rmtrnn._parallel import thread_map
 from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
+from rmtrnn.spectra.site_weights import spread_sites
 
 _CHUNK_ELEMENTS = 20_000  # complex numbers per temporary: a few of them fit a level-2 cache
 
@@ -63,7 +64,7 @@ class TiedSites:
         """
         if n >= self.count:
             return self
-        sites, weights = spread_sites(to_host(self.weights), n, low, high)
+        sites, weights = spread_sites(to_host(self.weights), n, low, high, n // 4)
         xp = namespace(self.N)
         return replace(self, N=self.N[xp.asarray(sites)], weights=xp.asarray(weights))
 
@@ -73,31 +74,15 @@ class TiedSites:
         return replace(self, N=self.N[sites], weights=weights / weights.sum())
 
 
-def spread_sites(
-    weights: np.ndarray, n: int, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and weights of ``n`` sites as in `TiedSites.spread`."""
-    count, outer = len(weights), n // 4
-    ranks = np.argsort(np.argsort(low, kind="stable")), np.argsort(np.argsort(high, kind="stable"))
-    bottom = ranks[0] < outer
-    top = np.zeros(count, dtype=bool)
-    top[np.argsort(np.where(bottom, -1, ranks[1]), kind="stable")[count - outer :]] = True
-    between = np.flatnonzero(~(bottom | top))
-    between = between[np.argsort((ranks[0] + ranks[1])[between], kind="stable")]
-    size = n - 2 * outer
-    picked = between[((np.arange(size) + 0.5) * (len(between) / size)).astype(int)]
-    middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
-    ends = np.flatnonzero(bottom), np.flatnonzero(top)
-    sites = np.concatenate([ends[0], picked, ends[1]])
-    return sites, np.concatenate([weights[ends[0]], middle, weights[ends[1]]])
+def tied_sites(stages: Sequence[Stage], steps: int, weights: np.ndarray | None = None) -> TiedSites:
+    """N from the stages of ``steps`` equal steps; the gates of one step have one weight matrix each.
 
-
-def tied_sites(stages: Sequence[Stage], steps: int) -> TiedSites:
-    """N from the stages of ``steps`` equal steps; the gates of one step have one weight matrix each."""
+    ``weights`` of the sites sum to 1; equal ones by default.
+    """
     per_step = len(stages) // steps
     owners = [(level, k) for level in range(per_step) for k in range(len(stages[level].sigma2))]
     first = stages[:per_step]
-    chain = Chain(stages)
+    chain = Chain(stages, weights)
     xp = namespace(stages[0].a)
     n, s_in, s_out = chain.n, stages[0].a.shape[1], chain.s_out
     touched = len(owners) * steps

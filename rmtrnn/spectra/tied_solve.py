@@ -36,7 +36,7 @@ _MOST_UNKNOWNS = 2000  # with more than these the Hessian costs more than it sav
 _LONGEST = 0.5  # relative: a Newton step beyond is shortened
 _SLOW = 0.4  # a step that is not shorter than the last one by this factor asks for a new Hessian
 _HOPELESS = 3.0  # a step longer than the last one by this factor, with a new Hessian, ends the attempt
-_NEWTON_STEPS, _MIXED_STEPS = 14, 60
+_FEW_STEPS, _NEWTON_STEPS, _MIXED_STEPS = 7, 14, 60
 
 
 @dataclass(frozen=True)
@@ -145,22 +145,33 @@ def solve_point(
 
     ``small``: the sites that the Hessian is taken on, by default all; ``factors``: those of the Hessian at a
     neighbouring point, which serve as long as the steps shrink. ``relative`` of the result is the size of the
-    step that would come next, relative to the strengths. Where Newton's method does not converge, the map of
-    (15) is iterated instead.
+    step that would come next, relative to the strengths. Where steps with the Hessian of ``small`` do not
+    converge, as in a sparse tail, that of all sites is taken; where Newton's method does not, the map of (15)
+    is iterated.
     """
     unknowns = Unknowns.of(sites)
     best = Point(P, Q, np.inf)
     if 2 * len(unknowns) <= _MOST_UNKNOWNS:
-        best = _newton(sites, small or sites, unknowns, Point(P, Q, np.inf, factors), log_lambda, tol)
-    return best if best.relative < tol else _iterated(sites, P, Q, log_lambda, tol)
+        tries = [(small, factors, _FEW_STEPS)] if small is not None and small.count < sites.count else []
+        for of, known, steps in [*tries, (sites, None, _NEWTON_STEPS)]:
+            best = _newton(sites, of, unknowns, Point(P, Q, np.inf, known), log_lambda, tol, steps)
+            if best.relative < tol:
+                return best
+    return _iterated(sites, P, Q, log_lambda, tol)
 
 
 def _newton(
-    sites: TiedSites, small: TiedSites, unknowns: Unknowns, guess: Point, log_lambda: complex, tol: float
+    sites: TiedSites,
+    small: TiedSites,
+    unknowns: Unknowns,
+    guess: Point,
+    log_lambda: complex,
+    tol: float,
+    most_steps: int,
 ) -> Point:
     P, Q, factors = guess.P, guess.Q, guess.factors
     x, mixing, last, relative = unknowns.packed(P, Q), _Mixing(), np.inf, np.inf
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(most_steps):
         slope = gradient(sites, unknowns, P, Q, averages(sites, P, Q, log_lambda))
         for attempt in range(2):  # with the factors at hand, then with new ones
             if factors is None or attempt:

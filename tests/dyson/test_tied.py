@@ -13,7 +13,7 @@ from rmtrnn.spectra.dyson import dyson_spectrum
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_solve import REAL_AXIS
 from rmtrnn.spectra.moments import chain_moments
-from rmtrnn.spectra.site_weights import calibrated_weights
+from rmtrnn.spectra.site_weights import calibrated_weights, spread_sites
 from rmtrnn.spectra.tied_equations import averages, evaluate, site_log_det, tied_sites
 from rmtrnn.spectra.tied_moments import at_infinity, first_moments, moments, site_features, start
 from rmtrnn.spectra.tied_solve import Unknowns, gradient, hessian, solve_point
@@ -141,24 +141,29 @@ def test_features_are_those_of_the_equation():
 
 
 def test_calibrated_weights_take_out_what_the_features_explain():
-    """The mean of something smooth in the features scatters as over the many sites, not as over the few."""
+    """The mean of something smooth in the features over some sites is that over all, a given mean exact."""
     rng = np.random.default_rng(3)
-    n, groups = 32 * 1024, 32
-    few, many = rng.normal(size=(2, n)), rng.normal(size=(2, 16 * n))
 
     def value(z):
         return np.tanh(2 * z[0] - 0.3) + 0.3 * np.tanh(z[0] + z[1])
 
-    weights = calibrated_weights(few, many, groups)
-    truth = value(rng.normal(size=(2, 4_000_000))).mean()
-    plain = value(few).reshape(groups, -1).mean(axis=1)
-    better = groups * (weights * value(few)).reshape(groups, -1).sum(axis=1)
-    assert weights.sum() == pytest.approx(1.0, rel=1e-12)
-    assert weights.min() > 0.0
-    assert better.std() < 0.4 * plain.std()
-    assert abs(better.mean() - truth) < 4 * better.std() / np.sqrt(groups - 1)
-    untouched = calibrated_weights(few[:, :800], many[:, :1600], 8)  # too few sites for the regressors
-    np.testing.assert_array_equal(untouched, 1 / 800)
+    plain, better = [], []
+    for _ in range(24):
+        many = rng.normal(size=(2, 16 * 1024))
+        tail = np.exp(many[0])
+        equal = np.full(many.shape[1], 1 / many.shape[1])
+        sites, weights = spread_sites(equal, 1024, many[1], many[0], 128)
+        assert weights.sum() == pytest.approx(1.0, rel=1e-12)
+        assert set(np.argsort(many[0])[-100:]) < set(sites)
+        found = calibrated_weights(many[:, sites], weights, many, [(tail[sites], float(tail.mean()))])
+        assert found.min() > 0.0
+        assert tail[sites] @ found == pytest.approx(tail.mean(), rel=1e-8)
+        better.append(value(many[:, sites]) @ found - value(many).mean())
+        plain.append(value(many[:, ::16]).mean() - value(many).mean())
+    assert np.std(better) < 0.2 * np.std(plain)
+    assert abs(np.mean(better)) < 4 * np.std(better) / np.sqrt(24) + 1e-4
+    few = many[:, :100]
+    np.testing.assert_array_equal(calibrated_weights(few, np.full(100, 0.01), many, []), 0.01)
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
