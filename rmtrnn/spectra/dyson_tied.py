@@ -320,8 +320,7 @@ class Population:
 
 def draw_population(ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> Population:
     """``n`` sites for each group out of several times as many: see `rmtrnn.spectra.site_weights`."""
-    seeds = [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
-    fields = two_time_group(ens, T, seeds, population=field_population)
+    seeds, fields = _grouped_fields(ens, T, field_population, seed)
     pilot = _drawn(ens, T, min(n, _PILOT), seeds[0] + 1, fields[0])
     many = any(stage.sigma2 for stage in pilot)
     measure: Measure | None = None
@@ -343,6 +342,22 @@ def draw_population(ens: Ensemble, T: int, n: int, field_population: int, seed: 
         np.concatenate([getattr(group, name) for group in groups]) for name in ("weights", "low", "high")
     )
     return Population(stages, weights / GROUPS, low, high)
+
+
+def grouped_stages(ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> list[Stage]:
+    """The stages over `GROUPS` groups of ``n`` equal sites, each with a two-time mean field of its own."""
+    groups = [
+        _drawn(ens, T, n, own, field)
+        for own, field in zip(*_grouped_fields(ens, T, field_population, seed), strict=True)
+    ]
+    return [_side_by_side(list(parts)) for parts in zip(*groups, strict=True)]
+
+
+def _grouped_fields(
+    ens: Ensemble, T: int, field_population: int, seed: int
+) -> tuple[list[int], list[TwoTime]]:
+    seeds = [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
+    return seeds, two_time_group(ens, T, seeds, population=field_population)
 
 
 def _drawn(ens: Ensemble, T: int, n: int, seed: int, field: TwoTime) -> list[Stage]:
