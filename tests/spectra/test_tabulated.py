@@ -110,7 +110,7 @@ def test_from_nodes_follows_given_points():
 def test_spectrum_interface_and_storage(tmp_path):
     density, edge = fuss_catalan(1)
     law = tabulate(density, [Interval(-math.inf, edge, 1.0)], tol=1e-9)
-    spec = Spectrum(law, ensemble=Ensemble("minimal", tied=True), T=1, method="dyson")
+    spec = Spectrum(law, ensemble=Ensemble("minimal", tied=True), T=1, method="free approximation")
     assert spec.tied
     assert spec.converged
     # T = 1: s has the quarter-circle law √(4 − s²)/π on [0, 2].
