@@ -1,0 +1,16 @@
+"""Order and chaos of the minimalRNN
+
+How many steps the difference between two inputs lasts, over the scale of the recurrent weights and
+the bias of the gate. At the critical line (χ = 1) the memory is without end.
+"""
+
+import numpy as np
+
+import rmtrnn as rt
+
+ens = rt.Ensemble("minimal", sigma_v=1.39, R=0.46, Sigma=1.0)
+with rt.plotting.style():
+    phases = rt.phase_diagram(ens, sigma_w=np.linspace(1, 9, 150), mu_b=np.linspace(-4, 8, 150))
+    ax = rt.plotting.plot_phase_diagram(phases, "timescale")
+    ax.set_title("minimalRNN")
+    ax.figure.savefig("03_phases.png", dpi=200)
