@@ -13,8 +13,9 @@ from rmtrnn import _validate
 from rmtrnn._result import Status
 from rmtrnn.cells import MinimalRNN, VanillaRNN
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import MeanField, mean_field
+from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra import Spectrum, second_moment, spectrum
 from rmtrnn.spectra.minimal import minimal_moments
 from rmtrnn.spectra.tabulated import Interval, tabulate
@@ -33,7 +34,7 @@ class Measured(NamedTuple):
     error: float
 
     def __str__(self) -> str:
-        return f"{self.value:.6g} ± {self.error:.1g}" if math.isfinite(self.error) else f"{self.value:.6g}"
+        return f"{self.value:.6g}" if math.isnan(self.error) else f"{self.value:.6g} ± {self.error:.1g}"
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def variance_growth(ens: Ensemble, T: int) -> list[tuple[int, Measured, Measured
         return [(t, _rounded(m.m_1, t), _rounded(m.variance, t)) for t, m in rows]
     if ens.tied and T > 1:
         return []
-    field = mean_field(ens)
+    field = field_of_one(ens)
     if isinstance(ens.cell, MinimalRNN):
         return _minimal_growth(ens, field, T, steps)
     return [_sampled_growth(ens, field, t) for t in steps]
@@ -190,7 +191,7 @@ def _minimal_growth(
 
 
 def _sampled_growth(ens: Ensemble, field: MeanField, t: int) -> tuple[int, Measured, Measured]:
-    found = second_moment(ens, t)
+    found = second_moment(ens, t, field=field)
     m_1 = Measured(found.m_1, CONFIDENCE * found.error[0] * found.m_1)
     if len(ens.cell.state) == 1 and expand(ens.cell) is not None:
         m_1 = _rounded(field.chi**t, t)  # theory.md (6), exact for one state component
@@ -228,6 +229,8 @@ def _log_quantile(spec: Spectrum, p: float) -> Measured:
     low, value, high = (spec.log_s.icdf(min(max(p + d, 0.0), 1.0)) for d in (-spec.error, 0.0, spec.error))
     if value == -math.inf:
         return Measured(value, 0.0 if high == value else math.inf)
+    if p <= spec.error:  # the law may lack a lower tail of that mass: nothing bounds the quantile from below
+        return Measured(value, math.inf)
     return Measured(value, max(value - low, high - value) + 4 * _EPS * (1 + abs(value)))
 
 

@@ -184,7 +184,7 @@ def phase(settings: dict[str, Any], progress: Any) -> Outcome:
 def critical(settings: dict[str, Any], progress: Any) -> Outcome:
     T, cell, full = _steps(settings), _cell(settings), settings.pop("spectrum", False)
     if progress and not isinstance(cell, VanillaRNN):
-        print("critical: solving; this takes minutes where the mean field is sampled (lstm)", file=sys.stderr)
+        print("critical: solving; up to a minute where χ is sampled (lstm)", file=sys.stderr)
     from rmtrnn.criticality import NoCriticalPointError
 
     try:

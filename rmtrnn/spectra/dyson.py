@@ -10,7 +10,8 @@ import numpy as np
 from rmtrnn import _random, _validate
 from rmtrnn._parallel import thread_map
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import MeanField, mean_field
+from rmtrnn.meanfield import MeanField
+from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_law import chain_law
 from rmtrnn.spectra.dyson_nodes import Settings
@@ -75,7 +76,7 @@ def untied_spectrum(
     max_points = _validate.integer("max_points", max_points, low=32)
     sites = _POPULATION if population is None else population
     settings = Settings(tol=tol, tail=tol, grain=_GRAIN / sites, max_points=max_points)
-    field = mean_field(ens)
+    field = field_of_one(ens)
     chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field)
 
     def larger(factor: int) -> Chain:

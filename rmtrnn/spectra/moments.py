@@ -25,8 +25,9 @@ import numpy as np
 from rmtrnn import _validate
 from rmtrnn.cells import MinimalRNN, VanillaRNN
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import MeanField, mean_field
+from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.known_moments import Moments
 from rmtrnn.spectra.minimal import minimal_moments
@@ -165,7 +166,7 @@ def second_moment(
             "use spectrum(ens, T).moment(2), or ens.replace(tied=False)"
         )
     replicates = _validate.integer("replicates", replicates, low=2)
-    field = mean_field(ens) if field is None else field
+    field = field_of_one(ens) if field is None else field
     chains = (untied_chain(ens, T, sites, seed + replicate, field=field) for replicate in range(replicates))
     values = np.array([chain_moments(chain) for chain in chains])
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(replicates)
@@ -186,7 +187,7 @@ def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int =
     """
     if isinstance(ens.cell, VanillaRNN):
         return Moments(*vanilla_moments(ens, T))
-    field = mean_field(ens)
+    field = field_of_one(ens)
     if _is_closed(ens):
         return _power(field, T)
     logs = [
@@ -205,7 +206,7 @@ def exact_moments(ens: Ensemble, T: int) -> Moments:
     """
     if isinstance(ens.cell, VanillaRNN):
         return Moments(*vanilla_moments(ens, T))
-    field = mean_field(ens)
+    field = field_of_one(ens)
     if isinstance(ens.cell, MinimalRNN):
         gate, x = ens.gate("e"), tuple(ens.input_moment(k) for k in range(5))
         m_1, m_2 = minimal_moments(

@@ -13,7 +13,7 @@ from validation.criticality import points, results
 STUDY = study.Study(
     name="criticality",
     summary="how isometric the critical points are: vanilla against q, the minimalRNN's family, ξ simulated",
-    cost={"quick": "about 2 minutes of one core", "full": "about 40 minutes of one core"},
+    cost={"quick": "about 2 minutes of one core", "standard": "about 40 minutes of one core"},
     cases=points.list_cases,
     compute=points.compute,
     report=results.report,

@@ -101,9 +101,11 @@ def _minimal_table(results: Results) -> str:
         sample = meta["sample"]
         for p in PROBABILITIES:
             cells = [key, f"{sample['N']}, {sample['trials']}", f"{100 * p:g} %", _pm(sample[f"{p:g}"])]
-            if "theory" in meta:
+            if "theory" in meta and meta["theory"][f"{p:g}"] is not None:
                 cells += [_pm(meta["theory"][f"{p:g}"]), f"{_apart(meta, p):.2f}"]
                 cells += [f"{100 * meta['levels'][f'{p:g}']:.2f} % ± {100 * meta['spectrum']['error']:.2g}"]
+            elif "theory" in meta:
+                cells += ["tail not resolved", "-", "-"]
             else:
                 cells += ["not solved", "-", "-"]
             rows.append(cells)
@@ -211,7 +213,7 @@ def _minimal_claim(results: Results) -> study.Claim:
             text.append(f"{point}, T = {T}: log s {low:.3g}, {middle:.3g}, {high:.3g} at 5, 50, 95 %")
             near.append(math.log(BAND[0]) <= low and high <= math.log(BAND[1]))
             if "theory" in meta:
-                apart += [_apart(meta, p) for p in PROBABILITIES]
+                apart += [_apart(meta, p) for p in PROBABILITIES if meta["theory"][f"{p:g}"] is not None]
     close = sum(one <= 1.0 for one in apart)
     return study.Claim(
         item="Isometry of the minimalRNN",

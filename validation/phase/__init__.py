@@ -8,7 +8,7 @@ from validation.phase import diagrams, results
 STUDY = study.Study(
     name="phase",
     summary="order and chaos, time scales and isometry over two parameters; networks on both sides of χ = 1",
-    cost={"quick": "about 2 minutes of one core", "full": "not timed"},
+    cost={"quick": "about a minute of one core", "standard": "about 10 minutes of one core"},
     cases=diagrams.list_cases,
     compute=diagrams.compute,
     report=results.report,

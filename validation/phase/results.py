@@ -76,6 +76,7 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
             lines = ax.contour(xs, ys, finite.T, TIMESCALES, colors="0.25", linewidths=0.8)
             ax.clabel(lines, fmt=lambda value: rf"$\xi = {value:g}$", fontsize=7)
         _boundary(ax, xs, ys, arrays["chi"])
+        _gain(ax, key, xs, ys)
         _points(ax, meta)
         ax.set_title(
             _title(key, meta) + r": $\chi$" + (r" and $\xi$ (steps)" if "timescale" in arrays else "")
@@ -88,7 +89,10 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
             lines = ax.contour(xs, ys, arrays["spread"].T, SPREADS, colors="0.25", linewidths=0.8)
             ax.clabel(lines, fmt="%g", fontsize=7)
             _boundary(ax, xs, ys, arrays["chi"])
-            ax.set_title(_title(key, meta) + ": spread of $s^2$, one step,\northogonal weights (0: isometry)")
+            weights = {"orthogonal": "orthogonal", "gaussian": "Gaussian"}[
+                meta["settings"]["ensemble"]["weights"]
+            ]
+            ax.set_title(_title(key, meta) + f": spread of $s^2$, one step,\n{weights} weights (0: isometry)")
         for ax in axes[0]:
             ax.set(xlabel=LABELS[meta["settings"]["axes"][0]], ylabel=LABELS[meta["settings"]["axes"][1]])
         study.save_figure(figure, folder, key)
@@ -113,7 +117,22 @@ def _boundary(ax: Any, xs: np.ndarray, ys: np.ndarray, chi: np.ndarray) -> None:
     if np.nanmin(chi) < 1.0 < np.nanmax(chi):
         ax.contour(xs, ys, chi.T, [1.0], colors=plotting.PALETTE[0], linewidths=2.0)
         ax.plot([], [], color=plotting.PALETTE[0], linewidth=2.0, label=r"$\chi = 1$")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _gain(ax: Any, key: str, xs: np.ndarray, ys: np.ndarray) -> None:
+    """Where the zero state of a tied network without drive turns unstable (Can et al. 2020).
+
+    GRU: σ(b_u) + (1 − σ(b_u)) σ(b_r) g = 1; LSTM: σ(b_f) + σ(b_o) σ(b_i) g = 1, all biases 0 but that of y.
+    """
+    if key.startswith("gru"):
+        gain = np.full(ys.size, 2.0)
+    elif key.startswith("lstm"):
+        gain = 4.0 / (1.0 + np.exp(ys))
+    else:
+        return
+    shown = (gain >= xs[0]) & (gain <= xs[-1])
+    ax.plot(gain[shown], ys[shown], "--", color="black", linewidth=1.2, label="zero state, tied")
 
 
 def _points(ax: Any, meta: dict[str, Any]) -> None:
@@ -131,7 +150,7 @@ def _points(ax: Any, meta: dict[str, Any]) -> None:
                 markeredgecolor="white",
                 label=name,
             )
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def _title(key: str, meta: dict[str, Any]) -> str:
