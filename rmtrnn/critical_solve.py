@@ -249,7 +249,7 @@ def spread(ens: Ensemble, T: int) -> float:
     ens = ens.replace(tied=False)
     if isinstance(ens.cell, VanillaRNN):
         return second_moment(ens, T).ratio
-    return second_moment(ens, T, sites=SITES, replicates=2, field=field_of_one(ens)).ratio
+    return second_moment(ens, T, sites=SITES, replicates=2, field=field_of_one(ens, quick=True)).ratio
 
 
 def _chi_error(ens: Ensemble, chi: float) -> float:

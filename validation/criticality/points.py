@@ -34,9 +34,9 @@ SIZES: dict[str, Any] = {
     "standard": {
         "steps": {10: (1024, 4), 100: (1024, 3), 1000: (1024, 2)},
         "accuracy": {10: {}, 100: {"population": 8192, "tol": 1e-3}},
-        "tied": {},
+        "tied": {"population": 2048, "coarse": 256, "medium": 512, "field_population": 2048},
         "vanilla": {"N": 1024, "trials": 4},
-        "family": {"population": 16384, "tol": 1e-3},
+        "family": {"population": 4096, "tol": 1e-3},
         "N": 16384,
     },
 }
@@ -59,6 +59,8 @@ def list_cases(size: str) -> list[Case]:
         found.append(Case(f"vanilla-{weights}", settings))
     for point in ("returned", "published"):
         for T, (N, trials) in own["steps"].items():
+            if point == "published" and T == 1000:
+                N = min(N, 256)  # nothing of its law is left near s = 1, and the products are long
             for tied in (False, True):
                 settings = {"kind": "minimal", "point": point, "T": T, "N": N, "trials": trials, "seed": 2}
                 law = (own["tied"] if T <= TIED_STEPS else None) if tied else own["accuracy"].get(T)
@@ -94,9 +96,10 @@ def minimal_point(point: str, T: int) -> rt.Ensemble:
 
 def _vanilla(workers: Workers, weights: str, T: int, N: int, trials: int, seed: int) -> Result:
     cp = rt.critical("vanilla", T=T, R=R, weights=weights)
-    # Tied: the same law, and one matrix to draw. The state settles within some 1/q steps.
+    # Tied orthogonal networks have the same law, and one matrix to draw; tied Gaussian ones are far from it
+    # at T > √N. The state settles within some 1/q steps.
     mc = rt.sample(
-        cp.ensemble.replace(tied=True), T, N=N, trials=trials, seed=seed, burn_in=3000,
+        cp.ensemble.replace(tied=weights == "orthogonal"), T, N=N, trials=trials, seed=seed, burn_in=3000,
         executor=workers.executor,
     )  # fmt: skip
     record = cp.isometry
@@ -236,8 +239,11 @@ def _decay(N: int, steps: int, seed: int) -> Result:
         c = np.mean([_correlations(ens, N, steps, [seed, k, trial]) for trial in range(4)], axis=0)
         gap = np.abs(c - float(state.c_star))
         exact = np.abs(np.asarray(_theory(ens, steps)) - float(state.c_star))
-        # The late part, as long as it is well above the fluctuations of one network.
-        fit = (exact < 0.5 * exact[0]) & (exact > (1e-6 if state.c_star == 1.0 else 0.02))
+        # The late part, as long as it is well above the fluctuations of finite networks (none at c* = 1).
+        floor = 1e-6 if state.c_star == 1.0 else 8.0 / math.sqrt(N)
+        fit = (exact < 0.5 * exact[0]) & (exact > floor)
+        if np.sum(fit) < 3:  # networks too small to see the decay
+            fit = exact > 0.5 * floor
         t = np.arange(steps)
         meta[name] = {
             "c_star": float(state.c_star),

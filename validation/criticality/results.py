@@ -72,12 +72,13 @@ recursion over the same window: the two can be compared, while ξ itself is the 
 
 
 def _vanilla_table(results: Results) -> str:
-    rows = []
+    rows, size = [], 0
     for weights in ("orthogonal", "gaussian"):
         meta = results.get(f"vanilla-{weights}", ({}, {}))[0]
         if not meta:
             continue
         sample, theory = meta["sample"], meta["theory"]
+        size = sample["N"]
         for p in PROBABILITIES:
             u, error = sample[f"{p:g}"]
             rows.append(
@@ -90,7 +91,7 @@ def _vanilla_table(results: Results) -> str:
                     "yes" if meta["isometric"] else "no",
                 ]
             )
-    return study.table(("weights", "q*", "quantile of s", "theory", f"N = {sample['N']}", "in band"), rows)
+    return study.table(("weights", "q*", "quantile of s", "theory", f"N = {size}", "in band"), rows)
 
 
 def _minimal_table(results: Results) -> str:
@@ -285,7 +286,7 @@ def _family_figure(results: Results) -> Any:
     ax.plot([], [], "--", color="0.4", label="state unstable below")
     ax.plot([], [], ":", color="0.4", label="carried by fewer than 1/64 of the sites below")
     ax.plot(a["line"][:, 0], a["line"][:, 1], "o", color=COLOURS[1], label=r"least spread at given $\mu_b$")
-    ax.plot(0.0, 15.94, "*", ms=12, color=COLOURS[5], label="published")
+    ax.plot(0.0, 15.94, "*", ms=13, color="white", markeredgecolor="black", label="published")
     ax.set(yscale="log", xlabel=r"gate bias $\mu_b$", ylabel=r"variance $q$ of the pre-activation")
     ax.legend(loc="upper right", fontsize=7)
     ax.set_title(r"critical family $\chi_1 = 1$; blank: $\sigma_v^2 < 0$")
@@ -302,30 +303,28 @@ def _family_figure(results: Results) -> Any:
 
 
 def _difference_figure(results: Results) -> Any:
-    figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.2))
+    """Distribution functions of log s, sampled and exact, published beside returned point."""
+    figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.2), sharey=True)
     for ax, point in zip(axes, ("published", "returned"), strict=True):
         for k, T in enumerate(STEPS):
             saved = results.get(f"{point}-T{T}-untied")
             if saved is None:
                 continue
             log_s = np.sort(saved[1]["log_s"].ravel())
-            low = np.quantile(log_s, 0.02)
-            ax.hist(
-                log_s[log_s > low], bins=60, weights=np.full(np.sum(log_s > low), 1.0 / log_s.size),
-                density=False, color=COLOURS[k], alpha=0.45, label=f"sampled, $T = {T}$",
-            )  # fmt: skip
-            if "density" in saved[1]:
-                inside = log_s > low
-                width = (log_s[-1] - log_s[inside][0]) / 60
+            level = (np.arange(log_s.size) + 0.5) / log_s.size
+            ax.plot(log_s, level, color=COLOURS[k], lw=3.0, alpha=0.6, label=f"sampled, $T = {T}$")
+            if "density" in saved[1] and saved[0]["spectrum"]["error"] < 0.05:
                 u, density = saved[1]["u"], saved[1]["density"]
-                keep = u >= log_s[inside][0]
-                ax.plot(u[keep], density[keep] * width, color="black", lw=1.2, label=f"exact, $T = {T}$")
-        ax.axvline(0.0, color=COLOURS[1], lw=1.5, ls="--", label="isometry: $s = 1$")
-        ax.set(xlabel=r"$\log s$ of $J_T$", ylabel="share of singular values per bin", yscale="log")
+                panels = 0.5 * (density[1:] + density[:-1]) * np.diff(u)
+                exact = 1.0 - np.append(np.cumsum(panels[::-1])[::-1], 0.0)
+                ax.plot(u, exact, color="black", lw=1.0, label="exact" if k == 0 else None)
+        ax.axvspan(*np.log(BAND), color=COLOURS[1], alpha=0.5, lw=0, label="$0.9 < s < 1.1$")
+        ax.set(xlabel=r"$\log s$ of $J_T$", ylim=(0.0, 1.0))
         ax.set_xscale("symlog", linthresh=1.0)
         ax.set_title(f"{point} critical point")
-        ax.legend(fontsize=7, loc="upper left")
-    figure.suptitle("minimalRNN, orthogonal weights redrawn at every step, lowest 2 % left out")
+    axes[0].set_ylabel("share of singular values below")
+    axes[0].legend(loc="upper left")
+    figure.suptitle("minimalRNN, orthogonal weights redrawn at every step")
     return figure
 
 
@@ -336,8 +335,13 @@ def _decay_figure(saved: study.Result) -> Any:
         gap, exact = arrays[f"gap {k}"], arrays[f"theory {k}"]
         t = np.arange(gap.size)
         ax.plot(t, gap, ".", ms=3, color=COLOURS[k])
-        ax.plot(t, exact, color=COLOURS[k], label=rf"{name}: $\xi = {meta[name]['xi']:.3g}$")
+        ax.plot(t, exact, color=COLOURS[k], label=rf"{_symbols(name)}: $\xi = {meta[name]['xi']:.3g}$")
     ax.set(yscale="log", ylim=(1e-6, 2.0), xlabel="step $t$", ylabel=r"$|c^t - c^*|$")
     ax.set_title("Correlation of two networks, $N = 16384$ (dots), mean field (lines)", fontsize=9)
     ax.legend(fontsize=7)
     return figure
+
+
+def _symbols(name: str) -> str:
+    """The name of a network as it stands in a figure."""
+    return name.replace("μ_b", r"$\mu_b$").replace("σ_w", r"$\sigma_w$")

@@ -28,7 +28,7 @@ from validation import study
 DELTA = sympy.Rational(1, 4)
 SIZES = {
     "quick": {"steps": 24, "population": 1024, "N": 500, "time": 300, "trials": 2},
-    "standard": {"steps": 48, "population": 4096, "N": 1500, "time": 1500, "trials": 3},
+    "standard": {"steps": 48, "population": 2048, "N": 1000, "time": 1000, "trials": 3},
 }
 
 
