@@ -27,11 +27,11 @@ GROUPS = 8  # independent populations; their spread gives the error
 def dyson_spectrum(ens: Ensemble, T: int, **accuracy: Any) -> Spectrum:
     """Law of the singular values of J_T for any cell; ``ens.tied`` decides between (12)-(14) and (15).
 
-    The keywords are those of `untied_spectrum` or `rmtrnn.spectra.dyson_tied.tied_spectrum`. With tied
-    weights and T = 1 there is only one draw, and the untied equations serve.
+    The keywords are those of `untied_spectrum` or `rmtrnn.spectra.dyson_tied.tied_spectrum`. Also at T = 1
+    the two differ: the state at which the step is taken was made by the weights that are kept.
     """
     T = _validate.integer("T", T, low=1)
-    if ens.tied and T > 1:
+    if ens.tied:
         from rmtrnn.spectra.dyson_tied import tied_spectrum
 
         return tied_spectrum(ens, T, **accuracy)

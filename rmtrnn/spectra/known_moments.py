@@ -49,10 +49,10 @@ class Moments(NamedTuple):
 def without_law(ens: Ensemble, T: int, k: int) -> Moments | None:
     """Moments of redrawn weights by the routes of `rmtrnn.spectra.moments`; for k = 1 the ratio may be nan.
 
-    None for weights that are kept over several steps of a gated cell: these routes need fresh weights.
+    None for the kept weights of a gated cell: these routes need fresh ones.
     """
     routes = importlib.import_module("rmtrnn.spectra.moments")  # it imports the laws itself
-    if not routes.has_recursion(ens, T):
+    if not routes.has_recursion(ens):
         return None
     return routes.first_moment(ens, T) if k == 1 else routes.exact_moments(ens, T)
 

@@ -173,9 +173,12 @@ def second_moment(
     return Moments(float(mean[0]), float(mean[1]), (float(spread[0]), float(spread[1])))
 
 
-def has_recursion(ens: Ensemble, T: int) -> bool:
-    """Whether `first_moment` and `exact_moments` apply: vanilla cells, fresh weights, or one step."""
-    return isinstance(ens.cell, VanillaRNN) or not ens.tied or T == 1
+def has_recursion(ens: Ensemble) -> bool:
+    """Whether `first_moment` and `exact_moments` apply: vanilla cells, or fresh weights.
+
+    Not one step with kept weights either: the state at which it is taken is that of the two-time mean field.
+    """
+    return isinstance(ens.cell, VanillaRNN) or not ens.tied
 
 
 def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int = 4, seed: int = 0) -> Moments:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sympy
 
 import rmtrnn as rt
 from rmtrnn.meanfield.twotime import two_time
@@ -175,6 +176,22 @@ def test_minimal_rnn_against_matrices(weights):
     assert distance(spec.log_s, sample) < 0.03
     wrong = rt.sample(ens.replace(mu_b=0.5), T=4, N=400, trials=4, seed=1).log_s
     assert distance(spec.log_s, wrong) > 0.06
+
+
+def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
+    """A leaky RNN, T = 1: matrices reject the law of redrawn weights, whose state has another law."""
+    h, e = sympy.symbols("h e")
+    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
+    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
+    ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.5, tied=True)
+    mc = rt.sample(ens, T=1, N=300, trials=8, seed=7, burn_in=200)
+    kept = dyson_spectrum(ens, 1, population=512, coarse=128, medium=256, field_population=1024)
+    redrawn = dyson_spectrum(ens.replace(tied=False), 1, population=4096)
+    # Tied one-step moments are not those of the recursion for fresh weights.
+    assert kept.moment(1) == pytest.approx(mc.moment(1).value, abs=4 * mc.moment(1).error)
+    assert redrawn.moment(1) - mc.moment(1).value > 4 * mc.moment(1).error
+    assert distance(kept.log_s, mc.log_s) < 0.02
+    assert distance(redrawn.log_s, mc.log_s) > 0.035
 
 
 def test_two_time_law_is_that_of_a_network():

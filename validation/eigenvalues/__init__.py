@@ -174,7 +174,8 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         "Parameters, seeds, eigenvalues and curves: `data.json`, `data.npz`.\n"
     )
     (folder / "report.md").write_text(text)
-    _draw({key: result for key, result in results.items() if key.endswith("gaussian")}, folder)
+    gaussian = {key: result for key, result in results.items() if key.endswith("gaussian")}
+    _draw(gaussian or results, folder)
 
 
 def _word(name: str, found: bool) -> str:
