@@ -167,6 +167,12 @@ class StepFactor:
             y = stage(y)
         return y
 
+    def transposed(self, y: Any) -> Any:
+        """Jᵀ Y."""
+        for stage in reversed(self._stages):
+            y = stage.transposed(y)
+        return y
+
     def matrix(self) -> Any | None:
         """J itself where it is as cheap as a matrix of weights: one stage, one vector of state; else None."""
         return self._stages[0].matrix() if len(self._stages) == 1 else None
@@ -210,6 +216,24 @@ class _StageFactor:
                     add(i, self._b[k, i], mixed)
         empty = xp.zeros(y.shape[1:], dtype=y.dtype)
         return xp.concatenate([empty if block is None else block for block in out])
+
+    def transposed(self, y: Any) -> Any:
+        """(aᵀ + Σ_k c_k ⊗ W_kᵀ ⊗ b_kᵀ) Y."""
+        symbolic = self._symbolic
+        s_out, s_in, n = self._a.shape
+        y = y.astype(self._a.dtype, copy=False).reshape(s_out, n, -1)
+        out = [self._xp.zeros(y.shape[1:], dtype=y.dtype) for _ in range(s_in)]
+        for j in range(s_in):
+            for i in range(s_out):
+                if symbolic.a[i, j] != 0:
+                    _array.add_scaled(out[j], self._a[i, j][:, None], y[i])
+        for k, weight in enumerate(self._weights):
+            terms = [self._b[k, i][:, None] * y[i] for i in range(s_out) if symbolic.b[k, i] != 0]
+            mixed = weight.T @ sum(terms[1:], start=terms[0]) if terms else None
+            for j in range(s_in):
+                if symbolic.c[k, j] != 0 and mixed is not None:
+                    _array.add_scaled(out[j], self._c[k, j][:, None], mixed)
+        return self._xp.concatenate(out)
 
     def matrix(self) -> Any | None:
         """diag(a) + Σ_k diag(b_k) W_k diag(c_k), for one component of state; else None."""

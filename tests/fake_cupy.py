@@ -126,6 +126,7 @@ def install(monkeypatch, free_bytes=2**34):
             lambda a, full_matrices=True, compute_uv=True: np.linalg.svd(a, full_matrices, compute_uv)
         ),
         norm=_on_device(np.linalg.norm),
+        cholesky=_on_device(np.linalg.cholesky),
     )
     linalg, special = types.ModuleType("cupyx.scipy.linalg"), types.ModuleType("cupyx.scipy.special")
     for name in ("lu_factor", "lu_solve", "solve_triangular"):

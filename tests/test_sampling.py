@@ -64,6 +64,15 @@ def test_matrix_of_a_step_is_what_it_applies(cell):
         assert np.max(np.abs(matrix - factor(np.eye(9)))) < 1e-14
 
 
+@pytest.mark.parametrize("cell", ["vanilla", "minimal", "gru", "lstm"])
+def test_transposed_step_is_the_transpose(cell):
+    ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.7, sigma_b=0.3)
+    network = Network(ens, 9, 3, 0, np, "float64")
+    network.run(3)
+    factor, identity = network.step(), np.eye(network.state.size)
+    assert np.max(np.abs(factor.transposed(identity) - factor(identity).T)) < 1e-14
+
+
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_state_alone_has_the_law_of_the_state_with_matrices(weights):
     """run() draws W r directly, step() draws W: the same mean square after both."""

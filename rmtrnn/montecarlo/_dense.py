@@ -17,16 +17,17 @@ from rmtrnn import _array
 # SciPy makes these names at import, so type checkers do not know them.
 blas: Any = _blas
 lapack: Any = _lapack
-# Side of the tiles of a transposed copy, LAPACK's panels, parts of a product of triangular matrices.
-TILE, PANEL, CHUNKS = 64, 64, 4
+# Side of the tiles of a transposed copy, rows of one with columns in another order, LAPACK's panels, size
+# from which products of triangular matrices are taken whole.
+TILE, GATHER, PANEL, LEAF = 64, 32, 64, 128
 
 
 class UnitLower:
     """X = P L of a factorisation Y = P L U: L unit lower triangular, below the diagonal of ``lu``."""
 
     def __init__(self, lu: Any, pivots: Any, xp: Any) -> None:
-        self.lu, self.pivots, self._xp = lu, pivots, xp
-        self.rows = _permutation(_array.to_host(pivots))
+        self.lu, self._xp = lu, xp
+        self.rows = _permutation(_array.to_host(pivots))  # (P L)[rows] = L
 
     def dense(self) -> Any:
         lower = self._xp.tril(self.lu, -1)
@@ -38,17 +39,22 @@ class UnitLower:
     def multiplied(self, factor: Any) -> Any:
         """factor · X; on the host half the work of a product of full matrices."""
         if self._xp is not np or factor.dtype != np.float64 or factor.shape[0] != factor.shape[1]:
-            return factor @ self.dense().astype(factor.dtype, copy=False)
-        gathered = fortran(np.take(factor, self.rows, axis=1))
+            return product(factor, self.dense().astype(factor.dtype, copy=False))
+        gathered = np.empty(factor.shape, order="F")
+        for start in range(0, len(factor), GATHER):
+            gathered.T[:, start : start + GATHER] = factor[start : start + GATHER].T[self.rows]
         return blas.dtrmm(1.0, self.lu, gathered, side=1, lower=1, diag=1, overwrite_b=1)
 
-    def solve(self, values: Any) -> Any:
-        """U⁻¹ (P L)⁻¹ values."""
+    def transposed(self, values: Any) -> Any:
+        """Xᵀ values."""
+        values = values[self._xp.asarray(self.rows)]
         if self._xp is np:
-            return lapack.dgetrs(self.lu, self.pivots, values)[0]
-        from cupyx.scipy.linalg import lu_solve
+            return blas.dtrmm(1.0, self.lu, values, lower=1, diag=1, trans_a=1)
+        return self._xp.tril(self.lu, -1).T @ values + values
 
-        return lu_solve((self.lu, self.pivots), values)
+    def coordinates(self, values: Any) -> Any:
+        """X⁻¹ values."""
+        return self.solve_lower(values[self._xp.asarray(self.rows)])
 
     def solve_lower(self, values: Any) -> Any:
         """L⁻¹ values."""
@@ -58,44 +64,107 @@ class UnitLower:
 
         return solve_triangular(self.lu, values, lower=True, unit_diagonal=True, check_finite=False)
 
+    def annihilator(self, k: int) -> Any:
+        """Z, k columns, with Zᵀ X = (0  L_bb), L_bb the last k × k block of L."""
+        xp = self._xp
+        values = xp.zeros((len(self.lu), k))
+        values[-k:] = xp.triu(self.lu[-k:, -k:].T, 1) + xp.eye(k)
+        if xp is np:
+            values = lapack.dtrtrs(self.lu, values, lower=1, trans=1, unitdiag=1)[0]
+        else:
+            from cupyx.scipy.linalg import solve_triangular
+
+            values = solve_triangular(
+                self.lu, values, trans=1, lower=True, unit_diagonal=True, check_finite=False
+            )
+        out = xp.empty_like(values)
+        out[xp.asarray(self.rows)] = values
+        return out
+
+    def cornered(self, left: np.ndarray, rows: np.ndarray) -> UnitLower:
+        """P L with another last block: ``left`` holds L_bb below its diagonal, rows as in ``rows``."""
+        k = len(rows)
+        self.lu[-k:, :-k] = self.lu[-k:, :-k][self._xp.asarray(rows)]
+        self.lu[-k:, -k:] = self._xp.asarray(left)
+        self.rows[-k:] = self.rows[-k:][rows]
+        return self
+
 
 class Orthogonal:
     """X = Q of Y = Q R as LAPACK leaves it (reflectors below R), rows of Y taken in the order ``rows``."""
 
     def __init__(self, reflectors: Any, tau: Any, rows: Any) -> None:
         self._reflectors, self._tau, self._rows = reflectors, tau, rows
+        self._corner: np.ndarray | None = None
 
     def dense(self) -> Any:
         n = len(self._tau)
         q = lapack.dorgqr(self._reflectors, self._tau, lwork=PANEL * n)[0]
+        if self._corner is not None:
+            q[:, -len(self._corner) :] @= self._corner
         out = np.empty_like(q)
         out[self._rows] = q
         return out
 
     def multiplied(self, factor: Any) -> Any:
-        return factor @ self.dense().astype(factor.dtype, copy=False)
+        return product(factor, self.dense().astype(factor.dtype, copy=False))
 
-    def solve(self, values: Any) -> Any:
-        """R⁻¹ Qᵀ values."""
-        rotated = lapack.dormqr("L", "T", self._reflectors, self._tau, values[self._rows], PANEL * 8)[0]
-        return lapack.dtrtrs(self._reflectors, rotated)[0]
+    def transposed(self, values: Any) -> Any:
+        """Xᵀ values."""
+        rotated = self.coordinates(values)
+        if self._corner is not None:
+            k = len(self._corner)
+            rotated[-k:] = self._corner.T @ rotated[-k:]
+        return rotated
+
+    def coordinates(self, values: Any) -> Any:
+        """X⁻¹ values, of X as it was made."""
+        return lapack.dormqr("L", "T", self._reflectors, self._tau, values[self._rows], PANEL * 8)[0]
+
+    def annihilator(self, k: int) -> Any:
+        """The last k columns of X."""
+        n = len(self._tau)
+        columns = np.eye(n, k, k - n, order="F")
+        rotated = lapack.dormqr("L", "N", self._reflectors, self._tau, columns, PANEL * 8)[0]
+        out = np.empty_like(rotated)
+        out[self._rows] = rotated
+        return out
+
+    def cornered(self, left: np.ndarray, rows: None) -> Orthogonal:
+        """Q with its last columns times ``left``."""
+        self._corner = left
+        return self
 
 
 class Dense:
     """X as an array with orthonormal columns."""
 
-    def __init__(self, array: Any, r: Any = None, xp: Any = np) -> None:
-        self._array, self._r, self._xp = array, r, xp
+    def __init__(self, array: Any, xp: Any = np) -> None:
+        self._array, self._xp = array, xp
 
     def dense(self) -> Any:
         return self._array
 
     def multiplied(self, factor: Any) -> Any:
-        return factor @ self._array.astype(factor.dtype, copy=False)
+        return product(factor, self._array.astype(factor.dtype, copy=False))
 
-    def solve(self, values: Any) -> Any:
-        """R⁻¹ Qᵀ values."""
-        return solve_upper(self._r, self._array.T @ values, self._xp)
+    def transposed(self, values: Any) -> Any:
+        """Xᵀ values."""
+        return self._array.T @ values
+
+    def coordinates(self, values: Any) -> Any:
+        """X⁻¹ values."""
+        return self.transposed(values)
+
+    def annihilator(self, k: int) -> Any:
+        """The last k columns of X."""
+        return self._array[:, -k:]
+
+    def cornered(self, left: np.ndarray, rows: None) -> Dense:
+        """Q with its last columns times ``left``."""
+        k = len(left)
+        self._array[:, -k:] = self._array[:, -k:] @ self._xp.asarray(left)
+        return self
 
 
 def fortran(matrix: Any, *, copy: bool = False) -> Any:
@@ -112,6 +181,39 @@ def fortran(matrix: Any, *, copy: bool = False) -> Any:
         for j in range(0, matrix.shape[1], TILE):
             out[i : i + TILE, j : j + TILE] = matrix[i : i + TILE, j : j + TILE]
     return out
+
+
+def product(matrix: Any, y: Any) -> Any:
+    """matrix · y, in Fortran order where that saves a copy."""
+    if _array.namespace(y) is not np or not matrix.dtype == y.dtype == np.float64:
+        return matrix @ y
+    return np.matmul(matrix, y, out=np.empty((len(matrix), y.shape[1]), order="F"))
+
+
+def contiguous(block: Any) -> Any:
+    """A block of a matrix in Fortran order as a matrix in Fortran order; on a device as it is."""
+    return np.asfortranarray(block) if _array.namespace(block) is np else block
+
+
+def cholesky(gram: Any, xp: Any) -> Any:
+    """R, upper triangular, with Rᵀ R = gram; entries nan where gram is not positive definite."""
+    if xp is not np:
+        with _array.strict_linear_algebra("cuda"):
+            try:
+                return xp.linalg.cholesky(gram).T
+            except np.linalg.LinAlgError:
+                return xp.full(gram.shape, math.nan)
+    r, info = lapack.dpotrf(gram, lower=0, clean=1)
+    return r if info == 0 else np.full_like(r, math.nan)
+
+
+def times_inverse(columns: Any, upper: Any, xp: Any) -> Any:
+    """columns · triu(upper)⁻¹."""
+    if xp is np:
+        return blas.dtrsm(1.0, upper, columns, side=1)
+    from cupyx.scipy.linalg import solve_triangular
+
+    return solve_triangular(upper, columns.T, trans=1, check_finite=False).T
 
 
 def lu(y: Any, xp: Any) -> tuple[UnitLower, Any] | None:
@@ -136,7 +238,7 @@ def qr(y: Any, row_sizes: Any, xp: Any) -> tuple[Orthogonal | Dense, Any]:
     q, r = xp.linalg.qr(y[rows])
     out = xp.empty_like(q)
     out[rows] = q
-    return Dense(out, r, xp), r
+    return Dense(out, xp), r
 
 
 def solve_upper(upper: Any, values: Any, xp: Any) -> Any:
@@ -162,21 +264,33 @@ def upper_times(upper: Any, t: Any, xp: Any, *, triangular: bool) -> Any:
         return xp.triu(upper) @ t
     if not triangular:
         return blas.dtrmm(1.0, upper, fortran(t), overwrite_b=1)
-    width = -(-len(t) // CHUNKS)
-    for start in range(0, len(t), width):
-        stop = min(start + width, len(t))
-        t[:stop, start:stop] = blas.dtrmm(1.0, upper[:stop, :stop], t[:stop, start:stop])
-    return t
+    out = np.zeros(t.shape, order="F")
+    _triangular_product(upper, t, out)
+    return out
+
+
+def _triangular_product(a: Any, b: Any, out: Any) -> None:
+    """triu(a) · triu(b) into the upper triangle of ``out``, by halves."""
+    if len(a) <= LEAF:
+        block = blas.dtrmm(1.0, a, b)
+        np.copyto(out, block)
+        return
+    h = len(a) // 2
+    _triangular_product(a[:h, :h], b[:h, :h], out[:h, :h])
+    _triangular_product(a[h:, h:], b[h:, h:], out[h:, h:])
+    corner = blas.dtrmm(1.0, a[:h, :h], b[:h, h:])
+    corner += blas.dtrmm(1.0, b[h:, h:], a[:h, h:], side=1)
+    out[:h, h:] = corner
 
 
 def eigenvalues_of_gram(m: Any) -> np.ndarray:
-    """Eigenvalues of M Mᵀ on the host, ascending; rows of M graded from large to small.
+    """Eigenvalues of M Mᵀ on the host, ascending; M upper triangular, its rows graded from large to small.
 
     Householder tridiagonalisation from the large end keeps the grading, and the eigenvalues of the positive
     definite tridiagonal matrix are found by dqds to high relative accuracy (LAPACK's dpteqr). Negative
     or missing ones (nan) mean that M was too badly conditioned for its square.
     """
-    gram = blas.dsyrk(1.0, m, lower=1)
+    gram = fortran(lapack.dlauum(fortran(m, copy=True), lower=0, overwrite_c=1)[0].T)
     _, diagonal, off_diagonal, _, _ = lapack.dsytrd(gram, lower=1, lwork=PANEL * len(m), overwrite_a=1)
     values, _, _, info = lapack.dpteqr(diagonal, off_diagonal, np.zeros((1, 1)), compute_z=0)
     return values[::-1] if info == 0 else np.full(len(m), math.nan)

@@ -119,7 +119,12 @@ def graded_qr(y: Any, d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any, np.
 def _scaled_upper(r: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
     """diag(2^d') T = triu(r) diag(2^d)."""
     base = d[: len(r)]
-    t = xp.triu(r) * power_of_two(np.triu(d[None, :] - base[:, None]), xp)
+    if len(d) and np.ptp(d) <= DIRECT_RANGE:
+        t = xp.tril(r.T).T  # so in Fortran order as r is
+        t *= power_of_two(d - d.max(), xp)
+        base = np.full(len(r), d.max())
+    else:
+        t = xp.triu(r) * power_of_two(np.triu(d[None, :] - base[:, None]), xp)
     t, d = _row_scaled(t, base, xp)
     return d, t
 

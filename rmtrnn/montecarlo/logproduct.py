@@ -11,7 +11,9 @@ Monte Carlo). Factors multiply X alone, as many as the accuracy allows; then Y =
 
 with X' = P L of an LU factorisation with row pivoting. It is as good here as an orthogonal matrix, since
 multiplication by a matrix of moderate condition number is backward stable, and takes a fifth of the time;
-where an estimate says that it would not do, L is replaced by its Q factor. Scalings are by powers of two, so
+where an estimate says that it would not do, L is replaced by its Q factor. A group may be longer than its
+condition allows if the condition is due to few directions, as for Gaussian factors: the last rows and columns
+of U, where these show, are then found anew (`rmtrnn.montecarlo.deflation`). Scalings are by powers of two, so
 they are exact: factors times 2^k give the same digits. `rmtrnn.montecarlo.graded` gets the singular values
 of diag(2^d) T. Theory.md section 6.
 """
@@ -24,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmtrnn import _array, _validate
-from rmtrnn.montecarlo import _dense, graded
+from rmtrnn.montecarlo import _dense, deflation, graded
 from rmtrnn.montecarlo.graded import UNIT, graded_qr, scaled_product
 
 # Longest group of factors multiplied plainly; shorter where so many n × n matrices would fill LARGEST_GROUP.
@@ -35,6 +37,8 @@ ACCURACY, SMALL = 1e-11, 100
 MARGIN = 5.0
 # The growth per factor expected is the last one found, or the one expected before times this if larger.
 FORGET = 0.9
+# Length of groups with the corner of U found anew, to begin with; growth of errors per factor to expect.
+DEFLATED_GROUP, DEFLATED_GROWTH = 3, 30.0
 # Amplification, without the factor for rounding, of a random orthogonal matrix.
 ORTHOGONAL = 4.0
 # Columns of Y diag(2^d) out of order by more than this (log2) are sorted. T then is triangular no more.
@@ -53,11 +57,12 @@ class LogProduct:
     """The product J = F_T ⋯ F_1 of matrices that arrive one by one, n columns, kept as (XDT).
 
     ``multiply(factor)`` takes a matrix (m', m), or a function that applies one to an array (m, r). If the
-    function has a method ``matrix()``, that may return the matrix (cheaper here), or None.
+    function has a method ``matrix()``, that may return the matrix (cheaper here), or None; with a method
+    ``transposed(y)``, Fᵀ y, groups of ill-conditioned factors may be longer.
     ``log_singular_values()`` may be asked for at any time.
 
     ``rtol`` is the accuracy: a group of factors that is multiplied between two factorisations may change any
-    singular value by a relative ``rtol`` at most, as estimated from Y⁻¹ applied to a few vectors of rounding
+    singular value by a relative ``rtol`` at most, as estimated from U⁻¹ applied to a few vectors of rounding
     errors; None means 1e-9 up to n = 100, then n · 1e-11. Only the smallest singular values come near to it,
     the others have relative errors of 1e-13. ``error`` is the estimate for the whole product, the root of
     the sum of squares over the groups: relative errors of the singular values, absolute ones of their logs. A
@@ -84,8 +89,10 @@ class LogProduct:
         self._variance, self._t_variance, self.groups = 0.0, 0.0, 0
         self._rows = n
         self._pending: list[Factor] = []
-        self._group, self._start, self._growth = 1, ORTHOGONAL * _rounding(n), 0.0
-        self._longest = longest_group(n)
+        self._start, self._growth, self._longest = ORTHOGONAL * _rounding(n), 0.0, longest_group(n)
+        self._deflated_group = DEFLATED_GROUP if deflation.width(n) else 1
+        # Errors of the first group are smaller, as X = 1.
+        self._group = self._deflated_group + 1 if deflation.width(n) else 1
 
     @property
     def error(self) -> float:
@@ -142,8 +149,12 @@ class LogProduct:
         if split is None:
             split = self._split_any(y)
         error = unit * split.amplification
+        if error > self.rtol and self._deflatable(factors, split, unit):
+            split = self._deflated(split, factors)
+            error = unit * split.amplification
         if error > self.rtol and len(factors) > 1:
-            self._growth = self._grown(len(factors), split.amplification)
+            self._growth = self._grown(len(factors), split.plain)
+            self._deflated_group = max(1, min(self._deflated_group, len(factors) - 1))
             self._absorb_halves(factors, last=last)
             return
         triangular = isinstance(self._x, _dense.UnitLower)
@@ -153,28 +164,36 @@ class LogProduct:
             self._careful = True
             self._absorb(factors, last=last)
             return
-        self._x = split.x
         self._update(split, shift)
+        self._x = split.x if split.corner is None else split.x.cornered(split.corner.left, split.corner.rows)
         self._variance += error**2
         self.groups += 1
         self.condition = max(self.condition, split.amplification)
         self._careful = self._careful and error * CAREFUL > self.rtol
-        self._plan(len(factors), split.amplification, unit)
+        self._plan(len(factors), split, unit)
 
     def _absorb_halves(self, factors: list[Factor], *, last: bool) -> None:
         half = len(factors) // 2
         self._absorb(factors[:half], last=False)
         self._absorb(factors[half:], last=last)
 
-    def _plan(self, count: int, amplification: float, unit: float) -> None:
-        """Length of the next group: amplification is that of X times a factor for every matrix."""
-        self._growth = max(self._grown(count, amplification), FORGET * self._growth)
-        self._start = ORTHOGONAL * _rounding(self.n)
+    def _plan(self, count: int, split: _Split, unit: float) -> None:
+        """Length of the next group, from what errors grow by per factor.
+
+        Plainly: the amplification is that of X times a factor for every matrix. With the corner found anew:
+        one factor more than in the last such group if there is room for DEFLATED_GROWTH.
+        """
+        self._growth = max(self._grown(count, split.plain), FORGET * self._growth)
+        before, self._start = self._start, ORTHOGONAL * _rounding(self.n)
         if isinstance(self._x, _dense.UnitLower):
             signs = self._xp.asarray(graded.signs(self.n))
             self._start = _rounding(self.n) * graded.largest_norm(_array.to_host(self._x.solve_lower(signs)))
         room = math.log(max(self.rtol / (MARGIN * unit * self._start), 1.0))
-        self._group = max(1, min(int(room / self._growth), 4 * count, self._longest))
+        plain = max(1, min(int(room / self._growth), 4 * count))
+        longer = DEFLATED_GROWTH * unit * split.amplification * self._start / before
+        if split.corner is not None and longer <= self.rtol:
+            self._deflated_group = max(self._deflated_group, count + 1)
+        self._group = min(max(plain, self._deflated_group), self._longest)
 
     def _grown(self, count: int, amplification: float) -> float:
         """Log growth of the amplification per factor."""
@@ -184,16 +203,17 @@ class LogProduct:
         """Y with 2^shift Y = F ⋯ F X, its shift, and the unit of rounding of the products."""
         xp, shift, unit = self._xp, 0, UNIT
         y: Any = None
-        matrix: Any = None
+        borrowed = True
         for factor in factors:
             if y is not None:
                 # Powers of two, so exact; and no value is fetched from a device for it.
                 exponent = xp.frexp(_array.largest(y))[1]
-                y = y * xp.ldexp(1.0, -exponent)
+                y = xp.multiply(y, xp.ldexp(1.0, -exponent), out=None if borrowed else y)
                 shift = shift + exponent
             matrix = _matrix(factor)
+            borrowed = matrix is None or (y is None and self._x is None)
             if y is not None:
-                y = factor(y) if matrix is None else matrix @ y
+                y = factor(y) if matrix is None else _dense.product(matrix, y)
             elif self._x is None:
                 y = factor(xp.eye(self.n)) if matrix is None else matrix
             else:
@@ -201,8 +221,8 @@ class LogProduct:
             if y.dtype != np.float64:
                 unit = max(unit, float(np.finfo(y.dtype).eps) / 2)
         # What a caller may still hold is copied, since Y is overwritten.
-        borrowed = y.dtype == np.float64 and (matrix is None or (self._x is None and len(factors) == 1))
-        return _dense.fortran(y.astype(np.float64, copy=False), copy=borrowed), shift, unit
+        copy = borrowed and y.dtype == np.float64
+        return _dense.fortran(y.astype(np.float64, copy=False), copy=copy), shift, unit
 
     def _split_square(self, y: Any, sizes: _Sizes, *, orthogonal: bool) -> _Split | None:
         """Y = X U with square factors; None if a pivot is exactly zero. Y is overwritten."""
@@ -217,16 +237,39 @@ class LogProduct:
             if found is None:
                 return None
             x, upper = found
-        probes = self._xp.asarray(sizes.rows[:, None] * graded.signs(len(y)))
-        spread = _array.to_host(x.solve(probes)) * (columns / columns.max())[:, None]
+        probes = x.coordinates(self._xp.asarray(sizes.rows[:, None] * graded.signs(len(y))))
         growth = 1.0 if orthogonal else max(1.0, float(_array.largest(upper)) / PIVOT_GROWTH)
-        return _Split(x, upper, None, order, _rounding(self.n) * growth * graded.largest_norm(spread))
+        rounding, weights = _rounding(self.n) * growth, columns / columns.max()
+        plain, apart = (
+            rounding * self._solution(upper, probes, size) * weights[:size, None]
+            for size in (len(y), len(y) - deflation.width(len(y)))
+        )
+        amplification = graded.largest_norm(plain)
+        return _Split(x, upper, None, order, amplification, amplification, apart)
+
+    def _solution(self, upper: Any, values: Any, size: int) -> np.ndarray:
+        """U⁻¹ values for the upper left block of U of this size."""
+        upper = _dense.contiguous(upper[:size, :size])
+        return _array.to_host(_dense.solve_upper(upper, values[:size], self._xp))
+
+    def _deflatable(self, factors: list[Factor], split: _Split, unit: float) -> bool:
+        """Whether the corner of U may be found anew, and the rest of it is accurate enough."""
+        able = all(deflation.backward(factor) is not None for factor in factors)
+        if not able or unit > UNIT or split.apart is None or deflation.width(self.n) == 0:
+            return False
+        return unit * graded.largest_norm(split.apart) <= self.rtol
+
+    def _deflated(self, split: _Split, factors: list[Factor]) -> _Split:
+        corner = deflation.found_anew(split, self._x, factors, self._d, _rounding(self.n), self._xp)
+        if corner is None:
+            return split
+        return split._replace(amplification=corner.amplification, corner=corner)
 
     def _split_any(self, y: Any) -> _Split:
         """Y of any shape, with rows or columns of zeros: Householder, columns sorted."""
         q, d, t, order, log_range = graded_qr(y, self._d[: y.shape[1]], self._xp)
         amplification = _rounding(self.n) * 2.0 ** min(log_range, 1000.0)
-        return _Split(_dense.Dense(q, t, self._xp), t, d, order, amplification)
+        return _Split(_dense.Dense(q, self._xp), t, d, order, amplification, amplification)
 
     def _order(self, columns: np.ndarray) -> np.ndarray | None:
         """Order of the columns of Y by decreasing size, None where they are in order as they are."""
@@ -245,8 +288,24 @@ class LogProduct:
             self._d, self._triangular = split.d + int(shift), False
             return
         d = self._d if split.order is None else self._d[split.order]
+        rows = None if split.corner is None else self._last_rows(split.corner, d)
         self._t, self._d = scaled_product(split.upper, self._t, d, xp, triangular=self._triangular)
         self._d = self._d + int(shift)
+        if rows is not None:
+            t, last = rows
+            k = len(last)
+            self._t[-k:, -t.shape[1] :], self._d[-k:] = xp.asarray(t), last
+
+    def _last_rows(self, corner: deflation.Corner, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """d' and T' of diag(2^d') T' = S diag(2^d) T for the last rows (T triangular: last block)."""
+        k = len(corner.left)
+        t, last = None, d[-k:]
+        if self._t is not None:
+            t = self._t[-k:, -k:] if self._triangular else self._t[-k:]
+            t = np.array(_array.to_host(t), order="F")
+        for upper in corner.uppers:
+            t, last = scaled_product(np.asfortranarray(upper), t, last, np, triangular=self._triangular)
+        return t, last + corner.exponent
 
     def _orthogonalise(self) -> None:
         """X = Q R with R taken over into T; X is dense where it was triangular."""
@@ -257,13 +316,20 @@ class LogProduct:
 
 
 class _Split(NamedTuple):
-    """Y = X U, columns in ``order``; where ``d`` is given, U = diag(2^d) ``upper`` diag(2^−d_before)."""
+    """Y = X U, columns in ``order``; where ``d`` is given, U = diag(2^d) ``upper`` diag(2^−d_before).
+
+    ``amplification`` of rounding errors: with the corner of U found anew where that is given. ``plain``: with
+    U as it is. ``apart``: of U_aa, the columns whose norms it is.
+    """
 
     x: Any
     upper: Any
     d: np.ndarray | None
     order: np.ndarray | None
     amplification: float
+    plain: float
+    apart: np.ndarray | None = None
+    corner: deflation.Corner | None = None
 
 
 class _Sizes:
