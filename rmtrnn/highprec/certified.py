@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import flint
@@ -26,10 +27,12 @@ from rmtrnn import _validate
 from rmtrnn._result import ConvergenceError
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.highprec import formulas, parameters
-from rmtrnn.highprec.enclosures import AtomBalls, CertificationError, GaussianBalls, rational
+from rmtrnn.highprec.enclosures import AtomBalls, CertificationError, GaussianBalls, OutOfScope, rational
 from rmtrnn.highprec.fixed_points import check_dps, fixed_point
-from rmtrnn.highprec.quadrature import _acb, _mpf
-from rmtrnn.highprec.spectrum import product
+from rmtrnn.highprec.numbers import acb as number
+from rmtrnn.highprec.numbers import mpf as middle
+from rmtrnn.highprec.quadrature import GUARD
+from rmtrnn.highprec.spectrum import Product, product
 
 __all__ = [
     "CertificationError",
@@ -43,6 +46,8 @@ __all__ = [
 
 _EXTRA = 6
 """Decimal digits beyond those asked for: of the approximation; ball arithmetic has twice as many."""
+_MOST_EXTRA = 60
+"""A proof is tried with at most so many digits beyond those asked for."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,7 @@ class Certified:
 
 
 def _certified(ball: Any, proof: str) -> Certified:
-    with mp.workprec(flint.ctx.prec + 20):
-        return Certified(_mpf(ball), _mpf(arb(ball.rad().abs_upper())), proof)
+    return Certified(middle(ball), middle(arb(ball.rad().abs_upper())), proof)
 
 
 def _bits(dps: int) -> int:
@@ -101,9 +105,9 @@ def certified_chi(ens: Ensemble, dps: int = 30) -> Certified:
 @functools.lru_cache(maxsize=64)
 def _fixed_point_ball(ens: Ensemble, dps: int) -> Any:
     numbers = parameters.vanilla(ens)
-    q0 = arb(fixed_point(ens, dps + _EXTRA)).mid()
+    q0 = arb(fixed_point(ens, dps + _EXTRA + GUARD)).mid()  # as `product` needs it: computed once
     if not q0 > 0:
-        raise CertificationError("q* = 0: there is no Gaussian average to enclose")
+        raise OutOfScope("q* = 0: there is no Gaussian average to enclose")
     sigma2, rest = rational(numbers.sigma_w) ** 2, rational(numbers.input_variance)
     mu = rational(numbers.mu_b)
     bits = flint.ctx.prec
@@ -147,53 +151,94 @@ def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: 
 
     In the support: a root w of the equation is enclosed (Krawczyk: exists, unique in the ball) and proven to
     be the physical one. Off the support: a real root with d log λ/d log w > 0 is enclosed, which proves that
-    the density is 0; then midpoint = radius = 0. ``start`` replaces the approximate w (a complex number),
-    for trials of the proof itself.
+    the density is 0; then midpoint = radius = 0. Where ρ is small or the proof fails, it is tried again with
+    up to 60 digits more, so that the radius is below 10^-dps ρ as a rule (it is what it says in any case).
+    ``start`` replaces the approximate w (a complex number), for trials of the proof itself.
 
     Raises CertificationError where no proof succeeds, ValueError and TypeError for bad input.
     """
-    dps, T = check_dps(dps), _validate.integer("T", T, low=1)
-    _require_vanilla(ens)
-    target = parameters.exact("lam", lam)
-    if target <= 0:
-        raise ValueError(f"lam = {lam!r}: must be > 0")
-    law = product(ens, T, dps + _EXTRA)
-    with mp.workdps(dps + 2 * _EXTRA), flint.ctx.workprec(_bits(dps)):
-        failure: ConvergenceError | None = None
-        if start is None:
-            try:
-                w = law.root(mp.log(mp.mpf(target.numerator) / target.denominator))[0]
-            except ConvergenceError as error:
-                w, failure = None, error
-        else:
-            w = mp.mpmathify(start)
-        sigma = rational(parameters.vanilla(ens).sigma_w)
-        problem = _Problem(_base(ens, dps), T, law.n, sigma, rational(target))
+    target = _target(ens, T, lam, dps)
+
+    def attempt(digits: int) -> Certified:
+        law = product(ens, T, digits + _EXTRA)
+        problem = _problem(ens, T, law, digits, rational(target))
+        w, failure = (mp.mpmathify(start), None) if start is not None else _approximate(law, target)
         if start is None and (w is None or mp.im(w) == 0) and problem.above_edge(law):
             return Certified(mp.mpf(0), mp.mpf(0), "λ lies above the certified right edge: density 0")
         if w is None:
             raise CertificationError(f"no approximate root to start from: {failure}") from failure
         return problem.zero_density(w) if mp.im(w) == 0 else problem.density(w)
 
+    return _sharpen(attempt, dps, retry=start is None)
+
 
 def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
-    """P(Λ ≤ λ) = 1 − Im L/π inside the support with a proof; arguments and errors as `certified_density`.
+    """P(Λ ≤ λ) = 1 − Im L/π with a proof, inside the support or above it; arguments, errors as
+    `certified_density`.
 
     L of `formulas.potential` is enclosed at the approximate root and carried to the true one: dL = m d log λ.
     """
-    dps, T = check_dps(dps), _validate.integer("T", T, low=1)
-    _require_vanilla(ens)
+    target = _target(ens, T, lam, dps)
+
+    def attempt(digits: int) -> Certified:
+        law = product(ens, T, digits + _EXTRA)
+        problem = _problem(ens, T, law, digits, rational(target))
+        w, failure = _approximate(law, target)
+        if (w is None or mp.im(w) == 0) and problem.above_edge(law):
+            return Certified(mp.mpf(1), mp.mpf(0), "λ lies above the certified right edge: P(Λ ≤ λ) = 1")
+        if w is None:
+            raise CertificationError(f"no approximate root to start from: {failure}") from failure
+        return problem.distribution(w)
+
+    return _sharpen(attempt, dps)
+
+
+def _target(ens: Ensemble, T: Any, lam: Any, dps: Any) -> Fraction:
+    """λ as a fraction, all arguments checked."""
+    check_dps(dps)
+    _validate.integer("T", T, low=1)
+    parameters.vanilla(ens)
     target = parameters.exact("lam", lam)
     if target <= 0:
         raise ValueError(f"lam = {lam!r}: must be > 0")
-    law = product(ens, T, dps + _EXTRA)
-    with mp.workdps(dps + 2 * _EXTRA), flint.ctx.workprec(_bits(dps)):
+    return target
+
+
+def _problem(ens: Ensemble, T: int, law: Product, digits: int, lam: Any) -> _Problem:
+    return _Problem(_base(ens, digits), T, law.n, rational(parameters.vanilla(ens).sigma_w), lam)
+
+
+def _approximate(law: Product, target: Fraction) -> tuple[Any, ConvergenceError | None]:
+    """w by `rmtrnn.highprec`, or None and why there is none."""
+    try:
+        return law.root(mp.log(mp.mpf(target.numerator) / target.denominator))[0], None
+    except ConvergenceError as error:
+        return None, error
+
+
+def _sharpen(attempt: Callable[[int], Certified], dps: int, retry: bool = True) -> Certified:
+    """``attempt(digits)``, again with more digits while it fails or its radius exceeds 10^-dps |midpoint|."""
+    digits, best = dps, None
+    while True:
         try:
-            w = law.root(mp.log(mp.mpf(target.numerator) / target.denominator))[0]
-        except ConvergenceError as error:
-            raise CertificationError(f"no approximate root to start from: {error}") from error
-        sigma = rational(parameters.vanilla(ens).sigma_w)
-        return _Problem(_base(ens, dps), T, law.n, sigma, rational(target)).distribution(w)
+            with mp.workdps(digits + 2 * _EXTRA), flint.ctx.workprec(_bits(digits)):
+                result = attempt(digits)
+                if result.radius <= mp.mpf(10) ** -dps * abs(result.midpoint):
+                    return result
+                best = result
+                missing = int(mp.log10(result.radius / abs(result.midpoint))) if result.midpoint else 20
+            more = missing + dps + 3
+        except OutOfScope:
+            raise
+        except CertificationError:
+            if not retry or digits >= dps + _MOST_EXTRA:
+                if best is None:
+                    raise
+                return best
+            more = 20 if digits == dps else _MOST_EXTRA
+        if best is not None and (not retry or digits >= dps + _MOST_EXTRA):
+            return best
+        digits = min(digits + more, dps + _MOST_EXTRA)
 
 
 def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
@@ -204,19 +249,17 @@ def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
     (`rmtrnn.highprec.formulas`). Raises as `certified_density`.
     """
     dps, T = check_dps(dps), _validate.integer("T", T, low=1)
-    _require_vanilla(ens)
-    law = product(ens, T, dps + _EXTRA)
-    with mp.workdps(dps + 2 * _EXTRA), flint.ctx.workprec(_bits(dps)):
+    parameters.vanilla(ens)
+
+    def attempt(digits: int) -> Certified:
+        law = product(ens, T, digits + _EXTRA)
         try:
             w = law.edge()[0]
         except ConvergenceError as error:
             raise CertificationError(f"no approximate edge to start from: {error}") from error
-        problem = _Problem(_base(ens, dps), T, law.n, rational(parameters.vanilla(ens).sigma_w), arb(1))
-        return problem.edge(w)
+        return _problem(ens, T, law, digits, arb(1)).edge(w)
 
-
-def _require_vanilla(ens: Ensemble) -> None:
-    parameters.vanilla(ens)
+    return _sharpen(attempt, dps)
 
 
 class _Problem:
@@ -230,7 +273,9 @@ class _Problem:
         """F at a ball; logarithms principal, and their arguments proven to stay off the cut."""
         kappa = w * f.m / f.one_plus_m
         if w.imag == 0:
-            if not (w.real > 0 and f.one_plus_m.real > 0 and (self.T == 1 or kappa.real > 0)):
+            # a factor that is not in the product may have any sign
+            positive = (self.n == 0 or f.one_plus_m.real > 0) and (self.T == 1 or kappa.real > 0)
+            if not (w.real > 0 and positive):
                 raise CertificationError(f"w, κ and 1 + m are not proven positive at the real w = {w.real}")
         elif not (w.imag > 0 and f.one_plus_m.imag < 0 and (self.T == 1 or kappa.imag < 0 or self._one_atom)):
             raise CertificationError(f"w = {w}: not proven to lie on the sheet with Im w > 0 > Im κ, Im m")
@@ -245,25 +290,27 @@ class _Problem:
         return isinstance(self.base, AtomBalls) and len(self.base.atoms) == 1
 
     def density(self, approximation: Any) -> Certified:
-        w0, K, f0, f = self._root(approximation)
-        m = f0.m + f.d1 * (K - w0)
+        w0, K, _, f0, f = self._root(approximation)
+        m = f0.m + f.d1 * (K - w0)  # f.d1 holds m' on W, which contains the segment from w0 to the root
         return _certified(
             -m.imag / (arb.pi() * self.lam),
             "exactly one root in a ball (Krawczyk); arguments sum to 0, so it is the physical one",
         )
 
     def distribution(self, approximation: Any) -> Certified:
-        w0, K, f0, f = self._root(approximation)
+        w0, K, W, f0, f = self._root(approximation)
         at_w0 = formulas.potential(self.base.log_potential(w0), f0.m, f0.one_plus_m.log(), self.T, self.n)
-        carried = f.m * formulas.slope(K, f, self.T, self.n) / K * (K - w0)
+        carried = f.m * formulas.slope(W, f, self.T, self.n) / W * (K - w0)
         return _certified(
             1 - (at_w0 + carried).imag / arb.pi(),
             "exactly one root in a ball (Krawczyk), the physical one; L enclosed there",
         )
 
-    def _root(self, approximation: Any) -> tuple[Any, Any, formulas.Transform, formulas.Transform]:
-        """(w0, K, transform at w0, transform around it): K holds exactly one root, the physical one."""
-        w0 = _acb(approximation).mid()
+    def _root(self, approximation: Any) -> tuple[Any, Any, Any, formulas.Transform, formulas.Transform]:
+        """(w0, K, W, transform at w0, transform on W): K, inside W around w0, holds exactly one root, the
+        physical one.
+        """
+        w0 = number(approximation).mid()
         if not w0.imag > 0:
             raise CertificationError(f"w = {w0}: not in the upper half plane")
         f0 = self.base.transform(w0)
@@ -286,7 +333,7 @@ class _Problem:
             self._value(W, f)  # the sheet, on all of W
             K = w0 - C * value + (1 - C * formulas.slope(W, f, self.T, self.n) / W) * (W - w0)
             if abs((K - w0).real).abs_upper() < r and abs((K - w0).imag).abs_upper() < r:
-                return w0, K, f0, f
+                return w0, K, W, f0, f
         raise CertificationError("Krawczyk's operator does not map a neighbourhood of the root into itself")
 
     def _around(self, W: Any, w0: Any, f0: formulas.Transform, r: Any) -> formulas.Transform:
@@ -323,7 +370,7 @@ class _Problem:
         discrete).
         """
         f = self.base.transform(acb(w), order)
-        if isinstance(self.base, GaussianBalls) and not self.base.slope_at_centre() < w:
+        if isinstance(self.base, GaussianBalls) and not self.base.lies_below(w):
             raise CertificationError(f"w = {w} does not lie above the values of φ'²")
         return f
 
@@ -339,10 +386,10 @@ class _Problem:
         w0 = arb(mp.re(approximation)).mid()
         if isinstance(self.base, AtomBalls):
             top, mass = max(self.base.atoms, key=lambda atom: float(atom[0].mid()))
-            if self.n == 0 and mass * self.T > self.T - 1:
+            if self.n == 0 and mass * self.T >= self.T - 1:
                 return _certified(
                     (self.T * top.log() + self.log_scale).exp(),
-                    "d log λ/d log w > 0 down to the largest value of φ'², an atom with mass > (T − 1)/T",
+                    "d log λ/d log w > 0 down to the largest value of φ'², an atom with mass ≥ (T − 1)/T",
                 )
             if not w0 > top:
                 raise CertificationError(f"w = {w0} does not lie above the values of φ'²")
@@ -359,6 +406,7 @@ class _Problem:
             derivative,
             "zero of d log λ/d log w",
         )
-        rise = formulas.slope(acb(K), self._real_transform(K), self.T, self.n).real / K
+        hull = K.union(w0)
+        rise = formulas.slope(acb(hull), self._real_transform(hull), self.T, self.n).real / hull
         log_edge = self._value(acb(w0), f0).real + rise * (K - w0)
         return _certified((log_edge + self.lam.log()).exp(), "the only zero of d log λ/d log w above sup φ'²")

@@ -18,6 +18,7 @@ import sympy
 from flint import acb, arb, ctx, fmpq
 
 from rmtrnn.cells import Activation, logistic, normal_cdf, sech2
+from rmtrnn.cells.functions import softplus
 from rmtrnn.highprec.expressions import UnsupportedExpression, analytic_pieces, arb_function
 from rmtrnn.highprec.formulas import Transform
 
@@ -26,6 +27,10 @@ _ROUGH = 64
 
 class CertificationError(RuntimeError):
     """Raised where a statement could not be proven; says which one and why."""
+
+
+class OutOfScope(CertificationError):
+    """More digits would not help: a function or a case that the rules built in here do not cover."""
 
 
 def rational(value: Any) -> Any:
@@ -52,11 +57,17 @@ class GaussianBalls:
         # erfc(z/√2) < 2^{-bits-20} needs z² ≥ 2 log 2 (bits + 20)
         z = int((2 * 0.6932 * (bits + 20)) ** 0.5) + 2
         radius = int(100 * float((q.sqrt() * z).abs_upper())) + 101
+        # The tails beyond the cuts belong to the outermost pieces alone, and the cuts lie on both sides of 0:
+        # bounds "for |e| ≥ reach" then hold on all of both tails.
+        self.pieces = analytic_pieces(activation)
+        for point in [arb(0), *(_exact(piece.low) for piece in self.pieces[1:])]:
+            radius = max(radius, int(100 * float(abs(point - mu).abs_upper())) + 101)
         self.half_width = fmpq(radius, 100)
         self.z = (arb(self.half_width) / q.sqrt()).abs_lower()
         self.low, self.high = mu - arb(self.half_width), mu + arb(self.half_width)
+        if not (self.low < 0 and self.high > 0):
+            raise CertificationError(f"the cuts {self.low}, {self.high} do not enclose 0")
         self.reach = (self.low.abs_lower()).min(self.high.abs_lower())
-        self.pieces = analytic_pieces(activation)
         self.even = len(self.pieces) == 1 and mu == 0 and _even(self.pieces[0])
         self._norm = 1 / (2 * arb.pi() * q).sqrt()
 
@@ -66,13 +77,12 @@ class GaussianBalls:
             found = []
             for piece in self.pieces:
                 phi, slope = (arb_function(piece.symbol, part) for part in (piece.phi, piece.slope))
-                low = self.low if piece.low is -sympy.oo else _exact(piece.low).max(self.low)
-                high = self.high if piece.high is sympy.oo else _exact(piece.high).min(self.high)
-                if low < high:
-                    found.append(_Segment(low, high, phi, slope))
+                low = self.low if piece.low is -sympy.oo else _exact(piece.low)
+                high = self.high if piece.high is sympy.oo else _exact(piece.high)
+                found.append(_Segment(low, high, phi, slope))
             return found
         except UnsupportedExpression as error:
-            raise CertificationError(str(error)) from error
+            raise OutOfScope(str(error)) from error
 
     def integrate(self, f: Callable[[_Segment, Any, bool], Any], even: bool = False) -> Any:
         """∫ f(e) N(e; μ, q) de between the cuts. ``even``: f is known to be even about μ = 0."""
@@ -85,7 +95,9 @@ class GaussianBalls:
             low = acb(0) if even else acb(segment.low)
             total += acb.integral(integrand, low, acb(segment.high)) * (2 if even else 1)
         if not total.is_finite():
-            raise CertificationError("an expectation has no finite enclosure: a pole lies on the real line")
+            raise CertificationError(
+                "an expectation has no finite enclosure: w is, or cannot be told from, a value of φ'²"
+            )
         return total * self._norm
 
     def transform(self, w: Any, order: int = 1) -> Transform:
@@ -103,11 +115,22 @@ class GaussianBalls:
                 return sign * X / (w - X) ** n
 
             tail = bound / distance ** (n - 1) * abs(sign)
-            with ctx.workprec(_ROUGH if n - 1 == order else ctx.prec):
-                return _inflate(self.integrate(f, self.even), tail, w.imag == 0)
+            if n - 1 == order:
+                with ctx.workprec(_ROUGH):
+                    rough = self._try(f)
+                if rough is not None and rough.rel_accuracy_bits() > 20:
+                    return _inflate(rough, tail, w.imag == 0)
+            return _inflate(self.integrate(f, self.even), tail, w.imag == 0)
 
         m = power(1, 1)
         return Transform(m, 1 + m, power(2, -1), power(3, 2) if order == 2 else acb(0))
+
+    def _try(self, f: Callable[[_Segment, Any, bool], Any]) -> Any:
+        """`integrate`, or None where the working precision gives no finite enclosure."""
+        try:
+            return self.integrate(f, self.even)
+        except CertificationError:
+            return None
 
     def log_potential(self, w: Any) -> Any:
         """E[log(1 − X/w)] = E[log(w − X)] − log w, Im w > 0; both logarithms principal on the real line."""
@@ -176,10 +199,10 @@ class GaussianBalls:
         tail = (self.z / arb(2).sqrt()).erfc() * self.tail_slope() ** 2
         return _inflate(self.integrate(square, self.even), tail, True).real
 
-    def slope_at_centre(self) -> Any:
-        """X at one point inside the cuts."""
-        segment = max(self.segments(), key=lambda s: float((s.high - s.low).mid()))
-        return (segment.slope(acb((segment.low + segment.high) / 2), False) ** 2).real
+    def lies_below(self, w: Any) -> bool:
+        """Whether X < w is proven at one point of every segment: with no pole there, on all of them."""
+        values = (s.slope(acb((s.low + s.high) / 2), False) ** 2 for s in self.segments())
+        return all(bool(X.real < w) for X in values)
 
 
 class AtomBalls:
@@ -258,6 +281,9 @@ def _size(expr: sympy.Expr, piece: Any, reach: Any) -> Terms:
         return _size_of_power(expr, piece, reach)
     if isinstance(expr, sympy.tanh | sympy.erf | logistic | normal_cdf | sympy.sin | sympy.cos):
         return {(0, 0): arb(1)}
+    if isinstance(expr, softplus) and sympy.degree(expr.args[0], z) == 1:  # log(1 + e^u) ≤ 1 + |u|
+        total = _size(expr.args[0], piece, reach)
+        return {**total, (0, 0): total.get((0, 0), arb(0)) + 1}
     if isinstance(expr, sech2):
         rate = _rate(expr.args[0], z)
         return {(0, 2 * rate): arb(4)}  # sech² u ≤ 4 e^{−2|u|}
@@ -268,7 +294,7 @@ def _size(expr: sympy.Expr, piece: Any, reach: Any) -> Terms:
                 int(abs(poly.LC()) * 8) * int(float(reach.abs_lower())) // 8
             )  # e^{−c e²} ≤ e^{−c·reach·|e|}
             return {(0, rate): abs(_exact(sympy.exp(poly.coeff_monomial(1)))).abs_upper()}
-    raise CertificationError(f"the growth of {expr} is not bounded by the rules built in here")
+    raise OutOfScope(f"the growth of {expr} is not bounded by the rules built in here")
 
 
 def _size_of_product(factors: list[sympy.Expr], piece: Any, reach: Any) -> Terms:
@@ -299,7 +325,7 @@ def _size_of_power(expr: sympy.Pow, piece: Any, reach: Any) -> Terms:
             away = slope if piece.low.is_finite else -slope
             if value > 0 and away > 0:
                 return {(0, 0): (1 / _exact(value) ** (-n)).abs_upper()}
-    raise CertificationError(f"{expr} is not bounded by the rules built in here")
+    raise OutOfScope(f"{expr} is not bounded by the rules built in here")
 
 
 def _rate(argument: sympy.Expr, z: sympy.Symbol) -> int:

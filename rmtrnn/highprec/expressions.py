@@ -20,6 +20,7 @@ import mpmath
 import sympy
 
 from rmtrnn.cells import Activation, logistic, normal_cdf, sech2
+from rmtrnn.cells.functions import softplus
 from rmtrnn.cells.numeric import compile_expressions
 
 
@@ -94,7 +95,8 @@ def arb_function(z: sympy.Symbol, expr: sympy.Expr) -> Callable[[Any, bool], Any
     """``expr`` as a function ``f(x, analytic)`` of an acb ball, for `acb.integral`.
 
     Where ``analytic`` is true the result is not finite unless the function is analytic on the whole ball.
-    Constants are enclosed at the precision in force when the function is called.
+    Constants are enclosed at the precision in force when the function is called; Floats are refused, see
+    `rmtrnn.highprec.parameters.exact_activation`.
     Raises UnsupportedExpression for a function that has no enclosure here.
     """
     if not expr.has(z):
@@ -114,6 +116,8 @@ def _node(expr: sympy.Expr, parts: list[Callable[..., Any]]) -> Callable[[Any, b
     if head in _ENTIRE_OR_MEROMORPHIC:
         ball = _ENTIRE_OR_MEROMORPHIC[head]
         return lambda x, analytic: ball(parts[0](x, analytic))
+    if head is softplus:
+        return lambda x, analytic: (1 + parts[0](x, analytic).exp()).log(analytic=analytic)
     if head is sympy.log:
         return lambda x, analytic: parts[0](x, analytic).log(analytic=analytic)
     raise UnsupportedExpression(f"{head.__name__} has no certified evaluation; expression: {expr}")
@@ -145,10 +149,6 @@ def _constant(expr: sympy.Expr) -> Any:
 
     if expr.is_Rational:
         return acb(arb(fmpq(int(expr.p), int(expr.q))))
-    if expr.is_Float:
-        # A Float is read as the shortest decimal that gives it back, as all parameters are here.
-        value = sympy.Rational(repr(float(expr)))
-        return acb(arb(fmpq(int(value.p), int(value.q))))
     if expr is sympy.pi:
         return acb(arb.pi())
     if expr is sympy.E:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from rmtrnn.cells import Activation
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.highprec import parameters
 from rmtrnn.highprec.bases import atoms
-from rmtrnn.highprec.expressions import analytic_pieces, mpmath_function
+from rmtrnn.highprec.expressions import analytic_pieces
+from rmtrnn.highprec.numbers import evaluator, exponential, flint_precision, mpc, number
 from rmtrnn.highprec.quadrature import GUARD
 from rmtrnn.meanfield import mean_field
 
@@ -30,7 +32,8 @@ def gaussian_average(
 ) -> list[Any]:
     """E[f(φ(e), φ'(e), z)] for e = μ + √q z: ``f`` gives a list of ``count`` values; precision in force.
 
-    Trapezoidal in z for an analytic φ, tanh-sinh between kinks, halved until two levels agree.
+    Trapezoidal in z for an analytic φ, tanh-sinh between kinks, halved until two levels agree. ``f`` is given
+    the numbers of `rmtrnn.highprec.numbers` and may add, multiply and raise to integer powers.
     """
     tolerance = mp.mpf(10) ** (-(mp.dps - 5))
     reach = mp.sqrt(2 * mp.dps * mp.log(10)) * mp.mpf("1.1")
@@ -44,16 +47,12 @@ def gaussian_average(
         low = -reach if ends[0] is None else max(-reach, ends[0])
         high = reach if ends[1] is None else min(reach, ends[1])
         if low < high:
-            function = mpmath_function(piece.symbol, [piece.phi, piece.slope])
+            function = evaluator(piece.symbol, [piece.phi, piece.slope])
             rules.append((function, low, high, ends == [None, None]))
     total, previous = [mp.mpf(0)] * count, None
     for level in range(18):
-        new = [mp.mpf(0)] * count
-        for function, low, high, smooth in rules:
-            for z, dz in _line_nodes(low, high, smooth, level, root):
-                weight = mp.exp(-z * z / 2) * dz
-                for k, value in enumerate(f(function(mu + root * z), z)):
-                    new[k] += weight * value
+        with flint_precision(mp.prec + 24):
+            new = _level_sum(rules, f, level, number(mu), number(root), count)
         scale = 1 / mp.sqrt(2 * mp.pi)
         total = [old / 2 + scale * value for old, value in zip(total, new, strict=True)]
         if level >= 2 and previous is not None:
@@ -62,6 +61,25 @@ def gaussian_average(
                 return total
         previous = total
     raise ConvergenceError(f"quadrature: 18 halvings do not give {mp.dps - 5} digits for {activation.name!r}")
+
+
+def _level_sum(
+    rules: list[tuple[Any, Any, Any, bool]],
+    f: Callable[[Any, Any], list[Any]],
+    level: int,
+    mu: Any,
+    root: Any,
+    count: int,
+) -> list[Any]:
+    """Σ f e^{−z²/2} dz over the nodes that one halving adds."""
+    new = [number(mp.mpf(0))] * count
+    for function, low, high, smooth in rules:
+        for node, dz in _line_nodes(low, high, smooth, level, mp.re(mpc(root))):
+            z = number(node)
+            weight = exponential(-z * z / 2) * number(dz)
+            for k, value in enumerate(f(function(mu + root * z), z)):
+                new[k] += weight * value
+    return [mp.re(mpc(value)) for value in new]
 
 
 def _line_nodes(low: Any, high: Any, smooth: bool, level: int, root: Any) -> Any:
@@ -94,7 +112,11 @@ def fixed_point(ens: Ensemble, dps: int = 50) -> Any:
     Raises ValueError for a cell that is not vanilla, and ConvergenceError if the mean field has no finite
     fixed point or Newton's method does not settle (at criticality, where the derivative is 1).
     """
-    dps = check_dps(dps)
+    return _fixed_point(ens, check_dps(dps))
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_point(ens: Ensemble, dps: int) -> Any:
     numbers = parameters.vanilla(ens)
     mf = mean_field(ens)
     if not mf.converged:
@@ -105,15 +127,17 @@ def fixed_point(ens: Ensemble, dps: int = 50) -> Any:
         mu = _fraction(numbers.mu_b)
         if q == 0 or (sigma2 == 0):
             return rest
-        for _ in range(60):
-            value, rise = gaussian_average(
-                numbers.activation, lambda v, z: [v[0] ** 2, v[0] ** 2 * (z * z - 1)], q, mu, 2
-            )
-            step = (q - sigma2 * value - rest) / (1 - sigma2 * rise / (2 * q))
+        for round_ in range(60):
+            # the first step starts from double precision, so 40 digits serve it as well as more would
+            with mp.workdps(min(mp.dps, 40) if round_ == 0 else mp.dps):
+                value, rise = gaussian_average(
+                    numbers.activation, lambda v, z: [v[0] ** 2, v[0] ** 2 * (z * z - 1)], q, mu, 2
+                )
+                step = (q - sigma2 * value - rest) / (1 - sigma2 * rise / (2 * q))
             q -= step
             if q <= 0:
                 break
-            if abs(step) <= mp.mpf(10) ** (-(dps + GUARD) * 2 // 3) * q:
+            if round_ and abs(step) <= mp.mpf(10) ** (-(dps + GUARD) * 2 // 3) * q:
                 # the step after next would be below the precision: Newton doubles digits
                 value = gaussian_average(numbers.activation, lambda v, _: [v[0] ** 2], q, mu, 1)[0]
                 if abs(q - sigma2 * value - rest) <= mp.mpf(10) ** -(dps + 3) * q:

@@ -5,12 +5,14 @@
 """What an ensemble's numbers mean beyond double precision, and which cells this room knows.
 
 A Python float is read as the shortest decimal that gives it back: sigma_w = 1.05 means 105/100, not the
-binary number 1.0500000000000000444…, because the decimal is what its author wrote. λ may be given as text, a
-Fraction or an mpmath number as well; those are taken as they stand.
+binary number 1.0500000000000000444…, because the decimal is what its author wrote. So are Floats of double
+precision in an activation's expression; those with more digits are taken as they stand. λ may be given as
+text, a Fraction or an mpmath number as well; those too are taken as they stand.
 """
 
 from __future__ import annotations
 
+import functools
 import numbers
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -75,12 +77,25 @@ def vanilla(ens: Ensemble) -> Vanilla:
     gate = ens.gate(ens.cell.gates[0])
     square = exact("sigma_v", gate.sigma_v) ** 2 * exact("R", ens.R) + exact("sigma_b", gate.sigma_b) ** 2
     return Vanilla(
-        activation,
+        exact_activation(activation),
         exact("sigma_w", gate.sigma_w),
         square,
         exact("mu_b", gate.mu_b),
         gate.weights == "gaussian",
     )
+
+
+@functools.lru_cache(maxsize=64)
+def exact_activation(activation: Activation) -> Activation:
+    """The activation with every Float of its expression as a fraction: each method then computes the same."""
+    floats = activation.expr.atoms(sympy.Float)
+    if not floats:
+        return activation
+    fractions = {
+        number: sympy.Rational(repr(float(number))) if number._prec <= 53 else sympy.Rational(number)
+        for number in floats
+    }
+    return Activation(activation.expr.xreplace(fractions), kinks=activation.breakpoints, name=activation.name)
 
 
 def describe(ens: Ensemble) -> Vanilla | Leaky:

@@ -10,15 +10,24 @@ import functools
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 from mpmath import mp
 
 from rmtrnn import _validate
 from rmtrnn._result import ConvergenceError
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.highprec import formulas, parameters
-from rmtrnn.highprec.bases import Atoms, Base, LeakyGaussian, vanilla_base
+from rmtrnn.highprec import formulas, parameters, series
+from rmtrnn.highprec.bases import Atoms, Base, vanilla_base
 from rmtrnn.highprec.fixed_points import check_dps, fixed_point
+from rmtrnn.highprec.leaky import LeakyGaussian, LeakyOrthogonal
 from rmtrnn.highprec.quadrature import GUARD
+
+_MOST_LOST = 400
+"""Digits that Im m may lie below |m| before `density` gives up."""
+
+
+class Unresolved(ConvergenceError):
+    """Im w is too small for the digits at work: more of them may help."""
 
 
 class Product:
@@ -68,6 +77,8 @@ class Product:
         """Newton's method in log w, and the check of the branch."""
         tolerance = mp.mpf(10) ** -(self.dps + 4)
         x = mp.log(start)
+        if mp.im(start) == 0 and self.base.holds(start):
+            x += mp.mpc(0, "1e-17")  # within the support of X there is no real solution, only a close one
         step = mp.mpf(1)
         for _ in range(40):
             w = mp.exp(x)
@@ -88,10 +99,13 @@ class Product:
 
     def _check(self, w: Any, terms: tuple[Any, Any, Any], slope: Any, log_target: Any) -> None:
         small = mp.mpf(10) ** -(self.dps // 2)
+        if mp.im(w) != 0 and abs(mp.im(w)) <= mp.mpf(10) ** -self.dps * abs(w):
+            raise Unresolved(f"root: |Im w| is below 10^-{self.dps} of |w|; raise dps")
         arguments = [mp.im(term) for term in terms]
         total = arguments[0] + (self.T - 1) * arguments[1] + self.n * arguments[2]
         if mp.im(w) == 0:
-            good = w > 0 and arguments[2] == 0 and (self.T == 1 or arguments[1] == 0) and mp.re(slope) > 0
+            real = (self.T == 1 or arguments[1] == 0) and (self.n == 0 or arguments[2] == 0)
+            good = w > 0 and real and mp.re(slope) > 0
         else:
             factors = arguments[1:]
             good = mp.im(w) > 0 and all(-mp.pi < a < small for a in factors) and abs(total) < small
@@ -111,10 +125,7 @@ class Product:
                 )
         while self._on_curve(high)[1] < target:
             high += 2.0 * (high - low)
-        for _ in range(26):
-            middle = 0.5 * (low + high)
-            low, high = (middle, high) if self._on_curve(middle)[1] < target else (low, middle)
-        x = 0.5 * (low + high)
+        x = scipy.optimize.brentq(lambda v: self._on_curve(v)[1] - target, low, high, xtol=1e-7, rtol=1e-7)
         theta = self._on_curve(x)[0]
         return mp.exp(mp.mpf(x)) if theta == 0 else mp.exp(mp.mpc(x, theta))
 
@@ -133,9 +144,9 @@ class Product:
         middle = 0.5 * (low + high)
         return middle, float(self._float_log_lambda(x, np.array([middle]))[0].real)
 
-    def _float_log_lambda(self, x: float, theta: np.ndarray) -> np.ndarray:
+    def _float_log_lambda(self, x: float, theta: np.ndarray, line: bool = False) -> np.ndarray:
         w = np.exp(x + 1j * theta)
-        f = formulas.Transform(*self.base.floats(w), 0, 0)
+        f = formulas.Transform(*self.base.floats(w, line), 0, 0)
         terms = formulas.log_terms(w, f, np.log)
         return formulas.log_lambda(terms, self.T, self.n, float(self.log_scale))
 
@@ -143,18 +154,19 @@ class Product:
         """Whether d log λ/d log w stays positive down to w = max X: then λ has an atom there, above the rest.
 
         For w → X_max, an atom of mass p: m ~ p X/(w − X), so d log λ/d log w → T − (T − 1)/p without Gaussian
-        factors (and → −∞ with them). So it is for p > (T − 1)/T; T projections still share a subspace then.
+        factors (and → −∞ with them). So it is for p > (T − 1)/T: T projections still share a subspace then.
+        For p = (T − 1)/T that point is the right end of the continuous part.
         """
         if self.n or not isinstance(self.base, Atoms):
             return False
         mass = max(zip(self.base.locations, self.base.masses, strict=True))[1]
-        return mass * self.T > self.T - 1
+        return mass * self.T >= self.T - 1
 
     def edge(self) -> tuple[Any, Any]:
         """(w, λ) at the right edge: the zero of d log λ/d log w to the right of the support of X, or an
         atom.
         """
-        if isinstance(self.base, LeakyGaussian) and self.trivial:
+        if isinstance(self.base, LeakyGaussian | LeakyOrthogonal) and self.trivial:
             return self.base.edge(), self.base.edge()
         if self._top_is_an_atom():
             w = max(self.base.locations)
@@ -166,9 +178,10 @@ class Product:
             gap = np.exp(middle)
             r = top * (1.0 + gap)
             tilt = 1e-3 * gap / (1.0 + gap)  # arg λ/θ at so small an angle has the sign of the slope
-            outside = self._float_log_lambda(np.log(r), np.array([tilt]))[0].imag > 0
+            outside = self._float_log_lambda(np.log(r), np.array([tilt]), line=True)[0].imag > 0
             low, high = (low, middle) if outside else (middle, high)
-        w = mp.mpf(top) * (1 + mp.exp(mp.mpf(high)))
+        # d log λ/d log w rises and is concave, so Newton's method from its negative side does not overshoot
+        w = mp.mpf(top) * (1 + mp.exp(mp.mpf(low)))
         for _ in range(60):
             f = self.base.transform(w, 2)
             change = formulas.slope(w, f, self.T, self.n) / formulas.slope_derivative(w, f, self.T, self.n)
@@ -185,30 +198,33 @@ class Product:
 @functools.lru_cache(maxsize=32)
 def product(ens: Ensemble, T: int, dps: int) -> Product:
     """The T-step law of an ensemble ready for evaluation at ``dps`` digits (cached)."""
-    numbers = parameters.describe(ens)
     with mp.workdps(dps + GUARD):
-        sigma = mp.mpf(numbers.sigma_w.numerator) / numbers.sigma_w.denominator
-        if sigma == 0:
-            raise ValueError("ens: sigma_w = 0 has J = 0; there is no density")
-        if isinstance(numbers, parameters.Leaky):
-            if not numbers.gaussian:
-                raise ValueError(
-                    "ens: constant coefficients with orthogonal weights are not built; use gaussian"
-                )
-            base: Base = LeakyGaussian(
-                mp.mpf(numbers.alpha.numerator) / numbers.alpha.denominator,
-                sigma * numbers.beta.numerator / numbers.beta.denominator,
-            )
-            return Product(base, T, 0, mp.mpf(0), dps)
-        base = _vanilla_base(ens, dps)
-        if not numbers.gaussian:
+        base, n, log_scale = _factors(ens, T, dps)
+        if isinstance(base, LeakyOrthogonal) and (base.swing == 0):
+            raise ValueError("ens: every singular value of J is the same; there is no density")
+        if n == 0 and not isinstance(base, LeakyGaussian | LeakyOrthogonal):
             if isinstance(base, Atoms) and len(base.locations) == 1:
                 raise ValueError("ens: orthogonal weights and constant φ' give one atom; there is no density")
             if T == 1:
                 raise ValueError(
                     "T = 1 with orthogonal weights is the law of σ_w² φ'² itself, no free product"
                 )
-        return Product(base, T, T if numbers.gaussian else 0, 2 * T * mp.log(sigma), dps)
+        return Product(base, T, n, log_scale, dps)
+
+
+def _factors(ens: Ensemble, T: int, dps: int) -> tuple[Base, int, Any]:
+    """(law of X, number n of Gaussian factors apart from X, log scale); precision in force."""
+    numbers = parameters.describe(ens)
+    sigma = mp.mpf(numbers.sigma_w.numerator) / numbers.sigma_w.denominator
+    if sigma == 0:
+        raise ValueError(
+            "ens: sigma_w = 0; the singular values of J are constants, there is no law to compute"
+        )
+    if isinstance(numbers, parameters.Leaky):
+        alpha = mp.mpf(numbers.alpha.numerator) / numbers.alpha.denominator
+        c = sigma * numbers.beta.numerator / numbers.beta.denominator
+        return (LeakyGaussian if numbers.gaussian else LeakyOrthogonal)(alpha, c), 0, mp.mpf(0)
+    return _vanilla_base(ens, dps), T if numbers.gaussian else 0, 2 * T * mp.log(sigma)
 
 
 @functools.lru_cache(maxsize=32)
@@ -222,41 +238,72 @@ def _vanilla_base(ens: Ensemble, dps: int) -> Base:
 def density(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
     """Density ρ(λ) of the squared singular values λ = s² of J_T; theory.md (9), (10).
 
-    Vanilla cells with any activation, and cells with a constant Jacobian α + βW (Gaussian); untied weights.
-    ρ is the density of the whole law: an atom at 0 is not in it, so it may integrate to less than 1.
+    Vanilla cells with any activation, and cells with a constant Jacobian α + βW; untied weights. ρ is the
+    density of the whole law: an atom is not in it, so it may integrate to less than 1.
 
     Parameters: ``ens`` an Ensemble (its floats are read as decimals, see `parameters`); ``T`` ≥ 1; ``lam`` >
-    0 as number, text or Fraction; ``dps`` correct decimal digits asked for. Returns an mpmath number, 0 off
-    the support.
+    0 as number, text or Fraction; ``dps`` correct decimal digits asked for, relative to ρ: where ρ is small
+    (Im m ≪ |m|), as many more digits are carried. Returns an mpmath number, 0 off the support.
 
     Raises ValueError or TypeError for bad input and ConvergenceError where no value with a checked branch
     and a checked quadrature was found.
     """
-    dps, T, law, lam = _prepare(ens, T, lam, dps)
-    with mp.workdps(dps + GUARD):
-        if law.trivial:
-            return max(mp.mpf(0), -mp.im(law.base.transform(lam).m) / (mp.pi * lam))
-        w, f, _ = law.root(mp.log(lam))
-        return mp.mpf(0) if mp.im(w) == 0 else -mp.im(f.m) / (mp.pi * lam)
+    dps, T, _, lam = _prepare(ens, T, lam, dps)
+    extra = 0
+    while extra <= _MOST_LOST:
+        law = product(ens, T, dps + extra)
+        with mp.workdps(dps + extra + GUARD):
+            try:
+                m, real = _at(law, lam)
+                if real or mp.im(m) >= 0:
+                    return mp.mpf(0)
+                lost = mp.log10(abs(m) / -mp.im(m))
+            except Unresolved:
+                lost = 2 * extra + 25
+            if lost <= extra + 3:
+                return -mp.im(m) / (mp.pi * lam)
+        extra = int(lost) + 3
+    raise ConvergenceError(f"density: ρ at λ = {mp.nstr(lam, 8)} is too small to be told from 0")
+
+
+def _at(law: Product, lam: Any) -> tuple[Any, bool]:
+    """m and whether λ is off the support."""
+    if law.trivial:
+        m = law.base.transform(lam).m
+        return m, mp.im(m) == 0
+    w, f, _ = law.root(mp.log(lam))
+    return f.m, mp.im(w) == 0
 
 
 def cdf(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
-    """P(Λ ≤ λ) = 1 − Im L/π, L in closed form on the curve (see `formulas.potential`); arguments as
-    `density`.
+    """P(Λ ≤ λ) = 1 − Im L/π, L in closed form on the curve (see `formulas.potential`); arguments and errors
+    as `density`. Atoms at λ itself are not resolved: take λ beside them.
     """
     dps, T, law, lam = _prepare(ens, T, lam, dps)
-    with mp.workdps(dps + GUARD):
-        if law.trivial:
-            raise ValueError("T = 1: the distribution function of a leaky cell has no closed form here")
-        w, f, terms = law.root(mp.log(lam))
-        if mp.im(w) == 0:
-            if w > law.edge()[0]:
-                return mp.mpf(1)
-            raise ValueError(
-                f"lam = {lam}: lies in a gap left of the right edge; take the cdf at the gap's end"
-            )
-        L = formulas.potential(law.base.log_potential(w), f.m, terms[2], law.T, law.n)
-        return 1 - mp.im(L) / mp.pi
+    extra = 0
+    while extra <= _MOST_LOST:
+        law = product(ens, T, dps + extra)
+        with mp.workdps(dps + extra + GUARD):
+            try:
+                return _below(law, lam)
+            except Unresolved:
+                extra = 2 * extra + 25
+    raise ConvergenceError(f"cdf: no root with Im w > 0 is resolved at λ = {mp.nstr(lam, 8)}")
+
+
+def _below(law: Product, lam: Any) -> Any:
+    if law.trivial:
+        if not mp.im(law.base.transform(lam).m):
+            return 1 - law.base.mass_above(lam)
+        return 1 - mp.im(law.base.log_potential(lam)) / mp.pi
+    w, f, terms = law.root(mp.log(lam))
+    if mp.im(w):
+        return 1 - mp.im(formulas.potential(law.base.log_potential(w), f.m, terms[2], law.T, law.n)) / mp.pi
+    if w > law.edge()[0]:
+        return mp.mpf(1)
+    # w + i0 in a gap: arg(1 − X/w) = π for X > w, and arg(1 + m) = −π where 1 + m < 0
+    turned = law.n + 1 - law.T if mp.re(f.one_plus_m) < 0 else 0
+    return 1 - (law.T * law.base.mass_above(w) + turned)
 
 
 def edge(ens: Ensemble, T: int, dps: int = 50) -> Any:
@@ -268,53 +315,19 @@ def edge(ens: Ensemble, T: int, dps: int = 50) -> Any:
 
 
 def moment(ens: Ensemble, T: int, k: int, dps: int = 50) -> Any:
-    """m_k = lim tr (J Jᵀ)^k/N of a vanilla ensemble, by Lagrange inversion of the S-transform.
+    """m_k = lim tr (J Jᵀ)^k/N for the cells of `density`, by Lagrange inversion of the S-transform.
 
     With x(m) = m S(m)/(1 + m) and m = Σ m_k x^k: m_k = [z^{k−1}] ((1 + z)/S(z))^k / k, S = S_X^T (S_W)^T.
     """
     dps, T, k = check_dps(dps), _validate.integer("T", T, low=1), _validate.integer("k", k, low=1, high=60)
     with mp.workdps(dps + GUARD):
-        numbers = parameters.vanilla(ens)
-        base = _vanilla_base(ens, dps)
+        base, n, log_scale = _factors(ens, T, dps)
         mu = [base.moment(j) for j in range(1, k + 1)]
-        # 1/S_X as a series: (1 + z)/S_X = z/x(z), x(z) the inverse of Σ μ_j x^j, so [z^{j}] by Lagrange again
-        inverse = _reversion(mu)  # x(z)/z = S_X/(1 + z)
-        s_x = _times(inverse, [mp.mpf(1), mp.mpf(1)], k)
-        one_plus = [mp.mpf(1), mp.mpf(1)] + [mp.mpf(0)] * (k - 1)
-        reciprocal = _reciprocal(s_x[:k])
-        sigma2 = (mp.mpf(numbers.sigma_w.numerator) / numbers.sigma_w.denominator) ** 2
-        per_power = _power(reciprocal, T * k, k)
-        extra = k + (T * k if numbers.gaussian else 0)
-        total = _times(per_power, _power(one_plus[:k], extra, k), k)
-        return total[k - 1] / k * sigma2 ** (T * k)
-
-
-def _times(a: list[Any], b: list[Any], n: int) -> list[Any]:
-    return [mp.fsum(a[i] * b[j - i] for i in range(j + 1) if i < len(a) and j - i < len(b)) for j in range(n)]
-
-
-def _reciprocal(a: list[Any]) -> list[Any]:
-    out = [1 / a[0]]
-    for j in range(1, len(a)):
-        out.append(-mp.fsum(a[i] * out[j - i] for i in range(1, j + 1)) / a[0])
-    return out
-
-
-def _power(a: list[Any], exponent: int, n: int) -> list[Any]:
-    """(Σ a_j z^j)^exponent by the recurrence of J. C. P. Miller."""
-    a = [*a, *[mp.mpf(0)] * (n - len(a))]
-    out = [a[0] ** exponent]
-    for j in range(1, n):
-        out.append(
-            mp.fsum(((exponent + 1) * i - j) * a[i] * out[j - i] for i in range(1, j + 1)) / (j * a[0])
-        )
-    return out
-
-
-def _reversion(mu: list[Any]) -> list[Any]:
-    """x(z)/z for z = Σ_{j≥1} μ_j x^j: [z^j] x = [x^{j−1}] (x/z)^j / j."""
-    quotient = _reciprocal(mu)  # x/z(x)
-    return [_power(quotient, j, j)[j - 1] / j for j in range(1, len(mu) + 1)]
+        one_plus = [mp.mpf(1), mp.mpf(1)]
+        s_x = series.times(series.reversion(mu), one_plus, k)  # S_X = (1 + z) x(z)/z
+        total = series.power(series.reciprocal(s_x), T * k, k)
+        total = series.times(total, series.power(one_plus, k * (1 + n), k), k)  # n factors 1/S_W = 1 + z
+        return total[k - 1] / k * mp.exp(log_scale * k)
 
 
 def _prepare(ens: Ensemble, T: Any, lam: Any, dps: Any) -> tuple[int, int, Product, Any]:

@@ -5,7 +5,7 @@ import pytest
 from mpmath import mp
 
 from rmtrnn.cells import Activation
-from rmtrnn.highprec import quadrature
+from rmtrnn.highprec import numbers
 from rmtrnn.highprec.formulas import log_lambda, log_terms, slope, slope_derivative
 from rmtrnn.highprec.quadrature import GaussianTransform
 
@@ -35,7 +35,7 @@ def test_next_to_the_cut_where_quad_is_wrong():
 
         exact = flint.acb.integral(f, -20, 20) / (2 * flint.arb.pi()).sqrt()
         assert exact.rad() < 1e-60  # the tails beyond 20 weigh less than 1e-85
-        value = quadrature._mpc(exact)
+        value = numbers.mpc(exact)
     assert abs(found.m - value) < mp.mpf(10) ** -50 * abs(value)
 
     with mp.workdps(50):
@@ -61,14 +61,14 @@ def test_path_really_leaves_the_values_of_x(name):
     """All nodes of the deformed path carry X into the closed lower half plane."""
     table = GaussianTransform(Activation(name), 1, 0, 20)
     assert all(path.epsilon > 0 for path in table.pieces)
-    nodes = [quadrature._mpc(X) for index in range(5) for X in table.level(index).X]
+    nodes = [numbers.mpc(X) for index in range(5) for X in table.level(index).X]
     assert max(mp.im(X) for X in nodes) <= mp.mpf(10) ** -15
     assert min(mp.im(X) for X in nodes) < -0.01
 
 
 def test_without_flint_the_numbers_are_the_same(monkeypatch):
     fast = GaussianTransform(Activation("tanh"), "0.5", 0, 30).transform(_near())
-    monkeypatch.setattr(quadrature, "flint", None)
+    monkeypatch.setattr(numbers, "flint", None)
     slow = GaussianTransform(Activation("tanh"), "0.5", 0, 30).transform(_near())
     assert isinstance(slow.m, mpmath.mpc)
     assert abs(fast.m - slow.m) < mp.mpf(10) ** -30 * abs(fast.m)
