@@ -416,7 +416,8 @@ def log1p(z: np.ndarray) -> np.ndarray:
         return np.log1p(z)
     x, y = np.real(z), np.imag(z)
     near = np.abs(z) < 0.5
-    square = np.where(near, x * (2.0 + x) + y * y, 0.0)
+    small, other = np.where(near, x, 0.0), np.where(near, y, 0.0)  # squares of the rest may overflow
+    square = small * (2.0 + small) + other * other
     with np.errstate(divide="ignore"):
         size = np.where(near, 0.5 * np.log1p(square), np.log(np.abs(1.0 + z)))
     return size + 1j * np.arctan2(y, 1.0 + x)

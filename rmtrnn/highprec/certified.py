@@ -47,7 +47,7 @@ __all__ = [
 _EXTRA = 6
 """Decimal digits beyond those asked for: of the approximation; ball arithmetic has twice as many."""
 _MOST_EXTRA = 60
-"""A proof is tried with at most so many digits beyond those asked for."""
+"""A proof is tried with at most so many digits beyond those asked for; see `_most_extra`."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: 
             raise CertificationError(f"no approximate root to start from: {failure}") from failure
         return problem.zero_density(w) if mp.im(w) == 0 else problem.density(w)
 
-    return _sharpen(attempt, dps, retry=start is None)
+    return _sharpen(attempt, dps, _most_extra(ens) if start is None else 0)
 
 
 def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
@@ -190,7 +190,7 @@ def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
             raise CertificationError(f"no approximate root to start from: {failure}") from failure
         return problem.distribution(w)
 
-    return _sharpen(attempt, dps)
+    return _sharpen(attempt, dps, _most_extra(ens))
 
 
 def _target(ens: Ensemble, T: Any, lam: Any, dps: Any) -> Fraction:
@@ -216,29 +216,31 @@ def _approximate(law: Product, target: Fraction) -> tuple[Any, ConvergenceError 
         return None, error
 
 
-def _sharpen(attempt: Callable[[int], Certified], dps: int, retry: bool = True) -> Certified:
-    """``attempt(digits)``, again with more digits while it fails or its radius exceeds 10^-dps |midpoint|."""
+def _most_extra(ens: Ensemble) -> int:
+    return 240 if parameters.vanilla(ens).activation.is_piecewise_linear else _MOST_EXTRA
+
+
+def _sharpen(attempt: Callable[[int], Certified], dps: int, most: int) -> Certified:
+    """``attempt(digits)``, again with up to ``most`` digits more while it fails or its radius exceeds
+    10^-dps |midpoint|; then the narrowest that was proven.
+    """
     digits, best = dps, None
     while True:
         try:
             with mp.workdps(digits + 2 * _EXTRA), flint.ctx.workprec(_bits(digits)):
                 result = attempt(digits)
-                if result.radius <= mp.mpf(10) ** -dps * abs(result.midpoint):
-                    return result
+            if result.radius <= mp.mpf(10) ** -dps * abs(result.midpoint):
+                return result
+            if best is None or result.radius < best.radius:
                 best = result
-                missing = int(mp.log10(result.radius / abs(result.midpoint))) if result.midpoint else 20
-            more = missing + dps + 3
-        except OutOfScope:
-            raise
-        except CertificationError:
-            if not retry or digits >= dps + _MOST_EXTRA:
-                if best is None:
-                    raise
-                return best
-            more = 20 if digits == dps else _MOST_EXTRA
-        if best is not None and (not retry or digits >= dps + _MOST_EXTRA):
+            more = int(mp.log10(result.radius / abs(result.midpoint))) + dps + 3 if result.midpoint else 20
+        except CertificationError as error:
+            if isinstance(error, OutOfScope) or (best is None and digits >= dps + most):
+                raise
+            more = 20 if digits == dps else most
+        if best is not None and digits >= dps + most:
             return best
-        digits = min(digits + more, dps + _MOST_EXTRA)
+        digits = min(digits + max(more, 3), dps + most)
 
 
 def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
@@ -259,7 +261,7 @@ def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
             raise CertificationError(f"no approximate edge to start from: {error}") from error
         return _problem(ens, T, law, digits, arb(1)).edge(w)
 
-    return _sharpen(attempt, dps)
+    return _sharpen(attempt, dps, _most_extra(ens))
 
 
 class _Problem:

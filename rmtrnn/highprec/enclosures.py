@@ -133,10 +133,14 @@ class GaussianBalls:
             return None
 
     def log_potential(self, w: Any) -> Any:
-        """E[log(1 − X/w)] = E[log(w − X)] − log w, Im w > 0; both logarithms principal on the real line."""
+        """E[log(1 − X/w)] = E[log(w − X)] − log w, Im w > 0; both logarithms principal on the real line.
+
+        There Im (w − X) > 0, so the first is log((w − X)/i) + iπ/2, whose cut does not run beside the path.
+        """
+        turn = acb(0, arb.pi() / 2) - w.log()
 
         def f(segment: _Segment, e: Any, analytic: bool) -> Any:
-            return (w - segment.slope(e, analytic) ** 2).log(analytic=analytic) - w.log()
+            return ((w - segment.slope(e, analytic) ** 2) * acb(0, -1)).log(analytic=analytic) + turn
 
         # on the real line Im w/|w| ≤ |1 − X/w| ≤ 1 + X/|w|, and the argument lies in (0, π)
         size = abs(w).abs_lower()
@@ -211,17 +215,24 @@ class AtomBalls:
     def __init__(self, activation: Activation, q: Any, mu: Any) -> None:
         masses: dict[Any, Any] = {}
         for low, high, slope in activation.pieces:
-            left, right = (self._tail(end, q, mu) for end in (low, high))
             value = sympy.Rational(slope) ** 2
-            masses[value] = masses.get(value, arb(0)) + left - right
+            masses[value] = masses.get(value, arb(0)) + self._mass(low, high, q, mu)
         self.atoms = [(_exact(value), mass) for value, mass in masses.items()]
 
     @staticmethod
-    def _tail(end: sympy.Expr, q: Any, mu: Any) -> Any:
-        """P(e > end)."""
-        if end.is_infinite:
-            return arb(0) if end.is_extended_positive else arb(1)
-        return ((_exact(end) - mu) / (2 * q).sqrt()).erfc() / 2
+    def _mass(low: sympy.Expr, high: sympy.Expr, q: Any, mu: Any) -> Any:
+        """P(low < e < high), small masses without cancellation: from the tail on their own side of μ."""
+
+        def tail(end: sympy.Expr, sign: int) -> Any:  # P(e > end), or P(e < end) for sign = −1
+            if end.is_infinite:
+                return arb(0) if end.is_extended_positive == (sign > 0) else arb(1)
+            return (sign * (_exact(end) - mu) / (2 * q).sqrt()).erfc() / 2
+
+        if low.is_finite and _exact(low) > mu:
+            return tail(low, 1) - tail(high, 1)
+        if high.is_finite and _exact(high) < mu:
+            return tail(high, -1) - tail(low, -1)
+        return 1 - tail(low, -1) - tail(high, 1)
 
     def transform(self, w: Any, order: int = 1) -> Transform:
         """Enclosures of m, 1 + m, m', m'' for a ball w off the atoms."""
