@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from mpmath import mp
 
+from rmtrnn._result import ConvergenceError
 from rmtrnn.cells import Activation
 from rmtrnn.highprec import parameters
 from rmtrnn.highprec.formulas import Transform
@@ -41,6 +42,8 @@ class Atoms:
     def transform(self, w: Any, order: int = 1) -> Transform:
         """m, 1 + m, m', m'' at w."""
         pairs = list(zip(self.locations, self.masses, strict=True))
+        if any(w == X for X, _ in pairs):
+            raise ConvergenceError("w meets an atom of φ'²: λ may lie at an atom of the law, take it beside")
         return Transform(
             mp.fsum(p * X / (w - X) for X, p in pairs),
             mp.fsum(p * w / (w - X) for X, p in pairs),
@@ -139,10 +142,10 @@ def atoms(phi: Activation, q: Any, mu: Any) -> tuple[list[Any], list[Any]]:
         return [phi.numeric(mp, 1)(mu) ** 2], [mp.mpf(1)]
     masses: dict[Any, Any] = {}
     for low, high, slope in phi.pieces:
-        left, right = ((_number(end) - mu) / mp.sqrt(2 * q) for end in (low, high))
+        left, right = ((exact_number(end) - mu) / mp.sqrt(2 * q) for end in (low, high))
         near, far = (left, right) if left > 0 else (-right, -left)
         mass = (_erfc(near) - _erfc(far)) / 2
-        value = _number(slope) ** 2
+        value = exact_number(slope) ** 2
         masses[value] = masses.get(value, mp.mpf(0)) + mass
     return list(masses), list(masses.values())
 
@@ -151,7 +154,8 @@ def _erfc(x: Any) -> Any:
     return mp.erfc(x) if mp.isfinite(x) else mp.mpf(0 if x > 0 else 2)
 
 
-def _number(expr: Any) -> Any:
+def exact_number(expr: Any) -> Any:
+    """A SymPy number as an mpmath number at the precision in force."""
     if expr.is_infinite:
         return mp.inf if expr.is_extended_positive else -mp.inf
     return mp.mpf(int(expr.p)) / int(expr.q) if expr.is_Rational else mp.mpf(expr.evalf(mp.dps + GUARD))

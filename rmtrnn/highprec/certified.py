@@ -217,7 +217,7 @@ def _approximate(law: Product, target: Fraction) -> tuple[Any, ConvergenceError 
 
 
 def _most_extra(ens: Ensemble) -> int:
-    return 240 if parameters.vanilla(ens).activation.is_piecewise_linear else _MOST_EXTRA
+    return 120 if parameters.vanilla(ens).activation.is_piecewise_linear else _MOST_EXTRA
 
 
 def _sharpen(attempt: Callable[[int], Certified], dps: int, most: int) -> Certified:

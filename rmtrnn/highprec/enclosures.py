@@ -61,7 +61,7 @@ class GaussianBalls:
         # bounds "for |e| ≥ reach" then hold on all of both tails.
         self.pieces = analytic_pieces(activation)
         for point in [arb(0), *(_exact(piece.low) for piece in self.pieces[1:])]:
-            radius = max(radius, int(100 * float(abs(point - mu).abs_upper())) + 101)
+            radius = max(radius, int(100 * float(abs(point - mu).abs_upper())) + 801)
         self.half_width = fmpq(radius, 100)
         self.z = (arb(self.half_width) / q.sqrt()).abs_lower()
         self.low, self.high = mu - arb(self.half_width), mu + arb(self.half_width)

@@ -13,7 +13,7 @@ from rmtrnn._result import ConvergenceError
 from rmtrnn.cells import Activation
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.highprec import parameters
-from rmtrnn.highprec.bases import atoms
+from rmtrnn.highprec.bases import atoms, exact_number
 from rmtrnn.highprec.expressions import analytic_pieces
 from rmtrnn.highprec.numbers import evaluator, exponential, flint_precision, mpc, number
 from rmtrnn.highprec.quadrature import GUARD
@@ -104,15 +104,35 @@ def _line_nodes(low: Any, high: Any, smooth: bool, level: int, root: Any) -> Any
 
 
 def fixed_point(ens: Ensemble, dps: int = 50) -> Any:
-    """q* of a vanilla ensemble: q = σ_w² E[φ(e)²] + σ_v² R + σ_b², e ~ N(μ_b, q); theory.md (2), (3).
+    """q*, the variance of the pre-activation, of a vanilla ensemble or of h' = αh + b e + γx + δ.
 
-    The fixed point that `rmtrnn.mean_field` finds, refined by Newton steps with
-    dE[φ²]/dq = E[φ² (z² − 1)]/(2q), which needs no derivative of φ. An mpmath number with ``dps`` digits.
+    Vanilla: q = σ_w² E[φ(e)²] + σ_v² R + σ_b², e ~ N(μ_b, q); theory.md (2), (3). The fixed point that
+    `rmtrnn.mean_field` finds, refined by Newton steps with dE[φ²]/dq = E[φ² (z² − 1)]/(2q), which needs no
+    derivative of φ. Affine cells: the solution of the linear equations for E[h] and E[h²], centred x.
+    An mpmath number with ``dps`` digits.
 
-    Raises ValueError for a cell that is not vanilla, and ConvergenceError if the mean field has no finite
-    fixed point or Newton's method does not settle (at criticality, where the derivative is 1).
+    Raises ValueError for other cells, and ConvergenceError if the mean field has no finite fixed point or
+    Newton's method does not settle (at criticality, where the derivative is 1).
     """
-    return _fixed_point(ens, check_dps(dps))
+    dps, numbers = check_dps(dps), parameters.describe(ens)
+    if isinstance(numbers, parameters.Leaky):
+        with mp.workdps(dps + GUARD):
+            return _affine_fixed_point(numbers)
+    return _fixed_point(ens, dps)
+
+
+def _affine_fixed_point(numbers: parameters.Leaky) -> Any:
+    """E[h'²] = α²Q + b²(q + μ_b²) + γ²R + δ² + 2αE[h](bμ_b + δ) + 2bδμ_b with q = σ_w²c²Q + rest, for q."""
+    if numbers.affine is None:
+        raise ValueError("ens: q* needs an update αh + b e + γx + δ with centred x and a gate that reads c h")
+    (gain, shift), alpha, b, mu = numbers.affine, numbers.alpha, numbers.b, numbers.mu_b
+    growth = alpha**2 + (b * numbers.c * numbers.sigma_w) ** 2
+    if growth >= 1 or abs(alpha) >= 1:
+        raise ConvergenceError(f"fixed_point: E[h²] grows without bound, by {float(growth):.6g} a step")
+    push = b * mu + shift
+    square = b**2 * (numbers.input_variance + mu**2) + gain**2 * numbers.R + shift**2 + 2 * b * shift * mu
+    Q = (square + 2 * alpha * push / (1 - alpha) * push) / (1 - growth)
+    return _fraction((numbers.sigma_w * numbers.c) ** 2 * Q + numbers.input_variance)
 
 
 @functools.lru_cache(maxsize=64)
@@ -130,16 +150,14 @@ def _fixed_point(ens: Ensemble, dps: int) -> Any:
         for round_ in range(60):
             # the first step starts from double precision, so 40 digits serve it as well as more would
             with mp.workdps(min(mp.dps, 40) if round_ == 0 else mp.dps):
-                value, rise = gaussian_average(
-                    numbers.activation, lambda v, z: [v[0] ** 2, v[0] ** 2 * (z * z - 1)], q, mu, 2
-                )
+                value, rise = _second_moment(numbers.activation, q, mu)
                 step = (q - sigma2 * value - rest) / (1 - sigma2 * rise / (2 * q))
             q -= step
             if q <= 0:
                 break
             if round_ and abs(step) <= mp.mpf(10) ** (-(dps + GUARD) * 2 // 3) * q:
                 # the step after next would be below the precision: Newton doubles digits
-                value = gaussian_average(numbers.activation, lambda v, _: [v[0] ** 2], q, mu, 1)[0]
+                value, _ = _second_moment(numbers.activation, q, mu)
                 if abs(q - sigma2 * value - rest) <= mp.mpf(10) ** -(dps + 3) * q:
                     return +q
         raise ConvergenceError(
@@ -147,9 +165,48 @@ def _fixed_point(ens: Ensemble, dps: int) -> Any:
         )
 
 
+def _second_moment(activation: Activation, q: Any, mu: Any) -> list[Any]:
+    """E[φ²] and E[φ² (z² − 1)], e = μ + √q z; closed where φ is piecewise linear."""
+    if not activation.is_piecewise_linear:
+        return gaussian_average(activation, lambda v, z: [v[0] ** 2, v[0] ** 2 * (z * z - 1)], q, mu, 2)
+    root, total = mp.sqrt(q), [mp.mpf(0), mp.mpf(0)]
+    for piece in analytic_pieces(activation):
+        z_low, z_high = ((exact_number(end) - mu) / root for end in (piece.low, piece.high))
+        slope, rest = exact_number(piece.slope), exact_number(piece.phi.subs(piece.symbol, 0))
+        a, b = rest + slope * mu, slope * root  # φ = a + b z there
+        M = _truncated_moments(z_low, z_high)
+        total[0] += a * a * M[0] + 2 * a * b * M[1] + b * b * M[2]
+        total[1] += a * a * (M[2] - M[0]) + 2 * a * b * (M[3] - M[1]) + b * b * (M[4] - M[2])
+    return total
+
+
+def _truncated_moments(low: Any, high: Any) -> list[Any]:
+    """E[z^k; low < z < high], k = 0 … 4, z standard normal: M_k = (k − 1) M_{k−2} − [z^{k−1} n(z)]."""
+    near, far = (low, high) if low > 0 else (-high, -low)
+    root = mp.sqrt(2)
+    mass = (mp.erfc(near / root) - (mp.erfc(far / root) if mp.isfinite(far) else 0)) / 2
+    if not mp.isfinite(near):
+        mass = 1 - mp.erfc(far / root) / 2 if mp.isfinite(far) else mp.mpf(1)
+
+    def end(z: Any, k: int) -> Any:
+        return z**k * mp.npdf(z) if mp.isfinite(z) else mp.mpf(0)
+
+    M = [mass, end(low, 0) - end(high, 0)]
+    for k in (2, 3, 4):
+        M.append((k - 1) * M[k - 2] + end(low, k - 1) - end(high, k - 1))
+    return M
+
+
 def chi(ens: Ensemble, dps: int = 50) -> Any:
-    """χ = σ_w² E[φ'(e)²] at q*: growth per step of the mean squared singular value; theory.md (5), (6)."""
-    dps = check_dps(dps)
+    """χ, the growth per step of the mean squared singular value; theory.md (5), (6).
+
+    σ_w² E[φ'(e)²] at q* for a vanilla ensemble, α² + σ_w² β² where the Jacobian is α + βW. Raises as
+    `fixed_point` does (α + βW needs no fixed point).
+    """
+    dps, described = check_dps(dps), parameters.describe(ens)
+    if isinstance(described, parameters.Leaky):
+        with mp.workdps(dps + GUARD):
+            return _fraction(described.alpha**2 + (described.sigma_w * described.beta) ** 2)
     q = fixed_point(ens, dps)
     with mp.workdps(dps + GUARD):
         numbers = parameters.vanilla(ens)
@@ -162,15 +219,25 @@ def _slope_moment(activation: Activation, q: Any, mu: Any) -> Any:
     return gaussian_average(activation, lambda v, _: [v[1] ** 2], q, mu, 1)[0]
 
 
-def critical_sigma_w(ens: Ensemble, q: tuple[Any, Any], dps: int = 50) -> tuple[Any, Any]:
-    """(σ_w, q*) with χ = 1 for the other parameters of a vanilla ensemble (its own σ_w is not used).
+def critical_sigma_w(ens: Ensemble, q: tuple[Any, Any] | None = None, dps: int = 50) -> tuple[Any, Any]:
+    """(σ_w, q*) with χ = 1 for the other parameters of an ensemble (its own σ_w is not used).
 
     Along χ = 1, σ_w² = 1/E[φ'²], so q* solves q = E[φ²]/E[φ'²] + σ_v² R + σ_b²; found by a bracketing secant
     (Illinois) between the two values ``q``. For q* → 0 with σ_v = σ_b = μ_b = 0: σ_w = 1/|φ'(0)|.
 
-    Raises ValueError if the equation does not change sign on the bracket.
+    Where the Jacobian is α + βW, σ_w = √(1 − α²)/|β| and q* is ∞: E[h²] then grows at every step; ``q`` is
+    not used.
+
+    Raises ValueError if the equation does not change sign on the bracket, or |α| ≥ 1.
     """
-    dps = check_dps(dps)
+    dps, described = check_dps(dps), parameters.describe(ens)
+    if isinstance(described, parameters.Leaky):
+        if abs(described.alpha) >= 1 or described.beta == 0:
+            raise ValueError(f"ens: χ = α² + σ_w² β² = 1 has no σ_w > 0 for α = {described.alpha}")
+        with mp.workdps(dps + GUARD):
+            return mp.sqrt(_fraction((1 - described.alpha**2) / described.beta**2)), mp.inf
+    if q is None:
+        raise ValueError("q: two values of q* that bracket the critical one are needed")
     numbers = parameters.vanilla(ens)
     with mp.workdps(dps + GUARD):
         rest, mu = _fraction(numbers.input_variance), _fraction(numbers.mu_b)

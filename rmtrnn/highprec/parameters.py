@@ -58,12 +58,25 @@ class Vanilla(NamedTuple):
 
 
 class Leaky(NamedTuple):
-    """A cell whose Jacobian is α + β W with constants: h' = α h + β (W h + …) + anything free of h."""
+    """A cell whose Jacobian is α + β W with constants: h' = α h + b e + anything free of h, e = W c h + …
+
+    ``affine`` is (γ, δ) where that rest is γ x + δ, and None where x enters otherwise.
+    """
 
     alpha: Fraction
-    beta: Fraction
+    b: Fraction
+    c: Fraction
     sigma_w: Fraction
     gaussian: bool
+    input_variance: Fraction  # σ_v² R + σ_b²
+    mu_b: Fraction
+    R: Fraction
+    affine: tuple[Fraction, Fraction] | None
+
+    @property
+    def beta(self) -> Fraction:
+        """β = b c."""
+        return self.b * self.c
 
 
 def vanilla(ens: Ensemble) -> Vanilla:
@@ -109,13 +122,32 @@ def describe(ens: Ensemble) -> Vanilla | Leaky:
         a, b, c = stages[0].a[0, 0], stages[0].b[0, 0], stages[0].c[0, 0]
         if not (a.free_symbols | b.free_symbols | c.free_symbols):
             _require_untied(ens)
-            gate = ens.gate(stages[0].gates[0].name)
-            return Leaky(
-                _fraction(a), _fraction(b * c), exact("sigma_w", gate.sigma_w), gate.weights == "gaussian"
-            )
+            return _leaky(ens, *map(_fraction, (a, b, c)))
     raise ValueError(
         f"ens: the cell {ens.cell.name!r} is neither vanilla nor one with a constant Jacobian α + βW; "
         "use rmtrnn.spectrum for it"
+    )
+
+
+def _leaky(ens: Ensemble, a: Fraction, b: Fraction, c: Fraction) -> Leaky:
+    (stage,) = ens.cell.stages
+    gate = ens.gate(stage.gates[0].name)
+    x, (update,) = ens.cell.input, stage.update
+    gain = sympy.diff(update, x)
+    rest = update.subs(dict.fromkeys(update.free_symbols, 0))
+    reads = stage.gates[0].reads.subs(stage.inputs[0], 0)
+    plain = not gain.free_symbols and reads == 0 and ens.input_moment(1) == 0
+    square = exact("sigma_v", gate.sigma_v) ** 2 * exact("R", ens.R) + exact("sigma_b", gate.sigma_b) ** 2
+    return Leaky(
+        a,
+        b,
+        c,
+        exact("sigma_w", gate.sigma_w),
+        gate.weights == "gaussian",
+        square,
+        exact("mu_b", gate.mu_b),
+        exact("R", ens.R),
+        (_fraction(gain), _fraction(rest)) if plain else None,
     )
 
 

@@ -125,6 +125,8 @@ class Product:
                 )
         while self._on_curve(high)[1] < target:
             high += 2.0 * (high - low)
+            if high > 600:  # there log λ − log w is constant to double precision, and w real
+                return mp.exp(mp.mpf(600) + target - self._on_curve(600.0)[1])
         x = scipy.optimize.brentq(lambda v: self._on_curve(v)[1] - target, low, high, xtol=1e-7, rtol=1e-7)
         theta = self._on_curve(x)[0]
         return mp.exp(mp.mpf(x)) if theta == 0 else mp.exp(mp.mpc(x, theta))

@@ -9,6 +9,7 @@ from rmtrnn.symbolic.expansions import (
     variance,
 )
 from rmtrnn.symbolic.kernels import erf_kernel, erf_slope_kernel, relu_kernel, relu_slope_kernel
+from rmtrnn.symbolic.laws import ClosedLaw, fuss_catalan, haar, marchenko_pastur, mask
 from rmtrnn.symbolic.transforms import (
     bernoulli_transform,
     edge_discriminant,
@@ -27,13 +28,18 @@ from rmtrnn.symbolic.transforms import (
 )
 
 __all__ = [
+    "ClosedLaw",
     "bernoulli_transform",
     "edge_discriminant",
     "erf_kernel",
     "erf_slope_kernel",
     "exact_edges",
+    "fuss_catalan",
+    "haar",
     "lambda_of_m",
     "m_from_s",
+    "marchenko_pastur",
+    "mask",
     "moment_symbols",
     "moments_from_s",
     "product_moments",

@@ -135,7 +135,7 @@ def spectral_polynomial(S: sympy.Expr) -> sympy.Expr:
     numerator = sympy.numer(sympy.together(lam * m * ratio - 1 - m))
     substituted = sympy.expand(numerator.subs(m, lam * G - 1))
     content = sympy.factor_list(substituted)[1]
-    factors = [factor for factor, _ in content if factor.has(G)]
+    factors = [factor for factor, _ in content if factor.has(G) and factor != G]  # G = 0 is no solution
     return sympy.Mul(*factors)
 
 

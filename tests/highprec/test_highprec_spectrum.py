@@ -136,35 +136,74 @@ def test_orthogonal_projections_share_a_subspace():
     assert mass == pytest.approx(float(2 * p - 1), abs=1e-12)
 
 
-def leaky(T, sigma_w=1.2):
+def leaky(weights="gaussian", sigma_w=1.2, **parameters):
     h, x, e = sympy.symbols("h x e", real=True)
-    update = sympy.Rational(1, 2) * h + sympy.Rational(3, 4) * e
+    update = sympy.Rational(1, 2) * h + sympy.Rational(3, 4) * e + x / 5 + 1
     cell = rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=update)
-    return rt.Ensemble(cell, sigma_w=sigma_w), T
+    return rt.Ensemble(cell, sigma_w=sigma_w, weights=weights, **parameters)
 
 
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("T", [1, 3])
-def test_leaky_linear_cell_against_matrices(T):
-    """J = Π (1/2 + (3/4) W_t): shares of the squared singular values in a bin; a wrong σ_w fails."""
-    ens, T = leaky(T)
-    rng, n = np.random.default_rng(5), 600
+def test_leaky_linear_cell_against_matrices(T, weights):
+    """J = Π (1/2 + (3/4) W_t): cdf at five points, moments and edge; a wrong σ_w fails."""
+    ens, wrong = leaky(weights), leaky(weights, 1.0)
+    rng, n = np.random.default_rng(5), 500
     J = np.eye(n)
     for _ in range(T):
-        J = (np.eye(n) / 2 + 0.9 * rng.standard_normal((n, n)) / np.sqrt(n)) @ J
+        W = rng.standard_normal((n, n)) / np.sqrt(n)
+        if weights == "orthogonal":
+            Q, R = np.linalg.qr(W)
+            W = Q * np.sign(np.diag(R))
+        J = (np.eye(n) / 2 + 0.9 * W) @ J
     lam = np.linalg.svd(J, compute_uv=False) ** 2
     edge = float(rt.highprec.edge(ens, T, 20))
     assert lam.max() == pytest.approx(edge, rel=0.05)
-    a, b = 0.1, 0.6 * edge
-    nodes, weights = np.polynomial.legendre.leggauss(12)
-    u = np.log(a) + (np.log(b) - np.log(a)) * (nodes + 1) / 2
+    for k in (1, 2):
+        assert float(rt.highprec.moment(ens, T, k, 20)) == pytest.approx(np.mean(lam**k), rel=0.03)
+    points = np.geomspace(0.12, 0.9 * edge, 5)
+    seen = np.array([np.mean(lam <= v) for v in points])
+    theory, control = (
+        np.array([float(rt.highprec.cdf(which, T, v, 15)) for v in points]) for which in (ens, wrong)
+    )
+    assert abs(theory - seen).max() < 0.012
+    assert abs(control - seen).max() > 0.03
 
-    def share(which):
-        density = [float(rt.highprec.density(which, T, float(v), 15) * v) for v in np.exp(u)]
-        return float(np.dot(weights, density)) * (np.log(b) - np.log(a)) / 2
 
-    seen = np.mean((lam > a) & (lam < b))
-    assert share(ens) == pytest.approx(seen, abs=0.01)
-    assert abs(share(ens.replace(sigma_w=0.9)) - seen) > 0.02
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("T", [1, 4])
+def test_leaky_cdf_and_moments_to_thirty_digits(T, weights):
+    """d cdf = ρ dλ across an interval, m_1 = χ^T, Var from the one-step moments; T = 1 moments by hand."""
+    ens = leaky(weights)
+    a, b = (rt.highprec.edge(ens, T, 40) * mp.mpf(share) for share in ("0.3", "0.31"))
+    with mp.workdps(40):
+        mass = mp.quad(lambda v: rt.highprec.density(ens, T, v, 36), [a, b], method="gauss-legendre")
+    found = rt.highprec.cdf(ens, T, b, 36) - rt.highprec.cdf(ens, T, a, 36)
+    assert 1e-4 < found < 0.1
+    assert abs(found - mass) < mp.mpf(10) ** -30
+    alpha2, c2 = mp.mpf("0.25"), mp.mpf("0.81")
+    # E|α + cW|⁴: α⁴ + 4α²c² + m_2(W Wᵀ) c⁴, with 2 α² c² from the square of the hermitian part
+    second = alpha2**2 + 4 * alpha2 * c2 + (2 if weights == "gaussian" else 1) * c2**2
+    chi = rt.highprec.chi(ens, 40)
+    assert close(chi, alpha2 + c2, 39)
+    assert close(rt.highprec.moment(ens, T, 1, 40), chi**T, 38)
+    ratio = second / chi**2 - 1
+    assert close(rt.highprec.moment(ens, T, 2, 40), chi ** (2 * T) * (1 + T * ratio), 37)
+    assert rt.highprec.cdf(ens, T, rt.highprec.edge(ens, T, 30) * 2, 30) == 1
+
+
+def test_affine_fixed_and_critical_points():
+    ens = leaky("gaussian", 0.9, sigma_b=0.3, sigma_v=0.2, R=0.7, mu_b=0.4)
+    mf = rt.mean_field(ens)
+    assert float(rt.highprec.fixed_point(ens, 20)) == pytest.approx(mf.q, rel=1e-12)
+    assert float(rt.highprec.chi(ens, 20)) == pytest.approx(mf.chi, rel=1e-12)
+    sigma_w, q = rt.highprec.critical_sigma_w(ens, dps=30)
+    assert close(sigma_w, mp.sqrt(mp.mpf("0.75")) / mp.mpf("0.75"), 30)
+    assert q == mp.inf
+    with pytest.raises(ConvergenceError, match="grows"):
+        rt.highprec.fixed_point(ens.replace(sigma_w=2.0))
+    with pytest.raises(ValueError, match="bracket"):
+        rt.highprec.critical_sigma_w(TANH)
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "tanh", "softsign"])

@@ -1,5 +1,6 @@
 """Closed forms: equal to theory.md where it states them, and to 30-digit numbers everywhere."""
 
+import numpy as np
 import pytest
 import sympy
 from mpmath import mp
@@ -147,3 +148,99 @@ def test_refusals():
         symbolic.s_transform("tanh")
     with pytest.raises(ValueError):
         symbolic.weight_transform("uniform")
+
+
+def law_of(activation, T, weights, **parameters):
+    """The 30-digit solver, and the ensemble's numbers as values of the symbols q, μ and σ_w."""
+    ens = rt.Ensemble(rt.VanillaRNN(activation), sigma_w=1.25, weights=weights, **parameters)
+    variance = sympy.Float(rt.highprec.fixed_point(ens, 50), 50) if activation != "linear" else 1
+    values = {sigma_w: sympy.Rational(5, 4), q: variance, mu: sympy.Rational(str(ens.mu_b))}
+    return spectrum.product(ens, T, 40), ens, values
+
+
+@pytest.mark.parametrize(
+    ("activation", "T", "weights"),
+    [
+        ("linear", 1, "gaussian"),
+        ("linear", 3, "gaussian"),
+        ("relu", 1, "gaussian"),
+        ("relu", 4, "orthogonal"),
+        ("relu", 3, "gaussian"),
+        ("hard_tanh", 2, "gaussian"),
+        ("hard_tanh", 3, "orthogonal"),
+    ],
+)
+def test_algebraic_spectra_to_thirty_digits(activation, T, weights):
+    """P(λ, G) = 0 holds for the solver's G, and the largest zero of the discriminant is its right edge."""
+    law, ens, values = law_of(activation, T, weights, sigma_b=0.5, mu_b=0.25)
+    P = symbolic.spectral_polynomial(symbolic.s_transform(activation, T, weights))
+    at = sympy.lambdify((lam, G), P.subs(values), "mpmath")
+    assert sympy.latex(P)
+    edge = rt.highprec.edge(ens, T, 40)
+    for share in ("0.1", "0.7"):
+        value = edge * mp.mpf(share)
+        _, f, _ = law.root(mp.log(value))
+        exact = f.one_plus_m / value
+        residual = abs(at(value, exact))
+        assert mp.im(f.m) < 0
+        assert residual < mp.mpf(10) ** -30
+        assert abs(at(value, exact * (1 + mp.mpf("1e-6")))) > 1e-9  # negative control
+    # S has p and not its erf in it here: SymPy factors the discriminant of that in no time
+    mass = symbolic.slope_probabilities(activation)[1] if activation != "linear" else sympy.Integer(1)
+    S = (symbolic.bernoulli_transform() * symbolic.weight_transform(weights)) ** T
+    discriminant = symbolic.edge_discriminant(symbolic.spectral_polynomial(S))
+    number = sympy.N(mass.subs(values), 45)
+    factors = [f.subs({p: number, **values}) for f, _ in sympy.factor_list(discriminant)[1] if f.has(lam)]
+    zeros = [z for factor in factors for z in sympy.Poly(factor, lam).nroots(n=40, maxsteps=200)]
+    real = [mp.mpf(z) for z in zeros if abs(sympy.im(z)) < 1e-20]
+    assert min(abs(z - edge) for z in real) < mp.mpf(10) ** -30 * edge
+    pairs = [value.subs({p: number, **values}) for _, value in symbolic.exact_edges(S)]
+    edges = [mp.mpf(sympy.re(sympy.N(value, 40))) for value in pairs]
+    assert min(abs(z - edge) for z in edges) < mp.mpf(10) ** -30 * edge
+
+
+def test_laws_in_closed_form():
+    """S, M, R and moments of Marchenko–Pastur, Haar, mask and Fuss–Catalan laws, against each other, the
+    numeric laws of rmtrnn.free, and the 30-digit solver.
+    """
+    g = sympy.Symbol("g")
+    c, s = sympy.symbols("c s", positive=True)
+    for law in (symbolic.marchenko_pastur(), symbolic.haar(), symbolic.mask(), symbolic.fuss_catalan(1)):
+        # definitions: M at w = (1 + m)/(m S), and R(m S) = 1/S, at numbers on the physical branches
+        values = {c: sympy.Rational(2, 3), s: 2, p: sympy.Rational(3, 4), sigma_w: sympy.Rational(5, 4)}
+        small = sympy.Rational(1, 50)
+        S = law.S.subs(values).subs(m, small)
+        assert abs(sympy.N(law.M.subs(values).subs(w, (1 + small) / (small * S)) - small, 40)) < 1e-35
+        assert abs(sympy.N(law.R.subs(values).subs(g, small * S) - 1 / S, 40)) < 1e-35
+        assert all(map(sympy.latex, (law.S, law.M, law.R, law.moment(3))))
+    numeric = rt.free.MarchenkoPastur(ratio=2 / 3, scale=2.0)
+    mp_law = symbolic.marchenko_pastur()
+    for k in (1, 2, 3, 4):
+        exact = float(mp_law.moment(k).subs({c: sympy.Rational(2, 3), s: 2}))
+        assert exact == pytest.approx(numeric.moment(k))
+    at = complex(mp_law.M.subs({c: sympy.Rational(2, 3), s: 2, w: 9}))
+    assert np.real(numeric.M(np.array([9.0]))[0]) == pytest.approx(at.real)
+    T = sympy.Symbol("T", positive=True)
+    for k in (1, 2, 3):  # the Fuss–Catalan numbers, T a symbol
+        exact = [symbolic.fuss_catalan(T).moment(k).subs(T, depth) for depth in (1, 2, 16)]
+        assert exact == [sympy.binomial((depth + 1) * k, k) / (depth * k + 1) for depth in (1, 2, 16)]
+        linear = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=1.0, sigma_b=0.1)
+        assert abs(rt.highprec.moment(linear, 16, k, 40) - int(exact[2])) < mp.mpf(10) ** -30
+        assert symbolic.mask().moment(k) == p
+    law = spectrum.product(rt.Ensemble(rt.VanillaRNN("linear"), sigma_b=0.1), 1, 40)
+    _, f, _ = law.root(mp.log(mp.mpf("6.5")))
+    assert abs(f.m - mp.mpf(sympy.N(symbolic.fuss_catalan(1).M.subs(w, sympy.Rational(13, 2)), 40))) < 1e-30
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_product_expansion_with_a_symbolic_depth(weights):
+    """The coefficients of S to m³, T a symbol, against the series of the exact S of a masked product."""
+    T = sympy.Symbol("T", positive=True)
+    found = symbolic.product_s_coefficients(4, weights)
+    exact = (symbolic.bernoulli_transform() * symbolic.weight_transform(weights)) ** T
+    masks = dict.fromkeys(symbolic.moment_symbols(4), p)
+    numbers = {p: sympy.Rational(3, 7), sigma_w: sympy.Rational(5, 4), T: 6}
+    series = sympy.series(exact.subs(numbers), m, 0, 4).removeO()
+    for k, coefficient in enumerate(found):
+        assert sympy.nsimplify(coefficient.subs(masks).subs(numbers) - series.coeff(m, k)) == 0
+    assert sympy.latex(found[3])

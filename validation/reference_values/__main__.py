@@ -1,8 +1,9 @@
 """Certified numbers to cite, and the float solver's error against them.
 
 ``python -m validation.reference_values --quick`` (tanh and erf, T ≤ 64) or ``--full``. Entries already in
-the table are kept, so an interrupted run continues; ``--fresh`` starts over. Writes ``table.json`` and
-``errors.png`` beside this file.
+the table are kept, so an interrupted run continues; ``--fresh`` starts over, ``--draw`` only draws. Writes
+``table.json``, ``random_points.json`` (see `validation.reference_values.random_points`), ``errors.png`` and
+``errors.pdf`` beside this file.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import importlib.metadata
 import json
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,15 @@ from mpmath import mp
 import rmtrnn as rt
 from rmtrnn import _progress
 from rmtrnn.highprec.certified import CertificationError, Certified
+from validation import study
+from validation.reference_values import random_points
 
 HERE = Path(__file__).resolve().parent
-TABLE, FIGURE = HERE / "table.json", HERE / "errors.png"
+TABLE = HERE / "table.json"
 DEPTHS = (1, 2, 4, 16, 64, 256, 1024)
 LAMBDAS = ("0.001", "0.01", "0.1", "0.5", "1", "2")
+SMALL_LAMBDAS = ("1e-100", "1e-30", "1e-10", "1e-5")
+"""Tabulated as well for T ≥ 64, where most of the law lies there."""
 ENSEMBLES = {
     "linear": {"sigma_w": 1.0, "sigma_b": 0.05},
     "tanh": {"sigma_w": 1.05, "sigma_b": 0.05},
@@ -58,22 +64,28 @@ def compute(kind: str, name: str, weights: str, T: int) -> dict[str, Any]:
     ens = rt.Ensemble(rt.VanillaRNN(name), weights=weights, **ENSEMBLES[name])
     if kind == "fixed point":
         mf = rt.mean_field(ens)
-        chi = rt.highprec.chi(ens, 50)
         return {
             "q": text(rt.highprec.certified_fixed_point(ens, DPS)),
             "q_float": mf.q,
-            "chi_50_digits_not_certified": mp.nstr(chi, 40),
+            "chi": text(rt.highprec.certified_chi(ens, DPS)),
             "chi_float": mf.chi,
         }
     spec = rt.spectrum(ens, T)
     record: dict[str, Any] = {"float_error": spec.error, "float_converged": spec.converged, "points": []}
     record["edge"] = attempt(lambda: rt.highprec.certified_edge(ens, T, DPS))
     record["edge_float"] = max([spec.support[-1][1], *[at for at, _ in spec.atoms]]) ** 2
-    for lam in LAMBDAS:
+    for lam in (*(SMALL_LAMBDAS if T >= 64 else ()), *LAMBDAS):
         s = float(lam) ** 0.5
         density = attempt(lambda lam=lam: rt.highprec.certified_density(ens, T, lam, DPS))
+        below = attempt(lambda lam=lam: rt.highprec.certified_cdf(ens, T, lam, DPS))
         record["points"].append(
-            {"lambda": lam, "density": density, "density_float": float(spec.pdf(s)) / (2 * s)}
+            {
+                "lambda": lam,
+                "density": density,
+                "density_float": float(spec.pdf(s)) / (2 * s),
+                "cdf": below,
+                "cdf_float": float(spec.cdf(s)),
+            }
         )
     return record
 
@@ -112,7 +124,8 @@ def run(quick: bool, fresh: bool) -> dict[str, Any]:
         report(done, len(todo), key)
         if key in table["entries"]:
             continue
-        table["entries"][key] = compute(*entry)
+        start = time.process_time()
+        table["entries"][key] = {**compute(*entry), "cpu_seconds": round(time.process_time() - start, 1)}
         table["ensembles"], table["digits"] = ENSEMBLES, DPS
         table["versions"] = {p: importlib.metadata.version(p) for p in ("rmtrnn", "mpmath", "python-flint")}
         table["python"] = platform.python_version()
@@ -135,52 +148,45 @@ def float_errors(table: dict[str, Any]) -> list[tuple[str, int, float]]:
     return found
 
 
-def draw(table: dict[str, Any]) -> None:
-    """The float solver's error at every certified point, by T."""
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#7A4F9A"),
+)
+
+
+def draw(table: dict[str, Any], points: list[dict[str, Any]]) -> None:
+    """Left: the float density's error at every certified point, by T. Right: the float cdf's true error at
+    random points against the error it states.
+    """
     import matplotlib.pyplot as plt
 
-    colours = (
-        "#0072B2",
-        "#D55E00",
-        "#009E73",
-        "#CC79A7",
-        "#E69F00",
-        "#56B4E9",
-        "#000000",
-        "#999999",
-        "#7A4F9A",
-    )
-    figure, ax = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    figure, (ax, honest) = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained", width_ratios=(3, 2))
     errors = float_errors(table)
-    names = list(dict.fromkeys(name for name, _, _ in errors))
+    names = list(ENSEMBLES)
     for index, name in enumerate(names):
-        points = [(T, max(error, 1e-17)) for other, T, error in errors if other == name]
-        T, error = np.array(points).T
-        ax.plot(
-            T * 1.05 ** (index - len(names) / 2),
-            error,
-            ls="",
-            marker="osD^v<>PX"[index],
-            ms=4,
-            color=colours[index],
-            label=name,
-        )
+        style = {"ls": "", "marker": "osD^v<>PX"[index], "ms": 5, "color": COLOURS[index]}
+        found = [(T, max(error, 1e-17)) for other, T, error in errors if other == name]
+        if found:
+            T, error = np.array(found).T
+            ax.plot(T * 1.06 ** (index - len(names) / 2), error, label=name, **style)
+        pairs = [(p["own_error"], max(p["cdf_error"], 1e-18)) for p in points if p["activation"] == name]
+        if pairs:
+            honest.plot(*np.array(pairs).T, **style)
     ax.axhline(2.2e-16, color="0.5", lw=0.8)
-    ax.annotate(
-        "double precision, 2.2e-16",
-        (0.99, 2.2e-16),
-        (0, -10),
-        ("axes fraction", "data"),
-        "offset points",
-        ha="right",
-        fontsize=7,
-    )
-    ax.set(xscale="log", yscale="log", xlabel="depth T", ylabel="relative error of the density")
+    ax.text(0.9, 2.2e-16, "2.2e-16: one unit in the last place of a double", fontsize=8, va="bottom")
+    ax.set(xscale="log", yscale="log", xlabel="steps T", ylabel="relative error of the float density")
     ax.set_xticks(DEPTHS, [str(T) for T in DEPTHS])
     ax.minorticks_off()
-    ax.set_title("Float solver against certified densities (errors below 1e-17 drawn there)", fontsize=10)
-    ax.legend(ncols=3, fontsize=8, frameon=False)
-    figure.savefig(FIGURE, dpi=150)
+    ax.set_title("certified densities (below 1e-17: drawn there)", fontsize=10)
+    if points:
+        low, high = 3e-16, 1.0
+        high = 3 * max(p["own_error"] for p in points)
+        honest.plot([low, high], [low, high], color="0.5", lw=0.8)
+        honest.text(high, high, "error = stated error ", fontsize=8, ha="right", va="bottom", color="0.3")
+    honest.set(xscale="log", yscale="log", xlabel="error the float solver states (cdf)")
+    honest.set_ylabel("its true error")
+    honest.set_title(f"{len(points)} random points (below 1e-18: drawn there)", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=9, fontsize=9, frameon=False)
+    study.save_figure(figure, HERE, "errors")
     plt.close(figure)
 
 
@@ -189,16 +195,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m validation.reference_values", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tanh and erf, T ≤ 64")
     parser.add_argument("--full", action="store_true", help="all activations and depths (the default)")
-    parser.add_argument("--fresh", action="store_true", help="recompute every entry")
+    parser.add_argument("--fresh", action="store_true", help="recompute every entry and point")
+    parser.add_argument("--draw", action="store_true", help="only draw the figure again")
     options = parser.parse_args()
     if options.quick and options.full:
         parser.error("--quick and --full exclude each other")
-    table = run(options.quick, options.fresh)
-    draw(table)
+    if options.draw:
+        table, points = json.loads(TABLE.read_text()), random_points.load()
+    else:
+        table = run(options.quick, options.fresh)
+        points = random_points.run(20 if options.quick else random_points.COUNT, options.fresh)
+    draw(table, points)
+    print(summary(table, points))
+
+
+def summary(table: dict[str, Any], points: list[dict[str, Any]]) -> str:
+    """What the table holds, and how far off the float solver was."""
     errors = [error for _, _, error in float_errors(table)]
-    refused = sum("refused" in json.dumps(record) for record in table["entries"].values())
-    print(f"{len(table['entries'])} entries ({refused} with a refusal), {len(errors)} positive densities;")
-    print(f"float solver: median relative error {np.median(errors):.1e}, largest {max(errors):.1e}")
+    refused = sum(json.dumps(record).count('"refused"') for record in table["entries"].values())
+    return "\n".join(
+        [
+            f"{len(table['entries'])} of {len(entries(False))} entries ({refused} refusals)",
+            f"{len(errors)} positive densities; float solver's relative error: "
+            f"median {np.median(errors):.1e}, largest {max(errors):.1e}",
+            random_points.summary(points),
+        ]
+    )
 
 
 if __name__ == "__main__":
