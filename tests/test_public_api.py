@@ -37,7 +37,8 @@ NAMES = {
         vanilla_spectrum
     """,
     "rmtrnn.symbolic": """
-        bernoulli_transform edge_discriminant erf_kernel erf_slope_kernel exact_edges lambda_of_m m_from_s
+        ClosedLaw bernoulli_transform edge_discriminant erf_kernel erf_slope_kernel exact_edges fuss_catalan
+        haar lambda_of_m m_from_s marchenko_pastur mask
         moment_symbols moments_from_s product_moments product_s_coefficients r_from_s relu_kernel
         relu_slope_kernel s_coefficients s_from_free_cumulants s_from_m s_transform slope_moment
         slope_probabilities slope_transform spectral_polynomial variance weight_transform

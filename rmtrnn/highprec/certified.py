@@ -173,10 +173,10 @@ def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: 
 
 
 def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
-    """P(Λ ≤ λ) = 1 − Im L/π with a proof, inside the support or above it; arguments, errors as
-    `certified_density`.
+    """P(Λ ≤ λ) = 1 − Im L/π with a proof; arguments and errors as `certified_density`.
 
-    L of `formulas.potential` is enclosed at the approximate root and carried to the true one: dL = m d log λ.
+    In the support L of `formulas.potential` is enclosed at the approximate root and carried to the true one:
+    dL = m d log λ. In a gap, Im L/π = T P(X > w) + (n + 1 − T) [1 + m < 0] at the real root.
     """
     target = _target(ens, T, lam, dps)
 
@@ -188,7 +188,7 @@ def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
             return Certified(mp.mpf(1), mp.mpf(0), "λ lies above the certified right edge: P(Λ ≤ λ) = 1")
         if w is None:
             raise CertificationError(f"no approximate root to start from: {failure}") from failure
-        return problem.distribution(w)
+        return problem.gap_distribution(w) if mp.im(w) == 0 else problem.distribution(w)
 
     return _sharpen(attempt, dps, _most_extra(ens))
 
@@ -351,6 +351,24 @@ class _Problem:
         return formulas.Transform(m, 1 + m, d1, acb(0))
 
     def zero_density(self, approximation: Any) -> Certified:
+        self._real_root(approximation)
+        return Certified(mp.mpf(0), mp.mpf(0), "a real root with d log λ/d log w > 0: off the support")
+
+    def gap_distribution(self, approximation: Any) -> Certified:
+        K = self._real_root(approximation)
+        if not isinstance(self.base, AtomBalls):
+            raise OutOfScope("the cdf in a gap is proven for piecewise linear activations only")
+        one_plus_m = self._real_transform(K).one_plus_m.real
+        if not (one_plus_m < 0 or one_plus_m > 0):
+            raise CertificationError(f"the sign of 1 + m at the real w = {K} is not proven")
+        turned = self.n + 1 - self.T if one_plus_m < 0 else 0
+        return _certified(
+            1 - (self.T * self.base.mass_above(K) + turned),
+            "a real root with d log λ/d log w > 0: in a gap of the support, Im L by counting masses",
+        )
+
+    def _real_root(self, approximation: Any) -> Any:
+        """A ball with exactly one real root w of λ(w) = λ, and d log λ/d log w > 0 there."""
         w0 = arb(mp.re(approximation)).mid()
         f0 = self._real_transform(w0)
         value = self._value(acb(w0), f0).real
@@ -364,8 +382,7 @@ class _Problem:
                 raise CertificationError("d log λ/d log w is not proven positive: λ may lie in the support")
             return rise / W
 
-        _krawczyk_real(w0, value, slope, derivative, "real root off the support")
-        return Certified(mp.mpf(0), mp.mpf(0), "a real root with d log λ/d log w > 0: off the support")
+        return _krawczyk_real(w0, value, slope, derivative, "real root off the support")
 
     def _real_transform(self, w: Any, order: int = 1) -> formulas.Transform:
         """The transform at a real ball, w proven to lie off the support of X (above it, unless X is

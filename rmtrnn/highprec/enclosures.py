@@ -248,6 +248,12 @@ class AtomBalls:
         """E[X]."""
         return sum((p * X for X, p in self.atoms), arb(0))
 
+    def mass_above(self, w: Any) -> Any:
+        """P(X > w) for a real ball w off the atoms."""
+        if any(not (w < X or w > X) for X, _ in self.atoms):
+            raise CertificationError(f"w = {w} is not separated from the atoms of φ'²")
+        return sum((p for X, p in self.atoms if w < X), arb(0))
+
     def log_potential(self, w: Any) -> Any:
         """E[log(1 − X/w)], Im w > 0."""
         return sum((p * ((w - X).log() - w.log()) for X, p in self.atoms), acb(0))

@@ -1,5 +1,5 @@
 """What a hostile referee would try on the certified numbers: tails, kinks, parameters that are balls, narrow
-margins, and integrands that are not analytic. See docs/theory.md, section 6.
+margins, and integrands that are not analytic. See docs/theory.md, section 7.
 """
 
 import numpy as np
@@ -128,6 +128,9 @@ def test_gaps_and_atoms():
     assert rt.highprec.density(ens, 2, "0.5", 30) == 0
     spec = rt.spectrum(ens, 2)
     assert float(rt.highprec.cdf(ens, 2, "0.5", 30)) == pytest.approx(float(spec.cdf(0.5**0.5)), abs=1e-14)
+    below = rt.highprec.certified_cdf(ens, 2, "0.5")
+    assert rt.highprec.cdf(ens, 2, "0.5", 50) in below
+    assert below.radius < 1e-30
     assert mp.mpf("1.05") ** 4 in rt.highprec.certified_edge(ens, 2)
     half = haar("relu", sigma_w=1.4, sigma_b=0.1)  # mass 1/2 = (T − 1)/T exactly
     assert mp.mpf("1.4") ** 4 in rt.highprec.certified_edge(half, 2)
