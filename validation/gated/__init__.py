@@ -143,7 +143,7 @@ STUDY = study.Study(
     summary="gated cells and a user's cell, kept and redrawn weights: matrix Dyson equation over samples",
     cost={
         "quick": "about 1 minute on 2 cores",
-        "standard": "not timed as a whole",
+        "standard": "about half an hour of processor time, half of it for samples",
     },
     cases=list_cases,
     compute=compute,

@@ -49,30 +49,27 @@ def _number(value: Any) -> str:
 
 
 def _cell(results: dict[str, study.Result], folder: Path, file: str, title: str) -> None:
-    """Rows: weight law, kept or redrawn; columns: T."""
+    """Rows: weight law, kept or redrawn; in each the panels of growing T."""
     lines = list(dict.fromkeys(tuple(key.split("-")[1:3]) for key in results))
-    steps = sorted({meta["settings"]["T"] for meta, _ in results.values()})
+    rows = [[key for key in results if tuple(key.split("-")[1:3]) == line] for line in lines]
+    columns = max(len(row) for row in rows)
     with plotting.style():
         figure, grid = plt.subplots(
             len(lines),
-            len(steps),
-            figsize=(1.2 + 1.9 * len(steps), 1.2 + 1.5 * len(lines)),
+            columns,
+            figsize=(1.2 + 1.9 * columns, 1.2 + 1.5 * len(lines)),
             squeeze=False,
             layout="constrained",
         )
         for ax in grid.flat:
             ax.set_axis_off()
-        for key, (meta, arrays) in results.items():
-            row, column = lines.index(tuple(key.split("-")[1:3])), steps.index(meta["settings"]["T"])
-            ax = grid[row, column]
-            ax.set_axis_on()
-            _panel(ax, meta, arrays)
-            ax.set_title(f"T = {meta['settings']['T']}", fontsize="medium")
-        for row, (kept, weights) in enumerate(lines):
-            first = next(ax for ax in grid[row] if ax.axison)
-            first.set_ylabel(f"{weights},\n{_KEPT[kept]}", fontsize="small")
-        first = next(ax for ax in grid.flat if ax.axison)
-        figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        for axes, keys, (kept, weights) in zip(grid, rows, lines, strict=True):
+            axes[0].set_ylabel(f"{weights},\n{_KEPT[kept]}", fontsize="small")
+            for ax, key in zip(axes, keys, strict=False):
+                ax.set_axis_on()
+                _panel(ax, *results[key])
+                ax.set_title(f"T = {results[key][0]['settings']['T']}", fontsize="medium")
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         for column in grid.T:
             [ax for ax in column if ax.axison][-1].set_xlabel(_X)
         figure.suptitle(title, fontsize="medium")
