@@ -91,6 +91,16 @@ class TestIsometry:
         distances = np.sqrt(np.mean((np.exp(mc.log_s) - 1) ** 2, axis=1))
         assert abs(distances.mean() - report.distance.value) < 0.01
 
+    def test_a_quantile_below_a_lost_tail_is_unbounded(self, monkeypatch):
+        ens = critical_tanh(0.01)
+        spec = rt.spectrum(ens, 4)
+        known = rt.isometry(ens, 4, spec).log_quantiles
+        assert known[0.05].error < 1e-9
+        monkeypatch.setattr(type(spec), "error", property(lambda self: 0.06))
+        lost = rt.isometry(ens, 4, spec).log_quantiles
+        assert lost[0.05].error == math.inf and "± inf" in str(lost[0.05])
+        assert lost[0.5].value == known[0.5].value and 1e-3 < lost[0.5].error < math.inf
+
     def test_text_names_every_number(self):
         text = str(rt.isometry(critical_tanh(0.01), 4))
         for word in ("m_1", "variance", "5 % of s", "95 % of s", "condition", "distance", "growth", "T = 4"):

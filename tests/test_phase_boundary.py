@@ -58,6 +58,17 @@ def test_critical_points_of_the_zero_state():
         assert abs(row["simulated tied"] - 1.0) < 0.2, row
 
 
+def test_gain_of_the_zero_state_with_biases_in_the_gates():
+    """σ_w = 2 without biases (Can et al. 2020); with them less, and the largest eigenvalue is 1 there."""
+    rows = memory.gain_rows(n=200, draws=2)
+    assert [row["gain"] for row in rows if row["spread"] == 0.0] == pytest.approx([2.0, 2.0], rel=1e-12)
+    for row in rows:
+        assert abs(row["largest"] - 1.0) < 0.1, row  # above its limit by O(N^(-1/2))
+    for cell in ("gru", "lstm"):
+        gains = [row["gain"] for row in rows if row["cell"] == cell]
+        assert gains == sorted(gains, reverse=True) and gains[-1] < 0.95 * gains[0]
+
+
 def test_min_gru_is_never_critical():
     for row in memory.min_gru_rows():
         assert row["chi"] == pytest.approx(row["E[(1 - z)^2]"], rel=1e-8)
