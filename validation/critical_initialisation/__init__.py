@@ -14,7 +14,7 @@ STUDY = study.Study(
     name="critical_initialisation",
     summary="closed form against root search, published scales, table against μ_b, one step, isometry in "
     "depth",
-    cost={"quick": "under a minute of computation", "full": "not timed; some minutes"},
+    cost={"quick": "about a minute of one core", "full": "not timed; some minutes"},
     cases=points.list_cases,
     compute=points.compute,
     report=findings.report,
