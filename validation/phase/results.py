@@ -36,8 +36,9 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
     for key, (meta, arrays) in results.items():
         x, y = meta["settings"]["axes"]
         text.append(f"\n## {key}: {meta['right side']} of {len(meta['checks'])} points right\n")
-        points, used = meta["settings"]["points"], meta["cpu seconds of the grid"]
-        text.append(f"Grid of {points} × {points} points: {used:.1f} s of one core, spread included.\n")
+        points, used = meta["settings"]["points"], meta.get("cpu seconds of the grid")
+        if used is not None:
+            text.append(f"Grid of {points} × {points} points: {used:.1f} s of one core, spread included.\n")
         rows = [
             [
                 check["side"],
@@ -86,7 +87,7 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
         )
         if columns == 2:
             ax = axes[0, 1]
-            few_x, few_y = arrays["spread x"], arrays["spread y"]
+            few_x, few_y = arrays.get("spread x", xs), arrays.get("spread y", ys)
             _background(
                 figure, ax, few_x, few_y, np.log10(_positive(arrays["spread"])).T,
                 r"$\log_{10}$ Var$(s^2)/m_1^2$",
