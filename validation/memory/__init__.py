@@ -28,7 +28,7 @@ from validation import study
 DELTA = sympy.Rational(1, 4)
 SIZES = {
     "quick": {"steps": 24, "population": 1024, "N": 500, "time": 300, "trials": 2},
-    "standard": {"steps": 48, "population": 2048, "N": 1000, "time": 1000, "trials": 3},
+    "standard": {"steps": 48, "population": 4096, "N": 1000, "time": 1000, "trials": 3},
 }
 
 
@@ -266,7 +266,7 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
                     for r in meta["gain"]
                 ],
             ),
-            "minGRU: J = diag(1 − z), so χ = E[(1 − z)²] < 1: no critical point at finite parameters; "
+            "\nminGRU: J = diag(1 − z), so χ = E[(1 − z)²] < 1: no critical point at finite parameters; "
             "χ → 1 only for μ_z → −∞.\n",
             study.table(
                 ("μ_z", "χ (mean field)", "E[(1 − z)²] (Gauss–Hermite)"),
