@@ -13,8 +13,27 @@ import scipy.linalg
 import scipy.special
 
 
+fetched = []  # the shape of everything that came back to the host: each would wait for the device
+
+
 class Array(np.ndarray):
     """Lives on the pretended device."""
+
+    def _fetch(self):
+        fetched.append(self.shape)
+        return np.array(self.view(np.ndarray))
+
+    def __bool__(self):
+        return bool(self._fetch())
+
+    def __int__(self):
+        return int(self._fetch())
+
+    def __float__(self):
+        return float(self._fetch())
+
+    def __index__(self):
+        return self._fetch().__index__()
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=(), **options):
         arrays = [value for value in (*inputs, *out) if isinstance(value, np.ndarray)]
@@ -110,7 +129,7 @@ def install(monkeypatch, free_bytes=2**34):
     for name in ("asarray", "array"):
         cupy.__dict__[name] = _asarray
     cupy.ndarray, cupy.__version__ = Array, "0.fake"
-    cupy.asnumpy = lambda array: np.array(_lower(array))
+    cupy.asnumpy = lambda array: array._fetch()
     cupy.is_available = lambda: True
     runtime = types.SimpleNamespace(memGetInfo=lambda: (free_bytes, 2 * free_bytes))
     cupy.cuda = types.SimpleNamespace(runtime=runtime)

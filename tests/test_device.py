@@ -10,6 +10,7 @@ import pytest
 import rmtrnn as rt
 from rmtrnn import _array, _random, sampling
 from rmtrnn.montecarlo import LogProduct, random_matrix
+from rmtrnn.simulation import Network
 
 TANH = rt.Ensemble("vanilla", sigma_w=1.1, sigma_b=0.2)
 needs_gpu = pytest.mark.skipif(not _array.cuda_available(), reason="needs CuPy and a CUDA device")
@@ -68,6 +69,24 @@ def test_networks_run_on_the_device(cupy, cell, tied):
     assert abs(host.value - device.value) < 5 * np.hypot(host.error, device.error)
     if tied and cell == "gru":
         assert rt.sample(ens, **options, device="cuda").moment(1) == device
+
+
+@without_gpu
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("cell", ["vanilla", "minimal", "gru", "lstm"])
+def test_nothing_is_fetched_from_the_device_in_a_step(monkeypatch, cell, tied):
+    """Nor in multiply() until a group is full; and then no whole matrix is."""
+    cupy, n = fake_cupy.install(monkeypatch), 160
+    network = Network(rt.Ensemble(cell, sigma_v=0.5, tied=tied), n, 1, 0, cupy, "float64")
+    product = LogProduct(network.state.size, cupy, rtol=1.0)
+    fake_cupy.fetched.clear()
+    network.run(3)
+    for _ in range(product._group):
+        product.multiply(network.step())
+    assert fake_cupy.fetched == []
+    product.multiply(network.step())
+    assert 0 < len(fake_cupy.fetched) < 60
+    assert max(int(np.prod(shape)) for shape in fake_cupy.fetched) < network.state.size**2 / 8
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
