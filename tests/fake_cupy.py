@@ -12,7 +12,6 @@ import numpy as np
 import scipy.linalg
 import scipy.special
 
-
 fetched = []  # the shape of everything that came back to the host: each would wait for the device
 
 
