@@ -1,5 +1,4 @@
-"""The computations: closed form against root finding, published values, the table, one step, several "
-"steps."""
+"""Closed form against root search, published values, the table, one step, several steps: the computations."""
 
 from __future__ import annotations
 

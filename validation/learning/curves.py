@@ -27,8 +27,8 @@ SIZES: dict[str, dict[int, dict[str, Any]]] = {
         784: {"N": 50, "batch": 32, "steps": 16, "seeds": 2, "held_out": 250},
     },
     "standard": {
-        196: {"N": 64, "batch": 32, "steps": 400, "seeds": 3, "held_out": 500},
-        784: {"N": 64, "batch": 32, "steps": 181, "seeds": 3, "held_out": 250},
+        196: {"N": 64, "batch": 32, "steps": 256, "seeds": 3, "held_out": 250},
+        784: {"N": 64, "batch": 32, "steps": 128, "seeds": 3, "held_out": 125},
     },
     "full": {
         196: {"N": 300, "batch": 128, "steps": 20000, "seeds": 5, "held_out": 10000},
