@@ -15,7 +15,7 @@ import pytest
 
 import rmtrnn as rt
 from validation import __main__ as command
-from validation import report, study
+from validation import data, report, study
 from validation.critical_initialisation import points
 from validation.mean_field_dynamics import networks, pairs
 
@@ -215,6 +215,21 @@ def test_a_killed_run_loses_no_finished_case(tmp_path, jobs, stop):
     assert len(computed) == 20 - len(kept)
     assert {name: (folder / name).read_bytes() for name in kept} == kept
     assert [meta["square"] for meta, _ in results.values()] == [n**2 for n in range(20)]
+
+
+def test_data_that_cannot_be_had_is_said_in_a_message_not_a_traceback(monkeypatch, capsys):
+    offline = _study("offline")
+
+    def fetch(case: study.Case, workers: study.Workers) -> study.Result:
+        raise data.DataError("`npm pack` failed. Connect to the network and try again")
+
+    object.__setattr__(offline, "compute", fetch)
+    monkeypatch.setattr(command, "STUDIES", {"offline": offline})
+    for arguments in (["offline", "--jobs", "1"], ["all", "--jobs", "1"]):
+        assert command.main(arguments) == 1
+        errors = capsys.readouterr().err
+        assert "Connect to the network" in errors
+        assert "Traceback" not in errors
 
 
 def test_the_report_names_what_no_study_speaks_to():

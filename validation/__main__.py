@@ -13,6 +13,7 @@ from rmtrnn import _progress
 from validation import (
     critical_initialisation,
     criticality,
+    data,
     dyson_error,
     eigenvalues,
     gated,
@@ -123,8 +124,9 @@ def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | N
         folder = None if output is None else output / own.name
         try:
             study.run(own, sizes[own.name], workers, resume=resume, folder=folder, show=show)
-        except Exception:
-            print(f"\n{own.name} failed:\n{traceback.format_exc()}", file=sys.stderr)
+        except Exception as error:
+            text = error if isinstance(error, data.DataError) else traceback.format_exc()
+            print(f"\n{own.name} failed:\n{text}", file=sys.stderr)
             failed.append(own.name)
     print(f"\nreport: {report.write(output)}")
     if failed:
@@ -200,6 +202,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; --resume continues after the last finished case", file=sys.stderr)
         return 130
+    except data.DataError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
 
 
 def _run_one(own: study.Study, size: str, workers: study.Workers, options: argparse.Namespace) -> int:

@@ -41,6 +41,7 @@ def collect(root: Path) -> list[dict[str, Any]]:
 def write(root: Path | None = None) -> Path:
     """Write ``REPORT.md`` into ``root`` (default ``paper_figures``) from the claims that lie there."""
     root = study.FIGURES if root is None else root
+    root.mkdir(parents=True, exist_ok=True)
     path = root / "REPORT.md"
     path.write_text(render(collect(root)) + _costs(root))
     return path

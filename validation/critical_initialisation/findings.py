@@ -265,7 +265,7 @@ def _figure(metas: Metas, folder: Path) -> None:
             ax.errorbar(T, middle, bars, fmt=marker, color=colour, markerfacecolor=fill, label=label)
         ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1.0)
         ax.set(xscale="log", xlabel="steps $T$", ylabel=r"$\log_{10} s$: median, 5–95 %")
-        ax.set_ylim(-26.0, 2.0)  # Gaussian vanilla networks of more steps lie below
+        ax.set_yscale("symlog", linthresh=1.0)  # from isometry to 10⁻⁶⁵⁰: linear between −1 and 1
         ax.set_title("Singular values of $J_T$ at the critical points ($m_1 = 1$ for all)")
         ax.legend(loc="lower left")
         study.save_figure(figure, folder, "isometry")
