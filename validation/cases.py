@@ -43,9 +43,10 @@ def compute(case: study.Case, workers: study.Workers) -> study.Result:
     factor, accuracy = settings.pop("control"), settings.pop("accuracy", {})
     spec = rt.spectrum(ens, T, **accuracy)
     mc = rt.sample(ens, T, executor=workers.executor, **settings)
+    theory = {"method": spec.method, "converged": spec.converged, "cdf error": _plain(spec.error)}
     meta = {
         "title": plotting.spectrum_title(spec),
-        "theory": {"method": spec.method, "converged": spec.converged, "cdf error": _plain(spec.error)},
+        "theory": theory | {"m_1 of the density": _plain(spec.density_moment(1))},
         "verdict": verdict(spec, mc),
         "sample": mc.provenance,
     }

@@ -23,12 +23,12 @@ WEIGHTS = ("orthogonal", "gaussian")
 REGIMES = {"critical": 1.0, "ordered": 0.75, "chaotic": 1.5}
 SIZES: dict[str, dict[int, dict[str, Any]]] = {
     "quick": {
-        196: {"N": 50, "batch": 32, "steps": 64, "seeds": 2, "held_out": 250},
-        784: {"N": 50, "batch": 32, "steps": 16, "seeds": 2, "held_out": 250},
+        196: {"N": 50, "batch": 32, "steps": 45, "seeds": 2, "held_out": 125},
+        784: {"N": 50, "batch": 32, "steps": 8, "seeds": 2, "held_out": 125},
     },
     "standard": {
         196: {"N": 64, "batch": 32, "steps": 256, "seeds": 3, "held_out": 250},
-        784: {"N": 64, "batch": 32, "steps": 128, "seeds": 3, "held_out": 125},
+        784: {"N": 50, "batch": 32, "steps": 32, "seeds": 2, "held_out": 125},
     },
     "full": {
         196: {"N": 300, "batch": 128, "steps": 20000, "seeds": 5, "held_out": 10000},

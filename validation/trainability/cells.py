@@ -29,7 +29,8 @@ SIZES: dict[str, dict[str, Any]] = {
         "vanilla-sigma_w": (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5),
         "minimal-mu_b": (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 2.75, 3.5, 4.5, 5.5, 6.5, 8.0),
         "minimal-sigma_w": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
-        "T": (2, 4, 8, 16, 32, 64, 128),
+        "T": (2, 4, 8, 16, 32, 64),
+        "longer": {"minimal-sigma_w": (128,)},  # all of its networks remember a digit for long
         "steps": 200,
         "held_out": 2000,
     },
@@ -62,8 +63,8 @@ def list_cases(size: str) -> list[study.Case]:
             f"{sweep}-T{T}",
             {"sweep": sweep, "values": list(own[sweep]), "T": T, **shared, **fixed[sweep]},
         )
-        for T in own["T"]
         for sweep in SWEEPS
+        for T in (*own["T"], *own.get("longer", {}).get(sweep, ()))
     ]
 
 

@@ -122,13 +122,16 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
     study.save_data(folder, "data", results)
     rows = []
     each = networks(results)
+    lengths = sorted({int(T) for _, arrays in each.values() for T in arrays["T"]})
     for key, (meta, arrays) in each.items():
         end, side = longest_trainable(arrays["T"], arrays["accuracy"])
         shown = {-1: f"< {end:.0f}", 0: f"{end:.0f}", 1: f"≥ {end:.0f}"}[side]
         xi = [f"{meta['theory'][theory]:.3g}" for theory in THEORIES]
-        rows.append([key, *xi, shown, *(f"{value:.2f}" for value in arrays["accuracy"])])
-    lengths = [f"T = {T}" for T in next(iter(each.values()))[1]["T"]]
-    text = study.table(("network", "ξ (Σ = 0)", "ξ (Σ = 1)", "longest T", *lengths), rows)
+        at = {int(T): f"{value:.2f}" for T, value in zip(arrays["T"], arrays["accuracy"], strict=True)}
+        rows.append([key, *xi, shown, *(at.get(T, "") for T in lengths)])
+    text = study.table(
+        ("network", "ξ (Σ = 0)", "ξ (Σ = 1)", "longest T", *(f"T = {T}" for T in lengths)), rows
+    )
     summary = []
     for name, theories in quantified(results).items():
         for theory, values in theories.items():
@@ -148,7 +151,7 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         f"# Trainability against the time scale ({size})\n\n"
         f"Test accuracy of networks of N = {settings['N']} units with {settings['weights']} weights after "
         f"{settings['steps']} steps of Adam (batches of {settings['batch']}), one network a cell; "
-        f"{len(rows)} networks, each at {len(lengths)} lengths.\n"
+        f"{len(rows)} networks, at up to {len(lengths)} lengths.\n"
         "Rates and strengths of the noise were chosen in short trial runs: with stronger noise the vanilla "
         "cell recalled less over long sequences at every σ_w tried, and minimalRNN learned little in so few "
         "steps at a lower rate. "
