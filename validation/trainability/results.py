@@ -230,7 +230,8 @@ def _heat_map(ax: Axes, sweep: str, rows: list[study.Result]) -> Any:
     ax.set(yscale="log", xlabel=symbol, ylabel="sequence length $T$ (steps)")
     ax.set_xlim(*_edges(values)[[0, -1]])
     ax.set_ylim(borders[0], borders[-1])
-    ax.set_title(f"{cell}, {fixed}, $N = {first['N']}$, {first['steps']} training steps", fontsize="medium")
+    size = f"$N = {first['N']}$, {first['steps']} training steps"
+    ax.set_title(f"{cell}, {fixed}\n{size}", fontsize="medium")
     ax.set_yticks(T, [str(length) for length in T])
     ax.minorticks_off()
     ax.set_facecolor("0.6")
