@@ -15,6 +15,8 @@ from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_law import chain_law
 from rmtrnn.spectra.dyson_nodes import Settings
+from rmtrnn.spectra.growth_weights import growth_weights
+from rmtrnn.spectra.moments import is_closed
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.sites import untied_chain
 
@@ -101,7 +103,9 @@ def grouped_chain(
         ens, 1, 2, field=field
     )  # compiles what is compiled once for a cell, before the threads start
     groups = thread_map(lambda one: untied_chain(ens, T, n, one, field=field), seeds)
-    return Chain([_side_by_side(parts) for parts in zip(*groups, strict=True)], whole=like)
+    stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
+    exact = is_closed(ens) and any(stage.sigma2 for stage in stages) and field.chi > 0.0
+    return Chain(stages, growth_weights(stages, T, field.chi) if exact else None, whole=like)
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:

@@ -18,7 +18,15 @@ from rmtrnn._array import to_host
 from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain, forward
 from rmtrnn.spectra.dyson_nodes import EMPTY, Nodes, Settings, place_nodes
-from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, gate_scales, newton, weight_function
+from rmtrnn.spectra.dyson_solve import (
+    REAL_AXIS,
+    Solution,
+    evaluate,
+    gate_scales,
+    mass_at_zero,
+    newton,
+    weight_function,
+)
 from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw
 
 _POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
@@ -28,8 +36,11 @@ _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law us
 # The error of F is the largest over all points, judged by the spread of eight groups where it is largest. For
 # Gaussian processes from rough to smooth this multiple covers it in 98 to 99.5 % of draws (tests/dyson).
 _SPREADS = 3.0
-_FEW_SITES = 64  # a gap with fewer of them on one side is a lack of sites
+_FEW_SITES = 256  # a gap with fewer of them on one side is a lack of sites
 _NO_MASS = 1e-9
+_TRUST = 3.0  # times the second-order error of F at a point whose strengths have not settled
+_WORTH_MORE = 0.1  # of the error aimed at
+_NEAR = 0.3  # of the way to the neighbour
 AIM = 1e-3  # error of the cdf that a population of free size is made large enough for
 
 
@@ -66,12 +77,14 @@ def chain_law(
     if nodes.u.size < 4:
         return _no_law()
     solution = finish(levels.medium, levels.coarse, nodes)
-    law, parts = assemble(to_host(chain.weights), on_all_sites(chain, solution), groups)
+    lowest = 1.0 - float(solution.sorted().upper[0])
+    atom = mass_at_zero(levels.medium) if lowest > max(settings.tail, settings.grain) else 0.0
+    law, parts = assemble(to_host(chain.weights), on_all_sites(chain, solution), groups, atom)
     room = 0.8 * (AIM - (parts.total - parts.population))
     if larger is None or parts.total <= AIM or room <= 0:
         return law, parts
     more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
-    return assemble(to_host(more.weights), on_all_sites(more, solution), groups)
+    return assemble(to_host(more.weights), on_all_sites(more, solution), groups, atom, chain.n)
 
 
 def _no_law() -> tuple[TabulatedLaw, ErrorParts]:
@@ -86,9 +99,34 @@ def finish(chain: Chain, coarse: Chain, nodes: Nodes) -> Solution:
     """
     solution = _finished(chain, coarse, nodes, nodes.inverse, 4)
     again = solution.status != int(Status.CONVERGED)
-    if not again.any():
-        return solution
-    return solution.at(~again).joined(_finished(chain, coarse, nodes.kept(again), None, 12))
+    if again.any():
+        solution = solution.at(~again).joined(_finished(chain, coarse, nodes.kept(again), None, 12)).sorted()
+        beside = _beside(solution)
+        if beside.u.size:
+            solution = solution.joined(_finished(chain, coarse, beside, None, 12))
+    return solution
+
+
+def _beside(solution: Solution) -> Nodes:
+    """Two points near each one that failed where much mass would be lost, with the strengths of a neighbour.
+
+    What is lost is the mass between the nearest solved points.
+    """
+    good = np.flatnonzero(solution.status == int(Status.CONVERGED))
+    u, cdf, chosen, source = solution.u, 1.0 - solution.upper, [], []
+    for i in np.flatnonzero(solution.status != int(Status.CONVERGED)):
+        left, right = good[good < i], good[good > i]
+        if left.size == 0 or right.size == 0 or cdf[right[0]] - cdf[left[-1]] < _WORTH_MORE * AIM:
+            continue
+        for neighbour in (left[-1], right[0]):
+            chosen.append(u[i] + _NEAR * (u[neighbour] - u[i]))
+            source.append(neighbour)
+    p, q = solution.p[source], solution.q[source]
+    size = 2 * solution.p.shape[1]
+    nothing = np.zeros(len(chosen))
+    return Nodes(
+        np.array(chosen), p, q, nothing, nothing, nothing > 0, np.full((len(chosen), size, size), np.nan + 0j)
+    )
 
 
 def _finished(
@@ -131,29 +169,41 @@ def population_error(weights: np.ndarray, solution: Solution, groups: int) -> fl
     return float(_SPREADS * np.median(np.sort(spread)[-3:]))
 
 
-def assemble(weights: np.ndarray, solution: Solution, groups: int) -> tuple[TabulatedLaw, ErrorParts]:
-    """Intervals, panels, atoms and error from the solved points."""
+def assemble(
+    weights: np.ndarray,
+    solution: Solution,
+    groups: int,
+    atom: float | None = None,
+    sites: int | None = None,
+) -> tuple[TabulatedLaw, ErrorParts]:
+    """Intervals, panels, atoms and error from the solved points.
+
+    ``atom``: the mass at s = 0 if it is known; else that of a point far below all others. ``sites``: the size
+    of the population that the strengths come from; by default that of the solution.
+    """
     solution = solution.sorted()
     good = solution.status == int(Status.CONVERGED)
     u, cdf, density = solution.u[good], 1.0 - solution.upper[good], np.maximum(solution.density[good], 0.0)
     if u.size < 4:
         return _no_law()
-    missing, power_error = solution.u[~good], 0.0
-    power = _power_tail(u, cdf, density)
+    missing, power_error = solution.at(~good), 0.0
+    power = None if atom else _power_tail(u, cdf, density)
     if power is not None:
-        missing, power_error = missing[missing > u[0]], power.error
+        missing, power_error = missing.at(missing.u > u[0]), power.error
         u, cdf, density = (
             np.concatenate(both) for both in ((power.u, u), (power.cdf, cdf), (power.density, density))
         )
     empty = density <= EMPTY * density.max()
     empty[: np.argmin(empty)] = power is None
+    if atom is None:
+        atom = float(cdf[0]) if _is_atom_node(u, cdf, empty) else 0.0
+    cdf = np.maximum(cdf, atom)
     if groups > 1:
-        empty &= ~_sparse_gaps(empty, cdf, _FEW_SITES / solution.site_log.shape[1])
-    atom = float(cdf[0]) if _is_atom_node(u, cdf, empty) else 0.0
+        empty &= ~_sparse_gaps(empty, cdf - atom, _FEW_SITES / (sites or solution.site_log.shape[1]))
     pieces, tail, interpolation = [], 0.0, 0.0
     for first, last in _runs(~empty):
-        left, missing_left = _end(u, cdf, density, first, -1, empty)
-        right, missing_right = _end(u, cdf, density, last, +1, empty)
+        left, missing_left = _end(u, cdf, density, first, -1, empty, atom)
+        right, missing_right = _end(u, cdf, density, last, +1, empty, 1.0)
         low = cdf[first - 1] if first > 0 and pieces else atom
         high = cdf[last + 1] if last + 1 < u.size else 1.0
         inside = slice(first, last + 1)
@@ -169,25 +219,21 @@ def assemble(weights: np.ndarray, solution: Solution, groups: int) -> tuple[Tabu
         population_error(weights, solution.at(good & (solution.density > 0)), groups),
         interpolation,
         tail + power_error,
-        # The cdf is monotone and known on both sides of a lost point: what lies between bounds its error.
         float(solution.error[good].max()) + lost,
     )
     atoms = [(-math.inf, atom)] if atom else []
     return TabulatedLaw(pieces, atoms=atoms, error=parts.total, status=status), parts
 
 
-def _sparse_gaps(empty: np.ndarray, cdf: np.ndarray, mass: float) -> np.ndarray:
-    """Empty points above filled ones that have less than ``mass``, but some, on one side.
+def _sparse_gaps(empty: np.ndarray, below: np.ndarray, mass: float) -> np.ndarray:
+    """Empty points of which less than ``mass``, but some, lies on one side; ``below`` is F without the atom.
 
     In a tail the sites of a finite population stand so far apart that each has an interval of its own. The
     law has no gaps there, and F is known on both sides of each.
     """
-    filled = np.flatnonzero(~empty)
-    between = np.zeros(empty.shape, dtype=bool)
-    if filled.size:
-        between[filled[0] : filled[-1]] = True
-        between[filled[-1] :] = cdf[filled[-1] :] < 1.0 - _NO_MASS
-    return empty & between & (np.minimum(cdf, 1.0 - cdf) < mass)
+    total = float(below[-1])
+    some = (below > _NO_MASS) & (below < total - _NO_MASS)
+    return empty & some & (np.minimum(below, total - below) < mass)
 
 
 class _PowerTail(NamedTuple):
@@ -206,7 +252,7 @@ def _power_tail(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> _PowerTa
     error.
     None where F is small enough, where there is no density, or where kappa has not settled.
     """
-    if not (_POWER_FROM < cdf[0] < 0.5 and density[0] > 0.0 and density[1] > 0.0):
+    if not (_POWER_FROM < cdf[0] < 0.5 and density[:2].min() > EMPTY * density.max()):
         return None
     kappa, above = density[0] / cdf[0], density[1] / cdf[1]
     drift = abs(above / kappa - 1.0)
@@ -218,11 +264,19 @@ def _power_tail(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> _PowerTa
     return _PowerTail(u[0] - down / kappa, fallen, kappa * fallen, float(cdf[0] * min(0.5, 0.5 * change)))
 
 
-def _lost_mass(missing: np.ndarray, u: np.ndarray, cdf: np.ndarray) -> float:
-    """Largest mass between the solved neighbours of a point that could not be solved."""
-    index = np.searchsorted(u, missing)
+def _lost_mass(missing: Solution, u: np.ndarray, cdf: np.ndarray) -> float:
+    """Largest error of F from points that could not be solved.
+
+    F is monotone, so it is at most the mass between the solved neighbours; and it is at most the distance of
+    F at the point from the line between these, if F is known there to second order in strengths that have
+    not settled.
+    """
+    index = np.searchsorted(u, missing.u)
     full = np.concatenate([[0.0], cdf, [1.0]])
-    return float(np.max(full[index + 1] - full[index], initial=0.0))
+    between = full[index + 1] - full[index]
+    off = np.abs(np.interp(missing.u, u, cdf) - (1.0 - missing.upper)) + _TRUST * missing.error
+    known = np.isfinite(off) & (index > 0) & (index < u.size)
+    return float(np.max(np.where(known, np.minimum(between, off), between), initial=0.0))
 
 
 def _is_atom_node(u: np.ndarray, cdf: np.ndarray, empty: np.ndarray) -> bool:
@@ -238,16 +292,24 @@ def _runs(inside: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _end(
-    u: np.ndarray, cdf: np.ndarray, density: np.ndarray, index: int, side: int, empty: np.ndarray
+    u: np.ndarray,
+    cdf: np.ndarray,
+    density: np.ndarray,
+    index: int,
+    side: int,
+    empty: np.ndarray,
+    bound: float,
 ) -> tuple[float, float]:
     """End of an interval of the support beyond its outermost point, and the mass placed there by this guess.
+
+    ``bound`` is F where there is no point further out.
 
     At a square-root edge density^2 is linear in u. Where that line does not end before the next point outside
     (a soft tail), the end is put where a density falling linearly would use up the mass that is left.
     """
     outside = index + side
     known = 0 <= outside < u.size
-    beyond = (cdf[outside] if known else (0.0 if side < 0 else 1.0)) - cdf[index]
+    beyond = (cdf[outside] if known else bound) - cdf[index]
     mass = max(float(abs(beyond)), 0.0)
     reach = 2.0 * mass / density[index] if density[index] > 0 else 0.0
     inner = index - side

@@ -29,6 +29,9 @@ _NO_DENSITY = 1e-7
 _REFRESH = 6  # iterations after which the Hessian is taken afresh: the updates have not found the way
 _F_ERROR = 1e-4  # second-order error of F beyond which a point does not count as solved
 _GUESS_RANGE = (-100.0, 100.0)  # of the logarithm of a first guess: far outside it may say anything
+_DEPTHS = np.array([50.0, 70.0])  # of log x below log m_1
+_NO_ATOM, _SETTLED_ATOM = 1e-6, 1e-4  # mass; change of it between the depths
+_ROUNDS, _STILL = 60, 1e-6  # of damped iterations, and change of m in the last one
 REAL_AXIS = 1e-13  # arg lambda on the real axis: keeps every logarithm on its side of the cut
 
 
@@ -140,6 +143,13 @@ def start(
     First guess: the chain of free Gaussian factors with the same mean growth per stage, for which
     -|lambda|/m_1 = (1 + m)^{L+1}/m, and each gate's z is its share of m.
     """
+    p, q, _ = damped(chain, *_first_guess(chain, log_lambda), log_lambda, 8)
+    theta = np.full(np.shape(log_lambda), np.pi)
+    p, q, ok, *_ = newton(chain, chain, p + 0j, q + 0j, np.asarray(log_lambda), theta, tol, 25)
+    return p, q, ok & (np.real(p).min(axis=1) > 0) & (np.real(q).max(axis=1) <= 0)
+
+
+def _first_guess(chain: Chain, log_lambda: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     stages = len(chain.stages)
     surplus = np.asarray(log_lambda) - chain.log_mean
     low, high = np.full(surplus.shape, -60.0), np.full(surplus.shape, 60.0)  # of logit(-m)
@@ -157,21 +167,46 @@ def start(
     log_q = log_share - log_rest - log_u[:, chain.stage_of_gate] - np.log(chain.reading)
     log_p = log_r[:, chain.stage_of_gate] + np.log(chain.sigma2) + log_share - log_q
     p, q = np.exp(np.clip(log_p, *_GUESS_RANGE)), -np.exp(np.clip(log_q, *_GUESS_RANGE))
-    theta = np.full(surplus.shape, np.pi)
-    for _ in range(8):  # damped in the logarithm, where both keep their sign
+    return p, q
+
+
+def damped(
+    chain: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, iterations: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Iterations of (13) on the negative real axis, damped in the logarithm; also m before the last one."""
+    theta, m = np.full(np.shape(log_lambda), np.pi), np.full(np.shape(log_lambda), np.nan)
+    for _ in range(iterations):
         here = sweep(chain, p + 0j, q + 0j, np.asarray(log_lambda), theta)
         r_gate = gate_scales(chain, log_lambda)
         slope = weight_function(chain, p, q, r_gate)[2]
         beta = 1.0 / (r_gate * chain.sigma2)
         p = _half_way(p, np.real(here.g) / (slope * beta))
         q = _half_way(q, np.real(here.k) / (slope * beta))
-    p, q, ok, *_ = newton(chain, chain, p + 0j, q + 0j, np.asarray(log_lambda), theta, tol, 25)
-    return p, q, ok & (np.real(p).min(axis=1) > 0) & (np.real(q).max(axis=1) <= 0)
+        m = np.real(here.m)
+    return p, q, m
 
 
 def _half_way(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """The geometric mean where the signs agree, else the old value."""
     return np.where(old * new > 0, np.sign(old) * np.sqrt(np.abs(old * new)), old)
+
+
+def mass_at_zero(chain: Chain) -> float:
+    """P(s = 0) = lim E[x/(x + s^2)] as x -> 0, on the negative real axis, where the equations are easy.
+
+    That falls with x, like a power where the law reaches down to s = 0. It counts as an atom if it does not
+    change over many orders of magnitude; 0 otherwise, also where the iteration has not settled.
+    """
+    log_x = chain.log_mean - _DEPTHS
+    p, q, m = damped(chain, *_first_guess(chain, log_x), log_x, 8)
+    for _ in range(_ROUNDS):
+        p, q, new = damped(chain, p, q, log_x, 8)
+        change, m = np.abs(new - m).max(), new
+        if change < _STILL:
+            break
+    left = 1.0 + m
+    settled = change < _STILL and left[-1] > _NO_ATOM and left[0] - left[-1] < _SETTLED_ATOM
+    return float(left[-1]) if settled else 0.0
 
 
 def newton(

@@ -191,7 +191,7 @@ def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int =
     if isinstance(ens.cell, VanillaRNN):
         return Moments(*vanilla_moments(ens, T))
     field = field_of_one(ens)
-    if _is_closed(ens):
+    if is_closed(ens):
         return _power(field, T)
     logs = [
         Chain(untied_chain(ens, T, sites, seed + replicate, field=field)).log_mean
@@ -219,12 +219,13 @@ def exact_moments(ens: Ensemble, T: int) -> Moments:
         if m_1[-1] > 0.0 and math.isfinite(m_2[-1]):
             return Moments(math.log(m_1[-1]), float(m_2[-1] / m_1[-1] ** 2))
     sampled = second_moment(ens.replace(tied=False), T)
-    if not _is_closed(ens):
+    if not is_closed(ens):
         return sampled
     return Moments(_power(field, T).log_m1, sampled.ratio, (0.0, sampled.error[1]))
 
 
-def _is_closed(ens: Ensemble) -> bool:
+def is_closed(ens: Ensemble) -> bool:
+    """Whether m_1 = χ^T exactly with fresh weights: one state component, closed in its moments."""
     return len(ens.cell.state) == 1 and expand(ens.cell) is not None
 
 

@@ -63,10 +63,10 @@ def calibrated_weights(
         few, target = np.vstack([few, values / average]), np.append(target, 1.0)
     if few.shape[1] < _PER_REGRESSOR * few.shape[0]:
         return weights
-    return _tilted(few, weights, target)
+    return tilted(few, weights, target)
 
 
-def _tilted(regressors: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
+def tilted(regressors: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Weights proportional to weights * exp(c . regressors) with which these average to ``target``.
 
     They stay positive. Newton's method for c, which minimises log sum weights exp(c . (x - target)).
