@@ -221,10 +221,11 @@ class GaussianImage:
                 ],
                 axis=0,
             )
-            # Convergence is geometric: the finer level's error is about change²/(the change before).
+            # Convergence is geometric: the finer level's error is about change²/(the change before). On a
+            # contour it may be slower; then the weights, too, miss their sum, and by as much.
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = np.where(np.isinf(last) | (change == 0), 1.0, change / last)
-            estimate = np.where(ratio < 0.1, change * ratio, change) + 4e-16
+            estimate = np.where(ratio < 0.1, change * ratio, change) + 4e-16 + _missing(nodes(level)[1])
             for array, value in zip(result, now[:4], strict=True):
                 array[todo] = value
             error[todo] = estimate
@@ -249,7 +250,7 @@ class GaussianImage:
             change = np.abs(now - before)
             with np.errstate(divide="ignore", invalid="ignore"):
                 small = np.isfinite(last) & (change < 0.1 * last)
-                estimate = np.where(small, change * change / last, change)
+                estimate = np.where(small, change * change / last, change) + _missing(nodes(level)[1])
             size = 1.0 + np.abs(now)
             going = (estimate > _ROUNDING * size) & ~_stagnant(change / size, last / size)
             if not np.any(going):
@@ -389,6 +390,11 @@ def _stagnant(change: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 def _normal(z: np.ndarray | float) -> np.ndarray:
     return special.ndtr(z)
+
+
+def _missing(weights: np.ndarray) -> float:
+    """|Σ weights − 1| as far as it exceeds rounding."""
+    return max(0.0, float(abs(np.sum(weights) - 1.0) - 4e-15 * np.sum(np.abs(weights))))
 
 
 def _weighted(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> Sums:

@@ -169,3 +169,11 @@ def test_edge_is_carried_over_a_hull():
     assert np.isclose(
         float(rt.highprec.edge(ens, 2, 20)), rt.spectrum(ens, 2).support[-1][1] ** 2, rtol=1e-12
     )
+
+
+def test_float_solver_on_a_slow_contour():
+    """silu, T = 2926: the float quadrature used to stop one halving early, six stated errors off."""
+    ens = haar("silu", sigma_w=0.527, sigma_b=0.351)
+    spec, at = rt.spectrum(ens, 2926), -3793.631131703418
+    certified = rt.highprec.certified_cdf(ens, 2926, mp.exp(2 * mp.mpf(at)), 20)
+    assert abs(float(spec.log_s.cdf(at)) - certified.midpoint) <= certified.radius + spec.error

@@ -70,26 +70,37 @@ def compute(kind: str, name: str, weights: str, T: int) -> dict[str, Any]:
             "chi": text(rt.highprec.certified_chi(ens, DPS)),
             "chi_float": mf.chi,
         }
+    record: dict[str, Any] = {"points": [], "edge": attempt(lambda: rt.highprec.certified_edge(ens, T, DPS))}
+    for lam in (*(SMALL_LAMBDAS if T >= 64 else ()), *LAMBDAS):
+        density = attempt(lambda lam=lam: rt.highprec.certified_density(ens, T, lam, DPS))
+        below = attempt(lambda lam=lam: rt.highprec.certified_cdf(ens, T, lam, DPS))
+        record["points"].append({"lambda": lam, "density": density, "cdf": below})
+    return add_floats(ens, T, record)
+
+
+def add_floats(ens: rt.Ensemble, T: int, record: dict[str, Any]) -> dict[str, Any]:
+    """The float solver's values beside the certified ones."""
     spec = rt.spectrum(ens, T)
-    record: dict[str, Any] = {"float_error": spec.error, "float_converged": spec.converged, "points": []}
-    record["edge"] = attempt(lambda: rt.highprec.certified_edge(ens, T, DPS))
+    record["float_error"], record["float_converged"] = spec.error, spec.converged
     right = max([spec.log_s.support[-1][1], *[at for at, _ in spec.log_s.atoms]])
     with mp.workdps(20):
         record["edge_float"] = mp.nstr(mp.exp(2 * mp.mpf(float(right))), 17)
-    for lam in (*(SMALL_LAMBDAS if T >= 64 else ()), *LAMBDAS):
-        s = float(lam) ** 0.5
-        density = attempt(lambda lam=lam: rt.highprec.certified_density(ens, T, lam, DPS))
-        below = attempt(lambda lam=lam: rt.highprec.certified_cdf(ens, T, lam, DPS))
-        record["points"].append(
-            {
-                "lambda": lam,
-                "density": density,
-                "density_float": float(spec.pdf(s)) / (2 * s),
-                "cdf": below,
-                "cdf_float": float(spec.cdf(s)),
-            }
-        )
+    for point in record["points"]:
+        s = float(point["lambda"]) ** 0.5
+        point["density_float"], point["cdf_float"] = float(spec.pdf(s)) / (2 * s), float(spec.cdf(s))
     return record
+
+
+def refresh() -> None:
+    """Compute the float solver's values of a finished table and of the random points again."""
+    table = json.loads(TABLE.read_text())
+    for key, record in table["entries"].items():
+        kind, name, weights, T = key.split(" | ")
+        if kind == "spectrum":
+            ens = rt.Ensemble(rt.VanillaRNN(name), weights=weights, **ENSEMBLES[name])
+            add_floats(ens, int(T), record)
+    TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+    random_points.refresh()
 
 
 def attempt(call: Any) -> dict[str, str]:
@@ -196,10 +207,13 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="all activations and depths (the default)")
     parser.add_argument("--fresh", action="store_true", help="recompute every entry and point")
     parser.add_argument("--draw", action="store_true", help="only draw the figure again")
+    parser.add_argument("--floats", action="store_true", help="only the float solver's values, and draw")
     options = parser.parse_args()
     if options.quick and options.full:
         parser.error("--quick and --full exclude each other")
-    if options.draw:
+    if options.floats:
+        refresh()
+    if options.draw or options.floats:
         table, points = json.loads(TABLE.read_text()), random_points.load()
     else:
         table = run(options.quick, options.fresh)
