@@ -10,7 +10,11 @@ from enum import IntEnum
 
 
 class Status(IntEnum):
-    """Outcome of one solve. Integer-valued, so that arrays of it are plain integer arrays."""
+    """Outcome of one solve. Integer-valued, so that arrays of it are plain integer arrays.
+
+    >>> rt.spectrum(rt.Ensemble("vanilla", sigma_b=0.1), T=2).status.name
+    'CONVERGED'
+    """
 
     CONVERGED = 0
     MAX_ITERATIONS = 1

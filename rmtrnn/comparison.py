@@ -148,6 +148,11 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
     8 matrices a shift of 3 % is found in some nine of ten.
 
     Raises TypeError for other arguments, ValueError for a single trial or a level outside (0, 1).
+
+    >>> ens = rt.Ensemble("vanilla", sigma_w=1.0, sigma_b=0.3)
+    >>> mc = rt.sample(ens, T=2, N=64, trials=8)
+    >>> rt.compare(rt.spectrum(ens, T=2), mc).verdict
+    'agrees'
     """
     if not isinstance(spec, Spectrum):
         raise TypeError(f"spec: expected an rmtrnn Spectrum, got {type(spec).__name__}")

@@ -133,6 +133,10 @@ class Ensemble:
         Law of an input entry, scaled to E[x²] = R.
 
     Raises TypeError or ValueError naming the argument, its value and the allowed range.
+
+    >>> ens = rt.Ensemble("gru", sigma_w={"r": 1.0, "u": 1.0, "c": 1.5}, weights="orthogonal")
+    >>> ens.replace(tied=True).tied
+    True
     """
 
     cell: Cell

@@ -132,6 +132,9 @@ def isometry(ens: Ensemble, T: int, spec: Spectrum | None = None) -> Isometry:
     Returns an `Isometry`; look at its ``converged`` and at the error beside every number.
 
     Raises TypeError or ValueError for bad arguments, `ConvergenceError` if there is no stationary state.
+
+    >>> rt.isometry(rt.Ensemble(rt.VanillaRNN("linear"), weights="orthogonal"), T=10).m_1.value
+    1.0
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")

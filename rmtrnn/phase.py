@@ -80,9 +80,10 @@ def phase_diagram(
 ) -> PhaseDiagram:
     """Mean field on the grid of all combinations of the given parameter values; docs/theory.md section 2.
 
-    >>> phases = rt.phase_diagram(ens, sigma_w=np.linspace(1, 8, 50), mu_b=np.linspace(-4, 8, 60))
+    >>> ens = rt.Ensemble("minimal", sigma_v=1.4, R=0.46)
+    >>> phases = rt.phase_diagram(ens, sigma_w=np.linspace(1, 8, 5), mu_b=np.linspace(-4, 8, 6))
     >>> phases.chi.shape
-    (50, 60)
+    (5, 6)
 
     Parameters
     ----------

@@ -172,6 +172,8 @@ def plot_comparison(
 
     The histogram is normalised by all singular values, so that it and the line share one vertical axis;
     those that sit on an atom are counted in the legend instead.
+
+    ``ax``: matplotlib axes (default: new ones); returned.
     """
     log_s = np.atleast_2d(mc.log_s)
     ax = SpectrumPicture.of(spec, log_s, bins=bins).draw(_axes(ax), **options)
@@ -297,7 +299,10 @@ def _split_off_atoms(spec: Spectrum, sampled: np.ndarray) -> tuple[np.ndarray, n
 
 
 def spectrum_title(spec: Spectrum) -> str:
-    """Cell, weight law, parameters and number of steps, in two short lines."""
+    """Cell, weight law, parameters and number of steps, in two short lines.
+
+    ``spec``: a `Spectrum`.
+    """
     return f"{_title(spec.ensemble)}, $T = {spec.T}$"
 
 

@@ -185,6 +185,10 @@ def sample(
     Raises TypeError or ValueError naming a bad argument, among them an N beyond the memory (the largest that
     fits is named) or, on a GPU, beyond 18,000 rows of J; ValueError for a checkpoint file that is damaged or
     belongs to other arguments; RuntimeError for device="cuda" without one.
+
+    >>> mc = rt.sample(rt.Ensemble("minimal", sigma_w=3.0, R=0.5), T=2, N=32, trials=2, burn_in=20)
+    >>> mc.log_s.shape
+    (2, 32)
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
@@ -302,6 +306,10 @@ def load(path: str | Path) -> Any:
     """Read a `Spectrum` or a `Sample` that ``.save(path)`` wrote (npz + JSON, no pickle).
 
     Raises FileNotFoundError, or ValueError if the file holds something else.
+
+    >>> path = rt.spectrum(rt.Ensemble("vanilla", sigma_b=0.1), T=2).save("law")
+    >>> rt.load(path).T
+    2
     """
     kind, meta, arrays = _storage.read(path)
     if kind == "sample":

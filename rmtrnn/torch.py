@@ -188,6 +188,7 @@ def initialize_(
     or σ_w·Haar; V_k is N(0, σ_v²/n) for n inputs, so that V x has variance σ_v² R when the inputs have second
     moment R; b_k is N(μ_b, σ_b²). PyTorch's second bias vector is set to zero.
 
+    rng : seed, or a NumPy generator; None draws fresh ones.
     module : `MinimalRNN`, `VanillaRNN`, or `torch.nn.RNN`, `GRU`, `LSTM` (without projection).
     ens : the cell must be the module's own: ``rt.VanillaRNN`` with the same activation, `rt.MinimalRNN`,
         ``rt.LSTM()``, and for `torch.nn.GRU` ``rt.GRU(reset_after=True)``, which is PyTorch's variant.

@@ -60,6 +60,9 @@ class Activation:
 
     Raises ValueError for an unknown name, an expression that is constant, not real everywhere,
     discontinuous, or in more than one symbol; TypeError for anything else.
+
+    >>> rt.Activation("hard_tanh").kinks
+    (-1.0, 1.0)
     """
 
     __slots__ = ("_derivatives", "breakpoints", "expr", "name")

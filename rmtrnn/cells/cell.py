@@ -36,7 +36,12 @@ _PROBES = 8
 
 @dataclass(frozen=True)
 class Gate:
-    """One pre-activation e = W·reads + V x + b: its name, its symbol in the update, and what W multiplies."""
+    """One pre-activation e = W·reads + V x + b: its name, its symbol in the update, and what W multiplies.
+
+    >>> h, e = sympy.symbols("h e")
+    >>> rt.Gate("e", e, h).reads
+    h
+    """
 
     name: str
     symbol: sympy.Symbol
@@ -64,6 +69,10 @@ class Stage:
 
     Symbols are known by their names; they are taken as real. Raises TypeError or ValueError if names
     clash, an expression is missing or uses a function that is not known, or a gate reads what is no input.
+
+    >>> h, x, e = sympy.symbols("h x e")
+    >>> rt.Cell("plain", state=h, input=x, gates={e: h}, update={h: sympy.tanh(e)}).stages[0].b
+    Matrix([[sech2(e)]])
     """
 
     inputs: tuple[sympy.Symbol, ...]

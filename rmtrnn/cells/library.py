@@ -45,6 +45,9 @@ class VanillaRNN(_LibraryCell):
 
     ``activation``: a name (linear, tanh, erf, relu, hard_tanh, sigmoid, softsign, silu, gelu), a SymPy
     expression in one symbol, or an `Activation`; kept as ``cell.activation``.
+
+    >>> rt.VanillaRNN("erf").activation.expr
+    erf(z)
     """
 
     activation: Activation
@@ -67,7 +70,11 @@ class VanillaRNN(_LibraryCell):
 
 
 class MinimalRNN(_LibraryCell):
-    """u = σ(e), h' = u h + (1 - u) x, e = W h + V x + b. State (h,), gate "e"."""
+    """u = σ(e), h' = u h + (1 - u) x, e = W h + V x + b. State (h,), gate "e".
+
+    >>> rt.MinimalRNN().gates
+    ('e',)
+    """
 
     def __init__(self) -> None:
         e = _gate("e", h)
@@ -86,6 +93,9 @@ class GRU(_LibraryCell):
     after the product (cuDNN, PyTorch) and the input part e_i = V_i x + b_i a gate "i" that reads nothing.
     Gates "r", "u", "c", "i"; one stage. PyTorch's cell has σ_v = 0 for "c": give
     ``sigma_v={"r": …, "u": …, "c": 0.0, "i": …}``; W_i multiplies zero, whatever its scale.
+
+    >>> len(rt.GRU().stages), len(rt.GRU(reset_after=True).stages)
+    (2, 1)
     """
 
     def __init__(self, reset_after: bool = False) -> None:
@@ -115,6 +125,9 @@ class LSTM(_LibraryCell):
 
     ``peephole=False``: every pre-activation reads h. ``peephole=True``: every pre-activation reads the cell
     state c instead of h, the variant of Gilboa et al. (2019); h is then an output that feeds nothing back.
+
+    >>> rt.LSTM().state, rt.LSTM().gates
+    ((c, h), ('f', 'i', 'o', 'g'))
     """
 
     def __init__(self, peephole: bool = False) -> None:

@@ -76,6 +76,10 @@ class PositiveLaw:
 
     ``a @ b`` is the free multiplicative convolution, ``a ** t`` (real t ≥ 1) the free multiplicative power,
     ``a + b`` and ``a.free_sum(t)`` the additive ones, ``a.dilate(c)`` the law of c·X.
+
+    >>> law = rt.free.MarchenkoPastur() ** 3 @ rt.free.Discrete([1.0, 2.0], [0.5, 0.5])
+    >>> round(law.moment(1), 9)
+    1.5
     """
 
     def __init__(

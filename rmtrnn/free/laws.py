@@ -19,6 +19,9 @@ def MarchenkoPastur(ratio: float = 1.0, scale: float = 1.0) -> PositiveLaw:
     S(m) = 1/(scale (1 + ratio m)). Density √((x₊ − x)(x − x₋))/(2π ratio scale x), x± = scale (1 ± √ratio)²;
     for ratio > 1 an atom at 0 of mass 1 − 1/ratio, since XXᵀ is then a multiple of the free product of a
     projection of rank 1/ratio with MarchenkoPastur(1). Raises ValueError unless ratio > 0 and scale > 0.
+
+    >>> round(rt.free.MarchenkoPastur(ratio=0.25).support[0][0], 9)
+    0.25
     """
     ratio = _validate.real("ratio", ratio, low=0.0, low_open=True)
     scale = _validate.real("scale", scale, low=0.0, low_open=True)
@@ -34,6 +37,9 @@ def FussCatalan(T: float) -> PositiveLaw:
     MarchenkoPastur()**T.
 
     Moments C((T+1)k, k)/(Tk + 1), right edge (T+1)^{T+1}/T^T, S(m) = (1 + m)^{−T}. Real T ≥ 1.
+
+    >>> round(rt.free.FussCatalan(2).support[0][1], 6)       # 3³/2²
+    6.75
     """
     T = _validate.real("T", T, low=1.0)
     return PositiveLaw(_ONE, 1.0, {1.0: T}, 0.0, f"FussCatalan({T:g})")
@@ -43,6 +49,10 @@ def Discrete(locations: Sequence[float], masses: Sequence[float]) -> PositiveLaw
     """Finitely many atoms: distinct locations, not all 0; masses > 0 with sum 1 (within 1e-12).
 
     With a negative location the result is a law on the real line, which has sums but no free products.
+
+    >>> half = rt.free.Discrete([0.0, 1.0], [0.5, 0.5])
+    >>> (half @ half).atoms          # two free projections of rank 1/2
+    ((0.0, 0.5),)
     """
     where = np.array([_validate.real("locations", x) for x in locations])
     mass = np.array([_validate.real("masses", x, low=0.0, low_open=True) for x in masses])
@@ -81,6 +91,10 @@ def Pushforward(
     f also evaluates its analytic continuation (between kinks) on complex arrays near the real axis: then the
     transforms are taken along a shifted contour, much faster near the support. Raises ValueError for
     variance ≤ 0 or an f that is negative, not finite, or constant.
+
+    >>> law = rt.free.Pushforward(lambda z: np.tanh(z) ** 2, variance=0.5)
+    >>> round(law.moment(1), 6)
+    0.273676
     """
     variance = _validate.real("variance", variance, low=0.0, low_open=True)
     if not callable(f):

@@ -84,6 +84,8 @@ def certified_fixed_point(ens: Ensemble, dps: int = 30) -> Certified:
 
     Uniqueness is that of the interval: another fixed point elsewhere is not excluded.
     Raises CertificationError where it cannot be proven, and what `fixed_point` raises.
+
+    ``ens``: an `Ensemble` of a vanilla cell; ``dps``: digits asked of the radius.
     """
     dps = check_dps(dps)
     with flint.ctx.workprec(_bits(dps)):
@@ -95,6 +97,8 @@ def certified_chi(ens: Ensemble, dps: int = 30) -> Certified:
 
     The expectation is enclosed for every q in the interval of `certified_fixed_point`, so the number belongs
     to the fixed point proven there. Raises as `certified_fixed_point` does.
+
+    ``ens``: an `Ensemble` of a vanilla cell; ``dps``: digits asked of the radius.
     """
     dps = check_dps(dps)
     with flint.ctx.workprec(_bits(dps)):
@@ -156,6 +160,8 @@ def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: 
     ``start`` replaces the approximate w (a complex number), for trials of the proof itself.
 
     Raises CertificationError where no proof succeeds, ValueError and TypeError for bad input.
+
+    ``ens``: an `Ensemble` of a vanilla cell; ``T`` ≥ 1; ``lam`` > 0; ``dps``: digits asked of the radius.
     """
     target = _target(ens, T, lam, dps)
 
@@ -177,6 +183,8 @@ def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
 
     In the support L of `formulas.potential` is enclosed at the approximate root and carried to the true one:
     dL = m d log λ. In a gap, Im L/π = T P(X > w) + (n + 1 − T) [1 + m < 0] at the real root.
+
+    ``ens``, ``T``, ``lam``, ``dps``: as for `certified_density`.
     """
     target = _target(ens, T, lam, dps)
 
@@ -249,6 +257,8 @@ def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
 
     The zero is enclosed (Krawczyk) and is the only one there, since d log λ/d log w increases above sup φ'²
     (`rmtrnn.highprec.formulas`). Raises as `certified_density`.
+
+    ``ens``: an `Ensemble` of a vanilla cell; ``T`` ≥ 1; ``dps``: digits asked of the radius.
     """
     dps, T = check_dps(dps), _validate.integer("T", T, low=1)
     parameters.vanilla(ens)

@@ -113,6 +113,10 @@ def fixed_point(ens: Ensemble, dps: int = 50) -> Any:
 
     Raises ValueError for other cells, and ConvergenceError if the mean field has no finite fixed point or
     Newton's method does not settle (at criticality, where the derivative is 1).
+
+    >>> ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
+    >>> mpmath.nstr(rt.highprec.fixed_point(ens, dps=30), 20)
+    '0.074154593251880958668'
     """
     dps, numbers = check_dps(dps), parameters.describe(ens)
     if isinstance(numbers, parameters.Leaky):
@@ -202,6 +206,10 @@ def chi(ens: Ensemble, dps: int = 50) -> Any:
 
     σ_w² E[φ'(e)²] at q* for a vanilla ensemble, α² + σ_w² β² where the Jacobian is α + βW. Raises as
     `fixed_point` does (α + βW needs no fixed point).
+
+    >>> ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
+    >>> mpmath.nstr(rt.highprec.chi(ens, dps=30), 20)
+    '0.97121590993756874479'
     """
     dps, described = check_dps(dps), parameters.describe(ens)
     if isinstance(described, parameters.Leaky):
@@ -229,6 +237,8 @@ def critical_sigma_w(ens: Ensemble, q: tuple[Any, Any] | None = None, dps: int =
     not used.
 
     Raises ValueError if the equation does not change sign on the bracket, or |α| ≥ 1.
+
+    ``ens``: an `Ensemble` of a vanilla cell; ``dps``: correct digits asked for.
     """
     dps, described = check_dps(dps), parameters.describe(ens)
     if isinstance(described, parameters.Leaky):
@@ -260,6 +270,8 @@ def critical_minimal(q: Any, R: Any, mu_b: Any = 0, dps: int = 50) -> tuple[Any,
 
     Q* = R E[(1 − u)²]/(1 − E[u²]), σ_w² = (1 − E[u²])/((Q* + R) E[u'²]), σ_v² = (q − σ_w² Q*)/R.
     Raises ValueError where σ_v² would be negative.
+
+    ``q``, ``R`` > 0 and ``mu_b``: numbers, texts or fractions; ``dps``: correct digits asked for.
     """
     dps = check_dps(dps)
     with mp.workdps(dps + GUARD):

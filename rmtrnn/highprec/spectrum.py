@@ -249,6 +249,10 @@ def density(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
 
     Raises ValueError or TypeError for bad input and ConvergenceError where no value with a checked branch
     and a checked quadrature was found.
+
+    >>> linear = rt.Ensemble(rt.VanillaRNN("linear"))
+    >>> mpmath.nstr(rt.highprec.density(linear, 2, "0.5", dps=30), 30)     # 1/π
+    '0.318309886183790671537767526745'
     """
     dps, T, _, lam = _prepare(ens, T, lam, dps)
     extra = 0
@@ -280,6 +284,12 @@ def _at(law: Product, lam: Any) -> tuple[Any, bool]:
 def cdf(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
     """P(Λ ≤ λ) = 1 − Im L/π, L in closed form on the curve (see `formulas.potential`); arguments and errors
     as `density`. Atoms at λ itself are not resolved: take λ beside them.
+
+    ``ens``, ``T``, ``lam``, ``dps``: as there.
+
+    >>> linear = rt.Ensemble(rt.VanillaRNN("linear"))
+    >>> mpmath.nstr(rt.highprec.cdf(linear, 1, 2, dps=30), 20)             # 1/2 + 1/π
+    '0.81830988618379067154'
     """
     dps, T, law, lam = _prepare(ens, T, lam, dps)
     extra = 0
@@ -309,7 +319,15 @@ def _below(law: Product, lam: Any) -> Any:
 
 
 def edge(ens: Ensemble, T: int, dps: int = 50) -> Any:
-    """Right edge of the support of s²; theory.md, after (10)."""
+    """Right edge of the support of s²; theory.md, after (10).
+
+    ``ens``: an `Ensemble` of a vanilla cell (its floats are read as decimals); ``T`` ≥ 1; ``dps``: correct
+    digits asked for.
+
+    >>> linear = rt.Ensemble(rt.VanillaRNN("linear"))
+    >>> mpmath.nstr(rt.highprec.edge(linear, 2, dps=30), 20)
+    '6.75'
+    """
     dps, T = check_dps(dps), _validate.integer("T", T, low=1)
     with mp.workdps(dps + GUARD):
         law = product(ens, T, dps)
@@ -320,6 +338,13 @@ def moment(ens: Ensemble, T: int, k: int, dps: int = 50) -> Any:
     """m_k = lim tr (J Jᵀ)^k/N for the cells of `density`, by Lagrange inversion of the S-transform.
 
     With x(m) = m S(m)/(1 + m) and m = Σ m_k x^k: m_k = [z^{k−1}] ((1 + z)/S(z))^k / k, S = S_X^T (S_W)^T.
+
+    ``ens``: an `Ensemble` (its floats are read as decimals); ``T`` ≥ 1; ``k`` ≥ 0; ``dps``: digits asked
+    for.
+
+    >>> linear = rt.Ensemble(rt.VanillaRNN("linear"))
+    >>> mpmath.nstr(rt.highprec.moment(linear, 2, 2, dps=30), 20)
+    '3.0'
     """
     dps, T, k = check_dps(dps), _validate.integer("T", T, low=1), _validate.integer("k", k, low=1, high=60)
     with mp.workdps(dps + GUARD):

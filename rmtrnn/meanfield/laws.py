@@ -64,6 +64,10 @@ def site_population(
 
     Raises ConvergenceError if the ensemble has no converged mean field, ValueError unless n is a power of
     two.
+
+    ``ens``: an `Ensemble`; ``seed``: integer, names the sites.
+
+    ``ens``: an `Ensemble`.
     """
     field = _converged(ens, field)
     n = _validate.integer("n", n, low=2)
@@ -87,6 +91,11 @@ def site_trajectory(
     serves several trajectories. Different seeds are independent randomisations.
 
     Raises ValueError for T < 1 or n not a power of two, ConvergenceError if there is no stationary state.
+
+    ``ens``: an `Ensemble`; ``seed``: integer, names the sites; ``field``: its
+    mean field, if known.
+
+    ``ens``: an `Ensemble`.
     """
     T = _validate.integer("T", T, low=1)
     field = _converged(ens, field)

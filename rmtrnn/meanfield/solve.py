@@ -51,6 +51,10 @@ def mean_field(
 
     Returns a `MeanField`. Raises TypeError for an ``ens`` that is no Ensemble, ValueError for steps < 0,
     Q0 < 0 or |C0| > Q0.
+
+    >>> mf = rt.mean_field(rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05, Sigma=1.0))
+    >>> round(mf.chi, 6), round(mf.timescale, 3), mf.converged
+    (0.971216, 34.239, True)
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")

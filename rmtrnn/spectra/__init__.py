@@ -47,6 +47,10 @@ def spectrum(ens: Ensemble, T: int, method: str = "auto", **accuracy: Any) -> Sp
 
     Raises TypeError or ValueError for bad arguments (among them "s-transform" for a gated cell, whose factors
     are not free of each other), `ConvergenceError` if the mean field has no stationary state.
+
+    >>> spec = rt.spectrum(rt.Ensemble(rt.VanillaRNN("linear")), T=2)      # Fuss–Catalan
+    >>> round(float(spec.support[0][1]) ** 2, 6), round(spec.moment(2), 6)
+    (6.75, 3.0)
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")

@@ -43,6 +43,10 @@ def free_approximation(ens: Ensemble, T: int, **accuracy: Any) -> Spectrum:
     many nodes stand for the one-step law. A one-step law that did not converge gives a result that says so.
 
     Raises TypeError or ValueError for bad arguments, `ConvergenceError` if there is no stationary state.
+
+    >>> ens = rt.Ensemble("vanilla", sigma_b=0.1)
+    >>> rt.spectra.free_approximation(ens, T=1).converged
+    True
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")

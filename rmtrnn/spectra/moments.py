@@ -156,6 +156,14 @@ def second_moment(
 
     Raises ValueError for tied weights in a gated cell (the recursion needs fresh weights at every step),
     `ConvergenceError` if there is no stationary state.
+
+    ``ens``: an `Ensemble`; ``seed``: integer, names the sites.
+
+    ``ens``: an `Ensemble`.
+
+    >>> moments = rt.spectra.second_moment(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0), T=3)
+    >>> round(float(np.exp(moments.log_m1)), 2)      # χ³ = 0.149
+    0.15
     """
     T = _validate.integer("T", T, low=1)
     if isinstance(ens.cell, VanillaRNN):

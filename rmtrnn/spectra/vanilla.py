@@ -119,6 +119,11 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
     Raises ValueError if the cell is not a vanilla one or T < 1, and `ConvergenceError` where the network has
     no stationary state and the slopes φ'(e) depend on it (those of a linear network, or of a relu network
     with μ_b = 0, do not).
+
+    ``ens``: an `Ensemble` of a vanilla cell.
+
+    >>> rt.spectra.vanilla_spectrum(rt.Ensemble("vanilla", sigma_b=0.1), T=100_000).converged
+    True
     """
     if not isinstance(ens.cell, VanillaRNN):
         raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")

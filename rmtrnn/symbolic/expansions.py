@@ -16,7 +16,13 @@ T, sigma_w = sympy.symbols("T sigma_w", positive=True)
 
 
 def moment_symbols(order: int) -> tuple[sympy.Symbol, ...]:
-    """μ_1, …, μ_order: μ_k = E[φ'^{2k}]."""
+    """μ_1, …, μ_order: μ_k = E[φ'^{2k}].
+
+    ``order`` ≥ 1: how many.
+
+    >>> rt.symbolic.moment_symbols(2)
+    (mu_1, mu_2)
+    """
     return sympy.symbols(f"mu_1:{order + 1}", positive=True)
 
 
@@ -24,6 +30,9 @@ def s_coefficients(moments: Sequence[sympy.Expr]) -> list[sympy.Expr]:
     """[S_0, S_1, …] of S(m) = Σ S_k m^k from the moments μ_1, μ_2, …
 
     M = Σ μ_k x^k with x = 1/w; Lagrange inversion gives x(m), and S(m) = (1 + m) x(m)/m.
+
+    >>> rt.symbolic.s_coefficients(rt.symbolic.moment_symbols(2))
+    [1/mu_1, (mu_1**2 - mu_2)/mu_1**3]
     """
     n = len(moments)
     quotient = _reciprocal(list(moments))
@@ -32,14 +41,24 @@ def s_coefficients(moments: Sequence[sympy.Expr]) -> list[sympy.Expr]:
 
 
 def moments_from_s(coefficients: Sequence[sympy.Expr]) -> list[sympy.Expr]:
-    """m_1, m_2, … from the coefficients of S: m_k = [z^{k−1}] ((1 + z)/S(z))^k / k."""
+    """m_1, m_2, … from the coefficients of S: m_k = [z^{k−1}] ((1 + z)/S(z))^k / k.
+
+    >>> rt.symbolic.moments_from_s([sympy.Integer(k) for k in (1, -1, 1)])     # S = 1/(1 + m)
+    [1, 2, 5]
+    """
     n = len(coefficients)
     ratio = _times([sympy.Integer(1), sympy.Integer(1)], _reciprocal(list(coefficients)), n)
     return [sympy.factor(_power(ratio, k, k)[k - 1] / k) for k in range(1, n + 1)]
 
 
 def product_s_coefficients(order: int, weights: str = "gaussian", steps: Any = T) -> list[sympy.Expr]:
-    """Coefficients of S for J_T J_Tᵀ in μ_1 … μ_order, σ_w and T: (S_{D²} S_W)^T as a series."""
+    """Coefficients of S for J_T J_Tᵀ in μ_1 … μ_order, σ_w and T: (S_{D²} S_W)^T as a series.
+
+    ``order`` ≥ 1: how many; ``weights``: "gaussian" or "orthogonal"; ``steps``: T, a number or symbol.
+
+    >>> rt.symbolic.product_s_coefficients(1, "orthogonal")
+    [1/(mu_1**T*sigma_w**(2*T))]
+    """
     order = _validate.integer("order", order, low=1)
     _validate.choice("weights", weights, ("gaussian", "orthogonal"))
     single = s_coefficients(moment_symbols(order))
@@ -50,12 +69,25 @@ def product_s_coefficients(order: int, weights: str = "gaussian", steps: Any = T
 
 
 def product_moments(order: int, weights: str = "gaussian", steps: Any = T) -> list[sympy.Expr]:
-    """m_1 … m_order of λ = s² for J_T, in μ_k, σ_w and T."""
+    """m_1 … m_order of λ = s² for J_T, in μ_k, σ_w and T.
+
+    ``order`` ≥ 1; ``weights``: "gaussian" or "orthogonal" (ValueError for others); ``steps``: T, also a
+    symbol.
+
+    >>> rt.symbolic.product_moments(1)
+    [mu_1**T*sigma_w**(2*T)]
+    """
     return moments_from_s(product_s_coefficients(order, weights, steps))
 
 
 def variance(weights: str = "gaussian", steps: Any = T) -> sympy.Expr:
-    """Var(λ) = m_2 − m_1²; theory.md (11), derived."""
+    """Var(λ) = m_2 − m_1²; theory.md (11), derived.
+
+    ``weights``: "gaussian" or "orthogonal"; ``steps``: T, a number or symbol.
+
+    >>> rt.symbolic.variance("orthogonal")
+    T*mu_1**(2*T)*sigma_w**(4*T)*(-1 + mu_2/mu_1**2)
+    """
     first, second = product_moments(2, weights, steps)
     return sympy.factor(sympy.powsimp(sympy.expand(second - first**2)))
 

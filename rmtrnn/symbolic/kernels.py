@@ -23,7 +23,11 @@ def gaussian_pair_integral(matrix: sympy.Matrix) -> sympy.Expr:
 
 
 def erf_slope_kernel() -> sympy.Expr:
-    """E[φ'(a) φ'(b)] for φ = erf, φ' = (2/√π) e^{−a²}: a Gaussian integral with A = 2·1."""
+    """E[φ'(a) φ'(b)] for φ = erf, φ' = (2/√π) e^{−a²}: a Gaussian integral with A = 2·1.
+
+    >>> rt.symbolic.erf_slope_kernel()
+    4/(pi*sqrt((-2*c + 2*q + 1)*(2*c + 2*q + 1)))
+    """
     return 4 / sympy.pi * gaussian_pair_integral(2 * sympy.eye(2))
 
 
@@ -39,7 +43,11 @@ def relu_curvature_kernel() -> sympy.Expr:
 
 
 def relu_slope_kernel() -> sympy.Expr:
-    """P(a > 0, b > 0) = ∫_{−q}^c of `relu_curvature_kernel`: at c = −q, b = −a and the probability is 0."""
+    """P(a > 0, b > 0) = ∫_{−q}^c of `relu_curvature_kernel`: at c = −q, b = −a and the probability is 0.
+
+    >>> rt.symbolic.relu_slope_kernel()
+    (2*asin(c/q) + pi)/(4*pi)
+    """
     return _integral(relu_curvature_kernel(), -q)
 
 

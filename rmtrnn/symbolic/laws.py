@@ -45,6 +45,9 @@ def marchenko_pastur() -> ClosedLaw:
     """X Xᵀ, X of shape n × p with variance s/p and c = n/p: free cumulants κ_j = s^j c^{j−1}.
 
     As `rmtrnn.free.MarchenkoPastur(ratio=c, scale=s)`; c = 1 is W Wᵀ for Gaussian weights.
+
+    >>> rt.symbolic.marchenko_pastur().S
+    1/(s*(c*m + 1))
     """
     R = scale / (1 - ratio * scale * g)
     S = transforms.s_from_free_cumulants(R)
@@ -52,12 +55,20 @@ def marchenko_pastur() -> ClosedLaw:
 
 
 def haar() -> ClosedLaw:
-    """W Wᵀ for W = σ_w O, O Haar: the constant σ_w²."""
+    """W Wᵀ for W = σ_w O, O Haar: the constant σ_w².
+
+    >>> rt.symbolic.haar().S
+    sigma_w**(-2)
+    """
     return _from_m(sigma_w**2 / (w - sigma_w**2))
 
 
 def mask() -> ClosedLaw:
-    """X = 1 with probability p, else 0: φ'² of relu and hard_tanh, with p from `slope_probabilities`."""
+    """X = 1 with probability p, else 0: φ'² of relu and hard_tanh, with p from `slope_probabilities`.
+
+    >>> rt.symbolic.mask().S
+    (m + 1)/(m + p)
+    """
     return _from_m(p / (w - 1))
 
 
@@ -65,6 +76,9 @@ def fuss_catalan(T: Any) -> ClosedLaw:
     """J_T J_Tᵀ of a linear Gaussian network, σ_w = 1: S = (1 + m)^{−T}; ``T`` an integer or a symbol.
 
     M and R are roots of polynomials of degree T + 1; they are written out for T = 1 (and R for T = 2).
+
+    >>> rt.symbolic.fuss_catalan(3).S
+    (m + 1)**(-3)
     """
     S = (1 + m) ** (-T)
     M = _decaying(transforms.m_from_s(S)) if T == 1 else None

@@ -25,7 +25,14 @@ x = sympy.Symbol("x", real=True)
 
 
 def s_from_m(M: sympy.Expr, variable: sympy.Symbol = w) -> sympy.Expr:
-    """S(m) from M(w): invert M near m = 0 (w = ∞), then (7). ValueError if SymPy finds no such inverse."""
+    """S(m) from M(w): invert M near m = 0 (w = ∞), then (7). ValueError if SymPy finds no such inverse.
+
+    ``M``: an expression in ``variable`` (default w).
+
+    >>> w = rt.symbolic.transforms.w
+    >>> rt.symbolic.s_from_m(1 / (2 * (w - 1)))
+    2*(m + 1)/(2*m + 1)
+    """
     solutions = sympy.solve(sympy.Eq(M, m), variable)
     for inverse in solutions:
         S = sympy.simplify((1 + m) / (m * inverse))
@@ -36,12 +43,23 @@ def s_from_m(M: sympy.Expr, variable: sympy.Symbol = w) -> sympy.Expr:
 
 
 def m_from_s(S: sympy.Expr, variable: sympy.Symbol = m) -> list[sympy.Expr]:
-    """All branches M(w) of w = (1 + m)/(m S(m)); the physical one has M(w) → 0 as w → ∞."""
+    """All branches M(w) of w = (1 + m)/(m S(m)); the physical one has M(w) → 0 as w → ∞.
+
+    ``S``: an S-transform in ``variable`` (default m).
+
+    >>> m = rt.symbolic.transforms.m
+    >>> rt.symbolic.m_from_s(1 / (1 + m))
+    [w/2 - sqrt(w*(w - 4))/2 - 1, w/2 + sqrt(w*(w - 4))/2 - 1]
+    """
     return sympy.solve(sympy.numer(sympy.together(w * variable * S - 1 - variable)), variable)
 
 
 def r_from_s(S: sympy.Expr) -> sympy.Expr:
-    """R(g) from S: with z = m S(m), R(z) = 1/S(m), the branch that is finite at 0."""
+    """R(g) from S: with z = m S(m), R(z) = 1/S(m), the branch that is finite at 0.
+
+    >>> rt.symbolic.r_from_s(1 / (1 + rt.symbolic.transforms.m))
+    -1/(g - 1)
+    """
     for solution in sympy.solve(sympy.Eq(m * S, g), m):
         R = sympy.simplify(1 / S.subs(m, solution))
         limit = sympy.limit(R, g, 0)
@@ -51,7 +69,11 @@ def r_from_s(S: sympy.Expr) -> sympy.Expr:
 
 
 def s_from_free_cumulants(R: sympy.Expr) -> sympy.Expr:
-    """S from the R-transform R(g) = Σ κ_{n+1} g^n: g R(g) = m gives g, and S = g/m."""
+    """S from the R-transform R(g) = Σ κ_{n+1} g^n: g R(g) = m gives g, and S = g/m.
+
+    >>> rt.symbolic.s_from_free_cumulants(1 / (1 - rt.symbolic.transforms.g))
+    1/(m + 1)
+    """
     for solution in sympy.solve(sympy.Eq(g * R, m), g):
         S = sympy.simplify(solution / m)
         if sympy.limit(S, m, 0).is_finite:
@@ -63,6 +85,11 @@ def weight_transform(weights: str) -> sympy.Expr:
     """S of W Wᵀ with σ_w² kept; theory.md (8), derived.
 
     Gaussian: all free cumulants of W Wᵀ/σ_w² are 1, R(g) = 1/(1 − g). Orthogonal: W Wᵀ = σ_w² exactly.
+
+    ``weights``: one of the two names; ValueError for another.
+
+    >>> rt.symbolic.weight_transform("gaussian")
+    1/(sigma_w**2*(m + 1))
     """
     _validate.choice("weights", weights, ("gaussian", "orthogonal"))
     if weights == "gaussian":
@@ -71,7 +98,13 @@ def weight_transform(weights: str) -> sympy.Expr:
 
 
 def slope_probabilities(activation: str | Activation) -> dict[sympy.Expr, sympy.Expr]:
-    """{value of φ'²: probability} for a piecewise linear φ and e ~ N(μ, q), by integrating the Gaussian."""
+    """{value of φ'²: probability} for a piecewise linear φ and e ~ N(μ, q), by integrating the Gaussian.
+
+    ``activation``: a name or an `Activation`; ValueError unless it is piecewise linear.
+
+    >>> rt.symbolic.slope_probabilities("linear")
+    {1: 1}
+    """
     phi = Activation(activation)
     normal = sympy.exp(-((x - mu) ** 2) / (2 * q)) / sympy.sqrt(2 * sympy.pi * q)
     masses: dict[sympy.Expr, sympy.Expr] = {}
@@ -82,12 +115,22 @@ def slope_probabilities(activation: str | Activation) -> dict[sympy.Expr, sympy.
 
 
 def slope_transform(activation: str | Activation) -> sympy.Expr:
-    """M(w) of D² = φ'(e)² for a piecewise linear φ; ValueError for another."""
+    """M(w) of D² = φ'(e)² for a piecewise linear φ; ValueError for another.
+
+    ``activation``: a name or an `Activation`.
+
+    >>> rt.symbolic.slope_transform("linear")
+    1/(w - 1)
+    """
     return sum(P * X / (w - X) for X, P in slope_probabilities(activation).items() if X != 0)
 
 
 def bernoulli_transform() -> sympy.Expr:
-    """S of a mask: X = 1 with probability p, else 0. Derived from M(w) = p/(w − 1)."""
+    """S of a mask: X = 1 with probability p, else 0. Derived from M(w) = p/(w − 1).
+
+    >>> rt.symbolic.bernoulli_transform()
+    (m + 1)/(m + p)
+    """
     return s_from_m(p / (w - 1))
 
 
@@ -97,6 +140,11 @@ def s_transform(activation: str | Activation, T: Any = 1, weights: str = "gaussi
     linear: no other symbols; relu and hard_tanh: the mask's probability is written out in q and μ. ``T`` may
     be a SymPy symbol. ValueError where φ' takes more than two values (one of them 0), for which no closed
     form is built.
+
+    ``weights``: "gaussian" or "orthogonal".
+
+    >>> rt.symbolic.s_transform("linear", T=3)
+    1/(sigma_w**6*(m + 1)**3)
     """
     values = slope_probabilities(activation)
     nonzero = [value for value in values if value != 0]
@@ -107,7 +155,13 @@ def s_transform(activation: str | Activation, T: Any = 1, weights: str = "gaussi
 
 
 def slope_moment(activation: str | Activation, k: int) -> sympy.Expr:
-    """μ_k = E[φ'(e)^{2k}], e ~ N(0, q), where SymPy integrates it: polynomial, erf and piecewise linear φ."""
+    """μ_k = E[φ'(e)^{2k}], e ~ N(0, q), where SymPy integrates it: polynomial, erf and piecewise linear φ.
+
+    ``activation``: a name or an `Activation`; ``k`` ≥ 0. ValueError for an activation of another kind.
+
+    >>> rt.symbolic.slope_moment("erf", 1)
+    4/(pi*sqrt(4*q + 1))
+    """
     k = _validate.integer("k", k, low=0)
     phi = Activation(activation)
     if phi.is_piecewise_linear:
@@ -123,12 +177,20 @@ def slope_moment(activation: str | Activation, k: int) -> sympy.Expr:
 
 
 def lambda_of_m(S: sympy.Expr) -> sympy.Expr:
-    """λ(m) = (1 + m)/(m S(m)): the inverse of the M-transform."""
+    """λ(m) = (1 + m)/(m S(m)): the inverse of the M-transform.
+
+    >>> rt.symbolic.lambda_of_m(rt.symbolic.s_transform("linear", T=1))
+    sigma_w**2*(m + 1)**2/m
+    """
     return sympy.simplify((1 + m) / (m * S))
 
 
 def spectral_polynomial(S: sympy.Expr) -> sympy.Expr:
-    """P(λ, G) = 0 for G(λ) = E[1/(λ − Λ)], where S is rational: from λ m S(m) = 1 + m with m = λG − 1."""
+    """P(λ, G) = 0 for G(λ) = E[1/(λ − Λ)], where S is rational: from λ m S(m) = 1 + m with m = λG − 1.
+
+    >>> rt.symbolic.spectral_polynomial(1 / (1 + rt.symbolic.transforms.m))
+    G**2*lambda - G*lambda + 1
+    """
     ratio = sympy.together(sympy.expand_power_base(S))
     if not ratio.is_rational_function(m):
         raise ValueError(f"S = {S}: not rational in m, so the law is not algebraic in this form")
@@ -140,12 +202,25 @@ def spectral_polynomial(S: sympy.Expr) -> sympy.Expr:
 
 
 def edge_discriminant(polynomial: sympy.Expr) -> sympy.Expr:
-    """The discriminant of P(λ, G) over G: its zeros in λ contain all edges of the support."""
+    """The discriminant of P(λ, G) over G: its zeros in λ contain all edges of the support.
+
+    ``polynomial``: from `spectral_polynomial`.
+
+    >>> S = 1 / (1 + rt.symbolic.transforms.m)
+    >>> rt.symbolic.edge_discriminant(rt.symbolic.spectral_polynomial(S))       # edges 0 and 4
+    lambda*(lambda - 4)
+    """
     return sympy.factor(sympy.discriminant(polynomial, G))
 
 
 def exact_edges(S: sympy.Expr) -> list[tuple[sympy.Expr, sympy.Expr]]:
-    """Pairs (m, λ) with dλ/dm = 0, where the edges are; solved from d log λ/dm = 0, so T may be a symbol."""
+    """Pairs (m, λ) with dλ/dm = 0, where the edges are; solved from d log λ/dm = 0, so T may be a symbol.
+
+    ``S``: an S-transform in m, as from `s_transform`.
+
+    >>> rt.symbolic.exact_edges(1 / (1 + rt.symbolic.transforms.m))
+    [(1, 4)]
+    """
     slope = sympy.together(1 / (1 + m) - 1 / m - sympy.diff(sympy.log(S), m))
     solutions = sympy.solve(sympy.numer(sympy.simplify(slope)), m)
     value = (1 + m) / (m * S)
