@@ -154,13 +154,15 @@ def test_code_in_place_of_a_cell_is_refused_and_not_run(tmp_path):
     hostile = f'__import__("os").system("touch {witness}")'
     program = tmp_path / "hostile.cell"
     program.write_text(f"state h\ninput x\ngate e reads h\nh = {hostile}\n")
-    for cell in ('__import__("os").system("true")', hostile, str(program)):
+    for cell, *more in (
+        ('__import__("os").system("true")',), (hostile, "--T", "2"), (str(program), "--T", "2")
+    ):  # fmt: skip
         done = subprocess.run(
-            [sys.executable, "-m", "rmtrnn", "spectrum", "--cell", cell, "--T", "2"],
+            [sys.executable, "-m", "rmtrnn", "spectrum", "--cell", cell, *more],
             capture_output=True, text=True, check=False, cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
-        assert done.stderr.startswith("rmtrnn: error: ")
+        assert done.stderr.startswith("rmtrnn: error: ") and "--T" not in done.stderr
     assert not witness.exists()
 
 

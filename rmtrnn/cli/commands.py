@@ -80,9 +80,9 @@ def _steps(settings: dict[str, Any]) -> int:
 
 
 def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
-    T, points, path = _steps(settings), settings.pop("points", None), settings.pop("save", None)
+    points, path = settings.pop("points", None), settings.pop("save", None)
     method = settings.pop("method", "auto")
-    ens = _ensemble(settings)
+    ens, T = _ensemble(settings), _steps(settings)
     if progress and method == "auto" and not isinstance(ens.cell, VanillaRNN):
         print("spectrum: solving the Dyson equation; this takes longer for larger T", file=sys.stderr)
     spec = rt.spectrum(ens, T, method=method)
@@ -182,7 +182,7 @@ def phase(settings: dict[str, Any], progress: Any) -> Outcome:
 
 
 def critical(settings: dict[str, Any], progress: Any) -> Outcome:
-    T, cell, full = _steps(settings), _cell(settings), settings.pop("spectrum", False)
+    cell, T, full = _cell(settings), _steps(settings), settings.pop("spectrum", False)
     if progress and not isinstance(cell, VanillaRNN):
         print("critical: solving; up to a minute where χ is sampled (lstm)", file=sys.stderr)
     from rmtrnn.criticality import NoCriticalPointError
@@ -245,11 +245,11 @@ def _isometry(found: Any, met: bool) -> dict[str, Any]:
 
 
 def sample(settings: dict[str, Any], progress: Any) -> Outcome:
-    T, jobs, path = _steps(settings), settings.pop("jobs", 1), settings.pop("save", None)
+    jobs, path = settings.pop("jobs", 1), settings.pop("save", None)
     compare = settings.pop("compare", False)
     names = ("N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint")
     options = {name: settings.pop(name) for name in names if name in settings}
-    ens = _ensemble(settings)
+    ens, T = _ensemble(settings), _steps(settings)
     with _workers(jobs) as executor:
         mc = rt.sample(ens, T, progress=progress, executor=executor, **options)
     if path is not None:
