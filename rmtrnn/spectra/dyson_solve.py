@@ -199,6 +199,7 @@ def mass_at_zero(chain: Chain) -> float:
     """
     log_x = chain.log_mean - _DEPTHS
     p, q, m = damped(chain, *_first_guess(chain, log_x), log_x, 8)
+    change = np.inf
     for _ in range(_ROUNDS):
         p, q, new = damped(chain, p, q, log_x, 8)
         change, m = np.abs(new - m).max(), new

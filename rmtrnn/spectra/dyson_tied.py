@@ -328,9 +328,7 @@ def draw_population(ens: Ensemble, T: int, n: int, field_population: int, seed: 
         growth = Chain(pilot).log_growth
         sites = tied_sites(pilot, T)
         strengths = at_infinity(sites)
-
-        def measure(stages: list[Stage]) -> tuple[np.ndarray, np.ndarray]:
-            return site_features(stages, sites, strengths, growth)
+        measure = functools.partial(site_features, sites=sites, strengths=strengths, log_growth=growth)
 
     reserve = min(max(_RESERVE // (GROUPS * n), _LEAST_RESERVE), _MOST_RESERVE) if many else 1
     groups = [

@@ -170,7 +170,8 @@ def site_matrices(
     left = xp.matmul(turned, N)
     k = xp.matmul(xp.matmul(xp.swapaxes(N, 1, 2), full_q), left)
     g = xp.matmul(h, resolvent)
-    return tuple(xp.ascontiguousarray(matrix[:, touched, touched]) for matrix in (k, g, left))
+    k, g, left = (xp.ascontiguousarray(matrix[:, touched, touched]) for matrix in (k, g, left))
+    return k, g, left
 
 
 def _extended(

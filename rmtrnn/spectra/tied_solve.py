@@ -173,6 +173,7 @@ def _newton(
     x, mixing, last, relative = unknowns.packed(P, Q), _Mixing(), np.inf, np.inf
     for _ in range(most_steps):
         slope = gradient(sites, unknowns, P, Q, averages(sites, P, Q, log_lambda))
+        step = slope
         for attempt in range(2):  # with the factors at hand, then with new ones
             if factors is None or attempt:
                 matrix = hessian(small, unknowns, P, Q, log_lambda)
