@@ -25,6 +25,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import mpmath
 import numpy as np
+from matplotlib.lines import Line2D
 
 from rmtrnn import free, plotting
 
@@ -258,27 +259,34 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 def draw(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
     colors = dict(zip(RUNS, [plotting.PALETTE[k] for k in (1, 2, 3, 4, 5)], strict=True))
     with plotting.style():
-        figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.6), sharey=True)
+        figure, axes = plt.subplots(3, 1, figsize=(4.6, 8.2), sharex=True)
         for ax, (key, rows) in zip(axes, results.items(), strict=True):
             for row in rows:
                 if "note" in row:
                     continue
                 density = "density_error" in row
                 error = max(row["density_error"] if density else row["cdf_error"], 1e-16)
+                chosen = "by hand" in row["settings"]
                 ax.loglog(
-                    row["seconds"], error, color=colors[row["package"]], marker="o" if density else "s",
-                    fillstyle="full" if density else "none", linestyle="", markersize=7,
+                    row["seconds"], error, color=colors[row["package"]], linestyle="", markersize=7,
+                    marker="D" if chosen else "o" if density else "s",
+                    fillstyle="full" if density and not chosen else "none",
                 )  # fmt: skip
-            ax.set(xlabel="CPU time (s)", title=TITLES[key], xlim=(1e-3, 20))
-        axes[0].set_ylabel("largest error")
-        for package, color in colors.items():
-            filled = package not in ("finitefree", "numpy")
-            what = "density, relative" if filled else "cdf"
-            axes[2].plot(
-                [], [], color=color, marker="o" if filled else "s", fillstyle="full" if filled else "none",
-                linestyle="", label=f"{package} ({what})",
-            )  # fmt: skip
-        axes[0].legend(*axes[2].get_legend_handles_labels(), loc="center right")
+            ax.set(title=TITLES[key], xlim=(3e-3, 3), ylim=(1e-16, 1e2), ylabel="largest error")
+        axes[-1].set_xlabel("CPU time (s)")
+        handles = [
+            Line2D([], [], color=color, linewidth=5, label=package) for package, color in colors.items()
+        ]
+        shapes = (
+            ("o", "full", "density, relative"),
+            ("D", "none", "density, root by hand"),
+            ("s", "none", "cdf"),
+        )
+        handles += [
+            Line2D([], [], color="0.3", marker=marker, fillstyle=fill, linestyle="", label=label)
+            for marker, fill, label in shapes
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
         figure.savefig(path, dpi=200)
 
 
