@@ -11,7 +11,7 @@ import numpy as np
 import rmtrnn as rt
 from rmtrnn import plotting
 from validation import study
-from validation.gated import laws, networks
+from validation.gated import laws, networks, verdict
 
 _WRONG = plotting.PALETTE[0]
 _NAMES = {
@@ -68,13 +68,20 @@ def _cell(results: dict[str, study.Result], folder: Path, file: str, title: str)
             for ax, key in zip(axes, keys, strict=False):
                 ax.set_axis_on()
                 _panel(ax, *results[key])
-                ax.set_title(f"T = {results[key][0]['settings']['T']}", fontsize="medium")
+                ax.set_title(_heading(results[key][0]), fontsize="medium")
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         for column in grid.T:
             [ax for ax in column if ax.axison][-1].set_xlabel(_X)
         figure.suptitle(title, fontsize="medium")
         study.save_figure(figure, folder, file)
         plt.close(figure)
+
+
+def _heading(meta: dict[str, Any]) -> str:
+    """T, and the error that the law states of itself where that decides nothing."""
+    error = meta["theory"].get("cdf error", 1.0)
+    doubt = f", its error {error:.2g}" if error >= verdict.LIMIT["standard"] else ""
+    return f"T = {meta['settings']['T']}{doubt}"
 
 
 def _comparison(
