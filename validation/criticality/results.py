@@ -51,7 +51,8 @@ def report(results: Results, size: str, folder: Path) -> None:
 
 _MINIMAL_NOTE = """"published" is σ_w = 6.88, σ_v = 1.39, μ_b = 0, R = 0.46 (q* = 15.94, χ = 0.9988);
 "returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. Tied networks have
-another law than redrawn ones; it costs T³, so theirs is solved for T = 10 only. Quantiles of log s: sample ±
+another law than redrawn ones; it costs T³, so theirs is solved for T = 10 only, not for the returned point,
+whose memory of some thousand steps the two-time mean field does not cover. Quantiles of log s: sample ±
 standard error over trials [theory ± its error], and how far apart they are in units of the standard error
 plus the theory's error: 1 or less is agreement. In the lower tail the error of a quantile is large because
 log s is stretched there; "cdf" is the theory's cdf at the sample's quantile, to be compared with 5, 50, 95 %.
