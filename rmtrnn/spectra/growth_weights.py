@@ -18,10 +18,15 @@ from rmtrnn.spectra.site_weights import tilted
 _MOST_CONDITIONS = 16  # steps at which the growth is held, the last among them
 _ROUNDS = 8  # the weights change the strengths, and these the growth
 _CLOSE = 1e-6  # relative
+_LARGEST_SPREAD = 0.1  # standard deviation of n times the weights
 
 
 def growth_weights(stages: Sequence[Stage], T: int, chi: float) -> np.ndarray:
-    """Weights (n,) of the sites of ``T`` equal steps with one state component, so that E x_t = chi^t."""
+    """Weights (n,) of the sites of ``T`` equal steps with one state component, so that E x_t = chi^t.
+
+    Equal ones where these would differ much, as over a hundred steps: then the sites are too few to grow as
+    they should, and weights would only hide it.
+    """
     n = stages[0].a.shape[2]
     weights = np.full(n, 1.0 / n)
     at = np.unique(np.linspace(0, T - 1, min(T, _MOST_CONDITIONS)).round().astype(int))
@@ -30,7 +35,8 @@ def growth_weights(stages: Sequence[Stage], T: int, chi: float) -> np.ndarray:
         if np.abs(growth @ weights - 1.0).max() < _CLOSE:
             break
         weights = tilted(growth, weights, np.ones(len(at)))
-    return weights
+    spread = float(np.std(n * weights))
+    return weights if spread < _LARGEST_SPREAD else np.full(n, 1.0 / n)  # nan: the weights did not settle
 
 
 def _growth(stages: Sequence[Stage], T: int, chi: float, weights: np.ndarray, at: np.ndarray) -> np.ndarray:
