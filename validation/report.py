@@ -129,10 +129,10 @@ def _costs(root: Path) -> str:
     quick = [(name, sizes["quick"]) for name, sizes in sorted(measured.items()) if "quick" in sizes]
     rows = [[name, cost["cases"], _duration(cost["cpu seconds"])] for name, cost in quick]
     total = sum(cost["cpu seconds"] for _, cost in quick)
-    rows.append(["all", sum(cost["cases"] for _, cost in quick), _duration(total)])
+    rows.append([f"these {len(quick)}", sum(cost["cases"] for _, cost in quick), _duration(total)])
     return (
-        "## What the quick run costs\n\nProcessor time of one core, measured; imports and drawing "
-        "come on top.\n`python -m validation all --quick --resume` shares the cases between the cores "
+        "## What the quick run costs\n\nProcessor time of one core, of the studies that were measured; imports and "
+        "drawing come on top.\n`python -m validation all --quick --resume` shares the cases between the cores "
         f"and writes to `build/figures/quick`.\n\n{study.table(('study', 'cases', 'time'), rows)}\n"
     )
 
