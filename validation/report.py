@@ -131,9 +131,10 @@ def _costs(root: Path) -> str:
     total = sum(cost["cpu seconds"] for _, cost in quick)
     rows.append([f"these {len(quick)}", sum(cost["cases"] for _, cost in quick), _duration(total)])
     return (
-        "## What the quick run costs\n\nProcessor time of one core, of the studies that were measured; imports and "
-        "drawing come on top.\n`python -m validation all --quick --resume` shares the cases between the cores "
-        f"and writes to `build/figures/quick`.\n\n{study.table(('study', 'cases', 'time'), rows)}\n"
+        "## What the quick run costs\n\nProcessor time of one core, of the studies that were measured.\n"
+        "Imports and drawing come on top. `python -m validation all --quick --resume` shares the cases between "
+        "the cores\nand writes to `build/figures/quick`.\n\n"
+        f"{study.table(('study', 'cases', 'time'), rows)}\n"
     )
 
 
