@@ -132,8 +132,8 @@ def _costs(root: Path) -> str:
     rows.append([f"these {len(quick)}", sum(cost["cases"] for _, cost in quick), _duration(total)])
     return (
         "## What the quick run costs\n\nProcessor time of one core, of the studies that were measured.\n"
-        "Imports and drawing come on top. `python -m validation all --quick --resume` shares the cases between "
-        "the cores\nand writes to `build/figures/quick`.\n\n"
+        "Imports and drawing come on top. `python -m validation all --quick --resume` shares the cases "
+        "between the cores\nand writes to `build/figures/quick`.\n\n"
         f"{study.table(('study', 'cases', 'time'), rows)}\n"
     )
 
