@@ -52,10 +52,10 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         "Made by `python -m validation quickstart` "
         f"with {study.describe(results)}.\n"
     )
-    columns = min(3, len(results))
+    columns = min(2, len(results))  # readable on a page of 400 pixels
     rows = -(-len(results) // columns)
     with plotting.style():
-        figure, grid = plt.subplots(rows, columns, figsize=(3.9 * columns, 3.2 * rows), squeeze=False)
+        figure, grid = plt.subplots(rows, columns, figsize=(2.9 * columns, 2.5 * rows), squeeze=False)
         for ax in grid.flat[len(results) :]:
             ax.set_axis_off()
         for ax, (meta, arrays) in zip(grid.flat, results.values(), strict=False):
