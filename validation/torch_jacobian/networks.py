@@ -201,8 +201,8 @@ def two_samples(one: Sample, other: Sample) -> dict[str, float]:
         rank = np.searchsorted(pooled, sample.log_s, side="right") - 0.5
         phase = np.pi * rank / pooled.size
         modes.append(np.array([np.cos(k * phase).sum(axis=1) for k in range(1, MODES + 1)]))
-    p = stats.ttest_ind(modes[0], modes[1], axis=1, equal_var=False).pvalue
-    distance = stats.ks_2samp(one.log_s.ravel(), other.log_s.ravel()).statistic
+    _, p = np.asarray(stats.ttest_ind(modes[0], modes[1], axis=1, equal_var=False))
+    distance, _ = np.asarray(stats.ks_2samp(one.log_s.ravel(), other.log_s.ravel()))
     return {"p": float(min(1.0, MODES * np.min(p))), "kolmogorov": float(distance)}
 
 
