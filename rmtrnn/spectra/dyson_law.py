@@ -212,7 +212,7 @@ def assemble(
         )
         pieces.append((interval, panels))
         interpolation = max(interpolation, error)
-        tail = max(tail, 0.5 * missing_left, 0.5 * missing_right)
+        tail = max(tail, _tail_error(missing_left), _tail_error(missing_right))
     lost = _lost_mass(missing, u, cdf)
     status = Status.CONVERGED if lost < _LOST else Status.MAX_ITERATIONS
     parts = ErrorParts(
@@ -223,6 +223,15 @@ def assemble(
     )
     atoms = [(-math.inf, atom)] if atom else []
     return TabulatedLaw(pieces, atoms=atoms, error=parts.total, status=status), parts
+
+
+def _tail_error(missing: float) -> float:
+    """Error of F from the mass beyond an end of the solved points, of which only the amount is known.
+
+    Little mass is close to the end, and the cubic through it errs by half of it at most. Much of it may lie
+    anywhere beyond.
+    """
+    return 0.5 * missing if missing < _LOST else missing
 
 
 def _sparse_gaps(empty: np.ndarray, below: np.ndarray, mass: float) -> np.ndarray:
