@@ -299,7 +299,8 @@ class LogProduct:
     def _last_rows(self, corner: deflation.Corner, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """d' and T' of diag(2^d') T' = S diag(2^d) T for the last rows (T triangular: last block)."""
         k = len(corner.left)
-        t, last = None, d[-k:]
+        t: Any = None
+        last = d[-k:]
         if self._t is not None:
             t = self._t[-k:, -k:] if self._triangular else self._t[-k:]
             t = np.array(_array.to_host(t), order="F")
