@@ -20,13 +20,18 @@ def product_moments(
     ψ(z) = Σ m_k z^k, χ = ψ⁻¹, S(m) = (1 + m) χ(m)/m; S-transforms multiply, so their logarithms add.
     """
     n = len(base)
-    psi = np.array([0.0] + [moment / base[0] ** (j + 1) for j, moment in enumerate(base)])
-    log_s = power * _log_series(_times_one_plus_m(_reversion(psi)[1:]))
+    log_s = power * _log_s(base)
     for ratio, count in ratios.items():
         log_s -= count * np.array([0.0] + [-((-ratio) ** j) / j for j in range(1, n)])[:n]
     s = _exp_series(log_s)
     chi = np.concatenate([[0.0], _over_one_plus_m(s)])
     return power * math.log(base[0]), _reversion(chi)[1:].tolist()
+
+
+def _log_s(moments: list[float]) -> np.ndarray:
+    """log S of a law with these moments 1..n, divided by its mean so that m_1 = 1."""
+    psi = np.array([0.0] + [moment / moments[0] ** (j + 1) for j, moment in enumerate(moments)])
+    return _log_series(_times_one_plus_m(_reversion(psi)[1:]))
 
 
 def _times_one_plus_m(series: np.ndarray) -> np.ndarray:
@@ -69,10 +74,6 @@ def _exp_series(series: np.ndarray) -> np.ndarray:
 
 def multiplied_moments(first: list[float], second: list[float]) -> list[float]:
     """Moments 1..n of the free multiplicative convolution of two laws with moments 1..n: log S adds."""
-    series = []
-    for moments in (first, second):
-        psi = np.array([0.0] + [moment / moments[0] ** (j + 1) for j, moment in enumerate(moments)])
-        series.append(_log_series(_times_one_plus_m(_reversion(psi)[1:])))
-    chi = np.concatenate([[0.0], _over_one_plus_m(_exp_series(series[0] + series[1]))])
+    chi = np.concatenate([[0.0], _over_one_plus_m(_exp_series(_log_s(first) + _log_s(second)))])
     mean = first[0] * second[0]
     return [mean ** (j + 1) * moment for j, moment in enumerate(_reversion(chi)[1:].tolist())]
