@@ -22,6 +22,26 @@ lapack: Any = _lapack
 TILE, GATHER, PANEL, LEAF = 64, 32, 64, 128
 
 
+class Spare:
+    """Arrays to write into: a long product allocates only its first few (new pages cost the host 5 %)."""
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self._kept: dict[Any, list[Any]] = {}
+
+    def take(self, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:
+        """An array with any contents, in Fortran order on the host."""
+        kept = self._kept.get((shape, np.dtype(dtype)))
+        if kept:
+            return kept.pop()
+        return self._xp.empty(shape, dtype=dtype, order="F" if self._xp is np else "C")
+
+    def give(self, array: Any) -> None:
+        """Leave an array that nothing else refers to."""
+        if self._xp is not np or array.flags.f_contiguous:
+            self._kept.setdefault((array.shape, array.dtype), []).append(array)
+
+
 class UnitLower:
     """X = P L of a factorisation Y = P L U: L unit lower triangular, below the diagonal of ``lu``."""
 
@@ -36,11 +56,17 @@ class UnitLower:
         out[self._xp.asarray(self.rows)] = lower
         return out
 
-    def multiplied(self, factor: Any) -> Any:
+    def lower_transposed(self) -> Any:
+        """Lᵀ; rows in another order do not matter to singular values."""
+        upper = upper_triangle(self.lu.T)
+        upper[self._xp.arange(len(upper)), self._xp.arange(len(upper))] = 1.0
+        return upper
+
+    def multiplied(self, factor: Any, spare: Spare) -> Any:
         """factor · X; on the host half the work of a product of full matrices."""
         if self._xp is not np or factor.dtype != np.float64 or factor.shape[0] != factor.shape[1]:
-            return product(factor, self.dense().astype(factor.dtype, copy=False))
-        gathered = np.empty(factor.shape, order="F")
+            return product(factor, self.dense().astype(factor.dtype, copy=False), spare)
+        gathered = spare.take(factor.shape)
         for start in range(0, len(factor), GATHER):
             gathered.T[:, start : start + GATHER] = factor[start : start + GATHER].T[self.rows]
         return blas.dtrmm(1.0, self.lu, gathered, side=1, lower=1, diag=1, overwrite_b=1)
@@ -106,8 +132,8 @@ class Orthogonal:
         out[self._rows] = q
         return out
 
-    def multiplied(self, factor: Any) -> Any:
-        return product(factor, self.dense().astype(factor.dtype, copy=False))
+    def multiplied(self, factor: Any, spare: Spare) -> Any:
+        return product(factor, self.dense().astype(factor.dtype, copy=False), spare)
 
     def transposed(self, values: Any) -> Any:
         """Xᵀ values."""
@@ -145,8 +171,8 @@ class Dense:
     def dense(self) -> Any:
         return self._array
 
-    def multiplied(self, factor: Any) -> Any:
-        return product(factor, self._array.astype(factor.dtype, copy=False))
+    def multiplied(self, factor: Any, spare: Spare) -> Any:
+        return product(factor, self._array.astype(factor.dtype, copy=False), spare)
 
     def transposed(self, values: Any) -> Any:
         """Xᵀ values."""
@@ -183,16 +209,24 @@ def fortran(matrix: Any, *, copy: bool = False) -> Any:
     return out
 
 
-def product(matrix: Any, y: Any) -> Any:
-    """matrix · y, in Fortran order where that saves a copy."""
-    if _array.namespace(y) is not np or not matrix.dtype == y.dtype == np.float64:
-        return matrix @ y
-    return np.matmul(matrix, y, out=np.empty((len(matrix), y.shape[1]), order="F"))
+def upper_triangle(matrix: Any) -> Any:
+    """triu(matrix), a copy, in Fortran order on the host."""
+    xp = _array.namespace(matrix)
+    if xp is not np:
+        return xp.triu(matrix)
+    out = np.zeros(matrix.shape, order="F")
+    for i in range(0, len(matrix), TILE):
+        out[i : i + TILE, i : i + TILE] = np.triu(matrix[i : i + TILE, i : i + TILE])
+        for j in range(i + TILE, matrix.shape[1], TILE):
+            out[i : i + TILE, j : j + TILE] = matrix[i : i + TILE, j : j + TILE]
+    return out
 
 
-def contiguous(block: Any) -> Any:
-    """A block of a matrix in Fortran order as a matrix in Fortran order; on a device as it is."""
-    return np.asfortranarray(block) if _array.namespace(block) is np else block
+def product(matrix: Any, y: Any, spare: Spare | None = None) -> Any:
+    """matrix · y, in Fortran order on the host: half as long again otherwise for y of few columns."""
+    xp = _array.namespace(y)
+    out = (spare or Spare(xp)).take((len(matrix), y.shape[1]), xp.result_type(matrix, y))
+    return xp.matmul(matrix, y, out=out)
 
 
 def cholesky(gram: Any, xp: Any) -> Any:
@@ -241,8 +275,11 @@ def qr(y: Any, row_sizes: Any, xp: Any) -> tuple[Orthogonal | Dense, Any]:
     return Dense(out, xp), r
 
 
-def solve_upper(upper: Any, values: Any, xp: Any) -> Any:
-    """triu(upper)⁻¹ values."""
+def solve_upper(upper: Any, values: Any, xp: Any, size: int | None = None) -> Any:
+    """triu(upper)⁻¹ values; with ``size`` for the upper left block of that size, zeros below."""
+    if size is not None and size < len(values):
+        values = values.copy()  # cheaper than the block as a matrix of its own
+        values[size:] = 0.0
     if xp is np:
         return lapack.dtrtrs(upper, values)[0]
     from cupyx.scipy.linalg import solve_triangular
@@ -258,14 +295,16 @@ def r_factor(y: Any, xp: Any) -> Any:
     return lapack.dgeqrf(y, lwork=PANEL * y.shape[1], overwrite_a=1)[0][: min(y.shape)]
 
 
-def upper_times(upper: Any, t: Any, xp: Any, *, triangular: bool) -> Any:
+def upper_times(upper: Any, t: Any, spare: Spare, *, triangular: bool) -> Any:
     """triu(upper) · T; T may be overwritten. ``triangular``: T is upper triangular too; saves a third."""
-    if xp is not np:
-        return xp.triu(upper) @ t
-    if not triangular:
+    if _array.namespace(t) is not np:
+        out = product(_array.namespace(t).triu(upper), t, spare)
+    elif not triangular:
         return blas.dtrmm(1.0, upper, fortran(t), overwrite_b=1)
-    out = np.zeros(t.shape, order="F")
-    _triangular_product(upper, t, out)
+    else:
+        out = spare.take(t.shape)
+        _triangular_product(upper, t, out)
+    spare.give(t)
     return out
 
 
@@ -276,6 +315,7 @@ def _triangular_product(a: Any, b: Any, out: Any) -> None:
         np.copyto(out, block)
         return
     h = len(a) // 2
+    out[h:, :h] = 0.0
     _triangular_product(a[:h, :h], b[:h, :h], out[:h, :h])
     _triangular_product(a[h:, h:], b[h:, h:], out[h:, h:])
     corner = blas.dtrmm(1.0, a[:h, :h], b[:h, h:])
@@ -290,7 +330,7 @@ def eigenvalues_of_gram(m: Any) -> np.ndarray:
     definite tridiagonal matrix are found by dqds to high relative accuracy (LAPACK's dpteqr). Negative
     or missing ones (nan) mean that M was too badly conditioned for its square.
     """
-    gram = fortran(lapack.dlauum(fortran(m, copy=True), lower=0, overwrite_c=1)[0].T)
+    gram = lapack.dlauum(fortran(m.T, copy=True), lower=1, overwrite_c=1)[0]
     _, diagonal, off_diagonal, _, _ = lapack.dsytrd(gram, lower=1, lwork=PANEL * len(m), overwrite_a=1)
     values, _, _, info = lapack.dpteqr(diagonal, off_diagonal, np.zeros((1, 1)), compute_z=0)
     return values[::-1] if info == 0 else np.full(len(m), math.nan)

@@ -62,7 +62,7 @@ def backward(factor: Any) -> Any | None:
     """N ↦ Fᵀ N, or None if the factor cannot do that."""
     if callable(factor):
         return getattr(factor, "transposed", None)
-    return lambda columns: factor.T @ columns
+    return lambda columns: _dense.product(factor.T, columns)
 
 
 def found_anew(
@@ -76,7 +76,7 @@ def found_anew(
     n = len(split.upper)
     k = width(n)
     m = n - k
-    c = _dense.solve_upper(_dense.contiguous(split.upper[:m, :m]), split.upper[:m, m:], xp)
+    c = _dense.solve_upper(split.upper, split.upper[:, m:], xp, m)[:m]
     columns, r, shift = _orthonormal(split.x.annihilator(k), xp)
     triangles, shifts, sizes = [r], [shift], [xp.ones(())]
     probe = xp.asarray(graded.signs(n)[:, :1] / math.sqrt(n))

@@ -41,23 +41,42 @@ UNIT = float(np.finfo(np.float64).eps) / 2
 LOG_2 = math.log(2.0)
 
 
-def scaled_product(upper: Any, t: Any, d: np.ndarray, xp: Any, *, triangular: bool) -> tuple[Any, np.ndarray]:
+def scaled_product(
+    upper: Any, t: Any, d: np.ndarray, spare: _dense.Spare, *, triangular: bool
+) -> tuple[Any, np.ndarray]:
     """diag(2^d') T' = triu(upper) · diag(2^d) T, rows of T' with largest entry in [½, 1).
 
-    T may be overwritten. ``t`` None is the identity; ``triangular``: T is upper triangular.
+    T is used up. ``t`` None is the identity; ``triangular``: T is upper triangular.
     """
+    xp = _array.namespace(upper)
     smallest = float(np.log2(np.min(np.abs(_array.to_host(xp.diagonal(upper))))))
     if t is None:
-        t, base = xp.triu(upper), np.zeros(len(upper), dtype=np.int64)
+        t, base = _dense.upper_triangle(upper), np.zeros(len(upper), dtype=np.int64)
     elif np.ptp(d) - smallest <= DIRECT_RANGE:
         base = np.full(len(d), d.max())
         t *= power_of_two(d - base, xp)[:, None]
-        t = _dense.upper_times(upper, t, xp, triangular=triangular)
+        t = _dense.upper_times(upper, t, spare, triangular=triangular)
     else:
         base = d
         upper = xp.triu(upper) * power_of_two(np.triu(d[None, :] - d[:, None]), xp)
-        t = _dense.upper_times(_dense.fortran(upper), t, xp, triangular=triangular)
+        t = _dense.upper_times(_dense.fortran(upper), t, spare, triangular=triangular)
     return _row_scaled(t, base, xp)
+
+
+def disorder(size: np.ndarray) -> float:
+    """How far the largest entry exceeds one before it: 0 for entries that never grow."""
+    return float(np.max(np.maximum.accumulate(size[::-1])[::-1] - size, initial=0.0))
+
+
+def with_lower(upper: Any, t: Any, d: np.ndarray, spare: _dense.Spare) -> tuple[Any, np.ndarray]:
+    """T', upper triangular, and d' with the singular values of L diag(2^d) T, L = ``upper``ᵀ unit lower.
+
+    (L diag(2^d) T)ᵀ = Q R diag(2^d) Lᵀ with Tᵀ = Q R, where the product of the last three is triangular as
+    they are. The entries of d come nearly in decreasing order.
+    """
+    xp = _array.namespace(t)
+    d, t = _scaled_upper(_dense.r_factor(_dense.fortran(t.T, copy=True), xp), d, xp)
+    return _row_scaled(_dense.upper_times(t, upper, spare, triangular=True), d, xp)
 
 
 def inverse_norm(t: Any, xp: Any) -> float:
@@ -120,7 +139,7 @@ def _scaled_upper(r: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
     """diag(2^d') T = triu(r) diag(2^d)."""
     base = d[: len(r)]
     if len(d) and np.ptp(d) <= DIRECT_RANGE:
-        t = xp.tril(r.T).T  # so in Fortran order as r is
+        t = _dense.upper_triangle(r)
         t *= power_of_two(d - d.max(), xp)
         base = np.full(len(r), d.max())
     else:

@@ -47,6 +47,8 @@ DISORDER = 8.0
 CAREFUL = 100.0
 # Rows or columns of the product of a group smaller than this, relatively, are on their way to underflow.
 SMALLEST = 1e-100
+# Products are scaled when their largest entry is not within 2^±NEAR.
+NEAR = 128
 # Growth of pivots in LU that counts as ordinary.
 PIVOT_GROWTH = 10.0
 
@@ -89,6 +91,7 @@ class LogProduct:
         self._variance, self._t_variance, self.groups = 0.0, 0.0, 0
         self._rows = n
         self._pending: list[Factor] = []
+        self._spare = _dense.Spare(xp)
         self._start, self._growth, self._longest = ORTHOGONAL * _rounding(n), 0.0, longest_group(n)
         self._deflated_group = DEFLATED_GROUP if deflation.width(n) else 1
         # Errors of the first group are smaller, as X = 1.
@@ -101,7 +104,6 @@ class LogProduct:
 
     def multiply(self, factor: Any) -> None:
         """J ← factor · J."""
-        # The last group stays pending: its Y is split into an orthogonal X and U once no factor is to come.
         if len(self._pending) >= self._group:
             self._flush()
         self._pending.append(factor)
@@ -111,39 +113,44 @@ class LogProduct:
 
         Raises ConvergenceError if the blocks of a product beyond the range of doubles do not decouple.
         """
-        self._flush(last=True)
-        if isinstance(self._x, _dense.UnitLower):
-            self._orthogonalise()
+        self._flush()
         if self._t is None:
             return np.zeros(self.n)
+        if isinstance(self._x, _dense.UnitLower) and graded.disorder(self._d) > DISORDER:
+            self._orthogonalise()
         if self._triangular:
             amplification = _rounding(self.n) * graded.inverse_norm(self._t, self._xp)
             self._t_variance = self.groups * (UNIT * amplification) ** 2
+        t, d, triangular = self._t, self._d, self._triangular
+        if isinstance(self._x, _dense.UnitLower):
+            self._t_variance += (UNIT * self._start) ** 2
+            t, d, triangular = *graded.with_lower(self._x.lower_transposed(), t, d, self._spare), True
         values = graded.graded_log_singular_values(
-            self._t, self._d, self._xp, triangular=self._triangular, tolerance=0.1 * self.rtol
+            t, d, self._xp, triangular=triangular, tolerance=0.1 * self.rtol
         )
         missing = min(self._rows, self.n) - len(values)
         return np.concatenate([np.full(missing, -np.inf), np.sort(values)])
 
-    def _flush(self, *, last: bool = False) -> None:
+    def _flush(self) -> None:
         factors, self._pending = self._pending, []
         if factors:
-            self._absorb(factors, last=last)
+            self._absorb(factors)
 
-    def _absorb(self, factors: list[Factor], *, last: bool) -> None:
+    def _absorb(self, factors: list[Factor]) -> None:
         """Multiply ``factors`` into X and split the product; in halves or from an orthogonal X if need be."""
         y, shift, unit = self._multiplied(factors)
         self._rows = len(y)
         sizes = _Sizes.of(y)
         scale = 2.0**-sizes.exponent
-        y *= scale
-        shift, sizes = shift + sizes.exponent, sizes.scaled()
+        if sizes.exponent:
+            y *= scale
+            shift, sizes = shift + sizes.exponent, sizes.scaled()
         if len(factors) > 1 and sizes.smallest < SMALLEST:
-            self._absorb_halves(factors, last=last)
+            self._absorb_halves(factors)
             return
         split = None
         if y.shape[0] == y.shape[1] and sizes.positive:
-            split = self._split_square(y, sizes, orthogonal=last or self._careful)
+            split = self._split_square(y, sizes)
             if split is None:
                 y = self._multiplied(factors)[0] * scale
         if split is None:
@@ -155,16 +162,18 @@ class LogProduct:
         if error > self.rtol and len(factors) > 1:
             self._growth = self._grown(len(factors), split.plain)
             self._deflated_group = max(1, min(self._deflated_group, len(factors) - 1))
-            self._absorb_halves(factors, last=last)
+            self._absorb_halves(factors)
             return
         triangular = isinstance(self._x, _dense.UnitLower)
-        if error > self.rtol and (triangular or not (self._careful or last)):
+        if error > self.rtol and (triangular or not self._careful):
             if triangular:
                 self._orthogonalise()
             self._careful = True
-            self._absorb(factors, last=last)
+            self._absorb(factors)
             return
         self._update(split, shift)
+        if triangular:
+            self._spare.give(self._x.lu)
         self._x = split.x if split.corner is None else split.x.cornered(split.corner.left, split.corner.rows)
         self._variance += error**2
         self.groups += 1
@@ -172,10 +181,10 @@ class LogProduct:
         self._careful = self._careful and error * CAREFUL > self.rtol
         self._plan(len(factors), split, unit)
 
-    def _absorb_halves(self, factors: list[Factor], *, last: bool) -> None:
+    def _absorb_halves(self, factors: list[Factor]) -> None:
         half = len(factors) // 2
-        self._absorb(factors[:half], last=False)
-        self._absorb(factors[half:], last=last)
+        self._absorb(factors[:half])
+        self._absorb(factors[half:])
 
     def _plan(self, count: int, split: _Split, unit: float) -> None:
         """Length of the next group, from what errors grow by per factor.
@@ -203,34 +212,36 @@ class LogProduct:
         """Y with 2^shift Y = F ⋯ F X, its shift, and the unit of rounding of the products."""
         xp, shift, unit = self._xp, 0, UNIT
         y: Any = None
-        borrowed = True
+        ours = False  # nothing else refers to y
         for factor in factors:
             if y is not None:
-                # Powers of two, so exact; and no value is fetched from a device for it.
-                exponent = xp.frexp(_array.largest(y))[1]
-                y = xp.multiply(y, xp.ldexp(1.0, -exponent), out=None if borrowed else y)
-                shift = shift + exponent
+                scaled, exponent = _near_one(y, xp, ours=ours)
+                ours, y, shift = ours or scaled is not y, scaled, shift + exponent
             matrix = _matrix(factor)
-            borrowed = matrix is None or (y is None and self._x is None)
-            if y is not None:
-                y = factor(y) if matrix is None else _dense.product(matrix, y)
+            if y is not None and matrix is not None:
+                before, y = y, _dense.product(matrix, y, self._spare)
+                if ours:
+                    self._spare.give(before)
+            elif y is not None:
+                y = factor(y)
             elif self._x is None:
                 y = factor(xp.eye(self.n)) if matrix is None else matrix
             else:
-                y = factor(self._x.dense()) if matrix is None else self._x.multiplied(matrix)
+                y = factor(self._x.dense()) if matrix is None else self._x.multiplied(matrix, self._spare)
+            ours = matrix is not None and y is not matrix
             if y.dtype != np.float64:
                 unit = max(unit, float(np.finfo(y.dtype).eps) / 2)
         # What a caller may still hold is copied, since Y is overwritten.
-        copy = borrowed and y.dtype == np.float64
+        copy = not ours and y.dtype == np.float64
         return _dense.fortran(y.astype(np.float64, copy=False), copy=copy), shift, unit
 
-    def _split_square(self, y: Any, sizes: _Sizes, *, orthogonal: bool) -> _Split | None:
+    def _split_square(self, y: Any, sizes: _Sizes) -> _Split | None:
         """Y = X U with square factors; None if a pivot is exactly zero. Y is overwritten."""
         order = self._order(sizes.columns)
         if order is not None:
             y = y[:, self._xp.asarray(order)]
         columns = sizes.columns if order is None else sizes.columns[order]
-        if orthogonal:
+        if self._careful:
             x, upper = _dense.qr(y, sizes.rows, self._xp)
         else:
             found = _dense.lu(_dense.fortran(y), self._xp)
@@ -238,7 +249,7 @@ class LogProduct:
                 return None
             x, upper = found
         probes = x.coordinates(self._xp.asarray(sizes.rows[:, None] * graded.signs(len(y))))
-        growth = 1.0 if orthogonal else max(1.0, float(_array.largest(upper)) / PIVOT_GROWTH)
+        growth = 1.0 if self._careful else max(1.0, float(_array.largest(upper) / sizes.rows.max()) / PIVOT_GROWTH)
         rounding, weights = _rounding(self.n) * growth, columns / columns.max()
         plain, apart = (
             rounding * self._solution(upper, probes, size) * weights[:size, None]
@@ -249,8 +260,7 @@ class LogProduct:
 
     def _solution(self, upper: Any, values: Any, size: int) -> np.ndarray:
         """U⁻¹ values for the upper left block of U of this size."""
-        upper = _dense.contiguous(upper[:size, :size])
-        return _array.to_host(_dense.solve_upper(upper, values[:size], self._xp))
+        return _array.to_host(_dense.solve_upper(upper, values, self._xp, size)[:size])
 
     def _deflatable(self, factors: list[Factor], split: _Split, unit: float) -> bool:
         """Whether the corner of U may be found anew, and the rest of it is accurate enough."""
@@ -274,7 +284,7 @@ class LogProduct:
     def _order(self, columns: np.ndarray) -> np.ndarray | None:
         """Order of the columns of Y by decreasing size, None where they are in order as they are."""
         size = np.log2(columns) + self._d
-        if np.max(np.maximum.accumulate(size[::-1])[::-1] - size) <= DISORDER:
+        if graded.disorder(size) <= DISORDER:
             return None
         return np.argsort(-size, kind="stable")
 
@@ -289,7 +299,7 @@ class LogProduct:
             return
         d = self._d if split.order is None else self._d[split.order]
         rows = None if split.corner is None else self._last_rows(split.corner, d)
-        self._t, self._d = scaled_product(split.upper, self._t, d, xp, triangular=self._triangular)
+        self._t, self._d = scaled_product(split.upper, self._t, d, self._spare, triangular=self._triangular)
         self._d = self._d + int(shift)
         if rows is not None:
             t, last = rows
@@ -298,14 +308,14 @@ class LogProduct:
 
     def _last_rows(self, corner: deflation.Corner, d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """d' and T' of diag(2^d') T' = S diag(2^d) T for the last rows (T triangular: last block)."""
-        k = len(corner.left)
+        k, spare = len(corner.left), _dense.Spare(np)
         t: Any = None
         last = d[-k:]
         if self._t is not None:
             t = self._t[-k:, -k:] if self._triangular else self._t[-k:]
             t = np.array(_array.to_host(t), order="F")
         for upper in corner.uppers:
-            t, last = scaled_product(np.asfortranarray(upper), t, last, np, triangular=self._triangular)
+            t, last = scaled_product(np.asfortranarray(upper), t, last, spare, triangular=self._triangular)
         return t, last + corner.exponent
 
     def _orthogonalise(self) -> None:
@@ -313,7 +323,7 @@ class LogProduct:
         x = self._x.dense()
         q, r = _dense.qr(x, _array.largest(x, axis=1), self._xp)
         self._x = q
-        self._t, self._d = scaled_product(r, self._t, self._d, self._xp, triangular=self._triangular)
+        self._t, self._d = scaled_product(r, self._t, self._d, self._spare, triangular=self._triangular)
 
 
 class _Split(NamedTuple):
@@ -334,14 +344,18 @@ class _Split(NamedTuple):
 
 
 class _Sizes:
-    """Largest entries of the rows and columns of Y, on the host; 2^exponent is above all of them."""
+    """Largest entries of the rows and columns of Y, on the host; 2^exponent is next to the largest of all.
+
+    It is 1 where that is near 1.
+    """
 
     def __init__(self, rows: np.ndarray, columns: np.ndarray) -> None:
         self.rows, self.columns = rows, columns
         if not (np.isfinite(rows).all() and np.isfinite(columns).all()):
             raise ValueError("factor: has entries that are not finite, or a product beyond 1e308")
         top = rows.max(initial=0.0)
-        self.exponent = int(np.clip(np.frexp(top)[1], -1000, 1000))
+        exponent = int(np.clip(np.frexp(top)[1], -1000, 1000))
+        self.exponent = exponent if abs(exponent) > NEAR else 0
         self.positive = bool(rows.all() and columns.all())
         self.smallest = min(rows.min(initial=top), columns.min(initial=top)) / top if top > 0.0 else 0.0
 
@@ -363,6 +377,17 @@ def _matrix(factor: Factor) -> Any | None:
     if hasattr(factor, "matrix"):
         return factor.matrix()
     return None if callable(factor) else factor
+
+
+def _near_one(y: Any, xp: Any, *, ours: bool) -> tuple[Any, Any]:
+    """y/2^k and k with no entry beyond 2^NEAR, in place if ``ours``.
+
+    Powers of two are exact. On the host k = 0 where that will do; from a device no value is fetched for it.
+    """
+    exponent = xp.frexp(_array.largest(y))[1]
+    if xp is np and abs(exponent) <= NEAR:
+        return y, 0
+    return xp.multiply(y, xp.ldexp(1.0, -exponent), out=y if ours else None), exponent
 
 
 def _rounding(n: int) -> float:

@@ -133,6 +133,21 @@ def multiplied(factors):
 
 
 @pytest.mark.parametrize("n", [24, 200])
+def test_values_may_be_asked_for_on_the_way(n):
+    """They are those of the product so far, and what follows is as accurate as before."""
+    factors = gaussians(n, 9, 7)
+    product = LogProduct(n)
+    for count, factor in enumerate(factors, start=1):
+        product.multiply(factor)
+        if count in (1, 5):
+            whole, values = multiplied(factors[:count])
+            assert np.max(np.abs(product.log_singular_values() - values)) < product.error + whole.error
+            assert np.array_equal(product.log_singular_values(), product.log_singular_values())
+    whole, values = multiplied(factors)
+    assert np.max(np.abs(product.log_singular_values() - values)) < product.error + whole.error < 4e-9
+
+
+@pytest.mark.parametrize("n", [24, 200])
 @pytest.mark.parametrize("exponent", [333, -333, 1])
 def test_factors_times_powers_of_two_give_the_same_bits(n, exponent):
     """2^±333 ≈ 10^±100. Only the integers 2^d differ, all by the same."""
