@@ -249,8 +249,8 @@ class LogProduct:
                 return None
             x, upper = found
         probes = x.coordinates(self._xp.asarray(sizes.rows[:, None] * graded.signs(len(y))))
-        growth = 1.0 if self._careful else max(1.0, float(_array.largest(upper) / sizes.rows.max()) / PIVOT_GROWTH)
-        rounding, weights = _rounding(self.n) * growth, columns / columns.max()
+        growth = 1.0 if self._careful else float(_array.largest(upper)) / (PIVOT_GROWTH * sizes.rows.max())
+        rounding, weights = _rounding(self.n) * max(1.0, growth), columns / columns.max()
         plain, apart = (
             rounding * self._solution(upper, probes, size) * weights[:size, None]
             for size in (len(y), len(y) - deflation.width(len(y)))
