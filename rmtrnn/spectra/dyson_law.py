@@ -27,6 +27,7 @@ from rmtrnn.spectra.dyson_solve import (
     newton,
     weight_function,
 )
+from rmtrnn.spectra.dyson_tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
 from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw
 
 _POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
@@ -37,6 +38,10 @@ _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law us
 # Gaussian processes from rough to smooth this multiple covers it in 98 to 99.5 % of draws (tests/dyson).
 _SPREADS = 3.0
 _FEW_SITES = 256  # a gap with fewer of them on one side is a lack of sites
+_MOST_FEW = 0.05  # of the mass: where the population itself is that small
+_OUTLIERS = 4.0  # sites: beyond a point with fewer of them F is not that of the law
+_PEAK = 4.0  # times that: a panel with fewer of them is no peak of the law
+_LIGHT = 0.1  # quantile of the weights of sites that is about that of the outermost ones
 _NO_MASS = 1e-9
 _TRUST = 3.0  # times the second-order error of F at a point whose strengths have not settled
 _WORTH_MORE = 0.1  # of the error aimed at
@@ -186,33 +191,41 @@ def assemble(
     u, cdf, density = solution.u[good], 1.0 - solution.upper[good], np.maximum(solution.density[good], 0.0)
     if u.size < 4:
         return _no_law()
+    # Of the outermost sites, which can be lighter; exact nodes stand for as many sites as one likes.
+    of_one = 1.0 / sites if sites else float(np.quantile(weights, _LIGHT))
+    few, single = (min(_FEW_SITES * of_one, _MOST_FEW), _OUTLIERS * of_one) if groups > 1 else (0.0, 0.0)
+    bulk = np.minimum(cdf, 1.0 - cdf) >= few
+    peak = density[bulk].max() if bulk.any() else density.max()
+    empty = density <= EMPTY * peak
     missing, power_error = solution.at(~good), 0.0
     power = None if atom else _power_tail(u, cdf, density)
-    if power is not None:
+    if atom is None:
+        atom = float(cdf[0]) if power is None and _is_atom_node(u, cdf, empty) else 0.0
+    cdf = np.maximum(cdf, atom)
+    empty |= 1.0 - cdf < single
+    if power is None:
+        empty |= cdf - atom < single
+    else:
         missing, power_error = missing.at(missing.u > u[0]), power.error
+        empty = np.concatenate([np.zeros(power.u.shape, dtype=bool), empty])
         u, cdf, density = (
             np.concatenate(both) for both in ((power.u, u), (power.cdf, cdf), (power.density, density))
         )
-    empty = density <= EMPTY * density.max()
-    empty[: np.argmin(empty)] = power is None
-    if atom is None:
-        atom = float(cdf[0]) if _is_atom_node(u, cdf, empty) else 0.0
-    cdf = np.maximum(cdf, atom)
+    points = _Points(u, cdf, density, empty)
     if groups > 1:
-        empty &= ~_sparse_gaps(empty, cdf - atom, _FEW_SITES / (sites or solution.site_log.shape[1]))
+        points = _without_bumps(points, atom, few, single)
     pieces, tail, interpolation = [], 0.0, 0.0
-    for first, last in _runs(~empty):
-        left, missing_left = _end(u, cdf, density, first, -1, empty, atom)
-        right, missing_right = _end(u, cdf, density, last, +1, empty, 1.0)
-        low = cdf[first - 1] if first > 0 and pieces else atom
-        high = cdf[last + 1] if last + 1 < u.size else 1.0
-        inside = slice(first, last + 1)
-        interval, panels, error = _piece(
-            Interval(left, right), u[inside], cdf[inside], density[inside], low, high
-        )
-        pieces.append((interval, panels))
+    outermost = [np.min(mass[mass > _NO_MASS], initial=1.0) for mass in (cdf - atom, 1.0 - cdf)]
+    for first, last in _runs(~points.empty):
+        piece, error, beyond_ends = _interval(points, first, last, atom, few)
+        pieces.append(piece)
         interpolation = max(interpolation, error)
-        tail = max(tail, _tail_error(missing_left), _tail_error(missing_right))
+        tail = max(tail, *map(_tail_error, np.minimum(beyond_ends, outermost)))
+    atoms = [(-math.inf, atom)] if atom else []
+    law = TabulatedLaw(pieces, atoms=atoms)
+    interpolation = max(
+        interpolation, float(np.abs(law.cdf(u) - cdf).max())
+    )  # also where points were left out
     lost = _lost_mass(missing, u, cdf)
     status = Status.CONVERGED if lost < _LOST else Status.MAX_ITERATIONS
     parts = ErrorParts(
@@ -221,8 +234,17 @@ def assemble(
         tail + power_error,
         float(solution.error[good].max()) + lost,
     )
-    atoms = [(-math.inf, atom)] if atom else []
-    return TabulatedLaw(pieces, atoms=atoms, error=parts.total, status=status), parts
+    law.error, law.status = law.error + parts.total, status
+    return law, parts
+
+
+class _Points(NamedTuple):
+    """Solved points in increasing u = log s, F and F' there, and which lie outside the support."""
+
+    u: np.ndarray
+    cdf: np.ndarray
+    density: np.ndarray
+    empty: np.ndarray
 
 
 def _tail_error(missing: float) -> float:
@@ -234,15 +256,27 @@ def _tail_error(missing: float) -> float:
     return 0.5 * missing if missing < _LOST else missing
 
 
-def _sparse_gaps(empty: np.ndarray, below: np.ndarray, mass: float) -> np.ndarray:
-    """Empty points of which less than ``mass``, but some, lies on one side; ``below`` is F without the atom.
+def _without_bumps(points: _Points, atom: float, few: float, single: float) -> _Points:
+    """The points with densities that fall outwards where less than ``few`` of the mass lies beyond.
 
-    In a tail the sites of a finite population stand so far apart that each has an interval of its own. The
-    law has no gaps there, and F is known on both sides of each.
+    There the sites of a finite population stand so far apart that each has an interval of its own. The law
+    has neither gaps nor bumps there. Points beyond which less than ``single`` lies are left as they are.
     """
-    total = float(below[-1])
-    some = (below > _NO_MASS) & (below < total - _NO_MASS)
-    return empty & some & (np.minimum(below, total - below) < mass)
+    u, cdf, density, empty = (values.copy() for values in points)
+    outer = {-1: cdf - atom, 1: 1.0 - cdf}
+    bulk = np.flatnonzero((np.minimum(outer[-1], outer[1]) >= few) & ~empty)
+    if bulk.size == 0:
+        return points
+    used = np.ones(u.shape, dtype=bool)
+    for side, start in ((-1, bulk[0]), (1, bulk[-1])):
+        tail = np.arange(start, len(u) if side > 0 else -1, side)
+        tail = tail[outer[side][tail] > single]
+        kept = thinned(outer[side][tail])
+        kept = kept[highest(side * u[tail[kept]], outer[side][tail[kept]], _PEAK * single) :]
+        tail, kept = tail[kept[0] :], tail[kept]
+        used[tail], used[kept], empty[kept] = False, True, False
+        density[kept] = falling(side * u[kept], outer[side][kept], density[kept])
+    return _Points(*(values[used] for values in (u, cdf, density, empty)))
 
 
 class _PowerTail(NamedTuple):
@@ -300,44 +334,50 @@ def _runs(inside: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _end(
-    u: np.ndarray,
-    cdf: np.ndarray,
-    density: np.ndarray,
-    index: int,
-    side: int,
-    empty: np.ndarray,
-    bound: float,
-) -> tuple[float, float]:
-    """End of an interval of the support beyond its outermost point, and the mass placed there by this guess.
+def _interval(
+    points: _Points, first: int, last: int, atom: float, few: float
+) -> tuple[tuple[Interval, list[Panel]], float, list[float]]:
+    """One interval of the support with its panels, the error of the cubics, the mass beyond its points."""
+    left, low = _end(points, first, -1, atom, few)
+    right, high = _end(points, last, 1, 1.0, few)
+    inside = slice(first, last + 1)
+    u = np.concatenate([points.u[first] - left.x[::-1], points.u[inside], points.u[last] + right.x])
+    cdf = np.concatenate([low + left.mass[::-1], points.cdf[inside], high - right.mass])
+    density = np.concatenate([left.density[::-1], points.density[inside], right.density])
+    interval = Interval(float(points.u[first] - left.reach), float(points.u[last] + right.reach))
+    panels, error = _panels(interval, u, cdf, density, low, high)
+    return (interval, panels), error, [float(points.cdf[first]) - low, high - float(points.cdf[last])]
 
-    ``bound`` is F where there is no point further out.
 
-    At a square-root edge density^2 is linear in u. Where that line does not end before the next point outside
-    (a soft tail), the end is put where a density falling linearly would use up the mass that is left.
+def _end(points: _Points, index: int, side: int, bound: float, few: float) -> tuple[Tail, float]:
+    """What lies beyond the outermost point of an interval of the support, and F there.
+
+    ``bound`` is F where there is no interval further out.
     """
-    outside = index + side
+    u, cdf, density, empty = points
+    further = ~empty[index + 1 :] if side > 0 else ~empty[:index]
+    outside, inner = index + side, index - side
     known = 0 <= outside < u.size
-    beyond = (cdf[outside] if known else bound) - cdf[index]
-    mass = max(float(abs(beyond)), 0.0)
-    reach = 2.0 * mass / density[index] if density[index] > 0 else 0.0
-    inner = index - side
-    if 0 <= inner < u.size and not empty[inner] and density[inner] > density[index]:
-        slope = (density[inner] ** 2 - density[index] ** 2) / abs(u[inner] - u[index])
-        reach_root = density[index] ** 2 / slope
-        if known and reach_root < abs(u[outside] - u[index]):
-            reach = reach_root
-    spacing = abs(u[inner] - u[index]) if 0 <= inner < u.size else 0.1
-    limit = (
-        abs(u[outside] - u[index]) if known else 2.0 * spacing
-    )  # a density near 0 says little about the end
-    reach = min(max(reach, 1e-9), limit)
-    return float(u[index] + side * reach), mass
+    if further.any():
+        bound = float(cdf[outside])
+    mass = side * (bound - float(cdf[index]))
+    sparse = mass < few and not further.any()
+    room = math.inf
+    if known and not sparse:
+        room = abs(float(u[outside] - u[index]))
+    elif mass >= _LOST:
+        room = float(u[-1] - u[0])  # what is lost has no known shape
+    hazard = float(density[index]) / mass if mass > 0.0 else 0.0
+    inner_hazard, spacing = 0.0, 0.0
+    if 0 <= inner < u.size and not empty[inner]:
+        inner_hazard = float(density[inner]) / (side * (bound - float(cdf[inner])))
+        spacing = abs(float(u[inner] - u[index]))
+    return beyond(mass, hazard, inner_hazard, spacing, EDGE if sparse else SHARPEST, room), bound
 
 
-def _piece(
+def _panels(
     interval: Interval, u: np.ndarray, cdf: np.ndarray, density: np.ndarray, low: float, high: float
-) -> tuple[Interval, list[Panel], float]:
+) -> tuple[list[Panel], float]:
     """Panels between neighbouring points, monotone cubics of F in the edge-adapted angle, and their error."""
     angle = np.concatenate([[0.0], interval.angle(u), [np.pi]])
     value = np.concatenate([[low], cdf, [high]])
@@ -352,7 +392,7 @@ def _piece(
         curve = 1.5 * (0.5 * (g0 + g1) - mean)
         series = np.array([mean + curve / 6, 0.5 * (g1 - g0), 0.5 * curve])
         panels.append(Panel(float(angle[i]), float(angle[i + 1]), series))
-    return interval, panels, _leave_out_error(angle, value, slope)
+    return panels, _leave_out_error(angle, value, slope)
 
 
 def _leave_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
