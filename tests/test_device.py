@@ -71,6 +71,23 @@ def test_networks_run_on_the_device(cupy, cell, tied):
         assert rt.sample(ens, **options, device="cuda").moment(1) == device
 
 
+@pytest.mark.parametrize("cell", ["minimal", "gru", "lstm"])
+def test_laws_of_the_dyson_equation(cupy, cell):
+    """The same sites give the same law on both; sites of one component, of several in two stages, of two."""
+    ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.8, mu_b=0.5)
+    host, device = (rt.spectrum(ens, 2, population=512, device=name) for name in ("cpu", "cuda"))
+    assert device.converged
+    s = host.icdf(np.linspace(0.01, 0.99, 50))
+    assert np.max(np.abs(host.cdf(s) - device.cdf(s))) < 1e-6
+    assert device.error == pytest.approx(host.error, rel=1e-3)
+
+
+@without_gpu
+def test_a_law_on_no_device():
+    with pytest.raises(RuntimeError, match="device = 'cuda'"):
+        rt.spectrum(rt.Ensemble("minimal"), 1, device="cuda")
+
+
 @without_gpu
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("cell", ["vanilla", "minimal", "gru", "lstm"])

@@ -58,6 +58,7 @@ from rmtrnn.spectra.dyson_entries import (
 
 _THREADED_SITES = 2048
 _CHUNK_ELEMENTS = 16384  # complex numbers per temporary: a few temporaries together still fit a level-2 cache
+_DEVICE_ELEMENTS = 2**22  # the same on a device, where few long kernels are wanted: 64 MiB each
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Chain:
         self._complex_weights = self.weights.astype(complex)  # one dtype: no conversion in every mean
         self.xp = xp
         self.n = n
+        self.portion = _CHUNK_ELEMENTS if xp is np else _DEVICE_ELEMENTS
         self.n_gates = sum(len(stage.sigma2) for stage in self.stages)
         self.s_out = self.stages[-1].a.shape[0]
         self.sigma2 = np.array([v for stage in self.stages for v in stage.sigma2])
@@ -229,7 +231,7 @@ def sweep(
     def part(pick: slice) -> tuple:
         return _sweep_chunk(chain, p[pick], q[pick], log_lambda[pick], theta[pick], phase, hessian)
 
-    parts = _spread(chain, part, _picks(len(log_lambda), chain.n * max(1, rows // 4)))
+    parts = _spread(chain, part, _picks(len(log_lambda), chain.n * max(1, rows // 4), chain.portion))
     k, g, m = (to_host(chain.xp.concatenate([part[i] for part in parts])) for i in range(3))
     phases, seconds = ([part[i] for part in parts] for i in (3, 4))
     return Sweep(
@@ -245,8 +247,8 @@ def forward(
     chain: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """``phase`` and ``m`` of `sweep` at given strengths, without the recursion from the right."""
-    picks = _picks(len(log_lambda), min(chain.n, _CHUNK_ELEMENTS))
-    parts = [(block, share, pick) for block, share in chain.blocks(_CHUNK_ELEMENTS) for pick in picks]
+    picks = _picks(len(log_lambda), min(chain.n, chain.portion), chain.portion)
+    parts = [(block, share, pick) for block, share in chain.blocks(chain.portion) for pick in picks]
 
     def part(chosen: tuple[Chain, float, slice]) -> tuple[np.ndarray, np.ndarray]:
         block, share, pick = chosen
@@ -262,9 +264,9 @@ def forward(
     return phase, np.sum([np.concatenate([one[1] for one in row]) for row in rows], axis=0)
 
 
-def _picks(points: int, per_point: int) -> list[slice]:
-    """The points in portions whose temporaries fit a level-2 cache."""
-    step = max(1, _CHUNK_ELEMENTS // per_point)
+def _picks(points: int, per_point: int, elements: int) -> list[slice]:
+    """The points in portions whose temporaries have about so many ``elements``."""
+    step = max(1, elements // per_point)
     return [slice(start, start + step) for start in range(0, points, step)]
 
 
@@ -331,7 +333,7 @@ def _forward(
         cut = u
         for c_k, gate in zip(chain._c[stage], gates, strict=True):
             cut, factor = absorb(cut, c_k, q[:, gate, None])
-            if phase is not None:
+            if phase is not None and is_array(factor):
                 phase += chain.xp.angle(factor)
         u = scale_matrix(r[:, stage, None], sandwich(chain._a[stage], cut))
         for b_k, gate in zip(chain._b[stage], gates, strict=True):
