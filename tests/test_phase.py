@@ -77,6 +77,18 @@ def test_divergence_is_marked_point_by_point():
     assert "4 converged, 4 diverged" in repr(phases)
 
 
+def test_overlaps_that_need_a_long_series():
+    """minimalRNN at q = 20 to 32 with c* near 1: thousands of Hermite terms, against the double integral."""
+    ens = rt.Ensemble("minimal", sigma_v=1.39, R=0.46, Sigma=1.0)
+    phases = rt.phase_diagram(ens, sigma_w=np.array([9.0]), mu_b=np.array([-2.3, -2.37]))
+    for i, sigma_w in enumerate(phases.axes["sigma_w"]):
+        for j, mu_b in enumerate(phases.axes["mu_b"]):
+            state = rt.mean_field(ens.replace(sigma_w=float(sigma_w), mu_b=float(mu_b)))
+            assert phases.c_star[i, j] == pytest.approx(state.c_star, rel=1e-11)
+            assert phases.chi_star[i, j] == pytest.approx(state.chi_star, rel=1e-11)
+    assert np.any((phases.c_star > 0.99) & (phases.c_star < 1.0))
+
+
 def test_critical_line_of_the_undriven_tanh_cell():
     """Order ends at sigma_w = 1: below it the zero state, above it a finite one with chi > 1."""
     sigma_w = np.array([0.5, 0.9, 0.999, 1.001, 1.1, 2.0])

@@ -11,7 +11,7 @@ from rmtrnn.meanfield.expansion import Expansion
 from rmtrnn.meanfield.moments import Stationary
 from rmtrnn.meanfield.series import NodeMap, SeriesMap
 
-LENGTHS = (128, 512)  # of the Hermite series, tried in turn
+LENGTHS = (128, 512, 2048)  # of the Hermite series, tried in turn
 REMAINDER = 1e-12  # largest share of a second moment that a series may leave out
 CHECK = 1e-12  # largest relative residual against the adaptive rule
 

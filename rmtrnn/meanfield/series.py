@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rmtrnn.kernels.quadrature import batched_nodes
+from rmtrnn.kernels.quadrature import batched_nodes, shared_nodes
 from rmtrnn.meanfield.affine import MomentMap, Parameters
 from rmtrnn.meanfield.expansion import Expansion, GateFunctions
 
@@ -26,10 +26,18 @@ class NodeMap(MomentMap):
         return NodeMap(self.expansion, self.parameters.take(index), self.halvings)
 
     def _single(self, k: int, functions: GateFunctions, q: np.ndarray, slopes: bool) -> np.ndarray:
-        e, weight = batched_nodes(q, self.parameters.mean[k], functions.kinks, self.halvings)
-        values = functions.evaluate(e)[: functions.total if slopes else functions.values]
-        left = np.moveaxis(values * weight, 0, 1)
-        return np.moveaxis(left @ np.moveaxis(values, 0, -1), 0, -1)
+        mean, count = self.parameters.mean[k], functions.total if slopes else functions.values
+        if functions.kinks:
+            e, weight = batched_nodes(q, mean, functions.kinks, self.halvings)
+            values = functions.evaluate(e)[:count]
+            left = np.moveaxis(values * weight, 0, 1)
+            return np.moveaxis(left @ np.moveaxis(values, 0, -1), 0, -1)
+        result = np.empty((count, count, q.size))
+        for index, e, weight in shared_nodes(q, mean, self.halvings):
+            values = functions.evaluate(e)[:count]
+            products = (values[:, None] * values[None, :]).reshape(count**2, -1)
+            result[..., index] = (products @ weight.T).reshape(count, count, -1)
+        return result
 
 
 class SeriesMap(MomentMap):
@@ -47,7 +55,8 @@ class SeriesMap(MomentMap):
     @staticmethod
     def build(map: MomentMap, q: np.ndarray, length: int) -> SeriesMap:
         """The series of all functions and slopes of all gates at variances q (K, n)."""
-        halvings = 2 if length <= 128 else 3
+        # The last polynomials oscillate with the wave number √length: fourfold terms need twice the nodes.
+        halvings = {128: 3, 512: 4}.get(length, 5)
         coefficients = [
             _hermite(functions, q[k], map.parameters.mean[k], length, halvings)
             for k, functions in enumerate(map.expansion.functions)

@@ -6,7 +6,12 @@ import pytest
 from scipy.special import erf
 
 from rmtrnn._result import Status
-from rmtrnn.kernels.quadrature import gaussian_expectation, gaussian_nodes, gaussian_pair_expectation
+from rmtrnn.kernels.quadrature import (
+    gaussian_expectation,
+    gaussian_nodes,
+    gaussian_pair_expectation,
+    shared_nodes,
+)
 
 VARIANCES = np.array([0.0, 1e-300, 1e-12, 1e-3, 0.3, 1.0, 16.0, 1e4, 1e8])
 CORRELATIONS = np.array([-1.0, -0.999, -0.5, 0.0, 0.3, 0.9, 1 - 1e-6, 1 - 1e-12, 1.0])
@@ -142,6 +147,19 @@ def test_nodes_integrate_polynomials(variance, mean):
         e, w = gaussian_nodes(256, kinks, variance, mean)
         np.testing.assert_allclose(np.sum(w), 1.0, rtol=1e-13)
         np.testing.assert_allclose(np.sum(w * (e - mean) ** 4), 3 * variance**2, rtol=1e-12)
+
+
+def test_shared_nodes_are_as_good_as_own_ones():
+    """Narrow, wide and far laws in one batch; every law comes exactly once."""
+    rng = np.random.default_rng(4)
+    variance, mean = np.exp(rng.uniform(-8.0, 7.0, 200)), rng.uniform(-12.0, 12.0, 200)
+    found, seen = np.empty((2, 200)), []
+    for index, e, weight in shared_nodes(variance, mean):
+        found[:, index] = np.array([np.tanh(e) ** 2, sech(e) ** 2]) @ weight.T
+        seen += index.tolist()
+    assert sorted(seen) == list(range(200))
+    exact = gaussian_expectation(lambda e: np.stack([np.tanh(e) ** 2, sech(e) ** 2]), variance, mean)
+    np.testing.assert_allclose(found, exact.value, rtol=2e-12)
 
 
 def test_refuses_what_is_no_gaussian_law():
