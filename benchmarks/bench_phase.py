@@ -33,7 +33,8 @@ DIAGRAMS = {
 
 
 def main() -> None:
-    print(f"{'diagram':<28} {'points':>8} {'CPU s':>8} {'CPU s / 2':>10} {'wall s':>8} {'converged':>10}")
+    print("| diagram | points | CPU s | CPU s / 2 | wall s | converged |")
+    print("|---|--:|--:|--:|--:|--:|")
     for name, (ens, axes) in DIAGRAMS.items():
         small = {key: values[::50] for key, values in axes.items()}
         rt.phase_diagram(ens, **small)  # expressions are compiled and cached
@@ -41,10 +42,9 @@ def main() -> None:
         with ThreadPoolExecutor(2) as executor:
             phases = rt.phase_diagram(ens, executor=executor, **axes)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        done = f"{phases.converged.mean():.4f}"
+        share = f"{100 * phases.converged.mean():.2f} %"
         print(
-            f"{name:<28} {phases.chi.size:>8} {cpu:>8.2f} {cpu / 2:>10.2f} {wall:>8.2f} {done:>10}",
-            flush=True,
+            f"| {name} | {phases.chi.size} | {cpu:.2f} | {cpu / 2:.2f} | {wall:.2f} | {share} |", flush=True
         )
 
 

@@ -279,4 +279,6 @@ def _nothing(ens: Ensemble, parameters: list[Parameter], chi: np.ndarray) -> NoC
         side, why = "chaotic", f"it is on the chaotic side, χ from {low:.6g} > 1 to {high:.6g}"
     else:
         side, why = "jump", f"χ takes values from {low:.6g} to {high:.6g}, but jumps across 1"
-    return NoCriticalPointError(f"{where}: {why}; try other bounds", side, (low, high))
+    return NoCriticalPointError(
+        f"{where}: in the state reached from E[h²] = 1 {why}; try other bounds", side, (low, high)
+    )

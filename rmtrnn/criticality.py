@@ -23,6 +23,7 @@ from rmtrnn.critical_solve import TOLERANCE, NoCriticalPointError, free_paramete
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.isometry_report import Isometry, isometry
 from rmtrnn.meanfield import MeanField, mean_field
+from rmtrnn.meanfield.growth import stable_states
 
 __all__ = ["Critical", "NoCriticalPointError", "critical"]
 
@@ -173,7 +174,7 @@ def critical(
     if isinstance(mu_b, tuple):
         raise ValueError(f"mu_b = {mu_b!r}: bounds belong in free, as {{'mu_b': (low, high)}}")
     chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
-    return Critical(chosen, T, band, "solve", chi, error)
+    return Critical(chosen, T, band, "solve", chi, error, _other_states(chosen))
 
 
 def _closed_form(
@@ -199,6 +200,15 @@ def _closed_form(
         )
     error = abs(state.chi - 1.0) + state.residual
     return Critical(point.ensemble, T, band, "closed form", state.chi, error, point.message)
+
+
+def _other_states(ens: Ensemble) -> str:
+    """A warning where the network has another stable state beside the critical one; else nothing."""
+    others = [(Q, chi) for Q, chi in stable_states(ens) if abs(chi - 1.0) > TOLERANCE]
+    if not others:
+        return ""
+    listed = ", ".join(f"E[h²] = {Q:.4g} with χ = {chi:.4g}" for Q, chi in others)
+    return f"the network has another stable state ({listed}): which one it is in depends on where it starts"
 
 
 def _start(mu_b: Any) -> Any:

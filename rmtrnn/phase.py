@@ -74,6 +74,7 @@ class PhaseDiagram:
 def phase_diagram(
     ens: Ensemble,
     *,
+    Q0: float = 1.0,
     progress: bool | _progress.Report | None = None,
     executor: Executor | None = None,
     **parameters: Any,
@@ -91,21 +92,25 @@ def phase_diagram(
         Supplies every parameter that is not on the grid.
     sigma_w, sigma_v, mu_b, sigma_b, R, Sigma : one-dimensional arrays, one or more of them
         For one gate only: a mapping {gate: array}; several gates are several axes.
+    Q0 : number ≥ 0
+        Second moment E[h²] at the start. Where there are several stable states, as for minimalRNN and GRU
+        beside a jump of χ, it selects one: diagrams with Q0 = 1 and a small Q0 differ there.
     progress : None, True, or callable (done, total, label)
     executor : anything with the `concurrent.futures.Executor` interface, optional
 
     Cells that are affine in their state (vanilla, minimalRNN, GRU) are solved 2048 points at a time, others
-    one by one. Stationary states are those reached from Q = 1 with independent replicas.
+    one by one. Stationary states are those reached from Q = ``Q0`` with independent replicas.
 
     Raises TypeError for an unknown parameter or none, ValueError for values out of range.
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
+    Q0 = _validate.real("Q0", Q0, low=0.0)
     axes = _axes(ens, parameters)
     grid = np.array(list(itertools.product(*(values for _, values in axes)))).T
     names = [axis for axis, _ in axes]
     size = CHUNK if expand(ens.cell) is not None else 1
-    tasks = [(ens, names, grid[:, first : first + size]) for first in range(0, grid.shape[1], size)]
+    tasks = [(ens, names, grid[:, first : first + size], Q0) for first in range(0, grid.shape[1], size)]
     report = _progress.reporter(progress)
     report(0, len(tasks), "phase diagram")
     solved = []
@@ -188,13 +193,13 @@ def _at(ens: Ensemble, axes: list[Axis], point: list[float]) -> Ensemble:
     return ens.replace(**changes)
 
 
-def _solve(task: tuple[Ensemble, list[Axis], np.ndarray]) -> dict[str, np.ndarray]:
+def _solve(task: tuple[Ensemble, list[Axis], np.ndarray, float]) -> dict[str, np.ndarray]:
     """Quantities of a chunk of points, last axis the points."""
-    ens, axes, points = task
+    ens, axes, points, Q0 = task
     expansion = expand(ens.cell)
     if expansion is None:
-        return _solve_one(_at(ens, axes, points[:, 0].tolist()))
-    found = stationary_grid(expansion, _parameters(ens, axes, points))
+        return _solve_one(_at(ens, axes, points[:, 0].tolist()), Q0)
+    found = stationary_grid(expansion, _parameters(ens, axes, points), Q0)
     diagonal = np.arange(1, len(ens.cell.state) + 1)
     Q, C = found.S[diagonal, diagonal], found.S_pair[diagonal, diagonal]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -227,8 +232,8 @@ def _parameters(ens: Ensemble, axes: list[Axis], points: np.ndarray) -> Paramete
     return Parameters.build(**columns, input_mean=np.sqrt(columns["R"]) * ens.input_law.moment(1))
 
 
-def _solve_one(ens: Ensemble) -> dict[str, np.ndarray]:
-    field = mean_field(ens)
+def _solve_one(ens: Ensemble, Q0: float) -> dict[str, np.ndarray]:
+    field = mean_field(ens, Q0=Q0)
     rows = {}
     for name in ("Q", "q", "c_star"):
         value = getattr(field, name)

@@ -8,6 +8,7 @@ import sympy
 
 import rmtrnn as rt
 from rmtrnn.critical_solve import NoCriticalPointError, free_parameters, place, spread
+from rmtrnn.criticality import _other_states
 from rmtrnn.meanfield.growth import growth_rates
 
 BOUNDS = {"sigma_w": (0.05, 10.0), "mu_b": (-4.0, 8.0), "sigma_v": (0.0, 5.0), "sigma_b": (0.0, 3.0)}
@@ -98,6 +99,14 @@ def test_known_critical_point():
     cp = rt.critical("minimal", T=5, R=0.46, sigma_w=6.88, sigma_v=1.39, free={"mu_b": (-4.0, 3.0)})
     assert cp.method == "solve" and abs(cp.chi - 1) < 1e-8
     assert cp.ensemble.mu_b == pytest.approx(0.0136, abs=2e-4)
+
+
+def test_another_stable_state_is_named():
+    """Of a GRU with an ordered and a chaotic state; the critical minimalRNN has one state only."""
+    ens = rt.Ensemble("gru", sigma_v=0.5, sigma_w=5.725, mu_b={"u": 2.95, "r": 0.0, "c": 0.0})
+    assert "another stable state" in _other_states(ens) and "χ = 0.9611" in _other_states(ens)
+    cp = rt.critical("minimal", T=3, R=0.46, sigma_v=1.39, sigma_w=8.0, free={"mu_b": (-3.9, 8.0)})
+    assert cp.message == ""
 
 
 def test_least_spread_along_a_manifold():

@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.growth import stable_states
+from rmtrnn.meanfield.moments import start
+from rmtrnn.meanfield.series import NodeMap
+from rmtrnn.meanfield.solve import parameters_of
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, R=0.46, Sigma=1.0)
 QUANTITIES = ("Q", "q", "c_star", "chi", "chi_star")
@@ -87,6 +92,28 @@ def test_overlaps_that_need_a_long_series():
             assert phases.c_star[i, j] == pytest.approx(state.c_star, rel=1e-11)
             assert phases.chi_star[i, j] == pytest.approx(state.chi_star, rel=1e-11)
     assert np.any((phases.c_star > 0.99) & (phases.c_star < 1.0))
+
+
+def test_two_stable_states_beside_a_jump():
+    """GRU with a slow gate: from a small state an ordered network, from Q = 1 a chaotic one."""
+    ens = rt.Ensemble("gru", sigma_v=0.5, Sigma=1.0)
+    axes = {"sigma_w": np.array([4.0, 5.725]), "mu_b": {"u": np.array([2.95])}}
+    large, small = rt.phase_diagram(ens, **axes), rt.phase_diagram(ens, Q0=1e-6, **axes)
+    assert large.converged.all() and small.converged.all()
+    assert large.chi[0, 0] == pytest.approx(small.chi[0, 0], rel=1e-9)
+    assert small.chi[1, 0] < 1.0 < large.chi[1, 0]
+    point = ens.replace(sigma_w=5.725, mu_b={"u": 2.95, "r": 0.0, "c": 0.0})
+    states = stable_states(point)
+    assert [chi for _, chi in states] == pytest.approx([small.chi[1, 0], large.chi[1, 0]], rel=1e-9)
+    recursion = NodeMap(expand(point.cell), parameters_of(point))
+    for (Q, _), Q0 in zip(states, (1e-6, 1.0), strict=True):  # without a solver
+        S = start(np.array([[Q0]]))
+        for _ in range(1500):
+            S, _ = recursion.step(S)
+        assert S[1, 1, 0] == pytest.approx(Q, rel=1e-6)
+    assert len(stable_states(ens.replace(sigma_w=4.0))) == 1
+    assert len(stable_states(rt.Ensemble("vanilla", sigma_w=1.3))) == 1  # Q = 0 is not stable
+    assert stable_states(rt.Ensemble("lstm")) == []
 
 
 def test_critical_line_of_the_undriven_tanh_cell():

@@ -16,19 +16,19 @@ REMAINDER = 1e-12  # largest share of a second moment that a series may leave ou
 CHECK = 1e-12  # largest relative residual against the adaptive rule
 
 
-def stationary_grid(expansion: Expansion, parameters: Parameters) -> Stationary:
-    """The same as `moments.stationary` from Q0 = 1 and independent replicas, much faster for many points.
+def stationary_grid(expansion: Expansion, parameters: Parameters, Q0: float = 1.0) -> Stationary:
+    """The same as `moments.stationary` from second moments Q0, independent replicas; fast for many points.
 
     Iterates on fixed nodes and recomputes the residual with the adaptive rule. Overlaps come from Hermite
     series; where those do not converge, from two-dimensional integrals.
     """
     n = parameters.size
-    ones, zeros = np.ones((len(expansion.update), n)), np.zeros((len(expansion.update), n))
+    first, zeros = np.full((len(expansion.update), n), Q0), np.zeros((len(expansion.update), n))
     exact = MomentMap(expansion, parameters)
     if len(expansion.update) > 1:
-        return moments.stationary(exact, ones, zeros)
-    rough, _ = moments.stationary_moments(NodeMap(expansion, parameters, halvings=1), ones)
-    begin = np.where(np.isfinite(rough[1:, 1]), rough[1:, 1], 1.0)
+        return moments.stationary(exact, first, zeros)
+    rough, _ = moments.stationary_moments(NodeMap(expansion, parameters, halvings=1), first)
+    begin = np.where(np.isfinite(rough[1:, 1]), rough[1:, 1], Q0)
     S, one = moments.stationary_moments(NodeMap(expansion, parameters), begin)
     status = one.status.copy()
     good = np.flatnonzero(status == Status.CONVERGED)

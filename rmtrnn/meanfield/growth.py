@@ -16,6 +16,9 @@ from rmtrnn.meanfield.result import MeanField
 from rmtrnn.meanfield.series import NodeMap
 from rmtrnn.meanfield.solve import mean_field, named, parameters_of
 
+STARTS = (1e-6, 1.0, 100.0)  # not 0, which may be an unstable state
+SAME = 1e-6  # relative distance of second moments below which two states are one
+
 
 def is_smooth(ens: Ensemble) -> bool:
     """Whether `growth_rates` is a smooth function of the parameters: by moments or by transfer operators."""
@@ -38,6 +41,32 @@ def growth_rates(
         return _by_transfer(ensembles, quick, seed)
     if expansion is None:
         return _by_populations(ensembles, seed)
+    return _by_moments(ensembles, NodeMap if quick else MomentMap, [1.0] * len(ensembles))
+
+
+def stable_states(ens: Ensemble) -> list[tuple[float, float]]:
+    """(E[h²], χ) of the different states reached from E[h²] = 1e-6, 1 and 100, in increasing order.
+
+    More than one is the rule near a jump of χ: an ordered state beside a chaotic one, and which of them a
+    network is in depends on where it started. For cells that are affine in one state vector; for others
+    nothing is looked for, and the list is empty.
+    """
+    if expand(ens.cell) is None or len(ens.cell.state) > 1:
+        return []
+    chi, second = _by_moments([ens] * len(STARTS), MomentMap, STARTS)
+    found: list[tuple[float, float]] = []
+    for Q, one in sorted((float(Q), float(one)) for Q, one in zip(second[0], chi, strict=True) if one == one):
+        if not found or Q - found[-1][0] > SAME * max(Q, 1e-12):
+            found.append((Q, one))
+    return found
+
+
+def _by_moments(
+    ensembles: Sequence[Ensemble], kind: type[MomentMap], starts: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """χ and second moments of affine cells, reached from second moments ``starts``, one per ensemble."""
+    expansion = expand(ensembles[0].cell)
+    assert expansion is not None
     points = [parameters_of(ens) for ens in ensembles]
     parameters = Parameters(
         *(
@@ -45,8 +74,8 @@ def growth_rates(
             for field in fields(Parameters)
         )
     )
-    map = (NodeMap if quick else MomentMap)(expansion, parameters)
-    S, found = moments.stationary_moments(map, np.ones((map.components, len(ensembles))))
+    map = kind(expansion, parameters)
+    S, found = moments.stationary_moments(map, np.tile(starts, (map.components, 1)))
     chi = np.full(len(ensembles), np.nan)
     good = np.flatnonzero(found.status == Status.CONVERGED)
     if good.size:

@@ -31,6 +31,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "standard": {"points": {"gru": 21, "lstm": 25}, "one gate": 200, "N": 1000, "trials": 6, "steps": 150},
 }
 LONGEST = {"quick": 300, "standard": 2500}  # burn-in of the networks
+SMALL, DIFFERENT = 1e-6, 1e-4  # second moment to start from; relative difference of χ that tells two states
 SPREAD_SITES = 512  # of the recursion that gives the spread of GRU and LSTM over one step,
 SPREAD_STRIDE = 2  # at every second point of the grid
 
@@ -158,6 +159,10 @@ def _grid(ens: rt.Ensemble, x: Axis, y: Axis, xs: np.ndarray, ys: np.ndarray) ->
         "chi": np.where(good, phases.chi, np.nan),
         "timescale": np.where(good, phases.timescale, np.nan),
     }
+    # Where a network that starts from a small state is in another one: χ there.
+    small = rt.phase_diagram(ens, Q0=SMALL, **values)
+    other = good & small.converged & (np.abs(small.chi - phases.chi) > DIFFERENT * phases.chi)
+    arrays["chi of the other state"] = np.where(other, small.chi, np.nan)
     spread = _spread(ens, phases, xs)
     if spread is None:
         return arrays | _sampled_spread(ens, x, y, xs, ys)
@@ -227,7 +232,7 @@ def _beside_boundary(
         normal = slope[:, i, j]
         step = min(OFFSET / np.hypot(*normal), 0.08) * normal / np.hypot(*normal) * unit
         for side, sign in (("order", -1.0), ("chaos", 1.0)):
-            for stretch in (1.0, 1.5, 2.0):  # farther out where χ bends
+            for stretch in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0):  # farther out where χ bends, or jumps
                 a, b = np.clip(place + sign * stretch * step, (xs[0], ys[0]), (xs[-1], ys[-1]))
                 value = chi(float(a), float(b))
                 if sign * (value - 1.0) > 0.3 * OFFSET:

@@ -39,6 +39,13 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         points, used = meta["settings"]["points"], meta.get("cpu seconds of the grid")
         if used is not None:
             text.append(f"Grid of {points} × {points} points: {used:.1f} s of one core, spread included.\n")
+        other = arrays.get("chi of the other state", np.full(1, np.nan))
+        if np.isfinite(other).any():
+            ordered = int(np.sum(other < 1.0))
+            text.append(
+                f"Two stable states at {np.isfinite(other).sum()} points: networks that start small stay in "
+                f"one with a smaller χ, which is ordered at {ordered} of them. Where it ends, χ jumps.\n"
+            )
         rows = [
             [
                 check["side"],
@@ -81,6 +88,8 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
             ax.clabel(lines, fmt=lambda value: rf"$\xi = {value:g}$", fontsize=7)
         _boundary(ax, xs, ys, arrays["chi"])
         _gain(ax, key, xs, ys)
+        if "chi of the other state" in arrays:
+            _two_states(ax, xs, ys, arrays["chi of the other state"])
         _points(ax, meta)
         ax.set_title(
             _title(key, meta) + r": $\chi$" + (r" and $\xi$ (steps)" if "timescale" in arrays else "")
@@ -124,6 +133,15 @@ def _boundary(ax: Any, xs: np.ndarray, ys: np.ndarray, chi: np.ndarray) -> None:
         ax.contour(xs, ys, chi.T, [1.0], colors=plotting.PALETTE[0], linewidths=2.0)
         ax.plot([], [], color=plotting.PALETTE[0], linewidth=2.0, label=r"$\chi = 1$")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+
+
+def _two_states(ax: Any, xs: np.ndarray, ys: np.ndarray, other: np.ndarray) -> None:
+    """Hatch where a network that starts from a small state stays in another one."""
+    there = np.isfinite(other)
+    if there.any():
+        shown = np.ma.masked_where(~there, np.ones(other.shape))
+        ax.pcolor(xs, ys, shown.T, shading="nearest", hatch="////", alpha=0.0, rasterized=False)
+        ax.fill([], [], facecolor="none", edgecolor="black", hatch="////", label="two stable states")
 
 
 def _gain(ax: Any, key: str, xs: np.ndarray, ys: np.ndarray) -> None:
