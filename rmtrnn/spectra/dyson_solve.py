@@ -143,13 +143,14 @@ def start(
     First guess: the chain of free Gaussian factors with the same mean growth per stage, for which
     -|lambda|/m_1 = (1 + m)^{L+1}/m, and each gate's z is its share of m.
     """
-    p, q, _ = damped(chain, *_first_guess(chain, log_lambda), log_lambda, 8)
+    p, q, _ = damped(chain, *first_guess(chain, log_lambda), log_lambda, 8)
     theta = np.full(np.shape(log_lambda), np.pi)
     p, q, ok, *_ = newton(chain, chain, p + 0j, q + 0j, np.asarray(log_lambda), theta, tol, 25)
     return p, q, ok & (np.real(p).min(axis=1) > 0) & (np.real(q).max(axis=1) <= 0)
 
 
-def _first_guess(chain: Chain, log_lambda: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def first_guess(chain: Chain, log_lambda: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Strengths on the negative real axis to start from: see `start`."""
     stages = len(chain.stages)
     surplus = np.asarray(log_lambda) - chain.log_mean
     low, high = np.full(surplus.shape, -60.0), np.full(surplus.shape, 60.0)  # of logit(-m)
@@ -198,7 +199,7 @@ def mass_at_zero(chain: Chain) -> float:
     change over many orders of magnitude; 0 otherwise, also where the iteration has not settled.
     """
     log_x = chain.log_mean - _DEPTHS
-    p, q, m = damped(chain, *_first_guess(chain, log_x), log_x, 8)
+    p, q, m = damped(chain, *first_guess(chain, log_x), log_x, 8)
     change = np.inf
     for _ in range(_ROUNDS):
         p, q, new = damped(chain, p, q, log_x, 8)
@@ -259,7 +260,7 @@ def newton(
             if work.size == 0 or iteration == max_iterations - 1:
                 break
             new = x[work] * _gradient_at(chain, x[work], log_lambda[work], theta[work])
-            inverse[work] = _rank_one(inverse[work], step, new - slope[work])
+            inverse[work] = rank_one(inverse[work], step, new - slope[work])
             slope[work] = new
             alive[work] &= np.isfinite(new).all(axis=1)
             if iteration % _REFRESH == _REFRESH - 1:
@@ -286,7 +287,7 @@ def _refresh(
         inverse[pick] = inverse_hessian(small, x[pick], log_lambda[pick], theta[pick])
 
 
-def _rank_one(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+def rank_one(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
     """The symmetric rank-one update of ``inverse`` that maps ``change`` of the gradient to ``step``.
 
     Psi is analytic, so its Hessian is complex symmetric (not Hermitian) and so is the update. It is left out

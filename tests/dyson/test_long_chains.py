@@ -1,0 +1,60 @@
+"""Quantiles of long products in splines of the step: exact laws of vanilla cells, full solver."""
+
+import numpy as np
+import pytest
+
+import rmtrnn as rt
+from rmtrnn.spectra.long_chains import Splines, log_quantiles
+
+LEVELS = (0.05, 0.5, 0.95)
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_vanilla_quantiles_are_exact(weights):
+    """T = 64: the S-transform knows the law; the same numbers must reject one with another σ_w."""
+    ens = rt.Ensemble("vanilla", sigma_w=1.1, sigma_b=0.1, weights=weights)
+    found = log_quantiles(ens, 64, LEVELS, population=2048)
+    assert found.converged and np.all(found.residual < 1e-3)
+    exact, wrong = (rt.spectrum(ens.replace(sigma_w=s), 64).log_s for s in (1.1, 1.13))
+    assert np.all(np.abs(exact.cdf(found.log_s) - LEVELS) <= found.cdf_error + 1e-4)
+    assert np.all(found.cdf_error < 0.02)
+    assert np.any(np.abs(wrong.cdf(found.log_s) - LEVELS) > 2 * found.cdf_error)
+    assert np.all(np.abs(exact.icdf(LEVELS) - found.log_s) <= 1.5 * found.error)
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_minimal_quantiles_are_those_of_the_full_law(weights):
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.2, mu_b=2.0, R=0.46, weights=weights)
+    found = log_quantiles(ens, 24, LEVELS, population=2048)
+    spec = rt.spectrum(ens, 24, population=4096, tol=2e-3, seed=5)
+    assert found.converged and spec.converged
+    assert np.all(np.abs(spec.log_s.cdf(found.log_s) - LEVELS) <= found.cdf_error + spec.error)
+    assert np.all(found.cdf_error < 0.02) and np.all(np.diff(found.log_s) > 0)
+    density = spec.log_s.pdf(found.log_s)
+    np.testing.assert_allclose(found.density, density, rtol=0.2)
+
+
+def test_splines_have_fewer_coefficients_than_strengths_and_follow_them():
+    class Gates:
+        n_gates = 400
+
+    coarse, fine = (Splines.of(Gates, 400, density) for density in (1, 2))
+    assert coarse.matrix.shape[1] < fine.matrix.shape[1] < 120
+    t = np.arange(400.0)
+    profile = np.concatenate([np.exp(-t / 9) + 0.2 * np.exp(-(399 - t) / 40), np.log1p(t)])[None]
+    misses = [np.abs(one.log(one.project(profile)) - profile).max() for one in (coarse, fine)]
+    assert misses[1] < misses[0] < 0.02
+
+
+def test_bad_arguments():
+    ens = rt.Ensemble("minimal", sigma_w=2.0)
+    with pytest.raises(ValueError, match="T = 4"):
+        log_quantiles(ens, 4, LEVELS)
+    with pytest.raises(ValueError, match="probabilities"):
+        log_quantiles(ens, 50, (0.5, 0.1))
+    with pytest.raises(ValueError, match="probabilities"):
+        log_quantiles(ens, 50, (0.0, 0.1))
+    with pytest.raises(ValueError, match="tied"):
+        log_quantiles(ens.replace(tied=True), 50, LEVELS)
+    with pytest.raises(ValueError, match="population"):
+        log_quantiles(ens, 50, LEVELS, population=3000)
