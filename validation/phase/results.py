@@ -139,8 +139,7 @@ def _two_states(ax: Any, xs: np.ndarray, ys: np.ndarray, other: np.ndarray) -> N
     """Hatch where a network that starts from a small state stays in another one."""
     there = np.isfinite(other)
     if there.any():
-        shown = np.ma.masked_where(~there, np.ones(other.shape))
-        ax.pcolor(xs, ys, shown.T, shading="nearest", hatch="////", alpha=0.0, rasterized=False)
+        ax.contourf(xs, ys, there.T.astype(float), [0.5, 1.5], colors="none", hatches=["////"])
         ax.fill([], [], facecolor="none", edgecolor="black", hatch="////", label="two stable states")
 
 
