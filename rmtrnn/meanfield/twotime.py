@@ -6,12 +6,15 @@ With one W, V, b for all steps the pre-activations of a gate at one site are a G
 
 where r^t is what the gate reads at step t (h^{t-1}, or a transformed state). The right side at time t needs
 the states before t only, so the process is built causally, one step after the other, on a large population
-of sites: no iteration over whole trajectories is needed. A burn-in takes it to the stationary state.
+of sites: no iteration over whole trajectories is needed. A burn-in takes it to the stationary state, where
+the covariance is averaged over time. Its length is found on few sites. So is the memory of a site: how many
+steps it takes until a state is forgotten for given pre-activations. Sites are drawn over no more than that.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +25,7 @@ from scipy.special import ndtri
 from rmtrnn import _random, _validate
 from rmtrnn._parallel import thread_map
 from rmtrnn._result import ConvergenceError, Status
-from rmtrnn.ensemble import Ensemble
+from rmtrnn.ensemble import Ensemble, GateParameters
 from rmtrnn.meanfield.sites import SobolStream
 from rmtrnn.meanfield.solve import mean_field
 
@@ -30,29 +33,39 @@ GROUPS = 8
 _CLIP = 1e-9  # relative: a conditional variance this far below zero is rounding, not a wrong covariance
 _LARGEST_DRIFT = 0.05
 _ZERO = 1e-16  # second moments below this are those of a zero state, however fast they still shrink
-_SETTLED = 0.03
+_SETTLED = 0.01
 _BURN_INS = (60, 120, 240, 480)
+_PILOT, _PILOTS = 2048, 4  # sites that the burn-in and the memory are found on, and sets of them
+_NOISES = 2.0  # standard errors: a drift of no more is not one
+_FORGOTTEN = 1e-3  # root mean square of what is left of a change of the state
+_MEMORY_SITES = 1024
+_PER_STEP = 4  # sites: with fewer than that times the steps the sample covariance is too noisy to be whitened
 
 
 @dataclass(frozen=True)
 class TwoTime:
-    """The stationary two-time law over ``burn_in`` + ``steps`` steps.
+    """The stationary two-time law over a window of ``memory`` + ``steps`` steps.
 
-    ``covariance`` (gates, time, time) of the pre-activations, ``factor`` its Cholesky factors; ``overlap``
-    (gates, time, time) = E[r^t r^s]; ``drift``, the largest change of the autocovariance (relative to the
-    variance) between the last ``steps`` steps and the same number half a burn-in earlier; ``clipped``, the
-    largest conditional variance, relative to the variance, that rounding had made negative and that was set
-    to zero; ``status`` says whether the drift is below 5 %.
+    ``covariance`` (gates, window, window) of the pre-activations, ``factor`` its Cholesky factors.
+    ``overlap`` (gates, window, window) = E[r^t r^s], averaged over all windows that begin between the middle
+    and the end of the burn-in. ``memory``, after how many steps a state is forgotten for given
+    pre-activations. ``second_moment`` of the state at the end. ``drift``, the largest change of the
+    autocovariance over ``steps`` lags (relative to the variance) from the first to the last of these windows;
+    ``noise``, its standard error where there are several runs, else 0. ``clipped``, the largest conditional
+    variance, relative to the variance, that rounding had made negative and that was set to zero. ``status``
+    says whether the drift is below 5 %.
     """
 
     ensemble: Ensemble
     steps: int
     burn_in: int
+    memory: int
     covariance: np.ndarray
     factor: np.ndarray
     overlap: np.ndarray
     second_moment: np.ndarray
     drift: float
+    noise: float
     clipped: float
     status: Status
 
@@ -67,10 +80,12 @@ def two_time(
 ) -> TwoTime:
     """Solve the two-time mean field of ``ens`` for ``steps`` stationary steps.
 
-    ``population`` sites carry the averages (the error falls like 1/sqrt(population)); without
-    ``burn_in`` it is doubled from 60 to at most 480 steps until the law drifts by less than 3 %; ``status``
-    says whether it settled. Raises `ConvergenceError` if the untied mean field, from which the start is
-    taken, has no stationary state.
+    ``population`` sites, and at least four for each step that is simulated, carry the averages (the error
+    falls like 1/sqrt(population)); without ``burn_in`` it is doubled from 60 to at most 480 steps until, on
+    few sites, the law drifts over its second half by less than 1 % or no more than a finite number of sites
+    explains, and a state is forgotten in that time;
+    ``status`` says whether it settled. Raises `ConvergenceError` if the untied mean field, from which the
+    start is taken, has no stationary state.
     """
     return two_time_group(ens, steps, (seed,), population=population, burn_in=burn_in)[0]
 
@@ -83,37 +98,89 @@ def two_time_group(
     population: int = 8192,
     burn_in: int | None = None,
 ) -> list[TwoTime]:
-    """Independent solutions, one for each seed, as `two_time`; they share the burn-in.
+    """Independent solutions, one for each seed, as `two_time`; they share the burn-in and the memory.
 
     ``drift`` and ``status`` are those of the mean of all, which has less noise than any of them.
     """
     steps = _validate.integer("steps", steps, low=1)
     population = _validate.integer("population", population, low=2)
-    if burn_in is not None:
-        return _solutions(ens, steps, seeds, population, _validate.integer("burn_in", burn_in, low=0))
-    fields: list[TwoTime] = []
-    for trial in _BURN_INS:  # doubled until the law no longer drifts
-        fields = _solutions(ens, steps, seeds, population, trial)
-        if fields[0].drift < _SETTLED:
+    chosen = () if burn_in is None else (_validate.integer("burn_in", burn_in, low=0),)
+    length = memory = 0
+    pilots = [int(_random.stream(seeds[0], 43, i).integers(2**31)) for i in range(_PILOTS)]
+    for length in chosen or _BURN_INS:
+        fields = _solutions(ens, steps, pilots, _PILOT, length, length // 2)
+        left = _left_after(fields[0])
+        memory = int(np.argmax(left < _FORGOTTEN)) if left.min() < _FORGOTTEN else len(left)
+        settled = fields[0].drift < max(_SETTLED, _NOISES * fields[0].noise)
+        if settled and memory < len(left):
             break
-    return fields
+    return _solutions(ens, steps, seeds, population, length, memory)
 
 
 def _solutions(
-    ens: Ensemble, steps: int, seeds: Sequence[int], population: int, burn_in: int
+    ens: Ensemble, steps: int, seeds: Sequence[int], population: int, burn_in: int, memory: int
 ) -> list[TwoTime]:
-    burn_in = max(burn_in, steps)
+    window = memory + steps
+    population = max(population, _PER_STEP * (burn_in + window))
     _initial(ens, _random.stream(0), 1)  # what is found or compiled once is there before the threads start
     ens.cell.numeric(np)
-    runs = thread_map(lambda seed: _grown(ens, burn_in + steps, population, seed), seeds)
-    drift = _drift(np.mean([run.overlap for run, _ in runs], axis=0), steps, burn_in)
+    runs = thread_map(lambda seed: _grown(ens, burn_in + window, population, seed), seeds)
+    parts = [_windows(run.overlap, burn_in // 2, window) for run, _ in runs]
+    drift, noise = _drift(parts, steps)
     status = Status.CONVERGED if drift < _LARGEST_DRIFT else Status.MAX_ITERATIONS
-    return [
-        TwoTime(
-            ens, steps, burn_in, run.covariance, run.factor, run.overlap, second, drift, run.clipped, status
+    fields = []
+    for (run, second), part in zip(runs, parts, strict=True):
+        overlap = part.mean(axis=0)
+        covariance = np.array(
+            [_covariance(law, ens.R, own) for law, own in zip(run.laws, overlap, strict=True)]
         )
-        for run, second in runs
-    ]
+        factor, clipped = np.zeros_like(covariance), run.clipped
+        for gate, t in itertools.product(range(len(factor)), range(window)):
+            clipped = max(clipped, _factor_row(factor[gate], covariance[gate, t, : t + 1], gate, t))
+        fields.append(
+            TwoTime(
+                ens,
+                steps,
+                burn_in,
+                memory,
+                covariance,
+                factor,
+                overlap,
+                second,
+                drift,
+                noise,
+                clipped,
+                status,
+            )
+        )
+    return fields
+
+
+def _windows(overlap: np.ndarray, first: int, window: int) -> np.ndarray:
+    """(windows, gates, window, window): the square blocks on the diagonal from ``first`` on.
+
+    Each is a Gram matrix, and so is their mean.
+    """
+    blocks = np.lib.stride_tricks.sliding_window_view(overlap, (window, window), axis=(1, 2))
+    return np.einsum("gtt...->tg...", blocks)[first:]
+
+
+def _covariance(law: GateParameters, R: float, overlap: np.ndarray) -> np.ndarray:
+    """Covariance in time of the pre-activations of one gate."""
+    return law.sigma_w**2 * overlap + law.sigma_b**2 + law.sigma_v**2 * R * np.eye(len(overlap))
+
+
+def _left_after(field: TwoTime) -> np.ndarray:
+    """Root mean square of what is left of a change of the state after 0, 1, .. steps, for given e."""
+    components, total = len(field.ensemble.cell.state), field.memory + field.steps
+    found = _linearised(field, total, _MEMORY_SITES, 0, 1)
+    product = np.repeat(np.eye(components)[:, :, None], _MEMORY_SITES, axis=2)
+    left = [1.0]
+    for position in reversed(range(len(found))):
+        product = np.einsum("oin,ijn->ojn", product, found[position][0])
+        if position % (len(found) // total) == 0:
+            left.append(float(np.sqrt((product**2).sum(axis=(0, 1)).mean() / components)))
+    return np.array(left[: field.memory + 1])
 
 
 def _grown(ens: Ensemble, total: int, population: int, seed: int) -> tuple[_Run, np.ndarray]:
@@ -128,17 +195,18 @@ def _grown(ens: Ensemble, total: int, population: int, seed: int) -> tuple[_Run,
     return run, (state**2).mean(-1)
 
 
-def _drift(overlap: np.ndarray, steps: int, burn_in: int) -> float:
-    """Largest change of the window's autocovariance over half the burn-in, relative to the variance."""
-    back = max(burn_in // 2, 1)
-    late = overlap[:, -steps:, -steps:]
-    early = overlap[:, -steps - back : -back, -steps - back : -back]
-    scale = np.maximum(np.abs(np.einsum("gtt->gt", late)).mean(axis=1), _ZERO)
-    lags = [
-        np.abs(np.diagonal(late, lag, 1, 2).mean(-1) - np.diagonal(early, lag, 1, 2).mean(-1)) / scale
-        for lag in range(steps)
+def _drift(runs: Sequence[np.ndarray], steps: int) -> tuple[float, float]:
+    """Largest change of the autocovariance from the first to the last window, and its standard error.
+
+    Each run (windows, gates, window, window); relative to the variance in the last window of all runs.
+    """
+    scale = np.mean([np.einsum("gtt->gt", np.abs(run[-1])).mean(axis=1) for run in runs], axis=0)
+    changes = [
+        [np.diagonal(run[-1] - run[0], lag, 1, 2).mean(-1) / np.maximum(scale, _ZERO) for lag in range(steps)]
+        for run in runs
     ]
-    return float(np.max(lags))
+    noise = np.std(changes, axis=0, ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else 0.0
+    return float(np.abs(np.mean(changes, axis=0)).max()), float(np.max(noise))
 
 
 def _strata(rng: np.random.Generator, times: int, n: int) -> np.ndarray:
@@ -165,16 +233,15 @@ def _initial(ens: Ensemble, rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 class _Run:
-    """Covariances, Cholesky factors and what the gates read, grown step by step."""
+    """Overlaps, Cholesky factors of the covariances and what the gates read, grown step by step."""
 
     def __init__(self, ens: Ensemble, total: int, population: int) -> None:
         self.laws = [ens.gate(name) for name in ens.cell.gates]
         gates = len(self.laws)
         self.R = ens.R
         self.numeric = ens.cell.numeric(np)
-        self.covariance = np.zeros((gates, total, total))
-        self.factor = np.zeros_like(self.covariance)
-        self.overlap = np.zeros_like(self.covariance)
+        self.overlap = np.zeros((gates, total, total))
+        self.factor = np.zeros_like(self.overlap)
         self.reads: np.ndarray = np.zeros((gates, total, population))
         self.clipped = 0.0
 
@@ -199,17 +266,20 @@ class _Run:
         self.overlap[gate, t, : t + 1] = self.overlap[gate, : t + 1, t] = row
         row = law.sigma_w**2 * row + law.sigma_b**2
         row[t] += law.sigma_v**2 * self.R
-        self.covariance[gate, t, : t + 1] = self.covariance[gate, : t + 1, t] = row
-        factor = self.factor[gate]
-        if t:
-            factor[t, :t] = _forward_solve(factor[:t, :t], row[:t])
-        rest = row[t] - factor[t, :t] @ factor[t, :t]
-        if rest < -_CLIP * max(row[t], 1e-300):
-            raise ConvergenceError(
-                f"the two-time covariance of gate {gate} is not positive at step {t} (by {-rest:.2e})"
-            )
-        self.clipped = max(self.clipped, -rest / max(row[t], 1e-300))
-        factor[t, t] = np.sqrt(max(rest, 0.0))
+        self.clipped = max(self.clipped, _factor_row(self.factor[gate], row, gate, t))
+
+
+def _factor_row(factor: np.ndarray, row: np.ndarray, gate: int, t: int) -> float:
+    """Write row t of the Cholesky factor of a covariance with ``row`` (t + 1,); what was clipped."""
+    if t:
+        factor[t, :t] = _forward_solve(factor[:t, :t], row[:t])
+    rest = row[t] - factor[t, :t] @ factor[t, :t]
+    if rest < -_CLIP * max(row[t], 1e-300):
+        raise ConvergenceError(
+            f"the two-time covariance of gate {gate} is not positive at step {t} (by {-rest:.2e})"
+        )
+    factor[t, t] = np.sqrt(max(rest, 0.0))
+    return max(0.0, -rest / max(row[t], 1e-300))
 
 
 def _forward_solve(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -225,9 +295,12 @@ def _forward_solve(lower: np.ndarray, right: np.ndarray) -> np.ndarray:
     return result
 
 
+Linearised = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]
+
+
 def tied_stages(
     ens: Ensemble, T: int, n: int, seed: int = 0, *, field: TwoTime | None = None, groups: int = GROUPS
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]]:
+) -> list[Linearised]:
     """Linearisations (a, b, c, sigma^2, is orthogonal) of all stages over T stationary steps at ``n`` sites.
 
     The sites follow the two-time mean field; they come in ``groups`` independent scrambled Sobol sets one
@@ -240,7 +313,13 @@ def tied_stages(
             f"the two-time mean field still drifts by {field.drift:.1e} after {field.burn_in} steps; "
             "use a longer burn_in"
         )
-    gates, total = len(ens.cell.gates), field.burn_in + field.steps
+    return _linearised(field, T, n, seed, groups)
+
+
+def _linearised(field: TwoTime, T: int, n: int, seed: int, groups: int) -> list[Linearised]:
+    """The last ``T`` steps of the window, at whose beginning the state is Gaussian."""
+    ens = field.ensemble
+    gates, total = len(ens.cell.gates), field.memory + field.steps
     components = len(ens.cell.state)
     uniform = _sobol_groups(total * (gates + 1) + components, n, seed, groups)
     normal = ndtri(uniform[: total * gates]).reshape(total, gates, n)[::-1]  # the last steps come first

@@ -2,7 +2,8 @@
 
 The strengths of (15) are matrices over all pairs of steps, and every iteration inverts a matrix of K T + s
 rows at every site. So the points are found on a few sites, placed on more, and the strengths that they end
-with are right for some thousand; F, which is stationary in the strengths, is taken on all sites.
+with are right for some thousand; F, which is stationary in the strengths, is taken on all sites, and on a
+larger population where these are too few.
 
 The sites come in eight groups, each with a two-time mean field of its own: the spread of the groups holds
 the error of the covariance of the pre-activations as well as that of the sites.
@@ -23,7 +24,7 @@ from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.twotime import GROUPS, TwoTime, tied_stages, two_time_group
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import assemble, chain_law
+from rmtrnn.spectra.dyson_law import AIM, assemble, chain_law
 from rmtrnn.spectra.dyson_nodes import Settings, place_between
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 from rmtrnn.spectra.known_moments import Moments
@@ -37,17 +38,20 @@ from rmtrnn.spectra.tied_solve import Point, solve_point
 _MARCH_ANGLE = 0.1  # arg lambda while marching down in u: smooth enough to cross the edge
 _MOST_TAIL_POINTS = 16  # on each side
 _LONGEST_STEP = {-1: 2.0, 1: 0.5}  # where nothing is known beyond
+_NO_MASS = 1e-5  # less than that lies beyond the points inside the support
 _EMPTY = 1e-4  # of the largest density: less than this is outside the support
 _SCAN_SITES = 256
 _POPULATIONS = ((5, 65536), (8, 32768), (13, 16384))  # rows of a site's matrix, sites
 _LEAST_POPULATION = 8192
+_MOST_WORK, _MOST_ENTRIES = 2.0**28, 2.0**27  # of a larger population: sites * rows^3 and sites * rows^2
+_MARGIN = 0.8  # the error of the larger population is aimed below the room that there is
 _RESERVE = 131072  # sites drawn in all
 _LEAST_RESERVE, _MOST_RESERVE = 4, 16  # sites drawn for each that is used
 _PILOT = 2048  # sites that say how much the others count for
 _SHARE = 0.15  # of m_1, at most, in one panel
 _STRENGTHS = 3e-3  # relative step of the strengths that placing points asks for
 _FINAL = 1e-3  # and that of the result: F errs by its square
-_SHORTEST = {-1: 0.02, 1: 1e-3}  # step outwards
+_SHORTEST = 1e-3  # step outwards
 _CLEARLY = 1e-6  # density: inside the support
 _FAR = 0.5  # of the strengths: a line is not followed further
 _BEYOND = 1e-4  # mass above the first point of the march
@@ -67,7 +71,7 @@ class _Marcher:
         self.sites = sites
         self.small = small
         self.tol = tol
-        self.log_mean = sites.log_mean
+        self.log_m1, self.ratio = moments(small)  # not what redrawn weights would grow by
         self.shape = (sites.touched,) * 2
         self._factors: Any = None
 
@@ -103,9 +107,8 @@ class _Marcher:
 
     def march(self, tail: float, max_points: int) -> Solution:
         """Down from outside the support until less than ``tail`` is left."""
-        _, ratio = moments(self.sites)
         # Beyond that there is less mass than _BEYOND, by Chebyshev's inequality.
-        u = self.log_mean / 2 + 0.25 * math.log(ratio / _BEYOND)
+        u = self.log_m1 / 2 + 0.25 * math.log(self.ratio / _BEYOND)
         P, Q = start(self.sites, 2 * u + 1j * _MARCH_ANGLE)
         done: list[Solution] = []
         step = 0.15
@@ -158,14 +161,16 @@ def tied_law_solution(sites: TiedSites, low: np.ndarray, high: np.ndarray, setti
     """
     sizes = _SCAN_SITES, settings.coarse, settings.medium
     scan, coarse, medium = (sites.spread(n, low, high) for n in sizes)
-    found = _near_support(_Marcher(scan, scan, _STRENGTHS).march(settings.tail, settings.max_points))
+    marcher = _Marcher(scan, scan, _STRENGTHS)
+    found = _near_support(marcher.march(settings.tail, settings.max_points), marcher.log_m1)
     if found.u.size == 0:
         return found
     marcher = _Marcher(coarse, scan, _STRENGTHS)
-    solution = _near_support(marcher.again(found))
-    solution = _near_support(place_between(solution, marcher.at, sites.log_mean / 2, settings))
+    solution = _near_support(marcher.again(found), marcher.log_m1)
+    solution = place_between(solution, marcher.at, marcher.log_m1 / 2, settings)
+    solution = _near_support(solution, marcher.log_m1)
     for side in (-1, 1):
-        solution = _near_support(_outwards(marcher, solution, side, settings.tail))
+        solution = _near_support(_outwards(marcher, solution, side, settings.tail), marcher.log_m1)
     if solution.u.size == 0:
         return solution
     solution = _share_first_moment(marcher, solution, 2 * settings.max_points)
@@ -178,7 +183,7 @@ def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) 
     while len(solution.u) < max_points:
         solution = solution.sorted()
         solution = solution.at(solution.status == int(Status.CONVERGED))
-        weight = np.exp(np.minimum(2 * solution.u[1:] - marcher.log_mean, 60.0))
+        weight = np.exp(np.minimum(2 * solution.u[1:] - marcher.log_m1, 60.0))
         share = (solution.upper[:-1] - solution.upper[1:]) * weight
         heavy = np.flatnonzero((share > _SHARE) & (np.diff(solution.u) > 1e-3))
         if heavy.size == 0:
@@ -191,7 +196,7 @@ def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) 
             solution = solution.joined(marcher.at(u, *strengths))
         if np.count_nonzero(solution.status == int(Status.CONVERGED)) < before + heavy.size:
             break  # a point that failed once is not tried again
-    return _near_support(solution)
+    return _near_support(solution, marcher.log_m1)
 
 
 def _on_all_sites(sites: TiedSites, solution: Solution) -> Solution:
@@ -210,40 +215,49 @@ def _outwards(marcher: _Marcher, solution: Solution, side: int, tail: float) -> 
     """Points from the last one inside the support outwards, as long as there is mass beyond.
 
     The step mass/density divides the mass of an exponential tail by e, and goes two thirds of the way to a
-    square-root edge. On the right the mass is weighed by s^2/m_1.
+    square-root edge. On the right the mass is weighed by s^2/m_1. A gap ends the search.
     """
     shrink = 1.0
     for _ in range(_MOST_TAIL_POINTS):
         solution = solution.sorted()
-        filled = np.flatnonzero(solution.density > _EMPTY * solution.density.max(initial=0.0))
+        # Near an edge the density alone is of first order in the error of the strengths.
+        dense = solution.density > _EMPTY * solution.density.max(initial=0.0)
+        filled = np.flatnonzero(dense & _between(solution, marcher.log_m1))
         if filled.size == 0:
             return solution
         end = int(filled[-1] if side > 0 else filled[0])
-        left = float(solution.upper[end] if side > 0 else 1.0 - solution.upper[end])
-        weight = np.exp(min(2 * solution.u[end] - marcher.log_mean, 60.0)) if side > 0 else 1.0
+        weight = np.exp(min(2 * solution.u[end] - marcher.log_m1, 60.0)) if side > 0 else 1.0
         known = 0 <= end + side < len(solution.u)
+        beyond = solution.upper[end + side] if known else 0.5 * (1 - side)
+        left = abs(float(solution.upper[end] - beyond))
         longest = 0.5 * abs(solution.u[end + side] - solution.u[end]) if known else _LONGEST_STEP[side]
         step = shrink * min(1.1 * left / solution.density[end], longest)
-        if left * max(1.0, weight) < tail or step < _SHORTEST[side]:
+        if left * max(1.0, weight) < tail or step < _SHORTEST:
             return solution
         strengths = marcher.matrices(solution.p[end], solution.q[end])
         point = marcher.on_axis(solution.u[end] + side * step, *strengths)
-        beyond = side * (point.upper[0] - solution.upper[end]) < 0
-        if point.status[0] == int(Status.CONVERGED) and beyond:
+        outwards = side * (point.upper[0] - solution.upper[end]) < 0
+        if point.status[0] == int(Status.CONVERGED) and outwards:
             solution = solution.joined(point)
         else:
             shrink *= 0.5
     return solution
 
 
-def _near_support(solution: Solution) -> Solution:
-    """The solved points inside the support, and the nearest solved ones outside on both sides."""
+def _between(solution: Solution, log_m1: float) -> np.ndarray:
+    """Whether there is mass (or, above, a share of m_1) on both sides of a point: in the support or a gap."""
+    share = solution.upper * np.exp(np.clip(2 * solution.u - log_m1, 0.0, 60.0))
+    return np.minimum(share, 1.0 - solution.upper) > _NO_MASS
+
+
+def _near_support(solution: Solution, log_m1: float) -> Solution:
+    """The solved points that have mass on both sides, and the nearest solved ones beyond."""
     solution = solution.sorted()
     solution = solution.at(solution.status == int(Status.CONVERGED))
-    filled = np.flatnonzero(solution.density > _EMPTY * solution.density.max(initial=0.0))
-    if filled.size == 0:
+    kept = np.flatnonzero(_between(solution, log_m1))
+    if kept.size == 0:
         return solution
-    return solution.at(np.arange(max(filled[0] - 1, 0), min(filled[-1] + 2, len(solution.u))))
+    return solution.at(np.arange(max(kept[0] - 1, 0), min(kept[-1] + 2, len(solution.u))))
 
 
 def tied_spectrum(
@@ -253,7 +267,7 @@ def tied_spectrum(
     population: int | None = None,
     coarse: int = 512,
     medium: int = 2048,
-    field_population: int = 32768,
+    field_population: int = 8192,
     seed: int = 0,
     tol: float = 5e-4,
     max_points: int = 80,
@@ -265,7 +279,8 @@ def tied_spectrum(
     population : multiple of 8, at least 64
         Sites that carry F, in eight independent groups with a two-time mean field each. Their spread is part
         of the ``error`` of the result. By default 8192 to 65536, fewer for longer chains, picked from
-        several times as many (see `rmtrnn.spectra.site_weights`).
+        several times as many (see `rmtrnn.spectra.site_weights`), and more where the ``error`` would exceed
+        1e-3 and they cost no more than some ten seconds.
     coarse, medium : integers from 16 to ``population``
         Sites on which points are placed, and on which their strengths solve (15). F is stationary in the
         strengths: their error enters it squared.
@@ -285,8 +300,9 @@ def tied_spectrum(
     settled.
     """
     T = _validate.integer("T", T, low=1)
+    rows, most = len(ens.cell.gates) * T + len(ens.cell.state), 0
     if population is None:
-        population = _default_population(len(ens.cell.gates) * T + len(ens.cell.state))
+        population, most = _default_population(rows), _most_population(rows)
     population = _validate.integer("population", population, low=64)
     if population % GROUPS:
         raise ValueError(f"population = {population}: must be a multiple of {GROUPS}")
@@ -296,13 +312,28 @@ def tied_spectrum(
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=16)
     settings = Settings(tol=tol, tail=tol, max_points=max_points, coarse=coarse, medium=medium)
-    sites = draw_population(ens, T, population // GROUPS, field_population, seed)
-    return Spectrum(tied_law(sites, T, settings), ensemble=ens, T=T, method="dyson")
+    fields = grouped_fields(ens, T, field_population, seed)
+    sites = draw_population(ens, T, population // GROUPS, fields, seed)
+
+    def larger(factor: int) -> Population:
+        return draw_population(
+            ens, T, min(factor, most // population) * population // GROUPS, fields, seed + 1
+        )
+
+    enough = most < 2 * population
+    return Spectrum(
+        tied_law(sites, T, settings, None if enough else larger), ensemble=ens, T=T, method="dyson"
+    )
 
 
 def _default_population(rows: int) -> int:
     """Sites whose F costs seconds: that of one site costs about as the square of the rows of its matrix."""
     return next((sites for most, sites in _POPULATIONS if rows <= most), _LEAST_POPULATION)
+
+
+def _most_population(rows: int) -> int:
+    """Sites whose F costs some ten seconds, or whose matrices fill a gigabyte; a power of two."""
+    return 2 ** int(math.log2(min(_MOST_WORK / rows**3, _MOST_ENTRIES / rows**2)))
 
 
 @dataclass(frozen=True)
@@ -318,9 +349,9 @@ class Population:
     high: np.ndarray
 
 
-def draw_population(ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> Population:
+def draw_population(ens: Ensemble, T: int, n: int, fields: list[TwoTime], seed: int) -> Population:
     """``n`` sites for each group out of several times as many: see `rmtrnn.spectra.site_weights`."""
-    seeds, fields = _grouped_fields(ens, T, field_population, seed)
+    seeds = _seeds(seed)
     pilot = _drawn(ens, T, min(n, _PILOT), seeds[0] + 1, fields[0])
     many = any(stage.sigma2 for stage in pilot)
     measure: Measure | None = None
@@ -344,18 +375,18 @@ def draw_population(ens: Ensemble, T: int, n: int, field_population: int, seed: 
 
 def grouped_stages(ens: Ensemble, T: int, n: int, field_population: int, seed: int) -> list[Stage]:
     """The stages over `GROUPS` groups of ``n`` equal sites, each with a two-time mean field of its own."""
-    groups = [
-        _drawn(ens, T, n, own, field)
-        for own, field in zip(*_grouped_fields(ens, T, field_population, seed), strict=True)
-    ]
+    fields = grouped_fields(ens, T, field_population, seed)
+    groups = [_drawn(ens, T, n, own, field) for own, field in zip(_seeds(seed), fields, strict=True)]
     return [_side_by_side(list(parts)) for parts in zip(*groups, strict=True)]
 
 
-def _grouped_fields(
-    ens: Ensemble, T: int, field_population: int, seed: int
-) -> tuple[list[int], list[TwoTime]]:
-    seeds = [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
-    return seeds, two_time_group(ens, T, seeds, population=field_population)
+def grouped_fields(ens: Ensemble, T: int, field_population: int, seed: int) -> list[TwoTime]:
+    """`GROUPS` independent two-time mean fields."""
+    return two_time_group(ens, T, _seeds(seed), population=field_population)
+
+
+def _seeds(seed: int) -> list[int]:
+    return [int(_random.stream(seed, 42, group).integers(2**31)) for group in range(GROUPS)]
 
 
 def _drawn(ens: Ensemble, T: int, n: int, seed: int, field: TwoTime) -> list[Stage]:
@@ -387,8 +418,17 @@ def _side_by_side(parts: list[Stage]) -> Stage:
     return replace(parts[0], a=a, b=b, c=c)
 
 
-def tied_law(population: Population, T: int, settings: Settings) -> TabulatedLaw:
-    """The law of u = log s of a network that keeps its weights."""
+def tied_law(
+    population: Population,
+    T: int,
+    settings: Settings,
+    larger: Callable[[int], Population] | None = None,
+) -> TabulatedLaw:
+    """The law of u = log s of a network that keeps its weights.
+
+    ``larger(factor)`` gives a population about that many times larger; if the error would exceed `AIM`
+    without, F is averaged over that.
+    """
     stages = population.stages
     if all(len(stage.sigma2) == 0 for stage in stages):
         return chain_law(Chain(stages), GROUPS, settings)[0]
@@ -396,7 +436,12 @@ def tied_law(population: Population, T: int, settings: Settings) -> TabulatedLaw
     solution = tied_law_solution(sites, population.low, population.high, settings)
     if solution.u.size == 0:
         return TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
-    law, _ = assemble(sites.weights, solution, GROUPS)
+    law, parts = assemble(sites.weights, solution, GROUPS)
+    room = _MARGIN * (AIM - (parts.total - parts.population))
+    if larger is not None and parts.total > AIM and room > 0:
+        more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
+        sites, count = tied_sites(more.stages, T, more.weights, like=sites), sites.count
+        law, _ = assemble(sites.weights, _on_all_sites(sites, solution), GROUPS, sites=count)
     law.known = _known_moments(sites)
     return law
 

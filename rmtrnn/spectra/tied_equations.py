@@ -28,7 +28,7 @@ from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 from rmtrnn.spectra.site_weights import spread_sites
 
-_CHUNK_ELEMENTS = 20_000  # complex numbers per temporary: a few of them fit a level-2 cache
+_CHUNK_ELEMENTS = 30_000  # complex numbers per temporary: a few of them fit a level-2 cache
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class TiedSites:
     steps: int
     s_in: int
     s_out: int
-    log_mean: float
+    log_growth: np.ndarray  # of every stage: what N is scaled by
+
+    @property
+    def log_mean(self) -> float:
+        return float(self.log_growth.sum())
 
     @property
     def touched(self) -> int:
@@ -74,21 +78,25 @@ class TiedSites:
         return replace(self, N=self.N[sites], weights=weights / weights.sum())
 
 
-def tied_sites(stages: Sequence[Stage], steps: int, weights: np.ndarray | None = None) -> TiedSites:
+def tied_sites(
+    stages: Sequence[Stage], steps: int, weights: np.ndarray | None = None, like: TiedSites | None = None
+) -> TiedSites:
     """N from the stages of ``steps`` equal steps; the gates of one step have one weight matrix each.
 
-    ``weights`` of the sites sum to 1; equal ones by default.
+    ``weights`` of the sites sum to 1; equal ones by default. ``like`` are other sites of the same chain: N is
+    scaled as theirs, so that strengths mean the same.
     """
     per_step = len(stages) // steps
     owners = [(level, k) for level in range(per_step) for k in range(len(stages[level].sigma2))]
     first = stages[:per_step]
-    chain = Chain(stages, weights)
     xp = namespace(stages[0].a)
-    n, s_in, s_out = chain.n, stages[0].a.shape[1], chain.s_out
+    s_out, (_, s_in, n) = stages[-1].a.shape[0], stages[0].a.shape
+    weights = xp.full(n, 1.0 / n) if weights is None else xp.asarray(weights)
+    log_growth = Chain(stages, weights).log_growth if like is None else like.log_growth
     touched = len(owners) * steps
     N = xp.zeros((n, touched + s_out, touched + s_in))
-    scale = np.exp(-0.5 * chain.log_growth)
-    carried = xp.zeros((stages[0].a.shape[1], touched + s_in, n))  # x_{l-1} row of A^{-1} B
+    scale = np.exp(-0.5 * log_growth)
+    carried = xp.zeros((s_in, touched + s_in, n))  # x_{l-1} row of A^{-1} B
     for i in range(s_in):
         carried[i, touched + i] = 1.0
     for position, stage in enumerate(stages):
@@ -104,7 +112,7 @@ def tied_sites(stages: Sequence[Stage], steps: int, weights: np.ndarray | None =
         N[:, touched + i, :] = carried[i].T
     sigma2 = tuple(first[at].sigma2[k] for at, k in owners)
     orthogonal = tuple(first[at].orthogonal[k] for at, k in owners)
-    return TiedSites(N, chain.weights, sigma2, orthogonal, steps, s_in, s_out, chain.log_mean)
+    return TiedSites(N, weights, sigma2, orthogonal, steps, s_in, s_out, log_growth)
 
 
 @dataclass(frozen=True)
@@ -265,30 +273,27 @@ def site_log_det(
 
     def part(chunk: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, complex]:
         N, w = chunk
-        before, last = _eliminate(xp, inverse - _h(xp, N, full_p), sites.touched)
-        trace = xp.einsum("nii->n", xp.linalg.inv(last))
-        return to_host(base + before + _log_det_upper(xp, last)), complex(to_host(w @ trace))
+        matrix = xp.ascontiguousarray(xp.moveaxis(inverse - _h(xp, N, full_p), 0, -1))
+        before = _eliminate(xp, matrix, sites.touched)
+        last = matrix[sites.touched :, sites.touched :]
+        trace = xp.einsum("nii->n", xp.linalg.inv(xp.moveaxis(last, -1, 0)))
+        return to_host(base + before + _eliminate(xp, last, sites.s_out)), complex(to_host(w @ trace))
 
     parts = spread_over(xp, part, sites)
     m = sum(one[1] for one in parts) * np.exp(log_lambda - sites.log_mean) / sites.s_out - 1.0
     return np.concatenate([one[0] for one in parts]), m
 
 
-def _eliminate(xp: Any, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """log det of the leading block of symmetric matrices, and the Schur complement of it."""
-    first, side, rest = matrix[:, :size, :size], matrix[:, :size, size:], matrix[:, size:, size:]
-    schur = rest - xp.matmul(xp.swapaxes(side, 1, 2), xp.linalg.solve(first, side))
-    return _log_det_upper(xp, first), schur
+def _eliminate(xp: Any, matrix: np.ndarray, size: int) -> Any:
+    """Sum of the logarithms of the first ``size`` pivots of symmetric matrices (rows, rows, sites).
 
-
-def _log_det_upper(xp: Any, matrix: np.ndarray) -> np.ndarray:
-    """log det of symmetric matrices with positive imaginary part, as the sum of the logarithms of the pivots.
-
-    The pivots lie in the upper half plane; they are found block by block.
+    The rest of ``matrix`` is replaced by its Schur complement. The imaginary part is positive, so the pivots
+    lie in the upper half plane.
     """
-    size = matrix.shape[-1]
-    if size > 1:
-        before, rest = _eliminate(xp, matrix, size // 2)
-        return before + _log_det_upper(xp, rest)
-    pivot: Any = matrix[:, 0, 0]
-    return xp.log(pivot.real + 1j * xp.maximum(pivot.imag, REAL_AXIS * xp.abs(pivot)))
+    total: Any = 0.0
+    for i in range(size):
+        pivot = matrix[i, i]
+        total = total + xp.log(pivot.real + 1j * xp.maximum(pivot.imag, REAL_AXIS * xp.abs(pivot)))
+        row = matrix[i, i + 1 :]
+        matrix[i + 1 :, i + 1 :] -= (row / pivot)[:, None] * row[None]
+    return total

@@ -194,6 +194,32 @@ def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
     assert distance(redrawn.log_s, mc.log_s) > 0.035
 
 
+def test_sites_scaled_like_others_have_the_same_law():
+    """F and m at given strengths are those of the sites in the scale of the strengths."""
+    rng = np.random.default_rng(5)
+    stages = random_stages(2, 20, (False, True), rng)
+    few = tied_sites([replace(s, a=s.a[..., :7], b=s.b[..., :7], c=s.c[..., :7]) for s in stages], 2)
+    own, like = tied_sites(stages, 2), tied_sites(stages, 2, like=few)
+    assert abs(own.log_mean - few.log_mean) > 0.01  # the scales differ
+    point = 1.5 + 0.5j
+    P, Q = start(few, point)
+    some = site_log_det(few, P, Q, point)[0]
+    np.testing.assert_allclose(site_log_det(like, P, Q, point)[0][:7], some, rtol=1e-12)
+    assert not np.allclose(site_log_det(own, P, Q, point)[0][:7], some, rtol=1e-3)
+
+
+def test_a_state_is_forgotten_as_fast_as_its_gates_say():
+    """A leaky cell keeps 3/4 of its state at every step: less than 1e-3 is left after 25."""
+    h, e = sympy.symbols("h e")
+    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
+    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
+    field = two_time(rt.Ensemble(cell, sigma_w=0.5, sigma_v=0.5, tied=True), 2, population=256)
+    assert field.memory == 25
+    assert field.covariance.shape == (1, 27, 27)
+    factor = field.factor[0]
+    np.testing.assert_allclose(factor @ factor.T, field.covariance[0], atol=1e-12)
+
+
 def test_two_time_law_is_that_of_a_network():
     """Autocovariance of h and gate moments against the sites of one network, N = 2000."""
     field = two_time(MINIMAL, 6, population=16384)
