@@ -91,8 +91,8 @@ def tied_sites(
     first = stages[:per_step]
     xp = namespace(stages[0].a)
     s_out, (_, s_in, n) = stages[-1].a.shape[0], stages[0].a.shape
-    weights = xp.full(n, 1.0 / n) if weights is None else xp.asarray(weights)
-    log_growth = Chain(stages, weights).log_growth if like is None else like.log_growth
+    share: np.ndarray = xp.full(n, 1.0 / n) if weights is None else xp.asarray(weights)
+    log_growth = Chain(stages, share).log_growth if like is None else like.log_growth
     touched = len(owners) * steps
     N = xp.zeros((n, touched + s_out, touched + s_in))
     scale = np.exp(-0.5 * log_growth)
@@ -112,7 +112,7 @@ def tied_sites(
         N[:, touched + i, :] = carried[i].T
     sigma2 = tuple(first[at].sigma2[k] for at, k in owners)
     orthogonal = tuple(first[at].orthogonal[k] for at, k in owners)
-    return TiedSites(N, weights, sigma2, orthogonal, steps, s_in, s_out, log_growth)
+    return TiedSites(N, share, sigma2, orthogonal, steps, s_in, s_out, log_growth)
 
 
 @dataclass(frozen=True)
