@@ -26,6 +26,7 @@ class Network:
     """A draw of N units from ``ens``: theory.md (1), trial ``trial`` of ``seed``.
 
     The state has shape (s, N) and starts with independent N(0, 1) entries. Every step sees fresh inputs.
+    ``state`` is written over by the step after the next: copy what is to be kept.
     Tied: W, V, b are drawn once. Untied: anew at every step.
 
     An untied W is independent of the state it meets. So as long as only the state is wanted, W r may be drawn
@@ -40,6 +41,7 @@ class Network:
         self._streams: dict[tuple[int, int], np.random.Generator] = {}
         self._kept: dict[tuple[int, int], Any] = {}
         self.state = self._array(self._stream(_STATE).standard_normal((len(ens.cell.state), n)))
+        self._work = [_Work(stage, n, xp, dtype) for stage in ens.cell.stages]
 
     def run(self, steps: int) -> None:
         """Advance the state by ``steps`` steps."""
@@ -78,9 +80,8 @@ class Network:
         site = self.state
         factors = []
         position = 0
-        for symbolic, numeric in zip(self.ens.cell.stages, self._stages, strict=True):
-            reads = numeric.read(site)
-            e = self.xp.empty_like(reads)
+        for symbolic, numeric, work in zip(self.ens.cell.stages, self._stages, self._work, strict=True):
+            reads = numeric.read(site, out=work.reads)
             weights = []
             for k, gate in enumerate(symbolic.gates):
                 weight = self._weight(gate.name, position) if with_factor or self.ens.tied else None
@@ -88,13 +89,14 @@ class Network:
                 recurrent = (
                     self._field(gate.name, position, reads[k]) if weight is None else weight @ reads[k]
                 )
-                e[k] = recurrent + self._drive(gate.name, position, x)
+                self.xp.add(recurrent, self._drive(gate.name, position, x), out=work.e[k])
                 position += 1
             if with_factor:
-                factors.append(_StageFactor(symbolic, *numeric.linearize(site, x, e), weights, self.xp))
-            site = numeric.update(site, x, e)
+                site, *linear = numeric.advance(site, x, work.e)
+                factors.append(_StageFactor(symbolic, *linear, weights, self.xp))
+            else:
+                site = numeric.update(site, x, work.e, out=work.other_than(site))
         self.state = site
-
         return StepFactor(factors)
 
     def _weight(self, gate: str, position: int) -> Any:
@@ -143,6 +145,20 @@ class Network:
         return self._streams[key]
 
 
+class _Work:
+    """Arrays of one stage that every step writes into: what the weights multiply, e, and the state after."""
+
+    def __init__(self, stage: Any, n: int, xp: Any, dtype: str) -> None:
+        gates = len(stage.gates)
+        self.reads, self.e = (xp.empty((gates, n), dtype=dtype) for _ in range(2))
+        self._states = [xp.empty((len(stage.outputs), n), dtype=dtype) for _ in range(2)]
+
+    def other_than(self, site: Any) -> Any:
+        """An array for the state after the stage that is not the one before it."""
+        first, second = self._states
+        return second if site is first else first
+
+
 def _agree(rows: np.ndarray) -> bool:
     """Whether the first and second half of a stretch of time, shape (steps, columns), have the same means."""
     half = len(rows) // 2
@@ -189,18 +205,11 @@ class _StageFactor:
         symbolic, xp = self._symbolic, self._xp
         s_out, s_in, n = self._a.shape
         y = y.astype(self._a.dtype, copy=False).reshape(s_in, n, -1)
-        out: list[Any] = [None] * s_out
-
-        def add(i: int, coefficient: Any, values: Any) -> None:
-            if out[i] is None:
-                out[i] = coefficient[:, None] * values
-            else:
-                _array.add_scaled(out[i], coefficient[:, None], values)
-
+        out = xp.zeros((s_out, *y.shape[1:]), dtype=y.dtype)
         for i in range(s_out):
             for j in range(s_in):
                 if symbolic.a[i, j] != 0:
-                    add(i, self._a[i, j], y[j])
+                    _array.add_scaled(out[i], self._a[i, j][:, None], y[j])
         for k, weight in enumerate(self._weights):
             read: Any = None
             for j in range(s_in):
@@ -213,16 +222,15 @@ class _StageFactor:
             mixed = weight @ read
             for i in range(s_out):
                 if symbolic.b[k, i] != 0:
-                    add(i, self._b[k, i], mixed)
-        empty = xp.zeros(y.shape[1:], dtype=y.dtype)
-        return xp.concatenate([empty if block is None else block for block in out])
+                    _array.add_scaled(out[i], self._b[k, i][:, None], mixed)
+        return out.reshape(s_out * n, -1)
 
     def transposed(self, y: Any) -> Any:
         """(aᵀ + Σ_k c_k ⊗ W_kᵀ ⊗ b_kᵀ) Y."""
         symbolic = self._symbolic
         s_out, s_in, n = self._a.shape
         y = y.astype(self._a.dtype, copy=False).reshape(s_out, n, -1)
-        out = [self._xp.zeros(y.shape[1:], dtype=y.dtype) for _ in range(s_in)]
+        out = self._xp.zeros((s_in, *y.shape[1:]), dtype=y.dtype)
         for j in range(s_in):
             for i in range(s_out):
                 if symbolic.a[i, j] != 0:
@@ -233,7 +241,7 @@ class _StageFactor:
             for j in range(s_in):
                 if symbolic.c[k, j] != 0 and mixed is not None:
                     _array.add_scaled(out[j], self._c[k, j][:, None], mixed)
-        return self._xp.concatenate(out)
+        return out.reshape(s_in * n, -1)
 
     def matrix(self) -> Any | None:
         """diag(a) + Σ_k diag(b_k) W_k diag(c_k), for one component of state; else None."""

@@ -4,14 +4,23 @@ Its arrays refuse what CuPy's refuse (mixing with NumPy's, silent conversion to 
 take the arguments that CuPy 14 gives them. It computes with NumPy and says nothing of speed or of cuSOLVER.
 """
 
+import ctypes
+import functools
+import itertools
+import shutil
+import subprocess
 import sys
+import tempfile
 import types
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
+import pytest
 import scipy.linalg
 import scipy.special
 
+launched = []  # names of the elementwise kernels
 fetched = []  # the shape of everything that came back to the host: each would wait for the device
 
 
@@ -99,13 +108,59 @@ class _Generator:
         return self._rng.standard_normal(size, dtype=dtype).view(Array)
 
 
-def _elementwise_kernel(inputs, outputs, operation, name):
-    """The one kernel that there is."""
-    assert (inputs, outputs, operation) == ("T c, T v", "T out", "out += c * v")
+@functools.cache
+def _compiled(source):
+    """The function ``run`` of C++ source code."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("needs g++, which stands in for CUDA's compiler")
+    with tempfile.TemporaryDirectory() as folder:
+        code, library = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
+        code.write_text(source)
+        options = ["-O1", "-ffp-contract=off", "-shared", "-fPIC", "-o", library, code]
+        subprocess.run([compiler, *options], check=True)
+        return ctypes.CDLL(str(library)).run
 
-    def kernel(c, v, out):
-        assert c.dtype == v.dtype == out.dtype and all(type(array) is Array for array in (c, v, out))
-        out += c * v
+
+def kernel_source(inputs, outputs, operation, preamble, dtype):
+    """The loop over all elements that CuPy makes of an elementwise kernel, in plain C++."""
+    names = [[part.split()[1] for part in text.split(", ")] for text in (inputs, outputs)]
+    references = [f"const T &{name} = _in[{k}][at];" for k, name in enumerate(names[0])]
+    references += [f"T &{name} = _out[{k}][at];" for k, name in enumerate(names[1])]
+    return f"""#include <cmath>
+using namespace std;
+#define __device__
+typedef {"double" if dtype == np.float64 else "float"} T;
+{preamble}
+extern "C" void run(long size, const T **_in, T **_out) {{
+    for (long at = 0; at < size; ++at) {{
+        {" ".join(references)}
+        {operation};
+    }}
+}}
+"""
+
+
+def _elementwise_kernel(inputs, outputs, operation, name, preamble=""):
+    """Compiled for the host; every argument is an array on the device, of one dtype."""
+    assert all(part.split()[0] == "T" for part in f"{inputs}, {outputs}".split(", "))
+    count = inputs.count(",") + 1
+
+    def kernel(*arrays):
+        launched.append(name)
+        assert all(type(array) is Array and array.dtype == arrays[0].dtype for array in arrays)
+        given, made = arrays[:count], arrays[count:]
+        assert len(made) == outputs.count(",") + 1 and len({array.shape for array in made}) == 1
+        assert not any(np.shares_memory(*map(_lower, pair)) for pair in itertools.product(made, given))
+        values = [np.ascontiguousarray(np.broadcast_to(_lower(array), made[0].shape)) for array in given]
+        results = [np.ascontiguousarray(_lower(array)) for array in made]
+        run = _compiled(kernel_source(inputs, outputs, operation, preamble, arrays[0].dtype))
+        pointers = [
+            (ctypes.c_void_p * len(part))(*(array.ctypes.data for array in part)) for part in (values, results)
+        ]
+        run(ctypes.c_long(made[0].size), *pointers)
+        for array, result in zip(made, results, strict=True):
+            _lower(array)[...] = result
 
     return kernel
 

@@ -92,12 +92,21 @@ def test_a_law_on_no_device():
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("cell", ["vanilla", "minimal", "gru", "lstm"])
 def test_nothing_is_fetched_from_the_device_in_a_step(monkeypatch, cell, tied):
-    """Nor in multiply() until a group is full; and then no whole matrix is."""
+    """Nor in multiply() until a group is full; and then no whole matrix is.
+
+    The state and the Jacobian of a stage come from one kernel.
+    """
     cupy, n = fake_cupy.install(monkeypatch), 160
     network = Network(rt.Ensemble(cell, sigma_v=0.5, tied=tied), n, 1, 0, cupy, "float64")
     product = LogProduct(network.state.size, cupy, rtol=1.0)
     fake_cupy.fetched.clear()
+    fake_cupy.launched.clear()
+    stages = len(network.ens.cell.stages)
     network.run(3)
+    assert fake_cupy.launched == ["rmtrnn_read", "rmtrnn_update"] * 3 * stages
+    fake_cupy.launched.clear()
+    network.step()
+    assert fake_cupy.launched == ["rmtrnn_read", "rmtrnn_advance"] * stages
     for _ in range(product._group):
         product.multiply(network.step())
     assert fake_cupy.fetched == []

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -16,6 +18,8 @@ import numpy as np
 import sympy
 from sympy.printing.numpy import NumPyPrinter
 from sympy.printing.pycode import MpmathPrinter
+
+from rmtrnn.cells.fused import elementwise_kernel
 
 
 class _ArrayPrinter(NumPyPrinter):
@@ -161,7 +165,11 @@ def _functions(xp: Any, name: str) -> dict[str, Any]:
 
 
 class NumericStage:
-    """The callables of one stage. Components first, sites last: a site-state has shape (s_in, ...)."""
+    """The callables of one stage. Components first, sites last: a site-state has shape (s_in, ...).
+
+    On CuPy each is one kernel (`rmtrnn.cells.fused`). ``out``: an array of the result's shape to write into,
+    which must not share memory with an argument.
+    """
 
     def __init__(
         self,
@@ -178,32 +186,46 @@ class NumericStage:
         self._is_array = module_name(xp) != "mpmath"
         self._s_in, self._s_out, self._gates = len(inputs), len(update), len(gates)
         symbols = [*inputs, x, *gates]
-        self._read = compile_expressions(inputs, reads, xp)
-        self._update = compile_expressions(symbols, update, xp)
-        self._linearize = compile_expressions(symbols, jacobian, xp)
+        self._read = self._compiled("read", inputs, reads)
+        self._update = self._compiled("update", symbols, update)
+        self._linearize = self._compiled("linearize", symbols, jacobian)
+        self._advance = self._compiled("advance", symbols, [*update, *jacobian])
 
-    def read(self, site: Any) -> Any:
+    def read(self, site: Any, out: Any = None) -> Any:
         """Return what each W_k multiplies, shape (K, ...)."""
         site = self._components("site", site, self._s_in)
-        return self._stack(self._read(*site), (self._gates,), site)
+        return self._evaluated(self._read, site, [(self._gates,)], out)[0]
 
-    def update(self, site: Any, x: Any, e: Any) -> Any:
+    def update(self, site: Any, x: Any, e: Any, out: Any = None) -> Any:
         """Return the next site-state, shape (s_out, ...), from site (s_in, ...), x (...), e (K, ...)."""
-        arguments = self._arguments(site, x, e)
-        return self._stack(self._update(*arguments), (self._s_out,), arguments)
+        return self._evaluated(self._update, self._arguments(site, x, e), [(self._s_out,)], out)[0]
 
     def linearize(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any]:
         """Return a (s_out, s_in, ...), b (K, s_out, ...), c (K, s_in, ...) of theory.md (1)."""
-        arguments = self._arguments(site, x, e)
-        values = self._linearize(*arguments)
-        shapes = (self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)
-        parts, start = [], 0
-        for rows, columns in shapes:
-            stop = start + rows * columns
-            parts.append(self._stack(values[start:stop], (rows, columns), arguments))
-            start = stop
-        a, b, c = parts
+        a, b, c = self._evaluated(self._linearize, self._arguments(site, x, e), self._jacobian_shapes())
         return a, b, c
+
+    def advance(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any, Any]:
+        """Return the update and a, b, c of `linearize` together: what they share is computed once."""
+        shapes = [(self._s_out,), *self._jacobian_shapes()]
+        update, a, b, c = self._evaluated(self._advance, self._arguments(site, x, e), shapes)
+        return update, a, b, c
+
+    def _jacobian_shapes(self) -> list[tuple[int, ...]]:
+        return [(self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)]
+
+    def _compiled(
+        self, name: str, arguments: Sequence[sympy.Symbol], expressions: Sequence[sympy.Expr]
+    ) -> Callable[..., Any]:
+        """A function of the arguments; on CuPy also of the arrays to write into. Compiled at the first call."""
+
+        @lru_cache(maxsize=1)
+        def function() -> Callable[..., Any]:
+            if module_name(self._xp) == "cupy":
+                return elementwise_kernel(arguments, expressions, self._xp, f"rmtrnn_{name}")
+            return compile_expressions(arguments, expressions, self._xp)
+
+        return lambda *values: function()(*values)
 
     def _arguments(self, site: Any, x: Any, e: Any) -> list[Any]:
         return [
@@ -225,21 +247,37 @@ class NumericStage:
             raise ValueError(f"{name}: must have {count} components first, has {len(components)}")
         return components
 
-    def _stack(self, values: list[Any], shape: tuple[int, ...], arguments: list[Any]) -> Any:
-        """Values, constants among them, as one array of shape (*shape, *sites); nested lists for mpmath."""
-        xp = self._xp
+    def _evaluated(
+        self, function: Callable[..., Any], arguments: list[Any], shapes: list[tuple[int, ...]], out: Any = None
+    ) -> list[Any]:
+        """The values, constants among them, as arrays of ``shapes`` and sites; nested lists for mpmath."""
+        counts = [math.prod(shape) for shape in shapes]
+        starts = [sum(counts[:k]) for k in range(len(counts))]
         if not self._is_array:
-            numbers = [xp.mpmathify(value) for value in values]
-            if len(shape) == 1:
-                return numbers
-            return [numbers[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
+            numbers = [self._xp.mpmathify(value) for value in function(*arguments)]
+            return [
+                _nested(numbers[start : start + count], shape)
+                for start, count, shape in zip(starts, counts, shapes, strict=True)
+            ]
         sites = np.broadcast_shapes(*(argument.shape for argument in arguments))
-        stacked = xp.empty(
-            (len(values), *sites), dtype=np.result_type(*(argument.dtype for argument in arguments))
-        )
-        for index, value in enumerate(values):
-            stacked[index] = value
-        return stacked.reshape((*shape, *sites))
+        dtype = np.result_type(*(argument.dtype for argument in arguments))
+        if out is None:
+            out = self._xp.empty((sum(counts), *sites), dtype=dtype)
+        if module_name(self._xp) == "cupy":
+            function(*(argument.astype(dtype, copy=False) for argument in arguments), *out)
+        else:
+            for index, value in enumerate(function(*arguments)):
+                out[index] = value
+        return [
+            out[start : start + count].reshape((*shape, *sites))
+            for start, count, shape in zip(starts, counts, shapes, strict=True)
+        ]
+
+
+def _nested(numbers: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    if len(shape) == 1:
+        return numbers
+    return [numbers[row * shape[1] : (row + 1) * shape[1]] for row in range(shape[0])]
 
 
 @dataclass(frozen=True)
