@@ -156,7 +156,8 @@ def _elementwise_kernel(inputs, outputs, operation, name, preamble=""):
         results = [np.ascontiguousarray(_lower(array)) for array in made]
         run = _compiled(kernel_source(inputs, outputs, operation, preamble, arrays[0].dtype))
         pointers = [
-            (ctypes.c_void_p * len(part))(*(array.ctypes.data for array in part)) for part in (values, results)
+            (ctypes.c_void_p * len(part))(*(array.ctypes.data for array in part))
+            for part in (values, results)
         ]
         run(ctypes.c_long(made[0].size), *pointers)
         for array, result in zip(made, results, strict=True):

@@ -217,7 +217,7 @@ class NumericStage:
     def _compiled(
         self, name: str, arguments: Sequence[sympy.Symbol], expressions: Sequence[sympy.Expr]
     ) -> Callable[..., Any]:
-        """A function of the arguments; on CuPy also of the arrays to write into. Compiled at the first call."""
+        """A function of the arguments, on CuPy also of the arrays to write into; compiled at the first call."""
 
         @lru_cache(maxsize=1)
         def function() -> Callable[..., Any]:
@@ -248,7 +248,11 @@ class NumericStage:
         return components
 
     def _evaluated(
-        self, function: Callable[..., Any], arguments: list[Any], shapes: list[tuple[int, ...]], out: Any = None
+        self,
+        function: Callable[..., Any],
+        arguments: list[Any],
+        shapes: list[tuple[int, ...]],
+        out: Any = None,
     ) -> list[Any]:
         """The values, constants among them, as arrays of ``shapes`` and sites; nested lists for mpmath."""
         counts = [math.prod(shape) for shape in shapes]

@@ -6,9 +6,10 @@ show in its last rows: with k last rows and columns set apart,
 
     U = (U_aa  U_ab; 0  S),      U_aa well conditioned,      S, k × k, small and mostly noise.
 
-Errors of U_aa are harmless to ‖E Y_a⁺‖, those of U_ab to ε, since the columns b of diag(2^d) T are not larger
-than the columns a: M_ab + δ = M_ab + M_aa (M_aa⁻¹ δ) is a multiplication from the right by almost 1. Only S
-must be found anew. With Z the last columns of X'^{-T}, so that Zᵀ Y_a = 0, and C = U_aa⁻¹ U_ab,
+Errors of U_aa are harmless to ‖E Y_a⁺‖ (in a long product times the norm of T⁻¹: `LogProduct` says why),
+those of U_ab to ε, since the columns b of diag(2^d) T are not larger than the columns a: M_ab + δ = M_ab +
+M_aa (M_aa⁻¹ δ) is a multiplication from the right by almost 1. Only S must be found anew. With Z the last
+columns of X'^{-T}, so that Zᵀ Y_a = 0, and C = U_aa⁻¹ U_ab,
 
     S = Zᵀ F_g ⋯ F_1 X (0; 1) = Zᵀ F_g ⋯ F_1 X (−C; 1).                                        (exact)
 
@@ -66,12 +67,12 @@ def backward(factor: Any) -> Any | None:
 
 
 def found_anew(
-    split: Any, x: Any, factors: list[Any], d: np.ndarray, rounding: float, xp: Any
+    split: Any, x: Any, factors: list[Any], d: np.ndarray, rounding: float, spread: float, xp: Any
 ) -> Corner | None:
     """The corner S of ``split`` = (X', U, …) of Y = F_g ⋯ F_1 X, by (exact); None where it cannot be told.
 
-    ``rounding`` is the size of rounding errors of products, ``x`` the X before, ``d`` the scales before. The
-    amplification returned is that of the whole group.
+    ``rounding`` is the size of rounding errors of products, ``x`` the X before, ``d`` the scales before;
+    errors of U_aa count ``spread`` times. The amplification returned is that of the whole group.
     """
     n = len(split.upper)
     k = width(n)
@@ -104,7 +105,7 @@ def found_anew(
     d = d if split.order is None else d[split.order]
     ahead = np.ldexp(1.0, np.clip(d[m:].max() - d[:m], -1000, 1000))
     weight = math.sqrt(1.0 + squares.max())
-    apart = math.hypot(
+    apart = spread * math.hypot(
         graded.largest_norm(split.apart), weight * graded.largest_norm(split.apart * ahead[:, None])
     )
     a = kept - leak

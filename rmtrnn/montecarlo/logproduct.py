@@ -66,8 +66,10 @@ class LogProduct:
     ``rtol`` is the accuracy: a group of factors that is multiplied between two factorisations may change any
     singular value by a relative ``rtol`` at most, as estimated from U⁻¹ applied to a few vectors of rounding
     errors; None means 1e-9 up to n = 100, then n · 1e-11. Only the smallest singular values come near to it,
-    the others have relative errors of 1e-13. ``error`` is the estimate for the whole product, the root of
-    the sum of squares over the groups: relative errors of the singular values, absolute ones of their logs. A
+    the others have relative errors of 1e-13. ``error`` is the estimate for the whole product, the sum over
+    the groups: relative errors of the singular values, absolute ones of their logs. (Not the root of the sum
+    of squares: errors of the groups reach a singular value through the angles between directions before and
+    after them, and the few smallest angles decide.) A
     single factor is never refused; an ill-conditioned one shows in ``error``. ``condition`` is the worst
     amplification of rounding errors met in a group, ``groups`` their number.
 
@@ -88,7 +90,7 @@ class LogProduct:
         self._t: Any = None
         self._triangular = True
         self._careful = False
-        self._variance, self._t_variance, self.groups = 0.0, 0.0, 0
+        self._group_errors, self._t_error, self.groups = 0.0, 0.0, 0
         self._rows = n
         self._pending: list[Factor] = []
         self._spare = _dense.Spare(xp)
@@ -100,7 +102,7 @@ class LogProduct:
     @property
     def error(self) -> float:
         """Estimated relative error of the singular values so far."""
-        return math.sqrt(self._variance + self._t_variance)
+        return self._group_errors + self._t_error
 
     def multiply(self, factor: Any) -> None:
         """J ← factor · J."""
@@ -120,10 +122,10 @@ class LogProduct:
             self._orthogonalise()
         if self._triangular:
             amplification = _rounding(self.n) * graded.inverse_norm(self._t, self._xp)
-            self._t_variance = self.groups * (UNIT * amplification) ** 2
+            self._t_error = math.sqrt(self.groups) * UNIT * amplification
         t, d, triangular = self._t, self._d, self._triangular
         if isinstance(self._x, _dense.UnitLower):
-            self._t_variance += (UNIT * self._start) ** 2
+            self._t_error = math.hypot(self._t_error, UNIT * self._start)
             t, d, triangular = *graded.with_lower(self._x.lower_transposed(), t, d, self._spare), True
         values = graded.graded_log_singular_values(
             t, d, self._xp, triangular=triangular, tolerance=0.1 * self.rtol
@@ -156,8 +158,8 @@ class LogProduct:
         if split is None:
             split = self._split_any(y)
         error = unit * split.amplification
-        if error > self.rtol and self._deflatable(factors, split, unit):
-            split = self._deflated(split, factors)
+        if error > self.rtol:
+            split = self._deflated(split, factors, unit)
             error = unit * split.amplification
         if error > self.rtol and len(factors) > 1:
             self._growth = self._grown(len(factors), split.plain)
@@ -175,7 +177,7 @@ class LogProduct:
         if triangular:
             self._spare.give(self._x.lu)
         self._x = split.x if split.corner is None else split.x.cornered(split.corner.left, split.corner.rows)
-        self._variance += error**2
+        self._group_errors += error
         self.groups += 1
         self.condition = max(self.condition, split.amplification)
         self._careful = self._careful and error * CAREFUL > self.rtol
@@ -262,18 +264,29 @@ class LogProduct:
         """U⁻¹ values for the upper left block of U of this size."""
         return _array.to_host(_dense.solve_upper(upper, values, self._xp, size)[:size])
 
-    def _deflatable(self, factors: list[Factor], split: _Split, unit: float) -> bool:
-        """Whether the corner of U may be found anew, and the rest of it is accurate enough."""
+    def _deflated(self, split: _Split, factors: list[Factor], unit: float) -> _Split:
+        """With the corner of U found anew, where that may be done and the rest of it is accurate enough."""
         able = all(deflation.backward(factor) is not None for factor in factors)
         if not able or unit > UNIT or split.apart is None or deflation.width(self.n) == 0:
-            return False
-        return unit * graded.largest_norm(split.apart) <= self.rtol
-
-    def _deflated(self, split: _Split, factors: list[Factor]) -> _Split:
-        corner = deflation.found_anew(split, self._x, factors, self._d, _rounding(self.n), self._xp)
-        if corner is None:
             return split
-        return split._replace(amplification=corner.amplification, corner=corner)
+        spread = self._obliqueness()
+        if unit * graded.largest_norm(split.apart) * spread > self.rtol:
+            return split
+        corner = deflation.found_anew(split, self._x, factors, self._d, _rounding(self.n), spread, self._xp)
+        return split if corner is None else split._replace(amplification=corner.amplification, corner=corner)
+
+    def _obliqueness(self) -> float:
+        """How far an error in all directions of X spreads: the norm of T⁻¹, a column's share of it.
+
+        Such an error (1 + E) stands between X and diag(2^d) T. As a factor on either side of J its entries
+        are those of T E T⁻¹ for this T, or for that of the factors to come, which is of the same kind.
+        """
+        if self._t is None:
+            return 1.0
+        if self._triangular:
+            return max(1.0, graded.inverse_norm(self._t, self._xp) / self.n)
+        solved = self._xp.linalg.solve(self._t, self._xp.asarray(graded.signs(self.n)))
+        return max(1.0, graded.largest_norm(_array.to_host(solved)) / self.n)
 
     def _split_any(self, y: Any) -> _Split:
         """Y of any shape, with rows or columns of zeros: Householder, columns sorted."""

@@ -1,4 +1,4 @@
-"""Kernels printed from a cell's equations: compiled for the host they give what NumPy gives; nvcc takes them."""
+"""Kernels printed from a cell's equations: compiled for the host they agree with NumPy; nvcc takes them."""
 
 import shutil
 import subprocess
@@ -18,14 +18,18 @@ CELLS = {
     "gru": rt.GRU(),
     "lstm": rt.LSTM(peephole=True),
 }
-without_gpu = pytest.mark.skipif(_array.cuda_available(), reason="the device itself is tested in test_cupy.py")
+without_gpu = pytest.mark.skipif(
+    _array.cuda_available(), reason="the device itself is tested in test_cupy.py"
+)
 
 
 def sites(stage, dtype):
     generator = np.random.default_rng(3)
     e = np.concatenate([generator.normal(0.0, 3.0, 40), [0.0, -0.0, 1.0, -1.0, 40.0, -40.0, 800.0, -800.0]])
     parts = generator.normal(size=(len(stage.inputs), e.size)), generator.normal(size=e.size)
-    return [part.astype(dtype) for part in (*parts, np.stack([np.roll(e, k) for k in range(len(stage.gates))]))]
+    return [
+        part.astype(dtype) for part in (*parts, np.stack([np.roll(e, k) for k in range(len(stage.gates))]))
+    ]
 
 
 @without_gpu
