@@ -217,7 +217,7 @@ class NumericStage:
     def _compiled(
         self, name: str, arguments: Sequence[sympy.Symbol], expressions: Sequence[sympy.Expr]
     ) -> Callable[..., Any]:
-        """A function of the arguments, on CuPy also of the arrays to write into; compiled at the first call."""
+        """A function of the arguments, on CuPy also of arrays to write into; compiled at the first call."""
 
         @lru_cache(maxsize=1)
         def function() -> Callable[..., Any]:
