@@ -92,8 +92,8 @@ class Network:
                 self.xp.add(recurrent, self._drive(gate.name, position, x), out=work.e[k])
                 position += 1
             if with_factor:
-                site, *linear = numeric.advance(site, x, work.e)
-                factors.append(_StageFactor(symbolic, *linear, weights, self.xp))
+                site, a, b, c = numeric.advance(site, x, work.e)
+                factors.append(_StageFactor(symbolic, a, b, c, weights, self.xp))
             else:
                 site = numeric.update(site, x, work.e, out=work.other_than(site))
         self.state = site

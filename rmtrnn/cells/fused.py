@@ -57,7 +57,7 @@ class _KernelPrinter(C99CodePrinter):
 
     def _print_Piecewise(self, expr: sympy.Piecewise) -> str:
         text = _number(math.nan)
-        for value, condition in reversed(expr.args):
+        for value, condition in reversed(expr.args):  # pyright: ignore[reportGeneralTypeIssues]
             text = f"({self._print(condition)} ? {self._print(value)} : {text})"
         return text
 
