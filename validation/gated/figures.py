@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _NAMES = {
 }
 _KEPT = {"tied": "kept weights", "untied": "redrawn weights"}
 _X, _Y = "log s", "density"
+_FULL = 0.7  # of the panels of a grid: with fewer it is not one
 
 
 def draw(results: dict[str, study.Result], folder: Path) -> None:
@@ -49,26 +51,37 @@ def _number(value: Any) -> str:
 
 
 def _cell(results: dict[str, study.Result], folder: Path, file: str, title: str) -> None:
-    """Rows: weight law, kept or redrawn; in each the panels of growing T."""
-    lines = list(dict.fromkeys(tuple(key.split("-")[1:3]) for key in results))
-    rows = [[key for key in results if tuple(key.split("-")[1:3]) == line] for line in lines]
-    columns = max(len(row) for row in rows)
+    """Rows: weight law, kept or redrawn; in each the panels of growing T. One flow if these are unequal."""
+    kinds = {key: tuple(key.split("-")[1:3]) for key in results}
+    rows = [[key for key in results if kinds[key] == kind] for kind in dict.fromkeys(kinds.values())]
+    in_rows = len(results) >= _FULL * len(rows) * max(map(len, rows))
+    if not in_rows:
+        keys, width = list(results), math.ceil(math.sqrt(len(results)))
+        rows = [keys[i : i + width] for i in range(0, len(keys), width)]
+    columns = max(map(len, rows))
+    height = 1.5 if in_rows else 1.75
     with plotting.style():
         figure, grid = plt.subplots(
-            len(lines),
+            len(rows),
             columns,
-            figsize=(1.2 + 1.9 * columns, 1.2 + 1.5 * len(lines)),
+            figsize=(1.2 + 1.9 * columns, 1.2 + height * len(rows)),
             squeeze=False,
             layout="constrained",
         )
         for ax in grid.flat:
             ax.set_axis_off()
-        for axes, keys, (kept, weights) in zip(grid, rows, lines, strict=True):
-            axes[0].set_ylabel(f"{weights},\n{_KEPT[kept]}", fontsize="small")
+        for axes, keys in zip(grid, rows, strict=True):
+            kept, weights = kinds[keys[0]]
+            axes[0].set_ylabel(f"{weights},\n{_KEPT[kept]}" if in_rows else _Y, fontsize="small")
             for ax, key in zip(axes, keys, strict=False):
                 ax.set_axis_on()
                 _panel(ax, *results[key])
-                ax.set_title(_heading(results[key][0]), fontsize="medium")
+                kept, weights = kinds[key]
+                heading = _heading(results[key][0])
+                ax.set_title(
+                    heading if in_rows else f"{heading}\n{weights}, {_KEPT[kept]}",
+                    fontsize="medium" if in_rows else "small",
+                )
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         for column in grid.T:
             [ax for ax in column if ax.axison][-1].set_xlabel(_X)
