@@ -293,8 +293,10 @@ def tied_spectrum(
     max_points : integer of at least 16
         Where the number of points in s stops growing.
 
-    With K weight matrices the cost is O(points * iterations * medium * (K T + s)^3): cubic in T. A step that
-    reads no weights (b = 0 or c = 0) has the law of the product of its gates, without an equation to solve.
+    With K weight matrices the cost is O(points * iterations * medium * (K T + s)^3): cubic in T. A Hessian of
+    Newton's method costs O(256 K^4 T^4) on the few sites that points are found on, and O(K^3 T^6) to factor,
+    which is as much from T = 30 on. A step that reads no weights (b = 0 or c = 0) has the law of the product
+    of its gates, without an equation to solve.
     ``error`` adds up the estimated errors of the populations, of the points, of the tails and of the
     strengths. Raises `ConvergenceError` if there is no stationary state or the two-time mean field has not
     settled.
