@@ -20,7 +20,7 @@ _SCAN = np.array([3.0, 1.2, 0.6, 0.1, -0.5, -1.2, -2.2, -4.0])  # u - log(m_1)/2
 EMPTY = 3e-5  # of the largest density: less than this is outside the support
 _MOST_TAIL_POINTS = 40  # on each side
 _LONGEST_STEP = 0.6  # of the range known so far: this far below a density that is still there lies an atom
-_MOMENT = 0.1  # weight of the first moment, relative to m_1, beside the cdf where points are placed
+_MOMENT = 0.3  # weight of the first moment, relative to m_1, beside the cdf where points are placed
 _MOST_SHRUNK = 0.04  # of the natural step: if even this fails, the walk outwards ends
 _SHORTEST = 1e-4  # distance in u below which no point is put between two
 _ENOUGH_INSIDE, _MOST_BISECTIONS = 4, 12  # points of the scan
@@ -30,7 +30,7 @@ _HIGHEST = 100.0  # above log(m_1)/2: E s^2 = m_1 leaves nothing there
 
 @dataclass(frozen=True)
 class Settings:
-    """Accuracy knobs: ``tol`` of the interpolated cdf and a tenth of that of m_1 (relative); ``tail``, the
+    """Accuracy knobs: ``tol`` of the interpolated cdf and a third of that of m_1 (relative); ``tail``, the
     mass beyond the outermost points; ``grain``, the mass of a few sites where these are a random population:
     less than that is not resolved; ``max_points``; ``scan``, ``steer`` and ``coarse``, sites used to find
     points, to steer Newton's method (fewer in long chains) and to place points; ``medium``, sites that the
