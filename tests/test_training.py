@@ -16,7 +16,7 @@ from validation.learning import results as learning_results
 from validation.trainability import cells, results
 
 
-def fake_digits(size: str = "quick") -> data.Digits:
+def fake_digits() -> data.Digits:
     """Ten patterns with a little noise: 80 images for training, 40 for testing."""
     rng = np.random.default_rng(3)
     patterns = rng.integers(0, 200, (10, 28, 28))
@@ -183,25 +183,23 @@ def test_an_interrupted_sweep_keeps_its_finished_cells(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("position", "rate"), [(0, 3e-3), (1, 2e-2)])
-def test_a_row_of_the_trainability_grid_learns_a_short_sequence_and_repeats(monkeypatch, position, rate):
+def test_a_row_of_the_trainability_grid_learns_a_short_sequence_and_repeats(position, rate):
     pytest.importorskip("torch")
-    monkeypatch.setattr(training, "digits", fake_digits)
     case = cells.list_cases("quick")[position]
     settings = dict(case.settings, T=3, steps=60, rate=rate)
-    accuracy, loss, _ = cells.train(settings)
+    accuracy, loss, _ = cells.train(settings, fake_digits())
     assert len(accuracy) == len(settings["values"])
     assert accuracy.max() > 0.9
     assert loss.min() < math.log(10) / 2
-    again, *_ = cells.train(settings)
+    again, *_ = cells.train(settings, fake_digits())
     np.testing.assert_array_equal(again, accuracy)
-    untrained, *_ = cells.train(dict(settings, steps=0))
+    untrained, *_ = cells.train(dict(settings, steps=0), fake_digits())
     assert untrained.max() < 0.5
 
 
 @pytest.mark.parametrize("cell", ["vanilla", "minimal"])
-def test_a_learning_curve_has_a_value_at_every_mark(monkeypatch, cell):
+def test_a_learning_curve_has_a_value_at_every_mark(cell):
     pytest.importorskip("torch")
-    monkeypatch.setattr(training, "digits", fake_digits)
     settings = {
         "cell": cell,
         **curves.CELLS[cell],
@@ -219,7 +217,7 @@ def test_a_learning_curve_has_a_value_at_every_mark(monkeypatch, cell):
         "seed": 1,
         "size": "quick",
     }
-    accuracy, _ = curves.train(settings)
+    accuracy, _ = curves.train(settings, fake_digits())
     assert accuracy.shape == (settings["seeds"], len(curves.marks(6)))
     assert np.isfinite(accuracy).all()
     assert (accuracy >= 0).all()

@@ -42,7 +42,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "streams": 64,
         "window": 20,
         "tuning_steps": 30,
-        "steps": 300,
+        "steps": 1500,
         "seeds": 2,
         "held_out": 20_000,
     },

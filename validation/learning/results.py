@@ -59,8 +59,9 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
     minutes = sum(arrays["seconds"].sum() for _, arrays in results.values()) / 60
     (folder / "report.md").write_text(
         f"# Learning from the critical point and away from it ({size})\n\n"
-        f"{sizes}.\nOne learning rate for each cell, chosen on its orthogonal critical network and the same "
-        "for all of it: an advantage for that one.\n"
+        f"{sizes}; digits of {meta['data']}.\n"
+        "One learning rate for each cell, chosen on its orthogonal critical network and the same for all of "
+        "it: an advantage for that one.\n"
         f"Ordered: σ_w times {curves.REGIMES['ordered']:g}; chaotic: times {curves.REGIMES['chaotic']:g}. "
         "The paper's off-critical values, widths, optimiser and rates are unknown. In brackets: range over "
         f"seeds.\n\n{study.table(header, rows)}\n\n"

@@ -8,7 +8,7 @@ import numpy as np
 
 import rmtrnn as rt
 from rmtrnn import _random
-from validation import study, training
+from validation import data, study, training
 
 R_DIGIT = 0.46  # second moment of the digit's entries
 # The noise after the digit is the input that the theory's R describes. For the vanilla cell it is weak: its
@@ -88,15 +88,17 @@ def compute(case: study.Case, workers: study.Workers) -> study.Result:
                     f"{case.key}: no finite time scale at {value}, Sigma = {Sigma} ({field!r})"
                 )
             own.append(float(field.timescale))
-    accuracy, loss, seconds = train(settings)
+    source = training.digits(settings["size"])
+    accuracy, loss, seconds = train(settings, source)
     arrays = {"accuracy": accuracy, "loss": loss, "seconds": np.array(seconds)}
-    return {"theory": theory, "training": training.provenance()}, arrays
+    return {"theory": theory, "training": training.provenance(), "data": source.name}, arrays
 
 
-def train(settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float]:
+def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, np.ndarray, float]:
     """Train a network for every value; return test accuracies, last losses, and the processor's seconds.
 
-    All of them see the same digits and noise and begin with the same random numbers in their weights.
+    All see the same digits of ``source`` and the same noise, and begin with the same random numbers in their
+    weights.
     """
     import torch
 
@@ -104,7 +106,6 @@ def train(settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float]:
 
     T, seed = settings["T"], settings["seed"]
     where = training.device()
-    source = training.digits(settings["size"])
     own, held_out = training.scaled(
         training.digit_vectors(source.train_images), training.digit_vectors(source.test_images), R_DIGIT
     )

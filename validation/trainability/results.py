@@ -145,13 +145,14 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         "95 % interval",
         "rank correlation",
     )
-    settings, used = next((meta["settings"], meta["training"]) for meta, _ in results.values())
+    meta = next(meta for meta, _ in results.values())
+    settings, used = meta["settings"], meta["training"]
     seconds = sum(arrays["seconds"].sum() for _, arrays in results.values())
     (folder / "report.md").write_text(
         f"# Trainability against the time scale ({size})\n\n"
         f"Test accuracy of networks of N = {settings['N']} units with {settings['weights']} weights after "
         f"{settings['steps']} steps of Adam (batches of {settings['batch']}), one network a cell; "
-        f"{len(rows)} networks, at up to {len(lengths)} lengths.\n"
+        f"{len(rows)} networks, at up to {len(lengths)} lengths; digits of {meta['data']}.\n"
         "Rates and strengths of the noise were chosen in short trial runs: with stronger noise the vanilla "
         "cell recalled less over long sequences at every σ_w tried, and minimalRNN learned little in so few "
         "steps at a lower rate. "
