@@ -41,7 +41,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "budget": 30_000,
         "streams": 64,
         "window": 20,
-        "tuning_steps": 30,
+        "tuning_steps": 200,
         "steps": 1500,
         "seeds": 2,
         "held_out": 20_000,
