@@ -249,6 +249,8 @@ def _scan(levels: Levels) -> Nodes:
         if np.count_nonzero(nodes.density > _NOTHING) >= _ENOUGH_INSIDE:
             break
         rising = np.flatnonzero(np.diff(nodes.cdf) > 0.02)
+        if rising.size == 0:  # nothing solved, or nothing between the points that were
+            break
         nodes = nodes.merged(_unguessed(levels, 0.5 * (nodes.u[rising] + nodes.u[rising + 1])))
     return nodes
 

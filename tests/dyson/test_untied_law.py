@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn.spectra import dyson_nodes
 from rmtrnn.spectra.dyson import dyson_spectrum
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_law import chain_law
@@ -58,3 +59,14 @@ def test_gates_alone_are_the_law_of_their_product():
 def test_bad_accuracy_arguments(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         dyson_spectrum(rt.Ensemble("minimal", mu_b=1.0, sigma_v=1.0), 1, **bad)
+
+
+def test_where_no_point_can_be_solved_nothing_is_returned_as_converged(monkeypatch):
+    def nothing(chain, log_lambda):
+        strengths = np.full((len(log_lambda), chain.n_gates), np.nan + 0j)
+        return strengths, strengths, np.zeros(len(log_lambda), dtype=bool)
+
+    monkeypatch.setattr(dyson_nodes, "from_scratch", nothing)
+    spec = rt.spectrum(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5), 2, population=1024)
+    assert not spec.converged
+    assert spec.error == np.inf
