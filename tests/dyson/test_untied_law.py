@@ -62,11 +62,13 @@ def test_bad_accuracy_arguments(bad):
 
 
 def test_where_no_point_can_be_solved_nothing_is_returned_as_converged(monkeypatch):
-    def nothing(chain, log_lambda):
-        strengths = np.full((len(log_lambda), chain.n_gates), np.nan + 0j)
-        return strengths, strengths, np.zeros(len(log_lambda), dtype=bool)
+    solved = dyson_nodes._unguessed
 
-    monkeypatch.setattr(dyson_nodes, "from_scratch", nothing)
+    def none_of(levels, u):
+        found = solved(levels, u)
+        return found.kept(np.zeros(found.u.size, dtype=bool))
+
+    monkeypatch.setattr(dyson_nodes, "_unguessed", none_of)
     spec = rt.spectrum(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5), 2, population=1024)
     assert not spec.converged
     assert spec.error == np.inf

@@ -97,7 +97,8 @@ def _figure(results: dict[str, study.Result], folder: Path) -> None:
                     alpha=0.8,
                 )
         left.set(xlabel="words seen (millions)", ylabel="validation perplexity (mean of seeds)")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+        shown = left.get_legend_handles_labels()
+        figure.legend(*shown, loc="outside lower center", ncols=4, fontsize="small")
         right.set_xticks(range(len(NAMES)), list(NAMES.values()))
         right.set(ylabel="test perplexity (one point a seed)")
         right.legend()
