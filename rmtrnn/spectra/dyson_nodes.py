@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmtrnn._result import Status
-from rmtrnn.spectra.dyson_chain import Chain, forward
-from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, from_scratch, newton, polish
+from rmtrnn.spectra.dyson_chain import Chain, forward, sweep
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, from_scratch, newton, polish, start
 
 _SITES_PER_GATE = 2.5  # of the few sites, at least: strengths p and q are two for each gate
 _SCAN = np.array([3.0, 1.2, 0.6, 0.1, -0.5, -1.2, -2.2, -4.0])  # u - log(m_1)/2
@@ -24,6 +24,9 @@ _MOMENT = 0.3  # weight of the first moment, relative to m_1, beside the cdf whe
 _MOST_SHRUNK = 0.04  # of the natural step: if even this fails, the walk outwards ends
 _SHORTEST = 1e-4  # distance in u below which no point is put between two
 _ENOUGH_INSIDE, _MOST_BISECTIONS = 4, 12  # points of the scan
+_DOWNWARDS = np.array([1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0, 60.0, 90.0])  # of u, below a gap
+_MOST_GAPS = 4
+_MUCH = 0.01  # mass below the lowest point that is looked for
 _NOTHING = 1e-6  # density in log s that is not there
 _HIGHEST = 100.0  # above log(m_1)/2: E s^2 = m_1 leaves nothing there
 
@@ -110,6 +113,11 @@ def place_nodes(chain: Chain, settings: Settings) -> tuple[Nodes, Levels]:
     # Once more, on the sites that all other points will have: F must not jump between neighbours.
     nodes = _solve(levels, nodes.u, nodes.p, nodes.q, settings.solver_tol, nodes.inverse)
     nodes = _walk(levels.coarse, levels.steer, nodes.kept(nodes.ok), settings)
+    for _ in range(_MOST_GAPS):
+        lower = _below_gap(levels, nodes, settings)
+        if lower is None:
+            break
+        nodes = _walk(levels.coarse, levels.steer, nodes.merged(lower), settings)
     while len(nodes.u) < settings.max_points:
         good = nodes.kept(nodes.ok)
         middle = _worst(good.u, good.cdf, good.density, chain.log_mean / 2, settings.tail, settings)
@@ -152,6 +160,39 @@ def _walk(chain: Chain, small: Chain, nodes: Nodes, settings: Settings) -> Nodes
             shrink[one] = min(1.0, 2.0 * shrink[one]) if good else 0.5 * shrink[one]
         nodes = nodes.merged(found.kept(useful))
     return nodes
+
+
+def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None:
+    """Points in what lies below the gap at which the walk has ended; None if that is little, or at s = 0.
+
+    The law of a state of two components can have two bands, a gap of many orders of magnitude between them.
+    On the negative real axis, where no guess is needed, E[x/(x + s^2)] says how much lies below s^2 = x. A
+    band much narrower than one unit of log s can be missed; its mass then is in the error, as that of any
+    lost tail.
+    """
+    below, lowest = float(nodes.cdf[0]), float(nodes.u[0])
+    if below <= max(settings.tail, settings.grain, _MUCH):
+        return None
+    u = lowest - _DOWNWARDS
+    for _ in range(_MOST_BISECTIONS):
+        share = _share_below(levels.scan, u) / below
+        inside = (share > 0.1) & (share < 0.9)
+        if np.count_nonzero(inside) >= 2:
+            found = _unguessed(levels, np.sort(u[inside]))
+            found = found.kept((found.density > _NOTHING) & (found.cdf < below))
+            return found if found.u.size >= 2 else None
+        above, under = u[share >= 0.9], u[share <= 0.1]
+        if above.size == 0 or under.size == 0:
+            return None
+        u = np.linspace(above.min(), under.max(), 8)
+    return None
+
+
+def _share_below(chain: Chain, u: np.ndarray) -> np.ndarray:
+    """E[x/(x + s^2)] at x = e^{2u}; nan where the equations were not solved."""
+    p, q, ok = start(chain, 2 * u)
+    m = sweep(chain, p, q, 2 * u, np.full(u.shape, np.pi)).m
+    return np.where(ok, 1.0 + np.real(m), np.nan)
 
 
 def _extrapolated(

@@ -7,6 +7,7 @@ import pytest
 import sympy
 
 import rmtrnn as rt
+from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_law import chain_law
 from rmtrnn.spectra.dyson_tails import EDGE, SHARPEST, beyond, falling, thinned
@@ -80,6 +81,19 @@ def test_a_true_gap_stays():
     law, _ = chain_law(Chain([Stage(a, b, np.ones_like(b), (1.0,), (False,))]), groups=8)
     assert len(law.support) == 2
     assert law.cdf(np.array([1.0]))[0] == pytest.approx(3696 / 4096, abs=1e-6)
+
+
+def test_a_band_far_below_a_gap_is_found():
+    """Half of the mass lies ten units of log s lower, as the second component of an LSTM's state does."""
+    rng = np.random.default_rng(4)
+    a = rng.uniform(0.5, 0.6, size=(1, 1, 4096))
+    a[0, 0, ::2] = np.exp(rng.uniform(-14.0, -10.0, size=2048))
+    b = 0.2 * a
+    law, parts = chain_law(Chain([Stage(a, b, np.ones_like(b), (1.0,), (False,))]), groups=8)
+    assert law.status is Status.CONVERGED
+    assert parts.total - parts.population < 2e-3  # nothing is lost; the sites are independent draws
+    np.testing.assert_allclose(law.cdf(np.array([-18.0, -6.0, 1.0])), [0.0, 0.5, 1.0], atol=1e-6)
+    assert law.icdf(np.array([0.25]))[0] == pytest.approx(-12.0, abs=0.1)
 
 
 def pareto(x, mass, alpha, reach):
