@@ -8,19 +8,23 @@ import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from rmtrnn._progress import Report
 
 FORMAT = 2
+# With an executor or a checkpoint trials are taken together only as far as so many jobs remain.
+JOBS = 64
 Trial = Callable[[dict[str, Any], int], np.ndarray]
+Trials = Callable[[dict[str, Any], list[int]], list[np.ndarray]]
 
 
 def run_trials(
-    trial: Trial,
+    trial: Trial | Trials,
     parameters: dict[str, Any],
     count: int,
     *,
@@ -28,11 +32,14 @@ def run_trials(
     checkpoint: str | Path | None,
     report: Report,
     label: str,
+    together: int = 0,
 ) -> list[np.ndarray]:
     """Return ``[trial(parameters, i) for i in range(count)]``, one-dimensional float64 arrays.
 
     ``trial`` is a module-level function and ``parameters`` plain JSON types. With a checkpoint folder,
     finished trials are read from it and new ones written to it. A trial whose worker dies runs again here.
+    ``together`` > 0: ``trial(parameters, indices)`` returns the arrays of up to so many trials, each of which
+    must not depend on what others it is given.
     """
     if executor is not None and not (hasattr(executor, "submit") and hasattr(executor, "shutdown")):
         raise TypeError(f"executor = {executor!r}: expected a concurrent.futures.Executor")
@@ -47,39 +54,50 @@ def run_trials(
         report(len(results), count, label)
 
     missing = [index for index in range(count) if index not in results]
+    size = max(1, together)
+    if executor is not None or store is not None:
+        size = min(size, max(1, len(missing) // JOBS))
+    jobs = [missing[start : start + size] for start in range(0, len(missing), size)]
+    run: Any = trial if together else partial(_one_by_one, cast(Trial, trial))
     if executor is not None:
-        missing = _run_on(executor, trial, parameters, missing, keep)
-    for index in missing:
-        keep(index, trial(parameters, index))
+        jobs = _run_on(executor, run, parameters, jobs, keep)
+    for indices in jobs:
+        for index, values in zip(indices, run(parameters, indices), strict=True):
+            keep(index, values)
     return [results[index] for index in range(count)]
+
+
+def _one_by_one(trial: Trial, parameters: dict[str, Any], indices: list[int]) -> list[np.ndarray]:
+    return [trial(parameters, index) for index in indices]
 
 
 def _run_on(
     executor: Executor,
-    trial: Trial,
+    run: Trials,
     parameters: dict[str, Any],
-    indices: list[int],
+    jobs: list[list[int]],
     keep: Callable[[int, np.ndarray], None],
-) -> list[int]:
-    """Run trials on the executor; return those whose worker died."""
-    futures: dict[Future[np.ndarray], int] = {}
-    lost: list[int] = []
-    for position, index in enumerate(indices):
+) -> list[list[int]]:
+    """Run jobs of trials on the executor; return those whose worker died."""
+    futures: dict[Future[list[np.ndarray]], list[int]] = {}
+    lost: list[list[int]] = []
+    for position, indices in enumerate(jobs):
         try:
-            futures[executor.submit(trial, parameters, index)] = index
+            futures[executor.submit(run, parameters, indices)] = indices
         except BrokenExecutor:
-            lost = indices[position:]
+            lost = jobs[position:]
             break
     try:
         for future in as_completed(futures):
             try:
-                values = future.result()
+                rows = future.result()
             except Exception as error:
                 if not _worker_died(error):
                     raise
                 lost.append(futures[future])
             else:
-                keep(futures[future], values)
+                for index, values in zip(futures[future], rows, strict=True):
+                    keep(index, values)
     finally:
         for future in futures:
             future.cancel()

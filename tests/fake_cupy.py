@@ -200,6 +200,7 @@ def install(monkeypatch, free_bytes=2**34):
             lambda a, full_matrices=True, compute_uv=True: np.linalg.svd(a, full_matrices, compute_uv)
         ),
         norm=_on_device(np.linalg.norm),
+        solve=_on_device(np.linalg.solve),
         cholesky=_on_device(np.linalg.cholesky),
     )
     linalg, special = types.ModuleType("cupyx.scipy.linalg"), types.ModuleType("cupyx.scipy.special")

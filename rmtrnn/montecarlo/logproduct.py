@@ -94,7 +94,7 @@ class LogProduct:
         self._rows = n
         self._pending: list[Factor] = []
         self._spare = _dense.Spare(xp)
-        self._start, self._growth, self._longest = ORTHOGONAL * _rounding(n), 0.0, longest_group(n)
+        self._start, self._growth, self._longest = ORTHOGONAL * rounding(n), 0.0, longest_group(n)
         self._deflated_group = DEFLATED_GROUP if deflation.width(n) else 1
         # Errors of the first group are smaller, as X = 1.
         self._group = self._deflated_group + 1 if deflation.width(n) else 1
@@ -121,7 +121,7 @@ class LogProduct:
         if isinstance(self._x, _dense.UnitLower) and graded.disorder(self._d) > DISORDER:
             self._orthogonalise()
         if self._triangular:
-            amplification = _rounding(self.n) * graded.inverse_norm(self._t, self._xp)
+            amplification = rounding(self.n) * graded.inverse_norm(self._t, self._xp)
             self._t_error = math.sqrt(self.groups) * UNIT * amplification
         t, d, triangular = self._t, self._d, self._triangular
         if isinstance(self._x, _dense.UnitLower):
@@ -195,10 +195,10 @@ class LogProduct:
         one factor more than in the last such group if there is room for DEFLATED_GROWTH.
         """
         self._growth = max(self._grown(count, split.plain), FORGET * self._growth)
-        before, self._start = self._start, ORTHOGONAL * _rounding(self.n)
+        before, self._start = self._start, ORTHOGONAL * rounding(self.n)
         if isinstance(self._x, _dense.UnitLower):
             signs = self._xp.asarray(graded.signs(self.n))
-            self._start = _rounding(self.n) * graded.largest_norm(_array.to_host(self._x.solve_lower(signs)))
+            self._start = rounding(self.n) * graded.largest_norm(_array.to_host(self._x.solve_lower(signs)))
         room = math.log(max(self.rtol / (MARGIN * unit * self._start), 1.0))
         plain = max(1, min(int(room / self._growth), 4 * count))
         longer = DEFLATED_GROWTH * unit * split.amplification * self._start / before
@@ -252,9 +252,9 @@ class LogProduct:
             x, upper = found
         probes = x.coordinates(self._xp.asarray(sizes.rows[:, None] * graded.signs(len(y))))
         growth = 1.0 if self._careful else float(_array.largest(upper)) / (PIVOT_GROWTH * sizes.rows.max())
-        rounding, weights = _rounding(self.n) * max(1.0, growth), columns / columns.max()
+        unit_error, weights = rounding(self.n) * max(1.0, growth), columns / columns.max()
         plain, apart = (
-            rounding * self._solution(upper, probes, size) * weights[:size, None]
+            unit_error * self._solution(upper, probes, size) * weights[:size, None]
             for size in (len(y), len(y) - deflation.width(len(y)))
         )
         amplification = graded.largest_norm(plain)
@@ -272,7 +272,7 @@ class LogProduct:
         spread = self._obliqueness()
         if unit * graded.largest_norm(split.apart) * spread > self.rtol:
             return split
-        corner = deflation.found_anew(split, self._x, factors, self._d, _rounding(self.n), spread, self._xp)
+        corner = deflation.found_anew(split, self._x, factors, self._d, rounding(self.n), spread, self._xp)
         return split if corner is None else split._replace(amplification=corner.amplification, corner=corner)
 
     def _obliqueness(self) -> float:
@@ -291,7 +291,7 @@ class LogProduct:
     def _split_any(self, y: Any) -> _Split:
         """Y of any shape, with rows or columns of zeros: Householder, columns sorted."""
         q, d, t, order, log_range = graded_qr(y, self._d[: y.shape[1]], self._xp)
-        amplification = _rounding(self.n) * 2.0 ** min(log_range, 1000.0)
+        amplification = rounding(self.n) * 2.0 ** min(log_range, 1000.0)
         return _Split(_dense.Dense(q, self._xp), t, d, order, amplification, amplification)
 
     def _order(self, columns: np.ndarray) -> np.ndarray | None:
@@ -403,7 +403,7 @@ def _near_one(y: Any, xp: Any, *, ours: bool) -> tuple[Any, Any]:
     return xp.multiply(y, xp.ldexp(1.0, -exponent), out=y if ours else None), exponent
 
 
-def _rounding(n: int) -> float:
+def rounding(n: int) -> float:
     """Size of rounding errors of a product of n × n matrices, in units of rounding, with a factor to spare.
 
     Sums of n terms round like √n/2. The errors of the smallest singular values of Gaussian, tanh and
