@@ -120,7 +120,7 @@ def test_nothing_is_fetched_from_the_device_in_a_step(monkeypatch, cell, tied):
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("cell", ["minimal", "lstm"])
 def test_small_networks_take_their_steps_together(monkeypatch, cell, tied):
-    """As many kernels for five as for one, nothing fetched, and the values of the host from the same draws."""
+    """As many kernels for five as for one, nothing fetched, and the values of the host on the same draws."""
     cupy, launched, values = fake_cupy.install(monkeypatch), [], []
     ens = rt.Ensemble(cell, sigma_w=1.3, sigma_v=0.5, tied=tied)
     for xp, count in ((cupy, 1), (cupy, 5), (np, 5)):
