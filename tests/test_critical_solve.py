@@ -1,75 +1,40 @@
 """Critical points by a solve: 300 random boxes, each against another scan, and the choice on a manifold."""
 
-import functools
-
 import numpy as np
 import pytest
-import sympy
 
 import rmtrnn as rt
 from rmtrnn.critical_solve import NoCriticalPointError, free_parameters, place, spread
 from rmtrnn.criticality import _other_states
 from rmtrnn.meanfield.growth import growth_rates
+from validation.criticality import boxes
 
-BOUNDS = {"sigma_w": (0.05, 10.0), "mu_b": (-4.0, 8.0), "sigma_v": (0.0, 5.0), "sigma_b": (0.0, 3.0)}
 BATCHES, BOXES = 10, 30
-
-
-@functools.cache
-def cells():
-    h, e = sympy.symbols("h e", real=True)
-    x = sympy.Symbol("x", real=True)
-    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
-    leaky = rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
-    names = ("tanh", "erf", "relu", "hard_tanh", "sigmoid", "silu")
-    return [*map(rt.VanillaRNN, names), "minimal", "minimal", "gru", leaky]
-
-
-def random_box(rng):
-    """A cell, the name and bounds of what is free, and the ensemble's other arguments."""
-    cell = cells()[rng.integers(len(cells()))]
-    name = str(rng.choice(["sigma_w", "sigma_w", "sigma_w", "mu_b", "sigma_v", "sigma_b"]))
-    low, high = np.sort(rng.uniform(*BOUNDS[name], 2))
-    others = {
-        "sigma_w": rng.uniform(0.3, 6.0),
-        "sigma_v": rng.uniform(0.0, 2.0),
-        "mu_b": rng.uniform(-2.0, 4.0),
-        "sigma_b": rng.uniform(0.0, 0.5),
-    }
-    del others[name]
-    weights = str(rng.choice(["gaussian", "orthogonal"]))
-    return cell, name, (float(low), float(high)), others | {"R": rng.uniform(0.1, 2.0), "weights": weights}
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_random_boxes(batch):
     """χ = 1 to 1e-8, by the full mean field; or none, and a scan on other points is on the side it names."""
     rng = np.random.default_rng([7, batch])
-    found = 0
+    outcomes = []
     for _ in range(BOXES):
-        cell, name, (low, high), others = random_box(rng)
-        points = (low, *rng.uniform(low, high, 8), high)
-        chi, _ = growth_rates([rt.Ensemble(cell, **{name: float(x)}, **others) for x in points], quick=True)
-        known = chi[np.isfinite(chi)]
-        below, above = bool(np.any(known < 1 - 1e-6)), bool(np.any(known > 1 + 1e-6))
-        try:
-            cp = rt.critical(cell, T=1, free={name: (low, high)}, **others)
-        except NoCriticalPointError as error:
-            agrees = {"ordered": not above, "chaotic": not below, "jump": True, "none": not known.size}
-            assert agrees[error.side], (cell, name, low, high, others, error)
-            if error.side == "jump":
-                assert error.chi[0] < 1 < error.chi[1]
-        else:
-            found += 1
-            if cell in cells()[:2] + cells()[4:]:  # two replicas of a cell with kinks are slow
-                assert abs(rt.mean_field(cp.ensemble).chi - 1) < 1e-8
-            assert abs(cp.chi - 1) < 1e-8 and abs(growth_rates([cp.ensemble])[0][0] - 1) < 1e-8
-            assert low <= cp.ensemble.to_dict()[name] <= high
-    assert found >= 1
+        box = boxes.random_box(rng)
+        outcomes.append(boxes.check(box, rng))
+        assert outcomes[-1].agrees, (box, outcomes[-1])
+    assert any(outcome.side == "found" for outcome in outcomes)
+
+
+def test_boxes_of_an_lstm():
+    """One with a critical point and one without; more are in validation/criticality."""
+    rng, others = np.random.default_rng(3), {"sigma_v": 0.5, "mu_b": 0.5, "sigma_b": 0.1, "R": 1.0}
+    for bounds, side in (((2.0, 6.0), "found"), ((0.2, 1.0), "ordered")):
+        box = boxes.Box("lstm", "sigma_w", *bounds, {**others, "weights": "gaussian"})
+        outcome = boxes.check(box, rng)
+        assert outcome.agrees and outcome.side == side, outcome
 
 
 def test_growth_rates_are_those_of_the_mean_field():
-    for cell in cells()[4:]:
+    for cell in boxes.cells()[4:]:
         ens = [rt.Ensemble(cell, sigma_w=s, sigma_v=0.4, mu_b=0.3) for s in (0.5, 1.2)]
         chi, Q = growth_rates(ens)
         quick, _ = growth_rates(ens, quick=True)

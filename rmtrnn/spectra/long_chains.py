@@ -47,6 +47,7 @@ _BEYOND = 1e-3  # radians that a strength may leave the lower half plane by on t
 _SPREADS = 3.0  # as in `dyson_law`: standard errors over eight groups of sites
 _EMPTY = 1e-5  # density: outside the support there is nothing that a Newton step could follow
 _ABOVE, _DAMPED = 2.0, 20  # where the march starts, above log(m_1)/2; iterations before Newton's method there
+_HESSIANS = 5  # one after every eight steps
 _FIRST_LENGTH, _SHORTEST_LENGTH, _LARGEST_FALL = 0.5, 1e-3, 0.2  # of its steps; of F smeared out in a step
 _MOST_ROUNDS = 12
 _CLOSE = 0.05  # of the error of F: the search for u ends
@@ -180,13 +181,16 @@ class Splines:
         here = sweep(chain, p, q, log_lambda, theta)
         return (x * gradient(chain, p, q, log_lambda, here)) @ self.matrix
 
-    def inverse_hessian(self, y: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray) -> np.ndarray:
-        """Inverse (points, d, d) of the Hessian in the coefficients, by differences on the own chain."""
+    def inverse_hessian(
+        self, y: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray, chain: Chain | None = None
+    ) -> np.ndarray:
+        """Inverse (points, d, d) of the Hessian in the coefficients, by differences on sites of ``chain``."""
+        chain = self.chain if chain is None else chain
         points, d = y.shape
         shift = _DIFFERENCE * np.eye(d)
         log_lambda, theta = np.repeat(log_lambda, d), np.repeat(theta, d)
-        ahead = self.slope(self.chain, (y[:, None] + shift).reshape(-1, d), log_lambda, theta)
-        here = self.slope(self.chain, y, log_lambda[::d], theta[::d])
+        ahead = self.slope(chain, (y[:, None] + shift).reshape(-1, d), log_lambda, theta)
+        here = self.slope(chain, y, log_lambda[::d], theta[::d])
         hessian = (ahead.reshape(points, d, d) - here[:, None]) / _DIFFERENCE
         return np.linalg.inv(0.5 * (hessian + np.swapaxes(hessian, 1, 2)))
 
@@ -248,25 +252,34 @@ def _march(splines: Splines, lowest: float) -> _March:
     p, q, _ = damped(chain, *first_guess(chain, 2 * u), 2 * u, _DAMPED)
     signs = np.arange(2 * chain.n_gates) >= chain.n_gates
     y = splines.project(np.log(np.abs(np.concatenate([p, q], axis=1))) - 1j * np.pi * signs)
-    kept: list[tuple[float, np.ndarray, float]] = []
+    y, _ = _on_negative_axis(splines, y, u)
+    kept = [(float(u[0]), y[0], _smeared(splines, y, 2 * u, theta))]
     length, slope = _FIRST_LENGTH, np.zeros_like(y)
-    while not kept or kept[-1][2] > lowest:
-        ahead = length if kept else 0.0
-        new, _, size = newton(splines, chain, y - slope * ahead, 2 * (u - ahead), theta, None, _TOL, 6)
-        smeared = _smeared(splines, new, 2 * (u - ahead), theta) if size[0] < _TOL else math.nan
-        fall = kept[-1][2] - smeared if kept else 0.0
-        if not 0.0 <= fall <= _LARGEST_FALL:
+    while kept[-1][2] > lowest:
+        ahead = u - length
+        new, _, size = newton(splines, chain, y + slope * length, 2 * ahead, theta, None, _TOL, 6)
+        smeared = _smeared(splines, new, 2 * ahead, theta) if size[0] < _TOL else math.nan
+        fall = kept[-1][2] - smeared
+        if not 0.0 <= fall <= _LARGEST_FALL:  # also where it is nan
             length *= 0.4
-            if length < _SHORTEST_LENGTH or not kept:
+            if length < _SHORTEST_LENGTH:
                 raise ConvergenceError(f"no strengths on the negative real axis below log s = {u[0]:.6g}")
             continue
-        if kept:
-            slope, u = (y - new) / ahead, u - ahead
-            length *= min(2.0, max(0.5, 0.5 * _LARGEST_FALL / max(fall, 1e-9)))
-        y = new
-        kept.append((float(u[0]), y[0], float(smeared)))
+        slope, u, y = (new - y) / length, ahead, new
+        length *= min(2.0, max(0.5, 0.5 * _LARGEST_FALL / max(fall, 1e-9)))
+        kept.append((float(u[0]), y[0], smeared))
     points, coefficients, values = zip(*kept, strict=True)
     return _March(splines, np.array(points), np.array(coefficients), np.array(values))
+
+
+def _on_negative_axis(splines: Splines, y: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients at arg lambda = pi from near ones, and the inverse Hessian."""
+    theta = np.full(u.shape, np.pi)
+    for _ in range(_HESSIANS):
+        y, inverse, size = newton(splines, splines.chain, y, 2 * u, theta, None, _TOL, 8)
+        if (size < _TOL).all():
+            return y, inverse
+    raise ConvergenceError(f"no strengths on the negative real axis at log s = {u}: the last step is {size}")
 
 
 def _smeared(splines: Splines, y: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray) -> float:
@@ -277,9 +290,7 @@ def _smeared(splines: Splines, y: np.ndarray, log_lambda: np.ndarray, theta: np.
 def _from_far(splines: Splines, march: _March, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients near the real axis, carried there from arg lambda = pi, and the inverse Hessian."""
     log_lambda, theta = 2 * u, np.full(u.shape, np.pi)
-    y, inverse, size = newton(splines, splines.chain, march.start(splines, u), log_lambda, theta, None, _TOL)
-    if not (size < _TOL).all():
-        raise ConvergenceError(f"no strengths on the negative real axis: the last step is {size.max():.2g}")
+    y, inverse = _on_negative_axis(splines, march.start(splines, u), u)
     turn, slope = _FIRST_TURN, np.zeros_like(y)
     while theta[0] > _LAST_ANGLE:
         target = np.maximum(theta - turn, _LAST_ANGLE)
@@ -354,7 +365,7 @@ def _search(
     """
     whole = chain if whole is None else whole
     low, high = np.full(u.shape, -np.inf), np.full(u.shape, np.inf)
-    y, inverse, size = newton(splines, chain, y, 2 * u, _real(u), inverse, _LAST_TOL)
+    y, inverse, size = _settled(splines, march, chain, u, y, inverse)
     for _ in range(_MOST_ROUNDS):
         here = _at(whole, splines.strengths(y), 2 * u)
         miss = here.cdf - levels
@@ -364,8 +375,31 @@ def _search(
         low = np.maximum(low, np.max(np.where(below, u, -np.inf), axis=1))
         high = np.minimum(high, np.min(np.where(below, np.inf, u), axis=1))
         u = _moved(u, miss, here.density, low, high)
-        y, inverse, size = newton(splines, chain, y, 2 * u, _real(u), inverse, _LAST_TOL)
-        if not (size < _TOL).all() or np.imag(splines.log(y)).max() > _BEYOND:
-            y, _ = _from_far(splines, march, u)
-            y, inverse, size = newton(splines, chain, y, 2 * u, _real(u), None, _LAST_TOL)
+        y, inverse, size = _settled(splines, march, chain, u, y, inverse)
     return u, y, inverse, size
+
+
+def _settled(
+    splines: Splines, march: _March, chain: Chain, u: np.ndarray, y: np.ndarray, inverse: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coefficients on the real axis from near ones; what does not settle has a Hessian of its own taken.
+
+    On the few sites first, then on those of ``chain``: deep in the tail few sites do not tell it. Last, all
+    points are carried there from afar.
+    """
+    theta, size = _real(u), np.full(u.shape, np.inf)
+    found, updated = y, inverse
+    for attempt in range(4):
+        if attempt == 3:
+            y, inverse = _from_far(splines, march, u)[0], None
+        elif attempt and inverse is not None:
+            lost = ~(size < _TOL)
+            inverse = inverse.copy()
+            sites = splines.chain if attempt == 1 else chain
+            inverse[lost] = splines.inverse_hessian(y[lost], 2 * u[lost], theta[lost], sites)
+        found, updated, size = newton(splines, chain, y, 2 * u, theta, inverse, _LAST_TOL)
+        if (size < _TOL).all() and np.imag(splines.log(found)).max() < _BEYOND:
+            break
+        inverse = updated if inverse is None else inverse
+    assert updated is not None
+    return found, updated, size

@@ -11,32 +11,36 @@ import numpy as np
 import rmtrnn as rt
 from rmtrnn.critical_families import PARTICIPATION
 from rmtrnn.isometry_report import variance_growth
+from rmtrnn.spectra.long_chains import log_quantiles
 from rmtrnn.spectra.minimal import CriticalFamily, minimal_moments
+from validation.criticality import boxes
 from validation.study import CHECKPOINTS, Case, Result, Workers
 
 R = 0.46
 PROBABILITIES = (0.05, 0.5, 0.95)
+POINTS = ("returned", "published")
 PUBLISHED = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
 TIED_STEPS = 10  # the tied law costs T³: beyond this it is out of reach of a study
+LONG = 100  # from here on only the quantiles are solved for (`rmtrnn.spectra.long_chains`)
 SIZES: dict[str, Any] = {
     "quick": {
-        "steps": {10: (256, 4), 100: (128, 3), 1000: (64, 2)},  # T: (N, trials)
-        # Dyson solver by T; with few sites the errors are large, and stated.
-        "accuracy": {
-            10: {"population": 4096, "tol": 2e-3},
-            100: {"population": 1024, "tol": 5e-3},
-        },  # T = 1000: out of reach
-        "tied": None,
+        # T: N, networks with redrawn and with kept weights
+        "steps": {10: (256, 4, 4), 100: (128, 3, 3), 1000: (64, 2, 2)},
+        # The law by T; with few sites the errors are large, and stated.
+        "law": {10: {"population": 4096, "tol": 2e-3}, 100: {"population": 2048}},  # T = 1000: minutes
+        "tied law": None,
         "vanilla": {"N": 256, "trials": 2},
         "family": {"population": 2048, "tol": 3e-3},
+        "boxes": {"drawn": 30},
         "N": 4096,
     },
     "standard": {
-        "steps": {10: (1024, 4), 100: (1024, 3), 1000: (1024, 2)},
-        "accuracy": {10: {}, 100: {"population": 8192, "tol": 1e-3}},
-        "tied": {"population": 2048, "coarse": 256, "medium": 512, "field_population": 2048},
+        "steps": {10: (1024, 16, 4), 100: (1024, 3, 3), 1000: (1024, 2, 2)},
+        "law": {10: {}, 100: {"population": 16384}, 1000: {"population": 16384}},
+        "tied law": {"seed": 0},  # else the default settings
         "vanilla": {"N": 1024, "trials": 4},
         "family": {"population": 4096, "tol": 1e-3},
+        "boxes": {"drawn": 300, "lstm": 8},
         "N": 16384,
     },
 }
@@ -57,21 +61,27 @@ def list_cases(size: str) -> list[Case]:
     for weights in ("orthogonal", "gaussian"):
         settings = {"kind": "vanilla", "weights": weights, "T": 100, **own["vanilla"], "seed": 1}
         found.append(Case(f"vanilla-{weights}", settings))
-    for point in ("returned", "published"):
-        for T, (N, trials) in own["steps"].items():
+    for point in POINTS:
+        for T, (N, redrawn, kept) in own["steps"].items():
             for tied in (False, True):
-                # A thousand Haar matrices of 1024 rows take 200 s of a core, for one network.
-                n = N if T < 1000 or (tied and point == "returned") else min(N, 256)
-                settings = {"kind": "minimal", "point": point, "T": T, "N": n, "trials": trials, "seed": 2}
-                law = own["accuracy"].get(T)
-                if tied:  # the returned point forgets so slowly that its two-time mean field does not settle
-                    law = own["tied"] if T <= TIED_STEPS and point == "published" else None
-                settings |= {"tied": tied, "accuracy": law}
-                if point == "returned":  # from N(0, 1) its state settles slowly: some 1/(0.1 κ) steps
-                    settings["burn_in"] = 4000
-                found.append(Case(f"{point}-T{T}-{'tied' if tied else 'untied'}", settings))
+                n = min(N, 256) if (point, T, tied) == ("published", 1000, True) else N
+                settings = {"kind": "minimal", "point": point, "T": T, "N": n, "seed": 2, "tied": tied}
+                settings["trials"] = kept if tied else redrawn
+                # From N(0, 1) the state of the returned point settles slowly: some 1/(0.1 κ) steps.
+                settings["burn_in"] = 4000 if point == "returned" else 300
+                found.append(Case(f"{point}-T{T}-{_weights(tied)}", settings))
+    for point in POINTS:
+        laws = [(T, False, law) for T, law in own["law"].items()]
+        # The returned point forgets so slowly that its two-time mean field does not settle.
+        laws += [(TIED_STEPS, True, own["tied law"])] if own["tied law"] and point == "published" else []
+        for T, tied, accuracy in laws:
+            settings = {"kind": "law", "point": point, "T": T, "tied": tied, "accuracy": accuracy}
+            found.append(Case(f"law-{point}-T{T}-{_weights(tied)}", settings))
     found.append(Case("vanilla-family", {"kind": "vanilla family"}))
     found.append(Case("minimal-family", {"kind": "minimal family", "T": 10, "accuracy": own["family"]}))
+    for name, count in own["boxes"].items():
+        cell = None if name == "drawn" else name
+        found.append(Case(f"boxes-{name}", {"kind": "boxes", "boxes": count, "cell": cell, "seed": 1}))
     found.append(Case("correlations", {"kind": "correlations", "N": own["N"], "steps": 240, "seed": 3}))
     return found
 
@@ -84,6 +94,10 @@ def compute(case: Case, workers: Workers) -> Result:
         return _vanilla(workers, **settings)
     if kind == "minimal":
         return _minimal(workers, **settings)
+    if kind == "law":
+        return _law(**settings)
+    if kind == "boxes":
+        return boxes.compute(**settings)
     return {"vanilla family": _vanilla_family, "minimal family": _minimal_family, "correlations": _decay}[
         kind
     ](**settings)
@@ -119,17 +133,14 @@ def _vanilla(workers: Workers, weights: str, T: int, N: int, trials: int, seed: 
     return meta, {"log_s": mc.log_s}
 
 
+def _weights(tied: bool) -> str:
+    return "tied" if tied else "untied"
+
+
 def _minimal(
-    workers: Workers,
-    point: str,
-    T: int,
-    N: int,
-    trials: int,
-    seed: int,
-    tied: bool,
-    accuracy: Any,
-    burn_in: int = 300,
+    workers: Workers, point: str, T: int, N: int, trials: int, seed: int, tied: bool, burn_in: int
 ) -> Result:
+    """Sampled networks, and the moments of their law."""
     ens = minimal_point(point, T)
     tied_as = ens.replace(tied=tied)
     arguments = {"T": T, "N": N, "seed": seed, "burn_in": burn_in}
@@ -145,18 +156,31 @@ def _minimal(
         "exact": {"m_1": m_1.value, "variance": variance.value},
         "sample": _sampled(mc),
     }
-    arrays = {"log_s": mc.log_s}
-    if accuracy is not None:
-        spec = rt.spectrum(tied_as, T, **accuracy)
-        meta["spectrum"] = {"converged": spec.converged, "error": spec.error}
-        if spec.converged:
-            meta["theory"] = {f"{p:g}": _quantile(spec, p) for p in PROBABILITIES}
-            # The cdf of the law at the sample's quantile: a distance that long tails do not stretch.
-            at = {f"{p:g}": mc.log_quantile(p).value for p in PROBABILITIES}
-            meta["levels"] = {name: float(spec.log_s.cdf(u)) for name, u in at.items()}
-            u = np.linspace(spec.log_s.icdf(0.001), spec.log_s.support[-1][1], 400)
-            arrays |= {"u": u, "density": spec.log_s.pdf(u)}
-    return meta, arrays
+    return meta, {"log_s": mc.log_s}
+
+
+def _law(point: str, T: int, tied: bool, accuracy: dict[str, Any]) -> Result:
+    """Quantiles of log s, their errors, error of the cdf and density there; for T < LONG all of the law."""
+    ens = minimal_point(point, T).replace(tied=tied)
+    if T >= LONG:
+        found = log_quantiles(ens, T, PROBABILITIES, **accuracy)
+        pairs = zip(found.log_s.tolist(), found.error.tolist(), strict=True)
+        theory = {f"{p:g}": list(pair) for p, pair in zip(PROBABILITIES, pairs, strict=True)}
+        meta = {
+            "converged": found.converged,
+            "residual": float(found.residual.max()),
+            "error": found.cdf_error.tolist(),
+            "theory": theory if found.converged else {},
+        }
+        return meta, {"density": found.density}
+    spec = rt.spectrum(ens, T, **accuracy)
+    meta = {"converged": spec.converged, "error": [spec.error] * len(PROBABILITIES), "theory": {}}
+    if not spec.converged:
+        return meta, {}
+    meta["theory"] = {f"{p:g}": _quantile(spec, p) for p in PROBABILITIES}
+    u = np.linspace(spec.log_s.icdf(0.001), spec.log_s.support[-1][1], 400)
+    at = spec.log_s.icdf(np.array(PROBABILITIES))
+    return meta, {"u": u, "cdf": spec.log_s.cdf(u), "density": spec.log_s.pdf(at)}
 
 
 def _quantile(spec: Any, p: float) -> list[float] | None:
