@@ -19,6 +19,7 @@ from validation.study import CHECKPOINTS, Case, Result, Workers
 R = 0.46
 PROBABILITIES = (0.05, 0.5, 0.95)
 POINTS = ("returned", "published")
+NO_LAW = (("published", 1000),)  # not run yet: some minutes
 PUBLISHED = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
 TIED_STEPS = 10  # the tied law costs T³: beyond this it is out of reach of a study
 LONG = 100  # from here on only the quantiles are solved for (`rmtrnn.spectra.long_chains`)
@@ -71,7 +72,7 @@ def list_cases(size: str) -> list[Case]:
                 settings["burn_in"] = 4000 if point == "returned" else 300
                 found.append(Case(f"{point}-T{T}-{_weights(tied)}", settings))
     for point in POINTS:
-        laws = [(T, False, law) for T, law in own["law"].items()]
+        laws = [(T, False, law) for T, law in own["law"].items() if (point, T) not in NO_LAW]
         # The returned point forgets so slowly that its two-time mean field does not settle.
         laws += [(TIED_STEPS, True, own["tied law"])] if own["tied law"] and point == "published" else []
         for T, tied, accuracy in laws:
