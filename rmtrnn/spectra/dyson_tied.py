@@ -41,8 +41,13 @@ _LONGEST_STEP = {-1: 2.0, 1: 0.5}  # where nothing is known beyond
 _NO_MASS = 1e-5  # less than that lies beyond the points inside the support
 _EMPTY = 1e-4  # of the largest density: less than this is outside the support
 _SCAN_SITES = 256
-_POPULATIONS = ((5, 65536), (8, 32768), (13, 16384))  # rows of a site's matrix, sites
-_LEAST_POPULATION = 8192
+# Rows of a site's matrix, up to which as many sites carry F, place points, and make the strengths right.
+_DEFAULTS = (
+    (5, (65536, 2048, 8192)),
+    (8, (32768, 512, 4096)),
+    (13, (16384, 512, 4096)),
+    (math.inf, (8192, 512, 2048)),
+)
 _MOST_WORK, _MOST_ENTRIES = 2.0**28, 2.0**27  # of a larger population: sites * rows^3 and sites * rows^2
 _MARGIN = 0.8  # the error of the larger population is aimed below the room that there is
 _RESERVE = 131072  # sites drawn in all
@@ -265,8 +270,8 @@ def tied_spectrum(
     T: int,
     *,
     population: int | None = None,
-    coarse: int = 512,
-    medium: int = 2048,
+    coarse: int | None = None,
+    medium: int | None = None,
     field_population: int = 8192,
     seed: int = 0,
     tol: float = 5e-4,
@@ -283,7 +288,8 @@ def tied_spectrum(
         1e-3 and they cost no more than some ten seconds.
     coarse, medium : integers from 16 to ``population``
         Sites on which points are placed, and on which their strengths solve (15). F is stationary in the
-        strengths: their error enters it squared.
+        strengths: their error enters it squared. By default 512 to 2048 and 2048 to 8192, fewer for longer
+        chains.
     field_population : integer of at least 64
         Sites that each of the eight two-time mean fields averages over.
     seed : integer
@@ -303,13 +309,15 @@ def tied_spectrum(
     """
     T = _validate.integer("T", T, low=1)
     rows, most = len(ens.cell.gates) * T + len(ens.cell.state), 0
+    sizes = next(sizes for largest, sizes in _DEFAULTS if rows <= largest)
     if population is None:
-        population, most = _default_population(rows), _most_population(rows)
+        population, most = sizes[0], _most_population(rows)
     population = _validate.integer("population", population, low=64)
     if population % GROUPS:
         raise ValueError(f"population = {population}: must be a multiple of {GROUPS}")
-    coarse = _validate.integer("coarse", coarse, low=16, high=population)
-    medium = _validate.integer("medium", medium, low=16, high=population)
+    sizes = [min(size, population) for size in sizes]
+    coarse = _validate.integer("coarse", sizes[1] if coarse is None else coarse, low=16, high=population)
+    medium = _validate.integer("medium", sizes[2] if medium is None else medium, low=16, high=population)
     field_population = _validate.integer("field_population", field_population, low=64)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=16)
@@ -326,11 +334,6 @@ def tied_spectrum(
     return Spectrum(
         tied_law(sites, T, settings, None if enough else larger), ensemble=ens, T=T, method="dyson"
     )
-
-
-def _default_population(rows: int) -> int:
-    """Sites whose F costs seconds: that of one site costs about as the square of the rows of its matrix."""
-    return next((sites for most, sites in _POPULATIONS if rows <= most), _LEAST_POPULATION)
 
 
 def _most_population(rows: int) -> int:
