@@ -14,7 +14,7 @@ STUDY = study.Study(
     summary="digits pixel by pixel: accuracy against training step, critical or not, orthogonal or Gaussian",
     cost={
         "quick": "about a minute of one core; 5,000 digits",
-        "standard": "about 9 minutes of one core; all of MNIST",
+        "standard": "about half an hour of one core; all of MNIST",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
     cases=curves.list_cases,
