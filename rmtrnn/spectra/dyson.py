@@ -72,8 +72,9 @@ def untied_spectrum(
         CuPy sees a device. The default is the CPU: most steps work on a few thousand sites, and on a GPU
         nothing has been measured.
 
-    The cost is linear in T and in ``population``. ``error`` adds up the estimated errors of the population,
-    of the points and of the tails; a law that could not be found has the status MAX_ITERATIONS and error inf.
+    The cost is linear in ``population`` and, up to T of some 30, in T. ``error`` adds up the estimated errors
+    of the population, of the points and of the tails; a law that could not be found has the status
+    MAX_ITERATIONS and error inf.
     Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError for a device that is not
     there.
     """
