@@ -165,7 +165,7 @@ def train(
     """
     import torch
 
-    start = time.perf_counter()
+    start = time.process_time()
     parameters = list(model.parameters())
     optimiser = torch.optim.Adam(parameters, rate)
     for step in range(1, steps + 1):
@@ -179,7 +179,7 @@ def train(
             optimiser.step()
         if after is not None:
             after(step)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def critical_gain(

@@ -15,7 +15,7 @@ STUDY = study.Study(
     summary="word-level perplexity of four cells at equal parameter budgets, critical and default start",
     cost={
         "quick": "about 2 minutes of one core; a twentieth of an epoch a network",
-        "standard": "about an hour of one core; 1.9 million words a network, small models",
+        "standard": "about 10 minutes of one core; 1.9 million words a network, small models",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
     cases=models.list_cases,

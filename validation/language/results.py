@@ -53,7 +53,8 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
     rates = ", ".join(f"{rate:g}" for rate in settings["rates"])
     shared = settings["vocabulary"] * settings["embedding"]
     seen = settings["steps"] * settings["streams"] * settings["window"]
-    minutes = sum(arrays["seconds"].sum() for _, arrays in results.values()) / 60
+    used_cpu = study.cpu_seconds(results)
+    cost = "" if used_cpu is None else f"All of it took {used_cpu / 60:.1f} minutes of one processor. "
     (folder / "report.md").write_text(
         f"# Language modelling at equal parameter budgets ({size})\n\n"
         f"{settings['corpus']}, the {settings['vocabulary']} commonest words (others are `<unk>`). "
@@ -66,8 +67,7 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         "that tuned over 30 steps gave vanilla networks a rate at which they broke down later. "
         f"{settings['seeds']} seeds; perplexity on the first {settings['held_out']} words of each held-out "
         f"part.\n\n{study.table(header, rows)}\n\n"
-        f"Training took {minutes:.1f} minutes of one processor. "
-        f"Made by `python -m validation language --{size}` with {study.describe(results)}, "
+        f"{cost}Made by `python -m validation language --{size}` with {study.describe(results)}, "
         f"PyTorch {used['torch']} on {used['training']}.\n"
     )
     _figure(results, folder)
