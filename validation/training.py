@@ -159,7 +159,7 @@ def train(
     rate: float,
     after: Callable[[int], None] | None = None,
 ) -> float:
-    """``steps`` steps of Adam on ``loss_of()``, gradient norm clipped at 1; returns the seconds it took.
+    """``steps`` steps of Adam on ``loss_of()``, gradient norm clipped at 1; returns the processor's seconds.
 
     Stops early, before the step is taken, where the loss is not finite: the parameters stay usable.
     """
