@@ -58,6 +58,7 @@ _STRENGTHS = 3e-3  # relative step of the strengths that placing points asks for
 _FINAL = 1e-3  # and that of the result: F errs by its square
 _SHORTEST = 1e-3  # step outwards
 _CLEARLY = 1e-6  # density: inside the support
+_FALL = 1e-3  # of F from one point to the next: more is another solution, not the error of the strengths
 _FAR = 0.5  # of the strengths: a line is not followed further
 _BEYOND = 1e-4  # mass above the first point of the march
 _SHARE_OF_MASS = 0.08  # between two points of the march
@@ -255,10 +256,25 @@ def _between(solution: Solution, log_m1: float) -> np.ndarray:
     return np.minimum(share, 1.0 - solution.upper) > _NO_MASS
 
 
+def _ordered(upper: np.ndarray) -> np.ndarray:
+    """Indices of the longest run of points along which F does not fall: those on one branch of (15)."""
+    length, before = np.ones(len(upper), dtype=int), np.full(len(upper), -1)
+    for i in range(1, len(upper)):
+        earlier = np.flatnonzero(upper[:i] >= upper[i] - _FALL)
+        if earlier.size:
+            before[i] = earlier[np.argmax(length[earlier])]
+            length[i] = length[before[i]] + 1
+    kept = [int(np.argmax(length))] if len(upper) else []
+    while kept and before[kept[-1]] >= 0:
+        kept.append(int(before[kept[-1]]))
+    return np.array(kept[::-1], dtype=int)
+
+
 def _near_support(solution: Solution, log_m1: float) -> Solution:
-    """The solved points that have mass on both sides, and the nearest solved ones beyond."""
+    """The solved points of one branch that have mass on both sides, and the nearest ones beyond."""
     solution = solution.sorted()
     solution = solution.at(solution.status == int(Status.CONVERGED))
+    solution = solution.at(_ordered(solution.upper))
     kept = np.flatnonzero(_between(solution, log_m1))
     if kept.size == 0:
         return solution

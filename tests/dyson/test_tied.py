@@ -13,6 +13,7 @@ from rmtrnn.meanfield.twotime import two_time
 from rmtrnn.spectra.dyson import dyson_spectrum
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_solve import REAL_AXIS
+from rmtrnn.spectra.dyson_tied import _ordered
 from rmtrnn.spectra.moments import chain_moments
 from rmtrnn.spectra.site_weights import calibrated_weights, spread_sites
 from rmtrnn.spectra.tied_equations import averages, evaluate, site_log_det, tied_sites
@@ -192,6 +193,15 @@ def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
     assert redrawn.moment(1) - mc.moment(1).value > 4 * mc.moment(1).error
     assert distance(kept.log_s, mc.log_s) < 0.02
     assert distance(redrawn.log_s, mc.log_s) > 0.035
+
+
+def test_a_point_of_another_branch_is_left_out():
+    """F rises with u; one point that falls out of the order is not used, whatever its residual says."""
+    upper = np.array([1.0, 0.8, 0.69, 0.475, 0.474, 0.2, 0.2004, 0.0])
+    np.testing.assert_array_equal(_ordered(upper), np.arange(8))
+    upper[2] = 0.3
+    np.testing.assert_array_equal(_ordered(upper), [0, 1, 3, 4, 5, 6, 7])
+    assert _ordered(np.zeros(0)).size == 0
 
 
 def test_sites_scaled_like_others_have_the_same_law():
