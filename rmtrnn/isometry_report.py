@@ -16,8 +16,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.growth import field_of_one
-from rmtrnn.spectra import Spectrum, second_moment, spectrum
-from rmtrnn.spectra.minimal import minimal_moments
+from rmtrnn.spectra import Spectrum, minimal, second_moment, spectrum
 from rmtrnn.spectra.tabulated import Interval, tabulate
 
 PROBABILITIES = (0.05, 0.5, 0.95)
@@ -180,12 +179,7 @@ def variance_growth(ens: Ensemble, T: int) -> list[tuple[int, Measured, Measured
 def _minimal_growth(
     ens: Ensemble, field: MeanField, T: int, steps: list[int]
 ) -> list[tuple[int, Measured, Measured]]:
-    gate = ens.gate("e")
-    x = tuple(ens.input_moment(k) for k in range(5))
-    m_1, m_2 = minimal_moments(
-        np.array(field.q_of("e")), np.array(gate.mu_b), np.array(gate.sigma_w**2), x, T,
-        gate.weights == "orthogonal",
-    )  # fmt: skip
+    m_1, m_2 = minimal.moments_of(ens, field, T)
     # The recursion inherits the relative error of q*, and adds rounding at every step.
     slack = 1.0 + (field.error + field.residual) / (_EPS * max(field.q_of("e"), _EPS))
     return [

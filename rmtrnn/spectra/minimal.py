@@ -25,7 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from rmtrnn.ensemble import Ensemble
 from rmtrnn.kernels.quadrature import batched_nodes
+from rmtrnn.meanfield import MeanField
 
 Powers = tuple[int, int, int]
 
@@ -123,6 +125,13 @@ def minimal_moments(
             ]
             m_1[t], m_2[t] = P[0], X2 + V
     return m_1, m_2
+
+
+def moments_of(ens: Ensemble, field: MeanField, T: int) -> tuple[np.ndarray, np.ndarray]:
+    """m_1 and m_2 over 1, …, T steps of one minimalRNN at its fixed point, each (T,)."""
+    gate, x = ens.gate("e"), tuple(ens.input_moment(k) for k in range(5))
+    q, mu_b, sigma_w2 = np.array(field.q_of("e")), np.array(gate.mu_b), np.array(gate.sigma_w**2)
+    return minimal_moments(q, mu_b, sigma_w2, x, T, gate.weights == "orthogonal")
 
 
 def _state_moments(law: GateLaw, x: tuple[float, ...]) -> list[np.ndarray]:

@@ -28,9 +28,9 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.growth import field_of_one
+from rmtrnn.spectra import minimal
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.known_moments import Moments
-from rmtrnn.spectra.minimal import minimal_moments
 from rmtrnn.spectra.sites import untied_chain
 from rmtrnn.spectra.vanilla import vanilla_moments
 
@@ -219,11 +219,7 @@ def exact_moments(ens: Ensemble, T: int) -> Moments:
         return Moments(*vanilla_moments(ens, T))
     field = field_of_one(ens)
     if isinstance(ens.cell, MinimalRNN):
-        gate, x = ens.gate("e"), tuple(ens.input_moment(k) for k in range(5))
-        m_1, m_2 = minimal_moments(
-            np.array(field.q_of("e")), np.array(gate.mu_b), np.array(gate.sigma_w**2), x, T,
-            gate.weights == "orthogonal",
-        )  # fmt: skip
+        m_1, m_2 = minimal.moments_of(ens, field, T)
         if m_1[-1] > 0.0 and math.isfinite(m_2[-1]):
             return Moments(math.log(m_1[-1]), float(m_2[-1] / m_1[-1] ** 2))
     sampled = second_moment(ens.replace(tied=False), T)
