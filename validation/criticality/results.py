@@ -410,9 +410,13 @@ def _difference_figure(results: Results) -> Any:
                 at, known, xerr=error, fmt="o", color="black", ms=4, capsize=2, zorder=5,
                 label="exact quantiles" if STEPS[1] == T else None,
             )  # fmt: skip
-        ax.axvspan(*np.log(BAND), color=COLOURS[1], alpha=0.5, lw=0, label="$0.9 < s < 1.1$")
+        ax.axvspan(*np.log(BAND), color="0.85", lw=0, label="$0.9 < s < 1.1$")
         ax.set(xlabel=r"$\log s$ of $J_T$", ylim=(0.0, 1.0))
-        ax.set_xscale("symlog", linthresh=1.0)
+        ax.set_xscale("asinh", linear_width=1.0)
+        limits = ax.get_xlim()
+        ax.set_xticks([-1e4, -1e3, -1e2, -10.0, -1.0, 0.0, 1.0, 10.0], minor=False)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set_xlim(limits)
         ax.set_title(f"{point} critical point")
     axes[0].set_ylabel("share of singular values below")
     axes[0].legend(loc="lower right")
