@@ -28,7 +28,8 @@ from rmtrnn.spectra.dyson_solve import (
     weight_function,
 )
 from rmtrnn.spectra.dyson_tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
-from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw
+from rmtrnn.spectra.gate_law import gate_law
+from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw, monotone_panels
 
 _POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
 _SETTLED_POWER = 0.2  # relative change of the power between the two lowest points
@@ -77,7 +78,11 @@ def chain_law(
     """
     settings = settings or Settings()
     if chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages):
-        return _gate_law(chain, groups)
+        law, population, between = gate_law(chain, groups, _SPREADS)
+        if larger is not None and population + between > AIM > between:
+            more = larger(2 ** math.ceil(2 * math.log2(population / (0.8 * (AIM - between)))))
+            law, population, between = gate_law(more, groups, _SPREADS)
+        return law, ErrorParts(population, between, 0.0, 0.0)
     nodes, levels = place_nodes(chain, settings)
     if nodes.u.size < 4:
         return _no_law()
@@ -382,17 +387,7 @@ def _panels(
     angle = np.concatenate([[0.0], interval.angle(u), [np.pi]])
     value = np.concatenate([[low], cdf, [high]])
     slope = np.concatenate([[0.0], density * interval.slope(angle[1:-1]), [0.0]])
-    panels = []
-    for i in range(len(angle) - 1):
-        width = angle[i + 1] - angle[i]
-        if width <= 0:
-            continue
-        mean = max(float(value[i + 1] - value[i]), 0.0) / width
-        g0, g1 = min(slope[i], 3 * mean), min(slope[i + 1], 3 * mean)  # Fritsch and Carlson: F stays monotone
-        curve = 1.5 * (0.5 * (g0 + g1) - mean)
-        series = np.array([mean + curve / 6, 0.5 * (g1 - g0), 0.5 * curve])
-        panels.append(Panel(float(angle[i]), float(angle[i + 1]), series))
-    return panels, _leave_out_error(angle, value, slope)
+    return monotone_panels(angle, value, slope), _leave_out_error(angle, value, slope)
 
 
 def _leave_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
@@ -411,55 +406,3 @@ def _leave_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> flo
         - t**2 * (1 - t) * h * density[2:]
     )
     return float(np.max(np.abs(guess - cdf[1:-1]), initial=0.0)) / 4.0
-
-
-def _gate_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, ErrorParts]:
-    """b = 0: J is block diagonal, and the law is that of the product of the gates at one site."""
-    product = np.moveaxis(to_host(chain.stages[0].a), 2, 0)
-    log_scale = np.zeros(chain.n)
-    for stage in chain.stages[1:]:
-        product = np.moveaxis(to_host(stage.a), 2, 0) @ product
-        size = np.abs(product).max(axis=(1, 2))
-        size = np.where(size > 0, size, 1.0)
-        product, log_scale = product / size[:, None, None], log_scale + np.log(size)
-    with np.errstate(divide="ignore"):
-        u = np.log(np.linalg.svd(product, compute_uv=False)) + log_scale[:, None]
-    weights = np.broadcast_to(to_host(chain.weights)[:, None] / u.shape[1], u.shape)
-    values, where = np.unique(u, return_inverse=True)
-    mass = np.bincount(where.ravel(), weights.ravel())
-    repeated = mass > 3.0 / chain.n if groups > 1 else np.ones(mass.size, dtype=bool)
-    atoms = list(zip(values[repeated], mass[repeated], strict=True))
-    pieces = []
-    error = _empirical_error(u, groups)
-    if not repeated.all():
-        pieces.append(_empirical_piece(values[~repeated], mass[~repeated]))
-        error += 0.5 * float(mass[~repeated].max())
-    return TabulatedLaw(pieces, atoms=atoms, error=error), ErrorParts(error, 0.0, 0.0, 0.0)
-
-
-def _empirical_error(u: np.ndarray, groups: int) -> float:
-    """Spread of the groups' distribution functions at quantiles of all sites."""
-    if groups < 2:
-        return 0.0
-    parts = u.reshape(groups, -1)
-    levels = np.quantile(u, np.linspace(0.02, 0.98, 49), method="lower")
-    means = np.array([(parts <= level).mean(axis=1) for level in levels])
-    spread = means.std(axis=1, ddof=1) / math.sqrt(groups)
-    return float(_SPREADS * np.median(np.sort(spread)[-3:]))
-
-
-def _empirical_piece(values: np.ndarray, mass: np.ndarray) -> tuple[Interval, list[Panel]]:
-    """A continuous law through the empirical distribution function at up to 400 quantiles."""
-    total = np.concatenate([[0.0], np.cumsum(mass) - 0.5 * mass, [mass.sum()]])
-    knots = np.concatenate([[values[0] - 1e-9], values, [values[-1] + 1e-9]])
-    pick = np.unique(np.searchsorted(total, np.linspace(0, total[-1], 401)).clip(0, total.size - 1))
-    interval = Interval(float(knots[0]), float(knots[-1]))
-    angle = interval.angle(knots[pick])
-    angle[0], angle[-1] = 0.0, np.pi
-    panels = []
-    for i in range(len(pick) - 1):
-        width = angle[i + 1] - angle[i]
-        if width > 0:
-            series = np.array([(total[pick[i + 1]] - total[pick[i]]) / width])
-            panels.append(Panel(float(angle[i]), float(angle[i + 1]), series))
-    return interval, panels

@@ -104,6 +104,21 @@ class Panel:
         return float(np.sum(self.integral))  # every Chebyshev polynomial is 1 at t = 1
 
 
+def monotone_panels(angle: np.ndarray, value: np.ndarray, slope: np.ndarray) -> list[Panel]:
+    """Panels between points of F(θ) with slopes: monotone cubics (Fritsch and Carlson 1980)."""
+    panels = []
+    for i in range(len(angle) - 1):
+        width = angle[i + 1] - angle[i]
+        if width <= 0:
+            continue
+        mean = max(float(value[i + 1] - value[i]), 0.0) / width
+        g0, g1 = min(slope[i], 3 * mean), min(slope[i + 1], 3 * mean)
+        curve = 1.5 * (0.5 * (g0 + g1) - mean)
+        series = np.array([mean + curve / 6, 0.5 * (g1 - g0), 0.5 * curve])
+        panels.append(Panel(float(angle[i]), float(angle[i + 1]), series))
+    return panels
+
+
 class TabulatedLaw:
     """Law of u = log s made of tabulated intervals and atoms (the second form of `LogLaw`).
 

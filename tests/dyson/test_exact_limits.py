@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sympy
+from scipy import stats
 
 import rmtrnn as rt
 from rmtrnn.kernels.quadrature import gaussian_nodes
@@ -51,3 +53,16 @@ def test_vanilla_distribution_function_is_that_of_the_free_product(T, weights):
     np.testing.assert_allclose(found.density, exact.log_s.pdf(u), rtol=1e-6)
     wrong = rt.spectrum(ens.replace(sigma_w=1.2 + 1e-6), T, method="s-transform")
     assert np.abs(1.0 - found.upper - wrong.log_s.cdf(u)).max() > 1e-7
+
+
+@pytest.mark.parametrize("T", [1, 4])
+def test_a_cell_without_recurrent_weights_has_the_law_of_its_gates(T):
+    """b = 0: a = exp z with z Gaussian, so that log s is Gaussian, of mean T mu and variance T sigma^2."""
+    h, x, z = sympy.symbols("h x z")
+    cell = rt.Cell("product", state=h, input=x, gates={z: sympy.Integer(0)}, update={h: sympy.exp(z) * h + x})
+    spec = rt.spectrum(rt.Ensemble(cell, sigma_w=0.0, sigma_v=0.0, sigma_b=0.5, mu_b=-1.0), T)
+    exact = stats.norm(-T, 0.5 * np.sqrt(T))
+    u = exact.ppf(np.linspace(0.001, 0.999, 500))
+    assert spec.error < 1e-3
+    assert np.abs(spec.log_s.cdf(u) - exact.cdf(u)).max() < spec.error
+    np.testing.assert_allclose(spec.log_s.pdf(u), exact.pdf(u), atol=0.08 * exact.pdf(-T))
