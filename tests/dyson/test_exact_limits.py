@@ -55,7 +55,7 @@ def test_vanilla_distribution_function_is_that_of_the_free_product(T, weights):
     assert np.abs(1.0 - found.upper - wrong.log_s.cdf(u)).max() > 1e-7
 
 
-@pytest.mark.parametrize("T", [1, 4])
+@pytest.mark.parametrize("T", [1, 2])
 def test_a_cell_without_recurrent_weights_has_the_law_of_its_gates(T):
     """b = 0: a = exp z with z Gaussian, so that log s is Gaussian, of mean T mu and variance T sigma^2."""
     h, x, z = sympy.symbols("h x z")
