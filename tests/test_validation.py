@@ -181,6 +181,7 @@ def slow(case: study.Case, workers: study.Workers) -> study.Result:
 
 
 _SLOW_RUN = """
+import signal
 import sys
 from pathlib import Path
 from tests.test_validation import _study, slow
@@ -189,6 +190,7 @@ study.CHECKPOINTS, study.FIGURES = Path(sys.argv[1]) / "cache", Path(sys.argv[1]
 own = _study(numbers=tuple(range(20)))
 object.__setattr__(own, "compute", slow)
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with study.Workers(int(sys.argv[2])) as workers:
         study.run(own, "quick", workers, resume=True, show=lambda *_: None)
 """

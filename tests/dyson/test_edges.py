@@ -36,7 +36,7 @@ CASES = [
     ("lstm", ORDINARY, 1, "gaussian", {"population": 4096}),
     (leaky(), LEAKY, 3, "gaussian", {"population": 4096}),
     (leaky(), LEAKY, 1, "orthogonal", {"population": 4096}),
-    (leaky(), {**LEAKY, "tied": True}, 1, "orthogonal", SMALL_TIED),
+    (leaky(), {**LEAKY, "tied": True}, 1, "orthogonal", {"population": 4096, "field_population": 2048}),
     (leaky(), {**LEAKY, "tied": True}, 3, "gaussian", SMALL_TIED),
 ]
 
