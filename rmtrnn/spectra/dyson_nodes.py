@@ -27,6 +27,7 @@ _ENOUGH_INSIDE, _MOST_BISECTIONS = 4, 12  # points of the scan
 _DOWNWARDS = np.array([1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0, 60.0, 90.0])  # of u, below a gap
 _MOST_GAPS = 4
 _MUCH = 0.01  # mass below the lowest point that is looked for
+_PARTS = (0.5, 0.35, 0.65, 0.2, 0.8)  # of a panel, in turn
 _NOTHING = 1e-6  # density in log s that is not there
 _HIGHEST = 100.0  # above log(m_1)/2: E s^2 = m_1 leaves nothing there
 
@@ -108,7 +109,7 @@ def place_nodes(chain: Chain, settings: Settings) -> tuple[Nodes, Levels]:
     nodes = _scan(levels)
     inside = np.flatnonzero(nodes.density > EMPTY * nodes.density.max(initial=0.0))
     if inside.size < 2:
-        return nodes, levels
+        return nodes.kept(np.zeros(nodes.u.size, dtype=bool)), levels
     levels = Levels.of(chain, settings, *_ranks(chain, nodes.kept(inside[[0, -1]])))
     # Once more, on the sites that all other points will have: F must not jump between neighbours.
     nodes = _solve(levels, nodes.u, nodes.p, nodes.q, settings.solver_tol, nodes.inverse)
@@ -286,13 +287,15 @@ def _scan(levels: Levels) -> Nodes:
         if more.u.size == 0:
             break
         nodes = nodes.merged(more)
-    for _ in range(_MOST_BISECTIONS):  # a law narrower than the grid
+    for k in range(_MOST_BISECTIONS):  # a law narrower than the grid
         if np.count_nonzero(nodes.density > _NOTHING) >= _ENOUGH_INSIDE:
             break
         rising = np.flatnonzero(np.diff(nodes.cdf) > 0.02)
         if rising.size == 0:  # nothing solved, or nothing between the points that were
             break
-        nodes = nodes.merged(_unguessed(levels, 0.5 * (nodes.u[rising] + nodes.u[rising + 1])))
+        # Not always the middle: where one point cannot be solved another may.
+        part = _PARTS[k % len(_PARTS)]
+        nodes = nodes.merged(_unguessed(levels, (1 - part) * nodes.u[rising] + part * nodes.u[rising + 1]))
     return nodes
 
 

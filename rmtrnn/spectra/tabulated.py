@@ -181,8 +181,10 @@ class TabulatedLaw:
 
     @np.errstate(under="ignore")  # deep in a tail, where 0 is the right answer
     def cdf(self, u: np.ndarray) -> np.ndarray:
-        """P(log s ≤ u), atoms included."""
+        """P(log s ≤ u), atoms included; nan for the law of a solve that found nothing."""
         u = np.asarray(u, dtype=float)
+        if not (self._pieces or self.atoms):
+            return np.full(u.shape, np.nan)
         total = np.zeros(u.shape)
         for interval, panels in self._pieces:
             lifted, decay = _lift(interval, panels, u)
@@ -195,9 +197,11 @@ class TabulatedLaw:
         return np.clip(total, 0.0, 1.0)
 
     def icdf(self, p: np.ndarray) -> np.ndarray:
-        """Smallest u with cdf(u) ≥ p."""
+        """Smallest u with cdf(u) ≥ p; nan for the law of a solve that found nothing."""
         p = np.asarray(p, dtype=float)
         knots = self._knots
+        if knots.size == 0:
+            return np.full(p.shape, np.nan)
         below = self.cdf(knots) - sum(mass * (knots == u) for u, mass in self.atoms)
         index = np.clip(np.searchsorted(np.maximum.accumulate(self.cdf(knots)), p), 0, len(knots) - 1)
         result = knots[index]

@@ -72,3 +72,15 @@ def test_where_no_point_can_be_solved_nothing_is_returned_as_converged(monkeypat
     spec = rt.spectrum(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5), 2, population=1024)
     assert not spec.converged
     assert spec.error == np.inf
+    assert np.isnan(spec.cdf(1.0))
+    assert np.isnan(spec.icdf(0.5))
+
+
+def test_a_narrow_law_between_the_points_of_the_scan_is_found():
+    """All values lie within a factor of 1.9; the middle of the panel that holds them cannot be solved."""
+    ens = rt.Ensemble("minimal", sigma_w=1.0, sigma_v=1.39, mu_b=5.0, R=0.46, weights="orthogonal")
+    spec = rt.spectrum(ens, 8, population=8192, tol=2e-3, max_points=64)
+    assert spec.converged
+    assert spec.error < 0.02
+    s = rt.sample(ens, 8, N=256, trials=4, seed=3).log_s
+    assert distance(spec.log_s, s) < 0.02
