@@ -159,8 +159,6 @@ def second_moment(
 
     ``ens``: an `Ensemble`; ``seed``: integer, names the sites.
 
-    ``ens``: an `Ensemble`.
-
     >>> moments = rt.spectra.second_moment(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0), T=3)
     >>> round(float(np.exp(moments.log_m1)), 2)      # χ³ = 0.149
     0.15
