@@ -226,20 +226,19 @@ def sweep(
     ``p`` is the strength after scaling by r_l; `Chain.scales` gives r_l. The arguments live on the host, the
     sites where the chain lives; all results but ``phase`` come back to the host.
     """
-    rows = 2 * chain.n_gates if hessian else 1
+    rows = max(1, chain.n_gates // 2) if hessian else 1
 
-    def part(pick: slice) -> tuple:
-        return _sweep_chunk(chain, p[pick], q[pick], log_lambda[pick], theta[pick], phase, hessian)
+    def part(block: Chain, pick: slice) -> tuple:
+        return _sweep_chunk(block, p[pick], q[pick], log_lambda[pick], theta[pick], phase, hessian)
 
-    parts = _spread(chain, part, _picks(len(log_lambda), chain.n * max(1, rows // 4), chain.portion))
-    k, g, m = (to_host(chain.xp.concatenate([part[i] for part in parts])) for i in range(3))
-    phases, seconds = ([part[i] for part in parts] for i in (3, 4))
+    found = _over_blocks(chain, part, len(log_lambda), rows)
+    k, g, m = (_averaged(chain.xp, found, i) for i in range(3))
     return Sweep(
         k,
         g,
         m,
-        chain.xp.concatenate(phases) if phase else None,
-        to_host(chain.xp.concatenate(seconds)) if hessian else None,
+        _joined_sites(chain.xp, found, 3) if phase else None,
+        _averaged(chain.xp, found, 4) if hessian else None,
     )
 
 
@@ -247,34 +246,52 @@ def forward(
     chain: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """``phase`` and ``m`` of `sweep` at given strengths, without the recursion from the right."""
-    picks = _picks(len(log_lambda), min(chain.n, chain.portion), chain.portion)
-    parts = [(block, share, pick) for block, share in chain.blocks(chain.portion) for pick in picks]
 
-    def part(chosen: tuple[Chain, float, slice]) -> tuple[np.ndarray, np.ndarray]:
-        block, share, pick = chosen
+    def part(block: Chain, pick: slice) -> tuple[np.ndarray, np.ndarray]:
         xp = block.xp
         r = xp.asarray(np.exp(block.scales(log_lambda[pick])))
         v = xp.asarray(np.exp(-1j * theta[pick]))[:, None]
         _, phase, m = _forward(block, xp.asarray(p[pick]), xp.asarray(q[pick]), r, v, True, False)
-        return to_host(phase), share * to_host(m)
+        return to_host(phase), m
 
-    found = _spread(chain, part, parts)
-    rows = [found[i : i + len(picks)] for i in range(0, len(found), len(picks))]
-    phase = np.concatenate([np.concatenate([one[0] for one in row]) for row in rows], axis=1)
-    return phase, np.sum([np.concatenate([one[1] for one in row]) for row in rows], axis=0)
+    found = _over_blocks(chain, part, len(log_lambda), 1)
+    return _joined_sites(np, found, 0), _averaged(chain.xp, found, 1)
+
+
+Blocks = list[tuple[float, list[tuple]]]
+
+
+def _over_blocks(chain: Chain, part: Callable[[Chain, slice], tuple], points: int, rows: int) -> Blocks:
+    """Per block of sites its share of the weight, and ``part`` of it for every portion of the points.
+
+    ``rows``: temporaries of ``part`` for each site. On small chains Python costs more than arrays: threads
+    would wait.
+    """
+    blocks = chain.blocks(chain.portion)
+    picks = _picks(points, min(chain.n, chain.portion) * rows, chain.portion)
+    jobs = [(block, pick) for block, _ in blocks for pick in picks]
+    threaded = chain.xp is np and chain.n >= _THREADED_SITES
+    found = thread_map(lambda job: part(*job), jobs) if threaded else [part(*job) for job in jobs]
+    count = len(picks)
+    return [(share, found[i * count : (i + 1) * count]) for i, (_, share) in enumerate(blocks)]
+
+
+def _averaged(xp: Any, found: Blocks, entry: int) -> np.ndarray:
+    """Mean over all sites of an entry that is a mean over those of each block, on the host."""
+    return np.sum(
+        [share * to_host(xp.concatenate([one[entry] for one in row])) for share, row in found], axis=0
+    )
+
+
+def _joined_sites(xp: Any, found: Blocks, entry: int) -> np.ndarray:
+    """An entry of shape (points, sites) of all blocks, side by side."""
+    return xp.concatenate([xp.concatenate([one[entry] for one in row]) for _, row in found], axis=1)
 
 
 def _picks(points: int, per_point: int, elements: int) -> list[slice]:
     """The points in portions whose temporaries have about so many ``elements``."""
     step = max(1, elements // per_point)
     return [slice(start, start + step) for start in range(0, points, step)]
-
-
-def _spread(chain: Chain, part: Callable[[Any], Any], picks: list[Any]) -> list[Any]:
-    """``part`` of every portion. On small chains Python costs more than the arrays: threads would wait."""
-    if chain.xp is np and chain.n >= _THREADED_SITES:
-        return thread_map(part, picks)
-    return [part(pick) for pick in picks]
 
 
 def _sweep_chunk(

@@ -16,15 +16,19 @@ import numpy as np
 
 from rmtrnn._array import to_host
 from rmtrnn._result import Status
-from rmtrnn.spectra.dyson_chain import Chain, forward
+from rmtrnn.spectra.dyson_chain import Chain, forward, sweep
 from rmtrnn.spectra.dyson_nodes import EMPTY, Nodes, Settings, place_nodes
 from rmtrnn.spectra.dyson_solve import (
     REAL_AXIS,
     Solution,
     evaluate,
     gate_scales,
+    gradient,
+    inverse_hessian,
+    lowered,
     mass_at_zero,
     newton,
+    second_order,
     weight_function,
 )
 from rmtrnn.spectra.dyson_tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
@@ -34,6 +38,8 @@ from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw, monotone_pan
 _POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
 _SETTLED_POWER = 0.2  # relative change of the power between the two lowest points
 _SETTLED = 0.1  # relative step of the strengths at the end: F errs by its square
+_LEFT = 0.25  # of the error of F that a Newton step leaves
+_LONGEST = 0.5  # of that step
 _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law usable; the mass is an error
 # The error of F is the largest over all points, judged by the spread of eight groups where it is largest. For
 # Gaussian processes from rough to smooth this multiple covers it in 98 to 99.5 % of draws (tests/dyson).
@@ -89,12 +95,13 @@ def chain_law(
     solution = finish(levels.medium, levels.coarse, nodes)
     lowest = 1.0 - float(solution.sorted().upper[0])
     atom = mass_at_zero(levels.medium) if lowest > max(settings.tail, settings.grain) else 0.0
-    law, parts = assemble(to_host(chain.weights), on_all_sites(chain, solution), groups, atom)
+    solution = on_all_sites(chain, levels.coarse, solution)
+    law, parts = assemble(to_host(chain.weights), solution, groups, atom)
     room = 0.8 * (AIM - (parts.total - parts.population))
     if larger is None or parts.total <= AIM or room <= 0:
         return law, parts
     more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
-    return assemble(to_host(more.weights), on_all_sites(more, solution), groups, atom, chain.n)
+    return assemble(to_host(more.weights), averaged(more, solution), groups, atom, chain.n)
 
 
 def _no_law() -> tuple[TabulatedLaw, ErrorParts]:
@@ -147,14 +154,32 @@ def _finished(
     return evaluate(chain, coarse, p, q, u, _SETTLED, inverse)
 
 
-def on_all_sites(chain: Chain, solution: Solution) -> Solution:
-    """F and p on all sites at the strengths that are right for some.
+def on_all_sites(chain: Chain, small: Chain, solution: Solution) -> Solution:
+    """F and p on all sites, after one Newton step of the strengths there, which were right for some.
 
-    F is stationary in the strengths, so their error enters it squared. That of p is of first order; how well
-    p and the differences of F agree is part of the error of interpolation.
+    F is stationary in the strengths, so their error enters it squared: those of some thousand sites leave
+    up to 1e-4 of F and a few percent of the density. The Hessian is that of ``small``; while it is wrong by
+    less than one half, the step leaves less than a quarter of the error of F.
     """
     if solution.site_log.shape[1] == chain.n:
         return solution
+    u, theta = solution.log_lambda, np.full(solution.u.shape, REAL_AXIS)
+    before = np.concatenate([solution.p, solution.q], axis=1)
+    slope = before * gradient(
+        chain, solution.p, solution.q, u, sweep(chain, solution.p, solution.q, u, theta)
+    )
+    step = -(inverse_hessian(small, before, u, theta) @ slope[..., None])[..., 0]
+    moved = (solution.status == int(Status.CONVERGED)) & np.isfinite(step).all(axis=1)
+    step = np.where(moved[:, None], step, 0.0)
+    _, change = second_order(slope, step, np.pi * chain.s_out)
+    step *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(step).max(axis=1), _LONGEST))[:, None]
+    p, q = np.split(lowered(before * np.exp(step)), 2, axis=1)
+    error = solution.error + np.where(solution.density > 0, _LEFT * change, 0.0)
+    return averaged(chain, replace(solution, p=p, q=q, error=error))
+
+
+def averaged(chain: Chain, solution: Solution) -> Solution:
+    """F and p on all sites of ``chain`` at given strengths."""
     theta = np.full(solution.u.shape, REAL_AXIS)
     phase, m = forward(chain, solution.p, solution.q, solution.log_lambda, theta)
     r = gate_scales(chain, solution.log_lambda)

@@ -404,6 +404,15 @@ def polish(
     return new_p, new_q, ok, inverse
 
 
+def second_order(slope: np.ndarray, step: np.ndarray, norm: float) -> tuple[np.ndarray, np.ndarray]:
+    """What a Newton step of the strengths adds to Psi/``norm``, and a bound of what it may change F by.
+
+    Psi is stationary, so it is half the gradient times the step; what is of third order is not known.
+    """
+    change = 0.5 * (slope * step).sum(axis=1)
+    return change / norm, (np.abs(np.imag(change)) + np.abs(change) ** 1.5) / norm
+
+
 def evaluate(
     chain: Chain,
     small: Chain,
@@ -431,9 +440,8 @@ def evaluate(
     relative_step = -(inverse @ slope[..., None])[..., 0]
     relative = np.abs(relative_step).max(axis=1)
     constants = np.imag(weight_function(chain, p, q, gate_scales(chain, log_lambda))[1].sum(axis=1))
-    correction = 0.5 * (slope * relative_step).sum(axis=1)
     norm = np.pi * chain.s_out
-    error = np.abs(np.imag(correction)) / norm + np.abs(correction) ** 1.5 / norm
+    correction, error = second_order(slope, relative_step, norm)
     density = -2.0 / np.pi * np.imag(here.m)
     real = (np.abs(density) < _NO_DENSITY) & (np.abs(np.imag(correction)) < _NO_DENSITY)
     outside = real & (relative < 0.5)
@@ -441,7 +449,7 @@ def evaluate(
     error = np.where(outside, 0.0, error)
     inside = ~is_real(p, q) & (relative < tol) & (error < _F_ERROR)
     settled = (inside | outside) & physical(p, q)
-    upper = (to_host(chain.mean(here.phase)) + constants + np.imag(correction)) / norm
+    upper = (to_host(chain.mean(here.phase)) + constants) / norm + np.imag(correction)
     status = np.where(settled, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))
     status = np.where(np.isfinite(upper), status, int(Status.NOT_FINITE))
     return Solution(
