@@ -38,7 +38,7 @@ from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw, monotone_pan
 _POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
 _SETTLED_POWER = 0.2  # relative change of the power between the two lowest points
 _SETTLED = 0.1  # relative step of the strengths at the end: F errs by its square
-_LEFT = 0.25  # of the error of F that a Newton step leaves
+STEP_LEAVES = 0.25  # of the error of F that a Newton step leaves
 _LONGEST = 0.5  # of that step
 _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law usable; the mass is an error
 # The error of F is the largest over all points, judged by the spread of eight groups where it is largest. For
@@ -174,7 +174,7 @@ def on_all_sites(chain: Chain, small: Chain, solution: Solution) -> Solution:
     _, change = second_order(slope, step, np.pi * chain.s_out)
     step *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(step).max(axis=1), _LONGEST))[:, None]
     p, q = np.split(lowered(before * np.exp(step)), 2, axis=1)
-    error = solution.error + np.where(solution.density > 0, _LEFT * change, 0.0)
+    error = solution.error + np.where(solution.density > 0, STEP_LEAVES * change, 0.0)
     return averaged(chain, replace(solution, p=p, q=q, error=error))
 
 

@@ -1,9 +1,9 @@
 """The law of the singular values when one draw of the weights serves all steps: theory.md (15).
 
 The strengths of (15) are matrices over all pairs of steps, and every iteration inverts a matrix of K T + s
-rows at every site. So the points are found on a few sites, placed on more, and the strengths that they end
-with are right for some thousand; F, which is stationary in the strengths, is taken on all sites, and on a
-larger population where these are too few.
+rows at every site. So the points are found on a few sites, placed on more, and their strengths made right for
+some thousand. One Newton step on all sites follows, and F, which is stationary in the strengths, is taken
+there, and on a larger population where these are too few.
 
 The sites come in eight groups, each with a two-time mean field of its own: the spread of the groups holds
 the error of the covariance of the pre-activations as well as that of the sites.
@@ -24,7 +24,7 @@ from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.twotime import GROUPS, TwoTime, tied_stages, two_time_group
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import AIM, assemble, chain_law
+from rmtrnn.spectra.dyson_law import AIM, STEP_LEAVES, assemble, chain_law
 from rmtrnn.spectra.dyson_nodes import Settings, place_between
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 from rmtrnn.spectra.known_moments import Moments
@@ -33,7 +33,7 @@ from rmtrnn.spectra.site_weights import calibrated_weights, spread_sites
 from rmtrnn.spectra.tabulated import TabulatedLaw
 from rmtrnn.spectra.tied_equations import TiedSites, evaluate, tied_sites
 from rmtrnn.spectra.tied_moments import at_infinity, moments, site_features, start
-from rmtrnn.spectra.tied_solve import Point, solve_point
+from rmtrnn.spectra.tied_solve import Point, solve_point, stepped
 
 _MARCH_ANGLE = 0.1  # arg lambda while marching down in u: smooth enough to cross the edge
 _MOST_TAIL_POINTS = 16  # on each side
@@ -55,7 +55,8 @@ _LEAST_RESERVE, _MOST_RESERVE = 4, 16  # sites drawn for each that is used
 _PILOT = 2048  # sites that say how much the others count for
 _SHARE = 0.15  # of m_1, at most, in one panel
 _STRENGTHS = 3e-3  # relative step of the strengths that placing points asks for
-_FINAL = 1e-3  # and that of the result: F errs by its square
+_FINAL = 1e-2  # and that of those for a step on all sites: well below the error of the sites
+_NEAR = 3e-2  # the same at arg lambda > 0, on the way to the real axis
 _SHORTEST = 1e-3  # step outwards
 _CLEARLY = 1e-6  # density: inside the support
 _FALL = 1e-3  # of F from one point to the next: more is another solution, not the error of the strengths
@@ -96,7 +97,7 @@ class _Marcher:
         return self.on_axis(u, near.P, near.Q)
 
     def near_axis(self, u: float, P: np.ndarray, Q: np.ndarray) -> Point:
-        return self._solved(2 * u + 1j * _MARCH_ANGLE, P, Q, 10 * self.tol)
+        return self._solved(2 * u + 1j * _MARCH_ANGLE, P, Q, min(10 * self.tol, _NEAR))
 
     def on_axis(self, u: float, P: np.ndarray, Q: np.ndarray) -> Solution:
         point = self._solved(2 * u + 1j * REAL_AXIS, P, Q, self.tol)
@@ -161,8 +162,8 @@ def _joined(points: list[Solution]) -> Solution:
 def tied_law_solution(sites: TiedSites, low: np.ndarray, high: np.ndarray, settings: Settings) -> Solution:
     """Points found on a few sites, placed on ``settings.coarse`` and solved on ``settings.medium`` of them.
 
-    F is stationary in the strengths, so their error on some of the sites enters it at second order; F and the
-    density of the result are those of all sites at these strengths. ``low`` and ``high`` rank the sites by
+    F is stationary in the strengths, so their error on some of the sites enters it at second order; a Newton
+    step on all sites takes most of that away. ``low`` and ``high`` rank the sites by
     where they count: see `TiedSites.spread`.
     """
     sizes = _SCAN_SITES, settings.coarse, settings.medium
@@ -175,13 +176,14 @@ def tied_law_solution(sites: TiedSites, low: np.ndarray, high: np.ndarray, setti
     solution = _near_support(marcher.again(found), marcher.log_m1)
     solution = place_between(solution, marcher.at, marcher.log_m1 / 2, settings)
     solution = _near_support(solution, marcher.log_m1)
-    for side in (-1, 1):
-        solution = _near_support(_outwards(marcher, solution, side, settings.tail), marcher.log_m1)
+    solution = _to_both_ends(marcher, solution, settings.tail)
     if solution.u.size == 0:
         return solution
     solution = _share_first_moment(marcher, solution, 2 * settings.max_points)
-    solution = _Marcher(medium, scan, _FINAL).again(solution)
-    return _on_all_sites(sites, solution)
+    marcher = _Marcher(medium, scan, _FINAL)
+    # Fewer sites end elsewhere.
+    solution = _to_both_ends(marcher, marcher.again(solution), settings.tail)
+    return _on_all_sites(sites, scan, solution)
 
 
 def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) -> Solution:
@@ -205,16 +207,40 @@ def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) 
     return _near_support(solution, marcher.log_m1)
 
 
-def _on_all_sites(sites: TiedSites, solution: Solution) -> Solution:
-    """F and density on all sites, at strengths that solve (15) on some of them."""
+def _on_all_sites(sites: TiedSites, small: TiedSites, solution: Solution) -> Solution:
+    """F and density on all sites, after one Newton step there from strengths that solve (15) on some of them.
+
+    The Hessian is that of ``small``. As in `dyson_law.on_all_sites`, a quarter of what the step changes of F
+    is stated as its error.
+    """
     if solution.site_log.shape[1] == sites.count:
         return solution
-    shape = (sites.touched,) * 2
+    size = sites.touched
     full: list[Solution] = []
-    for i in range(len(solution.u)):
-        P, Q = solution.p[i].reshape(shape), solution.q[i].reshape(shape)
-        full.append(evaluate(sites, P, Q, 2 * solution.u[i], float(solution.residual[i]), math.inf))
+    for u, p, q, residual in zip(solution.u, solution.p, solution.q, solution.residual, strict=True):
+        P, Q = p.reshape(size, size), q.reshape(size, size)
+        P, Q, change = stepped(sites, small, P, Q, 2 * u + 1j * REAL_AXIS)
+        point = evaluate(sites, P, Q, 2 * u, float(residual), math.inf)
+        left = STEP_LEAVES * change if point.density[0] > 0 else 0.0
+        full.append(replace(point, error=np.array([left])))
     return replace(_joined(full), status=solution.status)
+
+
+def _averaged(sites: TiedSites, solution: Solution) -> Solution:
+    """F and density on other sites, at given strengths."""
+    size = sites.touched
+    full = [
+        evaluate(sites, p.reshape(size, size), q.reshape(size, size), 2 * u, float(residual), math.inf)
+        for u, p, q, residual in zip(solution.u, solution.p, solution.q, solution.residual, strict=True)
+    ]
+    return replace(_joined(full), status=solution.status, error=solution.error)
+
+
+def _to_both_ends(marcher: _Marcher, solution: Solution, tail: float) -> Solution:
+    """Points added on both sides until less than ``tail`` is beyond."""
+    for side in (-1, 1):
+        solution = _near_support(_outwards(marcher, solution, side, tail), marcher.log_m1)
+    return solution
 
 
 def _outwards(marcher: _Marcher, solution: Solution, side: int, tail: float) -> Solution:
@@ -303,9 +329,8 @@ def tied_spectrum(
         several times as many (see `rmtrnn.spectra.site_weights`), and more where the ``error`` would exceed
         1e-3 and they cost no more than some ten seconds.
     coarse, medium : integers from 16 to ``population``
-        Sites on which points are placed, and on which their strengths solve (15). F is stationary in the
-        strengths: their error enters it squared. By default 512 to 2048 and 2048 to 8192, fewer for longer
-        chains.
+        Sites on which points are placed, and on which their strengths solve (15), before one Newton step on
+        all sites. By default 512 to 2048 and 2048 to 8192, fewer for longer chains.
     field_population : integer of at least 64
         Sites that each of the eight two-time mean fields averages over.
     seed : integer
@@ -462,7 +487,7 @@ def tied_law(
     if larger is not None and parts.total > AIM and room > 0:
         more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
         sites, count = tied_sites(more.stages, T, more.weights, like=sites), sites.count
-        law, _ = assemble(sites.weights, _on_all_sites(sites, solution), GROUPS, sites=count)
+        law, _ = assemble(sites.weights, _averaged(sites, solution), GROUPS, sites=count)
     law.known = _known_moments(sites)
     return law
 

@@ -22,6 +22,7 @@ import numpy as np
 from scipy.linalg import lu_factor, lu_solve
 
 from rmtrnn._array import to_host
+from rmtrnn.spectra.dyson_solve import second_order
 from rmtrnn.spectra.tied_equations import (
     Averages,
     TiedSites,
@@ -194,6 +195,20 @@ def _newton(
         P, Q = (_lowered(matrix) for matrix in unknowns.unpacked(x, len(P)))
         x = unknowns.packed(P, Q)
     return Point(P, Q, relative if np.isfinite(relative) else np.inf, factors)
+
+
+def stepped(
+    sites: TiedSites, small: TiedSites, P: np.ndarray, Q: np.ndarray, log_lambda: complex
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """One Newton step on ``sites`` with the Hessian of ``small``: P, Q, and what it may change F by."""
+    unknowns = Unknowns.of(sites)
+    slope = gradient(sites, unknowns, P, Q, averages(sites, P, Q, log_lambda))
+    step = -np.linalg.solve(hessian(small, unknowns, P, Q, log_lambda), slope)
+    _, change = second_order(slope[None], step[None], np.pi * sites.s_out)
+    x = unknowns.packed(P, Q)
+    step *= min(1.0, _LONGEST / max(_relative(step, x, len(unknowns)), _LONGEST))
+    new_p, new_q = (_lowered(matrix) for matrix in unknowns.unpacked(x + step, len(P)))
+    return new_p, new_q, float(change[0])
 
 
 def _relative(step: np.ndarray, x: np.ndarray, size: int) -> float:

@@ -9,7 +9,12 @@ from rmtrnn.spectra.dyson import GROUPS, grouped_chain
 from rmtrnn.spectra.dyson_chain import forward, sweep
 from rmtrnn.spectra.dyson_law import averaged, finish, on_all_sites
 from rmtrnn.spectra.dyson_nodes import Settings, place_nodes
-from rmtrnn.spectra.dyson_solve import REAL_AXIS, evaluate, newton
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, newton
+from rmtrnn.spectra.dyson_solve import evaluate as evaluate_chain
+from rmtrnn.spectra.dyson_tied import draw_population, grouped_fields
+from rmtrnn.spectra.tied_equations import evaluate, tied_sites
+from rmtrnn.spectra.tied_moments import start
+from rmtrnn.spectra.tied_solve import solve_point, stepped
 
 
 def chain_of(ens, T, n):
@@ -27,7 +32,7 @@ def test_one_step_on_all_sites_solves_them():
     some = some.at(some.status == 0)
     u, theta = some.log_lambda, np.full(some.u.shape, REAL_AXIS)
     p, q, *_, inverse = newton(chain, levels.medium, some.p, some.q, u, theta, 1e-5, 12)
-    exact = evaluate(chain, levels.medium, p, q, u, 1e-3, inverse)
+    exact = evaluate_chain(chain, levels.medium, p, q, u, 1e-3, inverse)
     inside = (exact.status == 0) & (exact.density > 0.02 * exact.density.max())
     assert inside.sum() > 10
     stepped = on_all_sites(chain, levels.coarse, some)
@@ -55,3 +60,27 @@ def test_blocks_of_sites_are_the_whole(hessian):
     phase, m = forward(chain, p, q, u, theta)
     np.testing.assert_allclose(phase, whole.phase, rtol=1e-12)
     np.testing.assert_allclose(m, whole.m, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_one_step_on_all_sites_with_kept_weights(weights):
+    """As above for (15): against strengths iterated to 1e-7 on all sites, from those of 512 of them."""
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, weights=weights, tied=True)
+    T = 3
+    population = draw_population(ens, T, 1024, grouped_fields(ens, T, 1024, 0), 0)
+    sites = tied_sites(population.stages, T, population.weights)
+    some, few = (sites.spread(n, population.low, population.high) for n in (512, 256))
+    log_lambda = sites.log_mean + 1j * REAL_AXIS
+    near = solve_point(some, *start(some, sites.log_mean + 0.1j), sites.log_mean + 0.1j, 1e-2, few)
+    guess = solve_point(some, near.P, near.Q, log_lambda, 1e-4, few)
+    exact = solve_point(sites, guess.P, guess.Q, log_lambda, 1e-7, some)
+    assert guess.relative < 1e-4 and exact.relative < 1e-7
+    P, Q, change = stepped(sites, few, guess.P, guess.Q, log_lambda)
+
+    def upper(one, other):
+        return evaluate(sites, one, other, sites.log_mean, 0.0, 1.0).upper[0]
+
+    before, after = (abs(upper(*pair) - upper(exact.P, exact.Q)) for pair in ((guess.P, guess.Q), (P, Q)))
+    assert before > 5e-6
+    assert before <= change
+    assert after <= 0.25 * before + 1e-7
