@@ -17,6 +17,7 @@ from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra.dyson_chain import Chain, Stage
 from rmtrnn.spectra.dyson_law import chain_law
 from rmtrnn.spectra.dyson_nodes import Settings
+from rmtrnn.spectra.dyson_unknowns import Unknowns
 from rmtrnn.spectra.growth_weights import growth_weights
 from rmtrnn.spectra.moments import is_closed
 from rmtrnn.spectra.result import Spectrum
@@ -25,6 +26,7 @@ from rmtrnn.spectra.sites import untied_chain
 _POPULATION = 65536
 _MOST_SITES = 2**25  # sites times steps: a few gigabytes
 _GRAIN = 8.0  # sites: where fewer of them make up the mass, the population is not looked at more closely
+LONG = 40  # steps, from which on the strengths are splines of the step
 GROUPS = 8  # independent populations; their spread gives the error
 
 
@@ -73,9 +75,11 @@ def untied_spectrum(
         CuPy sees a device. The default is the CPU: most steps work on a few thousand sites, and on a GPU
         nothing has been measured.
 
-    The cost is linear in ``population`` and, up to T of some 30, in T. ``error`` adds up the estimated errors
-    of the population, of the points and of the tails; a law that could not be found has the status
-    MAX_ITERATIONS and error inf.
+    The cost is linear in ``population`` and in T: from T = 40 on the strengths of the self-energy are
+    splines of the step (`rmtrnn.spectra.dyson_unknowns`). ``error`` adds up the estimated errors of the
+    population, of the points, of the tails and of the solver, the splines among it. A law has the status
+    MAX_ITERATIONS if it was not found (then its error is inf), if all but the population's part of the error
+    exceeds 1 % (or the mass of the fewest sites that are resolved), or if the error exceeds 10 %.
     Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError for a device that is not
     there.
     """
@@ -119,7 +123,9 @@ def grouped_chain(
     weights = growth_weights(stages, T, field.chi) if exact else None
     if xp is not np:
         stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
-    return Chain(stages, weights, whole=like)
+    gates = sum(len(stage.sigma2) for stage in stages)
+    unknowns = Unknowns.splines(gates, T, 1) if gates and T >= LONG else None
+    return Chain(stages, weights, whole=like, unknowns=unknowns)
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:

@@ -27,6 +27,7 @@ unit circle and every stage contributes its own share. Nothing overflows, howeve
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ from rmtrnn.spectra.dyson_entries import (
     square,
     transpose,
 )
+from rmtrnn.spectra.dyson_unknowns import Unknowns
 
 _THREADED_SITES = 2048
 _CHUNK_ELEMENTS = 16384  # complex numbers per temporary: a few temporaries together still fit a level-2 cache
@@ -90,11 +92,16 @@ class Stage:
 class Chain:
     """A chain of stages over weighted sites; ``weights`` defaults to equal ones and must sum to 1.
 
-    A chain on some of the sites of another, ``whole``, is scaled like it, so that strengths mean the same.
+    A chain on some of the sites of another, ``whole``, is scaled like it, so that strengths mean the same,
+    and solved in the same ``unknowns``; these are by default all strengths.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], weights: np.ndarray | None = None, whole: Chain | None = None
+        self,
+        stages: Sequence[Stage],
+        weights: np.ndarray | None = None,
+        whole: Chain | None = None,
+        unknowns: Unknowns | None = None,
     ) -> None:
         if not stages:
             raise ValueError("a chain needs at least one stage")
@@ -123,6 +130,7 @@ class Chain:
         self._b = [split_entries(stage.b) for stage in self.stages]
         self._c = [split_entries(stage.c) for stage in self.stages]
         self._first_gate = np.concatenate([[0], np.cumsum([len(s.sigma2) for s in self.stages])])
+        self.unknowns = unknowns or (whole.unknowns if whole else Unknowns(self.n_gates))
         if whole is None:
             self.log_growth, self.gate_share, self.reading, self._site_growth = _mean_growth(self)
         else:
@@ -171,6 +179,12 @@ class Chain:
             Stage(s.a[..., sites], s.b[..., sites], s.c[..., sites], s.sigma2, s.orthogonal)
             for s in self.stages
         ]
+
+    def solved_in(self, unknowns: Unknowns) -> Chain:
+        """The same chain with other unknowns."""
+        other = copy.copy(self)
+        other.unknowns = unknowns
+        return other
 
     @property
     def log_mean(self) -> float:

@@ -16,20 +16,19 @@ import numpy as np
 
 from rmtrnn._array import to_host
 from rmtrnn._result import Status
-from rmtrnn.spectra.dyson_chain import Chain, forward, sweep
-from rmtrnn.spectra.dyson_nodes import EMPTY, Nodes, Settings, place_nodes
+from rmtrnn.spectra.dyson_chain import Chain
+from rmtrnn.spectra.dyson_continuation import mass_at_zero
+from rmtrnn.spectra.dyson_nodes import EMPTY, FINEST, Levels, Nodes, Settings, place_nodes, share_of_one
 from rmtrnn.spectra.dyson_solve import (
     REAL_AXIS,
     Solution,
     evaluate,
-    gate_scales,
-    gradient,
     inverse_hessian,
     lowered,
-    mass_at_zero,
     newton,
     second_order,
-    weight_function,
+    slope_at,
+    values_at,
 )
 from rmtrnn.spectra.dyson_tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
 from rmtrnn.spectra.gate_law import gate_law
@@ -44,6 +43,8 @@ _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law us
 # The error of F is the largest over all points, judged by the spread of eight groups where it is largest. For
 # Gaussian processes from rough to smooth this multiple covers it in 98 to 99.5 % of draws (tests/dyson).
 _SPREADS = 3.0
+_LOOKED_AT = 10  # points, for the error of splines
+_USELESS = 0.1  # error of the cdf
 _FEW_SITES = 256  # a gap with fewer of them on one side is a lack of sites
 _MOST_FEW = 0.05  # of the mass: where the population itself is that small
 _OUTLIERS = 4.0  # sites: beyond a point with fewer of them F is not that of the law
@@ -92,16 +93,34 @@ def chain_law(
     nodes, levels = place_nodes(chain, settings)
     if nodes.u.size < 4:
         return _no_law()
-    solution = finish(levels.medium, levels.coarse, nodes)
+    solution = with_spline_error(finish(levels.medium, levels.coarse, nodes), levels)
     lowest = 1.0 - float(solution.sorted().upper[0])
-    atom = mass_at_zero(levels.medium) if lowest > max(settings.tail, settings.grain) else 0.0
-    solution = on_all_sites(chain, levels.coarse, solution)
-    law, parts = assemble(to_host(chain.weights), solution, groups, atom)
+    atom = mass_at_zero(levels.medium, levels.far) if lowest > max(settings.tail, settings.grain) else 0.0
+    small = levels.coarse if chain.unknowns.basis is None else levels.steer
+    solution = on_all_sites(chain, small, solution)
+    one = _share_of_one(chain, solution)
+    law, parts = assemble(to_host(chain.weights), solution, groups, atom, one)
     room = 0.8 * (AIM - (parts.total - parts.population))
     if larger is None or parts.total <= AIM or room <= 0:
         return law, parts
     more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
-    return assemble(to_host(more.weights), averaged(more, solution), groups, atom, chain.n)
+    return assemble(
+        to_host(more.weights), averaged(more, solution), groups, atom, one or (1.0 / chain.n, 1.0 / chain.n)
+    )
+
+
+def _share_of_one(chain: Chain, solution: Solution) -> tuple[float, float] | None:
+    """The mass of one site at both ends of the law of a long chain: see `share_of_one`."""
+    good = solution.at(
+        (solution.status == int(Status.CONVERGED)) & (np.abs(solution.upper - 0.5) < 0.5 - FINEST)
+    )
+    if chain.unknowns.basis is None or good.u.size == 0:
+        return None
+    top, bottom = int(np.argmin(good.upper)), int(np.argmax(good.upper))
+    return (
+        share_of_one(chain, 1.0 - good.site_log[bottom], 1.0 - float(good.upper[bottom])),
+        share_of_one(chain, good.site_log[top], float(good.upper[top])),
+    )
 
 
 def _no_law() -> tuple[TabulatedLaw, ErrorParts]:
@@ -118,13 +137,13 @@ def finish(chain: Chain, coarse: Chain, nodes: Nodes) -> Solution:
     again = solution.status != int(Status.CONVERGED)
     if again.any():
         solution = solution.at(~again).joined(_finished(chain, coarse, nodes.kept(again), None, 12)).sorted()
-        beside = _beside(solution)
+        beside = _beside(solution, chain.unknowns.count)
         if beside.u.size:
             solution = solution.joined(_finished(chain, coarse, beside, None, 12))
     return solution
 
 
-def _beside(solution: Solution) -> Nodes:
+def _beside(solution: Solution, unknowns: int) -> Nodes:
     """Two points near each one that failed where much mass would be lost, with the strengths of a neighbour.
 
     What is lost is the mass between the nearest solved points.
@@ -139,11 +158,9 @@ def _beside(solution: Solution) -> Nodes:
             chosen.append(u[i] + _NEAR * (u[neighbour] - u[i]))
             source.append(neighbour)
     p, q = solution.p[source], solution.q[source]
-    size = 2 * solution.p.shape[1]
     nothing = np.zeros(len(chosen))
-    return Nodes(
-        np.array(chosen), p, q, nothing, nothing, nothing > 0, np.full((len(chosen), size, size), np.nan + 0j)
-    )
+    inverse = np.full((len(chosen), unknowns, unknowns), np.nan + 0j)
+    return Nodes(np.array(chosen), p, q, nothing, nothing, nothing > 0, inverse)
 
 
 def _finished(
@@ -152,6 +169,24 @@ def _finished(
     u, theta = 2 * nodes.u, np.full(nodes.u.shape, REAL_AXIS)
     p, q, _, _, inverse = newton(chain, coarse, nodes.p, nodes.q, u, theta, 0.03, max_iterations, inverse)
     return evaluate(chain, coarse, p, q, u, _SETTLED, inverse)
+
+
+def with_spline_error(solution: Solution, levels: Levels) -> Solution:
+    """The solution with an error that counts what splines of the step miss of the strengths.
+
+    At some of the points the strengths are looked at in splines with twice the knots: the error is what a
+    Newton step there would change in F, to second order.
+    """
+    medium, unknowns = levels.medium, levels.medium.unknowns
+    good = np.flatnonzero((solution.status == int(Status.CONVERGED)) & (solution.density > 0))
+    if unknowns.basis is None or good.size == 0:
+        return solution
+    some = solution.at(good[np.unique(np.linspace(0, good.size - 1, _LOOKED_AT).astype(int))])
+    finer = unknowns.finer()
+    seen = evaluate(
+        medium.solved_in(finer), levels.steer.solved_in(finer), some.p, some.q, some.log_lambda, _SETTLED
+    )
+    return replace(solution, error=solution.error + float(seen.error.max()))
 
 
 def on_all_sites(chain: Chain, small: Chain, solution: Solution) -> Solution:
@@ -165,28 +200,22 @@ def on_all_sites(chain: Chain, small: Chain, solution: Solution) -> Solution:
         return solution
     u, theta = solution.log_lambda, np.full(solution.u.shape, REAL_AXIS)
     before = np.concatenate([solution.p, solution.q], axis=1)
-    slope = before * gradient(
-        chain, solution.p, solution.q, u, sweep(chain, solution.p, solution.q, u, theta)
-    )
+    slope = slope_at(chain, before, u, theta)
     step = -(inverse_hessian(small, before, u, theta) @ slope[..., None])[..., 0]
     moved = (solution.status == int(Status.CONVERGED)) & np.isfinite(step).all(axis=1)
     step = np.where(moved[:, None], step, 0.0)
     _, change = second_order(slope, step, np.pi * chain.s_out)
-    step *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(step).max(axis=1), _LONGEST))[:, None]
-    p, q = np.split(lowered(before * np.exp(step)), 2, axis=1)
+    logs = chain.unknowns.logs(step)
+    logs *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(logs).max(axis=1), _LONGEST))[:, None]
+    p, q = np.split(lowered(before * np.exp(logs)), 2, axis=1)
     error = solution.error + np.where(solution.density > 0, STEP_LEAVES * change, 0.0)
     return averaged(chain, replace(solution, p=p, q=q, error=error))
 
 
 def averaged(chain: Chain, solution: Solution) -> Solution:
     """F and p on all sites of ``chain`` at given strengths."""
-    theta = np.full(solution.u.shape, REAL_AXIS)
-    phase, m = forward(chain, solution.p, solution.q, solution.log_lambda, theta)
-    r = gate_scales(chain, solution.log_lambda)
-    constants = np.imag(weight_function(chain, solution.p, solution.q, r)[1].sum(axis=1))
-    norm = np.pi * chain.s_out
-    upper = (to_host(chain.mean(phase)) + constants) / norm
-    return replace(solution, upper=upper, density=-2.0 / np.pi * np.imag(m), site_log=phase / norm)
+    found = values_at(chain, solution.p, solution.q, solution.log_lambda)
+    return replace(solution, **found._asdict())
 
 
 def population_error(weights: np.ndarray, solution: Solution, groups: int) -> float:
@@ -209,12 +238,13 @@ def assemble(
     solution: Solution,
     groups: int,
     atom: float | None = None,
-    sites: int | None = None,
+    one: tuple[float, float] | None = None,
 ) -> tuple[TabulatedLaw, ErrorParts]:
     """Intervals, panels, atoms and error from the solved points.
 
-    ``atom``: the mass at s = 0 if it is known; else that of a point far below all others. ``sites``: the size
-    of the population that the strengths come from; by default that of the solution.
+    ``atom``: the mass at s = 0 if it is known; else that of a point far below all others. ``one``: the mass
+    of one site, at the lower and the upper end, of the population that the strengths come from; by default
+    that of the solution.
     """
     solution = solution.sorted()
     good = solution.status == int(Status.CONVERGED)
@@ -222,9 +252,15 @@ def assemble(
     if u.size < 4:
         return _no_law()
     # Of the outermost sites, which can be lighter; exact nodes stand for as many sites as one likes.
-    of_one = 1.0 / sites if sites else float(np.quantile(weights, _LIGHT))
-    few, single = (min(_FEW_SITES * of_one, _MOST_FEW), _OUTLIERS * of_one) if groups > 1 else (0.0, 0.0)
-    bulk = np.minimum(cdf, 1.0 - cdf) >= few
+    lightest = float(np.quantile(weights, _LIGHT))
+    ends: dict[int, float] = dict(zip((-1, 1), one or (lightest, lightest), strict=True))
+    few: dict[int, float] = dict.fromkeys(ends, 0.0)
+    single = few
+    least = FINEST if one else 0.0
+    if groups > 1:
+        few = {side: max(min(_FEW_SITES * mass, _MOST_FEW), least) for side, mass in ends.items()}
+        single = {side: max(_OUTLIERS * mass, least) for side, mass in ends.items()}
+    bulk = (cdf >= few[-1]) & (1.0 - cdf >= few[1])
     peak = density[bulk].max() if bulk.any() else density.max()
     empty = density <= EMPTY * peak
     missing, power_error = solution.at(~good), 0.0
@@ -232,9 +268,9 @@ def assemble(
     if atom is None:
         atom = float(cdf[0]) if power is None and _is_atom_node(u, cdf, empty) else 0.0
     cdf = np.maximum(cdf, atom)
-    empty |= 1.0 - cdf < single
+    empty |= 1.0 - cdf < single[1]
     if power is None:
-        empty |= cdf - atom < single
+        empty |= cdf - atom < single[-1]
     else:
         missing, power_error = missing.at(missing.u > u[0]), power.error
         empty = np.concatenate([np.zeros(power.u.shape, dtype=bool), empty])
@@ -257,15 +293,24 @@ def assemble(
         interpolation, float(np.abs(law.cdf(u) - cdf).max())
     )  # also where points were left out
     lost = _lost_mass(missing, u, cdf)
-    status = Status.CONVERGED if lost < _LOST else Status.MAX_ITERATIONS
     parts = ErrorParts(
         population_error(weights, solution.at(good & (solution.density > 0)), groups),
         interpolation,
         tail + power_error,
         float(solution.error[good].max()) + lost,
     )
-    law.error, law.status = law.error + parts.total, status
+    law.error, law.status = law.error + parts.total, _status(parts, lost, max(few.values()))
     return law, parts
+
+
+def _status(parts: ErrorParts, lost: float, few: float) -> Status:
+    """CONVERGED if F is known but for the population, and known at all.
+
+    What is not due to the population, the tails among it, may add up to 1 % (or the mass of so ``few`` sites
+    that nothing smaller is resolved). A law with an error of `_USELESS` is none: it does not tell a decile.
+    """
+    found = lost < _LOST and parts.total - parts.population < max(_LOST, few) and parts.total < _USELESS
+    return Status.CONVERGED if found else Status.MAX_ITERATIONS
 
 
 class _Points(NamedTuple):
@@ -286,23 +331,23 @@ def _tail_error(missing: float) -> float:
     return 0.5 * missing if missing < _LOST else missing
 
 
-def _without_bumps(points: _Points, atom: float, few: float, single: float) -> _Points:
-    """The points with densities that fall outwards where less than ``few`` of the mass lies beyond.
+def _without_bumps(points: _Points, atom: float, few: dict[int, float], single: dict[int, float]) -> _Points:
+    """The points with densities that fall outwards where less than ``few`` of the mass lies beyond on a side.
 
     There the sites of a finite population stand so far apart that each has an interval of its own. The law
     has neither gaps nor bumps there. Points beyond which less than ``single`` lies are left as they are.
     """
     u, cdf, density, empty = (values.copy() for values in points)
     outer = {-1: cdf - atom, 1: 1.0 - cdf}
-    bulk = np.flatnonzero((np.minimum(outer[-1], outer[1]) >= few) & ~empty)
+    bulk = np.flatnonzero((outer[-1] >= few[-1]) & (outer[1] >= few[1]) & ~empty)
     if bulk.size == 0:
         return points
     used = np.ones(u.shape, dtype=bool)
     for side, start in ((-1, bulk[0]), (1, bulk[-1])):
         tail = np.arange(start, len(u) if side > 0 else -1, side)
-        tail = tail[outer[side][tail] > single]
+        tail = tail[outer[side][tail] > single[side]]
         kept = thinned(outer[side][tail])
-        kept = kept[highest(side * u[tail[kept]], outer[side][tail[kept]], _PEAK * single) :]
+        kept = kept[highest(side * u[tail[kept]], outer[side][tail[kept]], _PEAK * single[side]) :]
         tail, kept = tail[kept[0] :], tail[kept]
         used[tail], used[kept], empty[kept] = False, True, False
         density[kept] = falling(side * u[kept], outer[side][kept], density[kept])
@@ -365,11 +410,11 @@ def _runs(inside: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _interval(
-    points: _Points, first: int, last: int, atom: float, few: float
+    points: _Points, first: int, last: int, atom: float, few: dict[int, float]
 ) -> tuple[tuple[Interval, list[Panel]], float, list[float]]:
     """One interval of the support with its panels, the error of the cubics, the mass beyond its points."""
-    left, low = _end(points, first, -1, atom, few)
-    right, high = _end(points, last, 1, 1.0, few)
+    left, low = _end(points, first, -1, atom, few[-1])
+    right, high = _end(points, last, 1, 1.0, few[1])
     inside = slice(first, last + 1)
     u = np.concatenate([points.u[first] - left.x[::-1], points.u[inside], points.u[last] + right.x])
     cdf = np.concatenate([low + left.mass[::-1], points.cdf[inside], high - right.mass])

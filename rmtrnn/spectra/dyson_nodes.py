@@ -6,17 +6,21 @@ Points are placed on some of the sites (`Levels`); what they are worth on all si
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rmtrnn._array import to_host
 from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain, forward, sweep
-from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, from_scratch, newton, polish, start
+from rmtrnn.spectra.dyson_continuation import Far, polish
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution, evaluate, newton
 
 _SITES_PER_GATE = 2.5  # of the few sites, at least: strengths p and q are two for each gate
 _SCAN = np.array([3.0, 1.2, 0.6, 0.1, -0.5, -1.2, -2.2, -4.0])  # u - log(m_1)/2
+_LEVELS = np.array([0.99, 0.95, 0.85, 0.65, 0.45, 0.25, 0.12, 0.05, 0.02])  # of the law, smeared out
+FINEST = 1e-5  # mass: F is not known better, in few unknowns
 EMPTY = 3e-5  # of the largest density: less than this is outside the support
 _MOST_TAIL_POINTS = 40  # on each side
 _LONGEST_STEP = 0.6  # of the range known so far: this far below a density that is still there lies an atom
@@ -38,7 +42,8 @@ class Settings:
     mass beyond the outermost points; ``grain``, the mass of a few sites where these are a random population:
     less than that is not resolved; ``max_points``; ``scan``, ``steer`` and ``coarse``, sites used to find
     points, to steer Newton's method (fewer in long chains) and to place points; ``medium``, sites that the
-    strengths are right for (F is stationary in them); ``solver_tol``, relative, on the coarse sites.
+    strengths are right for (F is stationary in them; in long chains those of ``coarse``); ``solver_tol``,
+    relative, on the coarse sites.
     """
 
     tol: float = 1e-4
@@ -85,32 +90,49 @@ class Nodes:
 
 
 class Levels(NamedTuple):
-    """The chain on more and more of its sites: see `Settings`."""
+    """The chain on more and more of its sites: see `Settings`; on the fewest, strengths without a guess."""
 
-    scan: Chain
+    far: Far
     steer: Chain
     coarse: Chain
     medium: Chain
 
     @classmethod
-    def of(cls, chain: Chain, settings: Settings, *ranks: np.ndarray) -> Levels:
+    def of(cls, chain: Chain, settings: Settings, marching: bool, *ranks: np.ndarray) -> Levels:
         # The Hessian costs gates^2 per site: long chains take it from fewer sites, and stay linear in T up to
         # where the sites would be fewer than its rows.
-        scan, steer = (
-            int(max(np.clip(n * 20 / chain.n_gates, 3 * n // 8, n), _SITES_PER_GATE * chain.n_gates))
-            for n in (settings.scan, settings.steer)
-        )
-        return cls(*(chain.stratified(n, *ranks) for n in (scan, steer, settings.coarse, settings.medium)))
+        # Splines have few unknowns, however long the chain: fewer sites scatter them as little.
+        scan, steer, medium = settings.scan, 3 * settings.steer // 8, settings.coarse
+        if chain.unknowns.basis is None:
+            medium = settings.medium
+            scan, steer = (
+                int(max(np.clip(n * 20 / chain.n_gates, 3 * n // 8, n), _SITES_PER_GATE * chain.n_gates))
+                for n in (settings.scan, settings.steer)
+            )
+        least = int(_SITES_PER_GATE / 2 * chain.unknowns.count)
+        scan, steer = max(scan, least), max(steer, least)
+        few, *more = (chain.stratified(n, *ranks) for n in (scan, steer, settings.coarse, medium))
+        return cls(Far(few, marching), *more)
 
 
 def place_nodes(chain: Chain, settings: Settings) -> tuple[Nodes, Levels]:
     """Find where the mass is and put points until cubics in F are good to ``settings.tol``."""
-    levels = Levels.of(chain, settings)
-    nodes = _scan(levels)
-    inside = np.flatnonzero(nodes.density > EMPTY * nodes.density.max(initial=0.0))
-    if inside.size < 2:
+    for marching in (False, True):
+        if not marching and chain.unknowns.basis is not None:
+            continue
+        rough = settings if chain.unknowns.basis is None else replace(settings, coarse=settings.steer)
+        levels = Levels.of(chain, rough, marching)
+        nodes = _scan(levels)
+        inside = np.flatnonzero(nodes.density > EMPTY * nodes.density.max(initial=0.0))
+        if inside.size >= 2:
+            break
+    else:
         return nodes.kept(np.zeros(nodes.u.size, dtype=bool)), levels
-    levels = Levels.of(chain, settings, *_ranks(chain, nodes.kept(inside[[0, -1]])))
+    ends = nodes.kept(inside[[0, -1]])
+    ranks = _ranks(chain, ends)
+    levels = Levels.of(chain, settings, marching, *ranks)
+    if chain.unknowns.basis is not None:
+        settings = replace(settings, grain=_grain(chain, ends, ranks, settings.grain))
     # Once more, on the sites that all other points will have: F must not jump between neighbours.
     nodes = _solve(levels, nodes.u, nodes.p, nodes.q, settings.solver_tol, nodes.inverse)
     nodes = _walk(levels.coarse, levels.steer, nodes.kept(nodes.ok), settings)
@@ -136,6 +158,24 @@ def place_nodes(chain: Chain, settings: Settings) -> tuple[Nodes, Levels]:
 def _ranks(chain: Chain, ends: Nodes) -> np.ndarray:
     """What each site adds to P(s^2 > lambda) at a low and at a high point: where it matters in the tails."""
     return forward(chain, ends.p, ends.q, 2 * ends.u, np.full(2, REAL_AXIS))[0]
+
+
+def _grain(chain: Chain, ends: Nodes, ranks: np.ndarray, grain: float) -> float:
+    """Mass that as many sites share as there are whole ones in ``grain``: see `share_of_one`."""
+    upper = ranks / (np.pi * chain.s_out)
+    mass = max(float(ends.cdf[0]), FINEST), max(1.0 - float(ends.cdf[1]), FINEST)
+    one = max(share_of_one(chain, 1.0 - upper[0], mass[0]), share_of_one(chain, upper[1], mass[1]))
+    return min(grain, max(grain * chain.n * one, FINEST))
+
+
+def share_of_one(chain: Chain, parts: np.ndarray, mass: float) -> float:
+    """Mass of one site, ``mass`` divided by the number of sites that make it up with these ``parts``.
+
+    The number is (sum w x)^2/sum (w x)^2. It is the mass times n if every site is either a part of it or not,
+    and far more in long chains, where each singular value belongs to many sites.
+    """
+    weighted = to_host(chain.weights) * parts
+    return mass * float(np.sum(weighted**2) / max(weighted.sum() ** 2, np.sum(weighted**2) / chain.n))
 
 
 def _walk(chain: Chain, small: Chain, nodes: Nodes, settings: Settings) -> Nodes:
@@ -176,7 +216,7 @@ def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None
         return None
     u = lowest - _DOWNWARDS
     for _ in range(_MOST_BISECTIONS):
-        share = _share_below(levels.scan, u) / below
+        share = _share_below(levels.far, u) / below
         inside = (share > 0.1) & (share < 0.9)
         if np.count_nonzero(inside) >= 2:
             found = _unguessed(levels, np.sort(u[inside]))
@@ -189,10 +229,10 @@ def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None
     return None
 
 
-def _share_below(chain: Chain, u: np.ndarray) -> np.ndarray:
+def _share_below(far: Far, u: np.ndarray) -> np.ndarray:
     """E[x/(x + s^2)] at x = e^{2u}; nan where the equations were not solved."""
-    p, q, ok = start(chain, 2 * u)
-    m = sweep(chain, p, q, 2 * u, np.full(u.shape, np.pi)).m
+    p, q, ok = far.on_negative_axis(2 * u)
+    m = sweep(far.chain, p, q, 2 * u, np.full(u.shape, np.pi)).m
     return np.where(ok, 1.0 + np.real(m), np.nan)
 
 
@@ -258,8 +298,8 @@ def _solve(
     inverse: np.ndarray | None = None,
 ) -> Nodes:
     """The points ``u`` on the coarse sites, from a guess or, where that is not good enough, without one."""
-    scan, steer, coarse, _ = levels
-    p, q, _, inverse = polish(coarse, steer, 2 * u, p, q, tol, inverse=inverse, scan=scan)
+    far, steer, coarse, _ = levels
+    p, q, _, inverse = polish(coarse, steer, 2 * u, p, q, tol, inverse=inverse, far=far)
     return Nodes.of(evaluate(coarse, steer, p, q, 2 * u, 30 * tol, inverse), inverse)
 
 
@@ -279,9 +319,17 @@ def _from_guess(
 
 
 def _scan(levels: Levels) -> Nodes:
-    """Points around log(m_1)/2 without any guess: some in the support, and up to where nothing is above."""
-    centre = levels.coarse.log_mean / 2
-    nodes = _unguessed(levels, centre + np.sort(_SCAN))
+    """Points without any guess: some in the support, and up to where nothing is above.
+
+    They lie around log(m_1)/2; after a march at quantiles of the smeared law that it has seen.
+    """
+    centre, far = levels.coarse.log_mean / 2, levels.far
+    u = centre + np.sort(_SCAN)
+    if far.marching:
+        far.march(-math.inf, _LEVELS[-1])
+        if far.smeared.size > 1:
+            u = np.unique(np.interp(_LEVELS, far.smeared[::-1], far.log_lambda[::-1] / 2))
+    nodes = _unguessed(levels, u)
     while nodes.u.size and nodes.cdf[-1] < 1.0 - 1e-9 and nodes.u[-1] < centre + _HIGHEST:
         more = _unguessed(levels, nodes.u[-1] + np.array([1.0, 2.0, 4.0]))
         if more.u.size == 0:
@@ -301,7 +349,7 @@ def _scan(levels: Levels) -> Nodes:
 
 def _unguessed(levels: Levels, u: np.ndarray) -> Nodes:
     """Those of the points ``u`` that can be solved without a guess."""
-    p, q, _ = from_scratch(levels.scan, 2 * u)
+    p, q, _ = levels.far.near_real_axis(2 * u)
     found = _solve(levels, u, p, q, 1e-3)
     return found.kept(found.ok)
 

@@ -487,7 +487,7 @@ def tied_law(
     if larger is not None and parts.total > AIM and room > 0:
         more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
         sites, count = tied_sites(more.stages, T, more.weights, like=sites), sites.count
-        law, _ = assemble(sites.weights, _averaged(sites, solution), GROUPS, sites=count)
+        law, _ = assemble(sites.weights, _averaged(sites, solution), GROUPS, one=(1.0 / count, 1.0 / count))
     law.known = _known_moments(sites)
     return law
 

@@ -1,13 +1,8 @@
-"""Quantiles of log s over very many steps with redrawn weights, by the Dyson equation in few unknowns.
+"""Quantiles of log s over very many steps with redrawn weights: single points of the Dyson equation.
 
-Over T steps the Dyson equation (theory.md (12)-(14)) has 2 T strengths for every weight matrix, too many for
-Newton's method beyond T of some hundred. But along a stationary chain the strengths vary smoothly with the
-step: quickly near the ends, hardly at all in between. So their logarithms are splines of the step, with knots
-whose spacing grows with the distance from the nearer end, and Psi of `dyson_chain` is made stationary in the
-coefficients of these splines. As F is stationary in the strengths, what the splines cannot follow enters it
-squared; a second spline with twice the knots says how much it is.
-
-Only single points of F are computed, and the quantile is found by Newton's method in u = log s.
+The strengths are splines of the step (`dyson_unknowns`), so that the cost grows linearly with T; a second
+spline with twice the knots says how much they miss. Only single points of F are computed, and the quantile is
+found by Newton's method in u = log s.
 """
 
 from __future__ import annotations
@@ -24,31 +19,17 @@ from rmtrnn._result import ConvergenceError, Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra.dyson import GROUPS, grouped_chain
-from rmtrnn.spectra.dyson_chain import Chain, forward, sweep
-from rmtrnn.spectra.dyson_solve import (
-    REAL_AXIS,
-    damped,
-    first_guess,
-    gate_scales,
-    gradient,
-    lowered,
-    rank_one,
-    weight_function,
-)
+from rmtrnn.spectra.dyson_chain import Chain
+from rmtrnn.spectra.dyson_continuation import Far
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, inverse_hessian, newton, values_at
+from rmtrnn.spectra.dyson_unknowns import Unknowns
 
 _LEAST_STEPS = 24  # fewer have hardly more strengths than the splines coefficients
-_SPACING = 1.5  # least, of knots, in steps: otherwise there would be more coefficients than strengths
 _FEW, _MEDIUM = 512, 8192  # sites: for the way to the real axis, for the strengths
 _TOL, _LAST_TOL = 1e-3, 1e-4  # of a Newton step of the logarithms of the strengths
-_DIFFERENCE = 1e-6  # of the coefficients, for the Hessian
-_LONGEST = 0.5  # change of the logarithm of a strength in one step
-_FIRST_TURN, _LONGEST_TURN, _LAST_ANGLE, _SMALLEST_TURN = 0.35, 0.6, 0.02, 1e-3  # of arg lambda
-_BEYOND = 1e-3  # radians that a strength may leave the lower half plane by on the way
+_ITERATIONS = 12
 _SPREADS = 3.0  # as in `dyson_law`: standard errors over eight groups of sites
 _EMPTY = 1e-5  # density: outside the support there is nothing that a Newton step could follow
-_ABOVE, _DAMPED = 2.0, 20  # where the march starts, above log(m_1)/2; iterations before Newton's method there
-_HESSIANS = 5  # one after every eight steps
-_FIRST_LENGTH, _SHORTEST_LENGTH, _LARGEST_FALL = 0.5, 1e-3, 0.2  # of its steps; of F smeared out in a step
 _MOST_ROUNDS = 12
 _CLOSE = 0.05  # of the error of F: the search for u ends
 
@@ -80,8 +61,8 @@ def log_quantiles(
 ) -> LogQuantiles:
     """Quantiles of log s of J_T for long products of gated steps with redrawn weights: theory.md (12)-(14).
 
-    The same law as `rmtrnn.spectrum`, which gives all of it, but takes too long beyond T of some hundred; the
-    cost of this grows linearly with T: some minutes for T = 1000.
+    The same law as `rmtrnn.spectrum`, which gives all of it at several times the cost. The cost grows
+    linearly with T: some minutes for T = 1000.
 
     Parameters
     ----------
@@ -111,227 +92,61 @@ def log_quantiles(
     if ens.tied:
         raise ValueError("ens.tied = True: must be False; with weights that are kept all steps are coupled")
     chain = grouped_chain(ens, T, population // GROUPS, seed, field=field_of_one(ens))
-    few = chain.stratified(_FEW)
-    coarse, fine = Splines.of(few, T, 1), Splines.of(few, T, 2)
-    march = _march(coarse, 0.5 * levels[0])
-    u = np.interp(levels, march.smeared[::-1], march.u[::-1])
-    y, inverse = _from_far(coarse, march, u)
-    u, y, inverse, _ = _search(coarse, march, few, levels, u, y, inverse, 1e-3)
-    before = _at(few, coarse.strengths(y), 2 * u)
-    y, inverse, _ = newton(fine, fine.chain, fine.project(coarse.log(y)), 2 * u, _real(u), None, _LAST_TOL)
-    splines = np.abs(_at(few, fine.strengths(y), 2 * u).cdf - before.cdf)
-    medium = chain.stratified(_MEDIUM)
-    u, y, inverse, step = _search(fine, march, medium, levels, u, y, inverse, 0.0, chain)
-    here = _at(chain, fine.strengths(y), 2 * u)
+    coarse, fine = (Unknowns.splines(chain.n_gates, T, density) for density in (1, 2))
+    few = chain.stratified(_FEW).solved_in(coarse)
+    far = Far(few, marching=True)
+    far.march(-math.inf, 0.5 * float(levels[0]))
+    if not far.smeared.size or far.smeared[-1] > 0.5 * levels[0]:
+        reached = far.log_lambda[-1] / 2 if far.smeared.size else math.inf
+        raise ConvergenceError(f"no strengths on the negative real axis below log s = {reached:.6g}")
+    point = _start(far, np.interp(levels, far.smeared[::-1], far.log_lambda[::-1] / 2))
+    point = _search(far, few, few, few, levels, point, _TOL)
+    before = _at(few, point)
+    few = few.solved_in(fine)
+    point = _settled(far, few, few, point._replace(inverse=None))
+    splines = np.abs(_at(few, point).cdf - before.cdf)
+    medium = chain.stratified(_MEDIUM).solved_in(fine)
+    point = _search(far, few, medium, chain, levels, point, 0.0)
+    here = _at(chain, point)
     error = here.error + splines
-    ok = (step < _TOL) & (np.abs(here.cdf - levels) <= error) & (here.density > _EMPTY)
+    ok = (point.step < _TOL) & (np.abs(here.cdf - levels) <= error) & (here.density > _EMPTY)
     with np.errstate(divide="ignore"):
         spread = (error + np.abs(here.cdf - levels)) / np.maximum(here.density, 0.0)
     status = np.where(ok, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))
-    return LogQuantiles(levels, u, spread, error, here.density, step, status)
-
-
-class Splines:
-    """Logarithms of the strengths of a chain of equal steps as cubic splines of the step.
-
-    The coefficients y (points, d) are complex; log x = y B^T for the strengths x = (p, q) of all gates.
-    """
-
-    def __init__(self, chain: Chain, steps: int, basis: np.ndarray) -> None:
-        self.chain = chain
-        per_step, count = chain.n_gates // steps, basis.shape[1]
-        self.matrix = np.zeros((2 * chain.n_gates, 2 * per_step * count))
-        for half in range(2):
-            for k in range(per_step):
-                rows = slice(half * chain.n_gates + k, (half + 1) * chain.n_gates, per_step)
-                first = (half * per_step + k) * count
-                self.matrix[rows, first : first + count] = basis
-        self._left_inverse = np.linalg.pinv(self.matrix)
-
-    @classmethod
-    def of(cls, chain: Chain, steps: int, density: int) -> Splines:
-        """Knots whose spacing is 1/``density`` of the distance from the nearer end, or `_SPACING`."""
-        from scipy.interpolate import BSpline
-
-        half = (steps - 1) / 2
-        near = [_SPACING]
-        while near[-1] + max(_SPACING, near[-1] / density) < half - 0.5 * _SPACING:
-            near.append(near[-1] + max(_SPACING, near[-1] / density))
-        inner = np.concatenate([near, [half], steps - 1 - np.array(near[::-1])])
-        knots = np.concatenate([[0.0] * 4, inner, [steps - 1.0] * 4])
-        basis = BSpline.design_matrix(np.arange(float(steps)), knots, 3).toarray()
-        return cls(chain, steps, basis)
-
-    def project(self, logs: np.ndarray) -> np.ndarray:
-        """Coefficients of the splines nearest to given logarithms of all strengths."""
-        return logs @ self._left_inverse.T
-
-    def log(self, y: np.ndarray) -> np.ndarray:
-        """Logarithms of all strengths (points, 2 gates)."""
-        return y @ self.matrix.T
-
-    def strengths(self, y: np.ndarray) -> np.ndarray:
-        """p, then q, of all gates (points, 2 gates)."""
-        return np.exp(self.log(y))
-
-    def slope(self, chain: Chain, y: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray) -> np.ndarray:
-        """Gradient of Psi in the coefficients, on the sites of ``chain``."""
-        x, gates = self.strengths(y), chain.n_gates
-        p, q = x[:, :gates], x[:, gates:]
-        here = sweep(chain, p, q, log_lambda, theta)
-        return (x * gradient(chain, p, q, log_lambda, here)) @ self.matrix
-
-    def inverse_hessian(
-        self, y: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray, chain: Chain | None = None
-    ) -> np.ndarray:
-        """Inverse (points, d, d) of the Hessian in the coefficients, by differences on sites of ``chain``."""
-        chain = self.chain if chain is None else chain
-        points, d = y.shape
-        shift = _DIFFERENCE * np.eye(d)
-        log_lambda, theta = np.repeat(log_lambda, d), np.repeat(theta, d)
-        ahead = self.slope(chain, (y[:, None] + shift).reshape(-1, d), log_lambda, theta)
-        here = self.slope(chain, y, log_lambda[::d], theta[::d])
-        hessian = (ahead.reshape(points, d, d) - here[:, None]) / _DIFFERENCE
-        return np.linalg.inv(0.5 * (hessian + np.swapaxes(hessian, 1, 2)))
-
-
-def newton(
-    splines: Splines,
-    chain: Chain,
-    y: np.ndarray,
-    log_lambda: np.ndarray,
-    theta: np.ndarray,
-    inverse: np.ndarray | None,
-    tol: float,
-    most: int = 12,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quasi-Newton steps for the coefficients: y, the inverse Hessian as updated, the next relative step.
-
-    The Hessian is that of the splines' own chain, the gradient that of ``chain``.
-    """
-    if inverse is None:
-        inverse = splines.inverse_hessian(y, log_lambda, theta)
-    slope = splines.slope(chain, y, log_lambda, theta)
-    for iteration in range(most + 1):
-        step = -(inverse @ slope[..., None])[..., 0]
-        size = np.abs(splines.log(step)).max(axis=1)
-        if iteration == most or not np.isfinite(size).all() or (size < tol).all():
-            break
-        step *= np.minimum(1.0, _LONGEST / np.maximum(size, 1e-300))[:, None]
-        y = y + step
-        new = splines.slope(chain, y, log_lambda, theta)
-        inverse = rank_one(inverse, step, new - slope)
-        slope = new
-    return y, inverse, size
-
-
-def _real(u: np.ndarray) -> np.ndarray:
-    return np.full(u.shape, REAL_AXIS)
-
-
-class _March(NamedTuple):
-    """Points u, falling, at arg lambda = pi: coefficients y, and F smeared out, E[e^{2u}/(e^{2u} + s²)]."""
-
-    splines: Splines
-    u: np.ndarray
-    y: np.ndarray
-    smeared: np.ndarray
-
-    def start(self, splines: Splines, u: np.ndarray) -> np.ndarray:
-        """Coefficients of ``splines`` at u, on the line between neighbours."""
-        right = np.clip(np.searchsorted(-self.u, -u), 1, self.u.size - 1)
-        share = ((u - self.u[right - 1]) / (self.u[right] - self.u[right - 1]))[:, None]
-        y = self.y[right - 1] + share * (self.y[right] - self.y[right - 1])
-        return y if splines is self.splines else splines.project(self.splines.log(y))
-
-
-def _march(splines: Splines, lowest: float) -> _March:
-    """Along arg lambda = pi from above the law, where all is easy, down to where ``lowest`` is left."""
-    chain, theta = splines.chain, np.full(1, np.pi)
-    u = np.array([chain.log_mean / 2 + _ABOVE])
-    p, q, _ = damped(chain, *first_guess(chain, 2 * u), 2 * u, _DAMPED)
-    signs = np.arange(2 * chain.n_gates) >= chain.n_gates
-    y = splines.project(np.log(np.abs(np.concatenate([p, q], axis=1))) - 1j * np.pi * signs)
-    y, _ = _on_negative_axis(splines, y, u)
-    kept = [(float(u[0]), y[0], _smeared(splines, y, 2 * u, theta))]
-    length, slope = _FIRST_LENGTH, np.zeros_like(y)
-    while kept[-1][2] > lowest:
-        ahead = u - length
-        new, _, size = newton(splines, chain, y + slope * length, 2 * ahead, theta, None, _TOL, 6)
-        smeared = _smeared(splines, new, 2 * ahead, theta) if size[0] < _TOL else math.nan
-        fall = kept[-1][2] - smeared
-        if not 0.0 <= fall <= _LARGEST_FALL:  # also where it is nan
-            length *= 0.4
-            if length < _SHORTEST_LENGTH:
-                raise ConvergenceError(f"no strengths on the negative real axis below log s = {u[0]:.6g}")
-            continue
-        slope, u, y = (new - y) / length, ahead, new
-        length *= min(2.0, max(0.5, 0.5 * _LARGEST_FALL / max(fall, 1e-9)))
-        kept.append((float(u[0]), y[0], smeared))
-    points, coefficients, values = zip(*kept, strict=True)
-    return _March(splines, np.array(points), np.array(coefficients), np.array(values))
-
-
-def _on_negative_axis(splines: Splines, y: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients at arg lambda = pi from near ones, and the inverse Hessian."""
-    theta = np.full(u.shape, np.pi)
-    for _ in range(_HESSIANS):
-        y, inverse, size = newton(splines, splines.chain, y, 2 * u, theta, None, _TOL, 8)
-        if (size < _TOL).all():
-            return y, inverse
-    raise ConvergenceError(f"no strengths on the negative real axis at log s = {u}: the last step is {size}")
-
-
-def _smeared(splines: Splines, y: np.ndarray, log_lambda: np.ndarray, theta: np.ndarray) -> float:
-    x, gates = splines.strengths(y), splines.chain.n_gates
-    return 1.0 + float(np.real(sweep(splines.chain, x[:, :gates], x[:, gates:], log_lambda, theta).m[0]))
-
-
-def _from_far(splines: Splines, march: _March, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients near the real axis, carried there from arg lambda = pi, and the inverse Hessian."""
-    log_lambda, theta = 2 * u, np.full(u.shape, np.pi)
-    y, inverse = _on_negative_axis(splines, march.start(splines, u), u)
-    turn, slope = _FIRST_TURN, np.zeros_like(y)
-    while theta[0] > _LAST_ANGLE:
-        target = np.maximum(theta - turn, _LAST_ANGLE)
-        ahead = (target - theta)[:, None]
-        for guess in (inverse, None):
-            new, new_inverse, size = newton(
-                splines, splines.chain, y + slope * ahead, log_lambda, target, guess, _TOL, 7
-            )
-            angle = np.imag(splines.log(new))
-            good = (size < _TOL).all() and -np.pi - _BEYOND < angle.min() and angle.max() < _BEYOND
-            if good:
-                break
-        if good:
-            y, inverse, slope, theta = new, new_inverse, (new - y) / ahead, target
-            turn = min(1.6 * turn, _LONGEST_TURN)
-        else:
-            turn *= 0.35
-            if turn < _SMALLEST_TURN:
-                raise ConvergenceError(f"no way to the real axis beyond arg lambda = {theta[0]:.2g}")
-    return y, inverse
+    return LogQuantiles(levels, point.u, spread, error, here.density, point.step, status)
 
 
 class _Point(NamedTuple):
-    """F, density of log s, and error of F by the spread of the groups of sites, at given strengths."""
+    """Points u with strengths, the inverse Hessian, and the step that Newton's method would take next."""
+
+    u: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
+    inverse: np.ndarray | None
+    step: np.ndarray
+
+
+def _start(far: Far, u: np.ndarray) -> _Point:
+    p, q, ok = far.near_real_axis(2 * u)
+    if not ok.all():
+        raise ConvergenceError(f"no way to the real axis at log s = {u[~ok]}")
+    return _Point(u, p, q, None, np.full(u.shape, np.inf))
+
+
+class _Values(NamedTuple):
+    """F, density of log s, and error of F by the spread of the groups of sites."""
 
     cdf: np.ndarray
     density: np.ndarray
     error: np.ndarray
 
 
-def _at(chain: Chain, strengths: np.ndarray, log_lambda: np.ndarray) -> _Point:
-    x, gates = lowered(strengths), chain.n_gates
-    p, q = x[:, :gates], x[:, gates:]
-    phase, m = forward(chain, p, q, log_lambda, np.full(log_lambda.shape, REAL_AXIS))
-    norm = np.pi * chain.s_out
-    constants = np.imag(weight_function(chain, p, q, gate_scales(chain, log_lambda))[1].sum(axis=1))
-    cdf = 1.0 - (to_host(chain.mean(phase)) + constants) / norm
+def _at(chain: Chain, point: _Point) -> _Values:
+    upper, density, site_log = values_at(chain, point.p, point.q, 2 * point.u)
     weights = to_host(chain.weights).reshape(GROUPS, -1)
-    means = (phase.reshape(len(cdf), GROUPS, -1) * (weights / weights.sum(axis=1, keepdims=True))).sum(axis=2)
-    error = _SPREADS * means.std(axis=1, ddof=1) / (norm * math.sqrt(GROUPS))
-    return _Point(cdf, -2.0 / np.pi * np.imag(m), error)
+    parts = site_log.reshape(len(upper), GROUPS, -1)
+    means = (parts * (weights / weights.sum(axis=1, keepdims=True))).sum(axis=2)
+    return _Values(1.0 - upper, density, _SPREADS * means.std(axis=1, ddof=1) / math.sqrt(GROUPS))
 
 
 def _moved(
@@ -348,58 +163,45 @@ def _moved(
 
 
 def _search(
-    splines: Splines,
-    march: _March,
-    chain: Chain,
-    levels: np.ndarray,
-    u: np.ndarray,
-    y: np.ndarray,
-    inverse: np.ndarray | None,
-    close: float,
-    whole: Chain | None = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Move each u until F = its level, to ``close`` or a small part of its error: u, y, inverse, next step.
+    far: Far, few: Chain, chain: Chain, whole: Chain, levels: np.ndarray, point: _Point, close: float
+) -> _Point:
+    """Move each u until F = its level, to ``close`` or a small part of its error.
 
-    Strengths are made stationary on ``chain``; F is that of ``whole``. Where they are lost on the way they
-    are sought from afar.
+    Strengths are made stationary on ``chain``; F is that of ``whole``.
     """
-    whole = chain if whole is None else whole
-    low, high = np.full(u.shape, -np.inf), np.full(u.shape, np.inf)
-    y, inverse, size = _settled(splines, march, chain, u, y, inverse)
+    low, high = np.full(levels.shape, -np.inf), np.full(levels.shape, np.inf)
+    point = _settled(far, few, chain, point)
     for _ in range(_MOST_ROUNDS):
-        here = _at(whole, splines.strengths(y), 2 * u)
+        here = _at(whole, point)
         miss = here.cdf - levels
         if (np.abs(miss) <= np.maximum(close, _CLOSE * here.error)).all():
             break
         below = here.cdf[None, :] < levels[:, None]
-        low = np.maximum(low, np.max(np.where(below, u, -np.inf), axis=1))
-        high = np.minimum(high, np.min(np.where(below, np.inf, u), axis=1))
-        u = _moved(u, miss, here.density, low, high)
-        y, inverse, size = _settled(splines, march, chain, u, y, inverse)
-    return u, y, inverse, size
+        low = np.maximum(low, np.max(np.where(below, point.u, -np.inf), axis=1))
+        high = np.minimum(high, np.min(np.where(below, np.inf, point.u), axis=1))
+        u = _moved(point.u, miss, here.density, low, high)
+        point = _settled(far, few, chain, point._replace(u=u))
+    return point
 
 
-def _settled(
-    splines: Splines, march: _March, chain: Chain, u: np.ndarray, y: np.ndarray, inverse: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients on the real axis from near ones; what does not settle has a Hessian of its own taken.
+def _settled(far: Far, few: Chain, chain: Chain, point: _Point) -> _Point:
+    """Strengths on the real axis from near ones, by a Hessian on the ``few`` sites.
 
-    On the few sites first, then on those of ``chain``: deep in the tail few sites do not tell it. Last, all
-    points are carried there from afar.
+    Where that does not settle the Hessian is taken on those of ``chain``: deep in the tail few sites do not
+    tell it. Last, points are carried there from afar.
     """
-    theta, size = _real(u), np.full(u.shape, np.inf)
-    found, updated = y, inverse
-    for attempt in range(4):
-        if attempt == 3:
-            y, inverse = _from_far(splines, march, u)[0], None
-        elif attempt and inverse is not None:
-            lost = ~(size < _TOL)
-            inverse = inverse.copy()
-            sites = splines.chain if attempt == 1 else chain
-            inverse[lost] = splines.inverse_hessian(y[lost], 2 * u[lost], theta[lost], sites)
-        found, updated, size = newton(splines, chain, y, 2 * u, theta, inverse, _LAST_TOL)
-        if (size < _TOL).all() and np.imag(splines.log(found)).max() < _BEYOND:
+    log_lambda, theta = 2 * point.u, np.full(point.u.shape, REAL_AXIS)
+    p, q, ok, step, inverse = newton(
+        chain, few, point.p, point.q, log_lambda, theta, _LAST_TOL, _ITERATIONS, point.inverse
+    )
+    for start in (None, far):
+        lost = np.flatnonzero(~ok)
+        if lost.size == 0:
             break
-        inverse = updated if inverse is None else inverse
-    assert updated is not None
-    return found, updated, size
+        there, angle = log_lambda[lost], theta[lost]
+        guess = (point.p[lost], point.q[lost]) if start is None else start.near_real_axis(there)[:2]
+        own = inverse_hessian(chain, np.concatenate(guess, axis=1), there, angle)
+        p[lost], q[lost], ok[lost], step[lost], inverse[lost] = newton(
+            chain, few, *guess, there, angle, _LAST_TOL, _ITERATIONS, own
+        )
+    return _Point(point.u, p, q, inverse, step)

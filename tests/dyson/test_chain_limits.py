@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rmtrnn.spectra.dyson_chain import Chain, Stage, sweep
-from rmtrnn.spectra.dyson_solve import REAL_AXIS, evaluate, newton, rotate, start
+from rmtrnn.spectra.dyson_continuation import rotate, start
+from rmtrnn.spectra.dyson_solve import REAL_AXIS, evaluate, newton
 
 
 def one_dimensional(a, b, sigma2, orthogonal, steps):

@@ -10,7 +10,8 @@ from scipy import stats
 import rmtrnn as rt
 from rmtrnn.kernels.quadrature import gaussian_nodes
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_solve import evaluate, from_scratch, polish
+from rmtrnn.spectra.dyson_continuation import from_scratch, polish
+from rmtrnn.spectra.dyson_solve import evaluate
 
 
 def at_points(chain, u):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.spectra.long_chains import Splines, log_quantiles
+from rmtrnn.spectra.dyson_unknowns import Unknowns
+from rmtrnn.spectra.long_chains import log_quantiles
 
 LEVELS = (0.05, 0.5, 0.95)
 
@@ -35,15 +36,29 @@ def test_minimal_quantiles_are_those_of_the_full_law(weights):
 
 
 def test_splines_have_fewer_coefficients_than_strengths_and_follow_them():
-    class Gates:
-        n_gates = 400
-
-    coarse, fine = (Splines.of(Gates, 400, density) for density in (1, 2))
-    assert coarse.matrix.shape[1] < fine.matrix.shape[1] < 120
+    coarse = Unknowns.splines(400, 400, 1)
+    fine = coarse.finer()
+    assert coarse.count < fine.count < 120
     t = np.arange(400.0)
     profile = np.concatenate([np.exp(-t / 9) + 0.2 * np.exp(-(399 - t) / 40), np.log1p(t)])[None]
-    misses = [np.abs(one.log(one.project(profile)) - profile).max() for one in (coarse, fine)]
+    below = np.exp(profile - 0.5j)  # in the lower half plane, as strengths are
+    misses = [np.abs(np.log(one.nearest(below) / below)).max() for one in (coarse, fine)]
     assert misses[1] < misses[0] < 0.02
+    at_both_ends = np.exp(profile - 1j * np.pi * (np.arange(800) >= 400))  # p > 0 > q
+    assert np.abs(np.log(coarse.nearest(at_both_ends) / at_both_ends)).max() < 0.02
+
+
+def test_steps_of_splines_stay_in_the_lower_half_plane_and_among_the_splines():
+    unknowns = Unknowns.splines(60, 60, 1)
+    t = np.arange(60.0)
+    x = unknowns.nearest(np.exp(np.tile(-0.02 * t, 2) - 0.05j)[None])
+    upwards = unknowns.nearest(x * np.exp(np.tile(0.01 * t, 2) * 1j)) / x
+    step = np.linalg.lstsq(unknowns.basis, np.log(upwards[0]), rcond=None)[0][None]
+    moved, taken = unknowns.moved(x, step)
+    assert np.imag(x * np.exp(unknowns.logs(step))).max() > 0.1
+    assert np.imag(moved).max() < 0.02
+    np.testing.assert_allclose(moved, x * np.exp(unknowns.logs(taken)), rtol=1e-12)
+    np.testing.assert_allclose(unknowns.nearest(moved), moved, rtol=1e-9)
 
 
 def test_bad_arguments():
