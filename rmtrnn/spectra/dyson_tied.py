@@ -48,7 +48,7 @@ _DEFAULTS = (
     (13, (16384, 512, 4096)),
     (math.inf, (8192, 512, 2048)),
 )
-_MOST_WORK, _MOST_ENTRIES = 2.0**28, 2.0**27  # of a larger population: sites * rows^3 and sites * rows^2
+_MOST_WORK, _MOST_ENTRIES = 2.0**29, 2.0**27  # of a larger population: sites * rows^3 and sites * rows^2
 _MARGIN = 0.8  # the error of the larger population is aimed below the room that there is
 _RESERVE = 131072  # sites drawn in all
 _LEAST_RESERVE, _MOST_RESERVE = 4, 16  # sites drawn for each that is used
