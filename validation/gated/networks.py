@@ -93,7 +93,8 @@ LEFT_OUT = (
     "GRU and LSTM with kept weights, T = 10 and 30: every iteration of the tied equations inverts a matrix "
     "of K T + s rows at each site (31 and 91 rows for the GRU, 42 and 122 for the LSTM)",
     "kept weights at T = 30 but for the minimalRNN with Gaussian weights (and at T = 10 for the leaky RNN), "
-    "LSTM with kept weights (but for its law at T = 3, as a wrong one), samples of GRU with kept orthogonal weights, GRU and LSTM with redrawn weights at T = 30: "
+    "LSTM with kept weights (but for its law at T = 3, as a wrong one), samples of GRU with kept orthogonal "
+    "weights, GRU and LSTM with redrawn weights at T = 30: "
     "a minute or more of theory each, and this run had half an hour of one processor",
     "minGRU with orthogonal weights: its Jacobian reads no weights, so that the law is the same",
 )
