@@ -9,6 +9,10 @@ the states before t only, so the process is built causally, one step after the o
 of sites: no iteration over whole trajectories is needed. A burn-in takes it to the stationary state, where
 the covariance is averaged over time. Its length is found on few sites. So is the memory of a site: how many
 steps it takes until a state is forgotten for given pre-activations. Sites are drawn over no more than that.
+
+Gates that stay shut for as long as the weights are kept forget in thousands of steps. But they hardly write
+either, so that their states are small: where the burn-in is not enough, the process is started again from a
+small state, which such sites need not forget, and the others build up.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ _LARGEST_DRIFT = 0.05
 _ZERO = 1e-16  # second moments below this are those of a zero state, however fast they still shrink
 _SETTLED = 0.01
 _BURN_INS = (60, 120, 240, 480)
+_LONG, _SMALL = 960, 0.1  # burn-in and memory of a start from a small state; its size, relative to the usual
 _PILOT, _PILOTS = 2048, 4  # sites that the burn-in and the memory are found on, and sets of them
 _NOISES = 2.0  # standard errors: a drift of no more is not one
 _FORGOTTEN = 1e-3  # root mean square of what is left of a change of the state
@@ -53,7 +58,8 @@ class TwoTime:
     autocovariance over ``steps`` lags (relative to the variance) from the first to the last of these windows;
     ``noise``, its standard error where there are several runs, else 0. ``clipped``, the largest conditional
     variance, relative to the variance, that rounding had made negative and that was set to zero. ``status``
-    says whether the drift is below 5 %.
+    says whether the drift is below 5 %. ``start``, the size of the state at the start of the process and of
+    every window, relative to that of redrawn weights and to ``second_moment``.
     """
 
     ensemble: Ensemble
@@ -68,6 +74,7 @@ class TwoTime:
     noise: float
     clipped: float
     status: Status
+    start: float = 1.0
 
     def autocovariance(self, gate: int = 0) -> np.ndarray:
         """E[r^t r^{t+lag}] for lag = 0 .. steps - 1, averaged over the stationary part."""
@@ -83,7 +90,8 @@ def two_time(
     ``population`` sites, and at least four for each step that is simulated, carry the averages (the error
     falls like 1/sqrt(population)); without ``burn_in`` it is doubled from 60 to at most 480 steps until, on
     few sites, the law drifts over its second half by less than 1 % or no more than a finite number of sites
-    explains, and a state is forgotten in that time;
+    explains, and a state is forgotten in that time; if it still drifts by 5 % then, 960 steps are taken from
+    a small state (some minutes);
     ``status`` says whether it settled. Raises `ConvergenceError` if the untied mean field, from which the
     start is taken, has no stationary state.
     """
@@ -114,17 +122,25 @@ def two_time_group(
         settled = fields[0].drift < max(_SETTLED, _NOISES * fields[0].noise)
         if settled and memory < len(left):
             break
+        if length == _BURN_INS[-1] and not chosen and not settled and fields[0].drift >= _LARGEST_DRIFT:
+            return _solutions(ens, steps, seeds, population, _LONG, _LONG, _SMALL)
     return _solutions(ens, steps, seeds, population, length, memory)
 
 
 def _solutions(
-    ens: Ensemble, steps: int, seeds: Sequence[int], population: int, burn_in: int, memory: int
+    ens: Ensemble,
+    steps: int,
+    seeds: Sequence[int],
+    population: int,
+    burn_in: int,
+    memory: int,
+    start: float = 1.0,
 ) -> list[TwoTime]:
     window = memory + steps
     population = max(population, _PER_STEP * (burn_in + window))
     _initial(ens, _random.stream(0), 1)  # what is found or compiled once is there before the threads start
     ens.cell.numeric(np)
-    runs = thread_map(lambda seed: _grown(ens, burn_in + window, population, seed), seeds)
+    runs = thread_map(lambda seed: _grown(ens, burn_in + window, population, seed, start), seeds)
     parts = [_windows(run.overlap, burn_in // 2, window) for run, _ in runs]
     drift, noise = _drift(parts, steps)
     status = Status.CONVERGED if drift < _LARGEST_DRIFT else Status.MAX_ITERATIONS
@@ -151,6 +167,7 @@ def _solutions(
                 noise,
                 clipped,
                 status,
+                start,
             )
         )
     return fields
@@ -183,12 +200,12 @@ def _left_after(field: TwoTime) -> np.ndarray:
     return np.array(left[: field.memory + 1])
 
 
-def _grown(ens: Ensemble, total: int, population: int, seed: int) -> tuple[_Run, np.ndarray]:
+def _grown(ens: Ensemble, total: int, population: int, seed: int, start: float) -> tuple[_Run, np.ndarray]:
     """The process over ``total`` steps, and the second moments of the state at the end."""
     rng = _random.stream(seed, 40)
     normal = [ndtri(_strata(rng, total, population)) for _ in ens.cell.gates]
     normal, inputs = _whitened(np.array(normal)), _strata(rng, total, population)
-    state, run = _initial(ens, rng, population), _Run(ens, total, population)
+    state, run = start * _initial(ens, rng, population), _Run(ens, total, population)
     for t in range(total):
         state = run.step(t, state, ens.input_quantile(inputs[t]), normal)
     run.reads = np.zeros(0)  # the largest array, and no longer needed
@@ -324,19 +341,15 @@ def _linearised(field: TwoTime, T: int, n: int, seed: int, groups: int) -> list[
     uniform = _sobol_groups(total * (gates + 1) + components, n, seed, groups)
     normal = ndtri(uniform[: total * gates]).reshape(total, gates, n)[::-1]  # the last steps come first
     inputs = uniform[total * gates : total * (gates + 1)].reshape(total, n)[::-1]
-    state = np.sqrt(field.second_moment)[:, None] * ndtri(uniform[-components:])
+    state = field.start * np.sqrt(field.second_moment)[:, None] * ndtri(uniform[-components:])
     numeric, laws = ens.cell.numeric(np), [ens.gate(name) for name in ens.cell.gates]
+    fluctuations = [field.factor[k] @ normal[:, k] for k in range(gates)]
     result = []
     for t in range(total):
         x, first = ens.input_quantile(inputs[t]), 0
         for stage, definition in zip(numeric.stages, ens.cell.stages, strict=True):
             chosen = range(first, first + len(definition.gates))
-            e = np.array(
-                [
-                    laws[k].mu_b + np.tensordot(field.factor[k, t, : t + 1], normal[: t + 1, k], axes=1)
-                    for k in chosen
-                ]
-            ).reshape(len(chosen), n)
+            e = np.array([laws[k].mu_b + fluctuations[k][t] for k in chosen]).reshape(len(chosen), n)
             if t >= total - T:
                 here = [laws[k] for k in chosen]
                 law = tuple(g.sigma_w**2 for g in here), tuple(g.weights == "orthogonal" for g in here)

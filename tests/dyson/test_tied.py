@@ -9,6 +9,7 @@ import pytest
 import sympy
 
 import rmtrnn as rt
+from rmtrnn.meanfield import twotime
 from rmtrnn.meanfield.twotime import two_time
 from rmtrnn.spectra.dyson import dyson_spectrum
 from rmtrnn.spectra.dyson_chain import Chain, Stage
@@ -228,6 +229,17 @@ def test_a_state_is_forgotten_as_fast_as_its_gates_say():
     assert field.covariance.shape == (1, 27, 27)
     factor = field.factor[0]
     np.testing.assert_allclose(factor @ factor.T, field.covariance[0], atol=1e-12)
+
+
+def test_a_start_that_is_remembered_gives_way_to_a_small_one(monkeypatch):
+    """Untied, the state is a quarter larger: 30 steps do not forget that; from a small one 150 are enough."""
+    ens = rt.Ensemble("minimal", sigma_w=5.0, sigma_v=1.0, mu_b=4.0, R=0.5, tied=True)
+    usual = two_time(ens, 3, population=2048, burn_in=240)
+    monkeypatch.setattr(twotime, "_BURN_INS", (30,))
+    monkeypatch.setattr(twotime, "_LONG", 150)
+    field = two_time(ens, 3, population=2048)
+    assert (usual.start, field.start, field.burn_in, field.memory) == (1.0, 0.1, 150, 150)
+    np.testing.assert_allclose(field.autocovariance(), usual.autocovariance(), rtol=0.05)
 
 
 def test_two_time_law_is_that_of_a_network():
