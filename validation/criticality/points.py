@@ -13,16 +13,23 @@ from rmtrnn.critical_families import PARTICIPATION
 from rmtrnn.isometry_report import variance_growth
 from rmtrnn.spectra.long_chains import log_quantiles
 from rmtrnn.spectra.minimal import CriticalFamily, minimal_moments
-from validation.criticality import boxes
+from validation.criticality import boxes, finite_size
 from validation.study import CHECKPOINTS, Case, Result, Workers
 
 R = 0.46
 PROBABILITIES = (0.05, 0.5, 0.95)
 POINTS = ("returned", "published")
-NO_LAW = (("published", 1000),)  # not run yet: some minutes
 PUBLISHED = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
 TIED_STEPS = 10  # the tied law costs T³: beyond this it is out of reach of a study
 LONG = 100  # from here on only the quantiles are solved for (`rmtrnn.spectra.long_chains`)
+# From N(0, 1) the state of the returned point settles slowly, in some 1/(0.1 κ) steps. With kept weights the
+# gates of a site hardly change, and those that stay open forget in 1/(1 − u) steps only.
+BURN_IN = {
+    ("published", False): 300,
+    ("published", True): 300,
+    ("returned", False): 4000,
+    ("returned", True): 8000,
+}
 SIZES: dict[str, Any] = {
     "quick": {
         # T: N, networks with redrawn and with kept weights
@@ -33,15 +40,17 @@ SIZES: dict[str, Any] = {
         "vanilla": {"N": 256, "trials": 2},
         "family": {"population": 2048, "tol": 3e-3},
         "boxes": {"drawn": 30},
+        "finite": [[32, 32], [64, 32], [128, 16]],
         "N": 4096,
     },
     "standard": {
-        "steps": {10: (1024, 16, 4), 100: (1024, 3, 3), 1000: (1024, 2, 2)},
+        "steps": {10: (1024, 16, 4), 100: (1024, 3, 3), 1000: (1024, 4, 2)},
         "law": {10: {}, 100: {"population": 16384}, 1000: {"population": 16384}},
-        "tied law": {"seed": 0},  # else the default settings
+        "tied law": {"published": {"seed": 0}, "returned": {"seed": 0, "population": 16384}},
         "vanilla": {"N": 1024, "trials": 4},
         "family": {"population": 4096, "tol": 1e-3},
         "boxes": {"drawn": 300, "lstm": 8},
+        "finite": [[128, 64], [256, 64], [512, 32], [1024, 16]],
         "N": 16384,
     },
 }
@@ -65,19 +74,18 @@ def list_cases(size: str) -> list[Case]:
     for point in POINTS:
         for T, (N, redrawn, kept) in own["steps"].items():
             for tied in (False, True):
-                n = min(N, 256) if (point, T, tied) == ("published", 1000, True) else N
-                settings = {"kind": "minimal", "point": point, "T": T, "N": n, "seed": 2, "tied": tied}
+                settings = {"kind": "minimal", "point": point, "T": T, "N": N, "seed": 2, "tied": tied}
                 settings["trials"] = kept if tied else redrawn
-                # From N(0, 1) the state of the returned point settles slowly: some 1/(0.1 κ) steps.
-                settings["burn_in"] = 4000 if point == "returned" else 300
+                settings["burn_in"] = BURN_IN[point, tied]
                 found.append(Case(f"{point}-T{T}-{_weights(tied)}", settings))
     for point in POINTS:
-        laws = [(T, False, law) for T, law in own["law"].items() if (point, T) not in NO_LAW]
-        # The returned point forgets so slowly that its two-time mean field does not settle.
-        laws += [(TIED_STEPS, True, own["tied law"])] if own["tied law"] and point == "published" else []
+        laws = [(T, False, law) for T, law in own["law"].items()]
+        laws += [(TIED_STEPS, True, own["tied law"][point])] if own["tied law"] else []
         for T, tied, accuracy in laws:
             settings = {"kind": "law", "point": point, "T": T, "tied": tied, "accuracy": accuracy}
             found.append(Case(f"law-{point}-T{T}-{_weights(tied)}", settings))
+    settings = {"kind": "finite size", "T": 10, "sizes": own["finite"], "seed": 5}
+    found.append(Case("finite-size", settings | {"burn_in": BURN_IN["returned", False]}))
     found.append(Case("vanilla-family", {"kind": "vanilla family"}))
     found.append(Case("minimal-family", {"kind": "minimal family", "T": 10, "accuracy": own["family"]}))
     for name, count in own["boxes"].items():
@@ -97,6 +105,9 @@ def compute(case: Case, workers: Workers) -> Result:
         return _minimal(workers, **settings)
     if kind == "law":
         return _law(**settings)
+    if kind == "finite size":
+        ens = minimal_point("returned", settings["T"])
+        return finite_size.compute(workers, ens, probabilities=PROBABILITIES, **settings)
     if kind == "boxes":
         return boxes.compute(**settings)
     return {"vanilla family": _vanilla_family, "minimal family": _minimal_family, "correlations": _decay}[

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from rmtrnn import plotting
 from validation import study
+from validation.criticality import finite_size
 from validation.criticality.points import DECAYS, PROBABILITIES, list_cases
 
 Results = dict[str, study.Result]
@@ -28,6 +29,10 @@ def report(results: Results, size: str, folder: Path) -> None:
     parts = [f"# Which critical points are isometric ({size})\n"]
     parts += ["## Vanilla tanh, T = 100: what `critical` returns, sampled\n", _vanilla_table(results)]
     parts += ["\n## minimalRNN: sampled against theory\n", _minimal_note(results), _minimal_table(results)]
+    if "finite-size" in results:
+        law = results.get("law-returned-T10-untied")
+        text = finite_size.table(results["finite-size"], law, PROBABILITIES)
+        parts += ["\n## minimalRNN: what the finite size of the networks does\n", text]
     parts += ["\n## minimalRNN: m₁ of single networks\n", _HEAVY_NOTE, _heavy_table(results)]
     if "minimal-family" in results:
         parts += ["\n## minimalRNN: the critical family\n", _FAMILY_NOTE, _family_table(results)]
@@ -51,6 +56,10 @@ def report(results: Results, size: str, folder: Path) -> None:
             _save(_family_figure(results), folder, "minimal_family")
         if "published-T10-untied" in results and "returned-T10-untied" in results:
             _save(_difference_figure(results), folder, "minimal_difference")
+        if "finite-size" in results:
+            law = results.get("law-returned-T10-untied")
+            drawn = finite_size.figure(results["finite-size"], law, PROBABILITIES, COLOURS)
+            _save(drawn, folder, "finite_size")
         if "correlations" in results:
             _save(_decay_figure(results["correlations"]), folder, "correlations")
 
@@ -59,8 +68,7 @@ _MINIMAL_NOTE = """"published" is σ_w = 6.88, σ_v = 1.39, μ_b = 0, R = 0.46 (
 "returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. With redrawn
 weights the law comes from the Dyson equation, for T = 100 and 1000 in splines of the step
 (`rmtrnn.spectra.long_chains`). Tied networks have another law; it costs T³, so it is solved for T = 10
-only, and not for the returned point: its two-time mean field still drifts after the 480 steps that the
-solver allows. There the sampled numbers stand alone.
+only. Beyond that the sampled numbers stand alone.
 
 Quantiles of log s: sample ± standard error over networks; theory ± its error; how far apart they are in
 units of standard error plus theory's error; F of the theory at the sample's quantile (for T ≥ 100 from F
