@@ -171,10 +171,10 @@ def newton(
     """Quasi-Newton steps on ``chain`` until the relative step is below ``tol``.
 
     The Hessian comes from ``small``, or its inverse is given and used where finite. Returns p, q, converged,
-    the last step of the logarithms, and the inverse as the steps have updated it. Steps longer than 1/2 are
-    shortened; strengths that leave the lower half plane are put back by reflection. On the real axis outside
-    the support the strengths are real and only the fact matters: there a rough step is enough (see
-    `_OUTSIDE_STEP`).
+    the last step of the logarithms, and the inverse as the steps have updated it. Steps that go further than
+    1/2 (`Unknowns.felt`) are shortened; strengths that leave the lower half plane are put back by reflection.
+    On the real axis outside the support the strengths are real and only the fact matters: there a rough step
+    is enough (see `_OUTSIDE_STEP`).
     """
     gates, unknowns = chain.n_gates, chain.unknowns
     relative = np.full(len(log_lambda), np.inf)
@@ -193,7 +193,7 @@ def newton(
             relative[work] = np.abs(unknowns.logs(step)).max(axis=1)
             alive[work] &= np.isfinite(relative[work])
             step, work = step[alive[work]], work[alive[work]]
-            step *= np.minimum(1.0, 0.5 / np.maximum(relative[work], 1e-300))[:, None]
+            step *= np.minimum(1.0, 0.5 / np.maximum(unknowns.felt(step), 1e-300))[:, None]
             moved, step = unknowns.moved(x[work], step)
             x[work] = moved
             outside = relative[work] < _OUTSIDE_STEP

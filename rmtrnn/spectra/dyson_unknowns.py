@@ -67,6 +67,22 @@ class Unknowns:
         """Change of the logarithms of all strengths by a step of the unknowns."""
         return step if self.basis is None else step @ self.basis.T
 
+    def felt(self, step: np.ndarray) -> np.ndarray:
+        """How far a step goes: the largest change of the logarithms, of products p q in splines.
+
+        A factor common to all p, and its inverse to all q, hardly changes Psi where everything passes through
+        the weights. Deep in the lower tail of a long chain other sites have strengths that differ by such
+        factors of e^10, which vary slowly with the step: Newton's method may take them at once. So what
+        counts is log(p q) for p and q of the same and of neighbouring steps.
+        """
+        logs = self.logs(step)
+        if self.basis is None:
+            return np.abs(logs).max(axis=1)
+        p, q = logs.reshape(len(logs), 2, self.steps, -1).swapaxes(0, 1)
+        same = np.abs(p[..., :, None] + q[..., None, :]).max(axis=(1, 2, 3))
+        following = np.abs(p[:, :-1, :, None] + q[:, 1:, None, :]).max(axis=(1, 2, 3))
+        return np.maximum(same, following)
+
     def nearest(self, x: np.ndarray) -> np.ndarray:
         """The strengths next to ``x`` that the unknowns can describe, on the branch -pi <= arg x <= 0."""
         if self._to_unknowns is None:

@@ -73,3 +73,14 @@ def test_bad_arguments():
         log_quantiles(ens.replace(tied=True), 50, LEVELS)
     with pytest.raises(ValueError, match="population"):
         log_quantiles(ens, 50, LEVELS, population=3000)
+
+
+def test_a_factor_of_all_p_and_its_inverse_of_all_q_are_no_step():
+    """B-splines sum to one: equal coefficients are one factor. Without splines every strength counts."""
+    splines = Unknowns.splines(40, 40, 1)
+    half = splines.count // 2
+    common = np.concatenate([np.full(half, 5.0), np.full(half, -5.0)])[None]
+    alone = np.concatenate([np.full(half, 5.0), np.zeros(half)])[None]
+    np.testing.assert_allclose(splines.logs(common)[0, [0, -1]], [5.0, -5.0])
+    np.testing.assert_allclose(splines.felt(np.concatenate([common, alone])), [0.0, 5.0], atol=1e-12)
+    np.testing.assert_allclose(Unknowns(2).felt(np.array([[3.0, -4.0, 1.0, 2.0]])), [4.0])
