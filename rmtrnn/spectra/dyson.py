@@ -62,8 +62,8 @@ def untied_spectrum(
         Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
         little faster than 1/sqrt(population); it is part of the ``error`` of the result. F is averaged over
         all sites; the strengths of the self-energy, in which it is stationary, solve the equations on at most
-        8192, and take one Newton step on up to 65536. By default
-        65536, and up to sixteen times more where the ``error`` would exceed 1e-3 and memory allows.
+        8192, and then take a Newton step on all. By default 65536, and up to sixteen times more where the
+        ``error`` would exceed 1e-3 and memory allows.
     seed : integer
         Names the population; the same seed gives the same law.
     tol : number in (0, 0.1]
