@@ -97,8 +97,7 @@ def chain_law(
     solution = with_spline_error(finish(levels.medium, levels.coarse, nodes), levels)
     lowest = 1.0 - float(solution.sorted().upper[0])
     atom = mass_at_zero(levels.medium, levels.far) if lowest > max(settings.tail, settings.grain) else 0.0
-    small = levels.coarse if chain.unknowns.basis is None else levels.steer
-    solution = on_all_sites(chain, small, solution)
+    solution = on_all_sites(chain, levels.steer, solution)
     one = _share_of_one(chain, solution)
     law, parts = assemble(to_host(chain.weights), solution, groups, atom, one)
     room = 0.8 * (AIM - (parts.total - parts.population))
