@@ -50,7 +50,7 @@ SIZES: dict[str, Any] = {
         "vanilla": {"N": 1024, "trials": 4},
         "family": {"population": 4096, "tol": 1e-3},
         "boxes": {"drawn": 300, "lstm": 8},
-        "finite": [[128, 64], [256, 64], [512, 32], [1024, 16]],
+        "finite": [[128, 64], [256, 64], [512, 32], [1024, 48]],
         "N": 16384,
     },
 }
