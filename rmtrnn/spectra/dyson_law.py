@@ -32,6 +32,7 @@ from rmtrnn.spectra.dyson_solve import (
 )
 from rmtrnn.spectra.dyson_tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
 from rmtrnn.spectra.gate_law import gate_law
+from rmtrnn.spectra.population_error import errors_by_groups, largest
 from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw, monotone_panels
 
 _POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
@@ -41,9 +42,6 @@ STEP_LEAVES = 0.25  # of the error of F that a Newton step leaves
 _LONGEST = 0.5  # of that step
 _MOST_STEPS, _NEGLIGIBLE, _UNSOLVED = 4, 2e-5, 1e-4  # of F: no more steps are needed; the point is not used
 _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law usable; the mass is an error
-# The error of F is the largest over all points, judged by the spread of eight groups where it is largest. For
-# Gaussian processes from rough to smooth this multiple covers it in 98 to 99.5 % of draws (tests/dyson).
-_SPREADS = 3.0
 _LOOKED_AT = 10  # points, for the error of splines
 _USELESS = 0.1  # error of the cdf
 _FEW_SITES = 256  # a gap with fewer of them on one side is a lack of sites
@@ -86,10 +84,10 @@ def chain_law(
     """
     settings = settings or Settings()
     if chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages):
-        law, population, between = gate_law(chain, groups, _SPREADS)
+        law, population, between = gate_law(chain, groups)
         if larger is not None and population + between > AIM > between:
             more = larger(2 ** math.ceil(2 * math.log2(population / (0.8 * (AIM - between)))))
-            law, population, between = gate_law(more, groups, _SPREADS)
+            law, population, between = gate_law(more, groups)
         return law, ErrorParts(population, between, 0.0, 0.0)
     nodes, levels = place_nodes(chain, settings)
     if nodes.u.size < 4:
@@ -271,21 +269,6 @@ def averaged(chain: Chain, solution: Solution) -> Solution:
     return replace(solution, **found._asdict())
 
 
-def population_error(weights: np.ndarray, solution: Solution, groups: int) -> float:
-    """Error of F from the finite population, by the spread of independent groups of sites.
-
-    F is stationary in the strengths, so to first order its error is that of the mean of the site part of Psi
-    at fixed strengths: no group needs a solve of its own.
-    """
-    if groups < 2:
-        return 0.0
-    weights = weights.reshape(groups, -1)
-    parts = solution.site_log.reshape(len(solution.u), groups, -1)
-    means = (parts * (weights / weights.sum(axis=1, keepdims=True))).sum(axis=2)
-    spread = means.std(axis=1, ddof=1) / math.sqrt(groups)
-    return float(_SPREADS * np.median(np.sort(spread)[-3:]))
-
-
 def assemble(
     weights: np.ndarray,
     solution: Solution,
@@ -347,7 +330,7 @@ def assemble(
     )  # also where points were left out
     lost = _lost_mass(missing, u, cdf)
     parts = ErrorParts(
-        population_error(weights, solution.at(good & (solution.density > 0)), groups),
+        largest(errors_by_groups(solution.site_log[good & (solution.density > 0)], weights, groups)),
         interpolation,
         tail + power_error,
         float(solution.error[good].max()) + lost,

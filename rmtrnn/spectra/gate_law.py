@@ -13,14 +13,15 @@ import numpy as np
 
 from rmtrnn._array import to_host
 from rmtrnn.spectra.dyson_chain import Chain
+from rmtrnn.spectra.population_error import errors_by_groups, largest
 from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw, monotone_panels
 
 _FEWEST, _MOST = 16, 400  # levels
 _LEAST = 16  # sites between neighbouring levels
 
 
-def gate_law(chain: Chain, groups: int, spreads: float) -> tuple[TabulatedLaw, float, float]:
-    """The law, and the errors of its cdf from the population (``spreads`` standard errors) and the cubics.
+def gate_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]:
+    """The law, and the errors of its cdf from the population and the cubics.
 
     ``groups`` = 1: the sites are exact, and so are all atoms.
     """
@@ -30,12 +31,14 @@ def gate_law(chain: Chain, groups: int, spreads: float) -> tuple[TabulatedLaw, f
     mass = np.bincount(where.ravel(), weights.ravel())
     repeated = mass > 3.0 / chain.n if groups > 1 else np.ones(mass.size, dtype=bool)
     atoms = list(zip(values[repeated], mass[repeated], strict=True))
-    population = _population_error(u, groups, spreads)
+    levels = np.quantile(u, np.linspace(0.02, 0.98, 49), method="lower")
+    below = u.ravel() <= levels[:, None]
+    population = largest(errors_by_groups(below, weights.ravel(), groups))
     if repeated.all():
         return TabulatedLaw([], atoms=atoms, error=population), population, 0.0
     pieces = [_piece(values[~repeated], mass[~repeated])]
-    below = (np.cumsum(mass) - 0.5 * mass)[~repeated]
-    off = np.abs(TabulatedLaw(pieces, atoms=atoms).cdf(values[~repeated]) - below)
+    middle = (np.cumsum(mass) - 0.5 * mass)[~repeated]
+    off = np.abs(TabulatedLaw(pieces, atoms=atoms).cdf(values[~repeated]) - middle)
     between = float(off.max() + 0.5 * mass[~repeated].max())
     return TabulatedLaw(pieces, atoms=atoms, error=population + between), population, between
 
@@ -51,17 +54,6 @@ def _log_products(chain: Chain) -> np.ndarray:
         product, log_scale = product / size[:, None, None], log_scale + np.log(size)
     with np.errstate(divide="ignore"):
         return np.log(np.linalg.svd(product, compute_uv=False)) + log_scale[:, None]
-
-
-def _population_error(u: np.ndarray, groups: int, spreads: float) -> float:
-    """Spread of the groups' distribution functions at quantiles of all sites."""
-    if groups < 2:
-        return 0.0
-    parts = u.reshape(groups, -1)
-    levels = np.quantile(u, np.linspace(0.02, 0.98, 49), method="lower")
-    means = np.array([(parts <= level).mean(axis=1) for level in levels])
-    spread = means.std(axis=1, ddof=1) / math.sqrt(groups)
-    return float(spreads * np.median(np.sort(spread)[-3:]))
 
 
 def _piece(values: np.ndarray, mass: np.ndarray) -> tuple[Interval, list[Panel]]:

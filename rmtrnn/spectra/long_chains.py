@@ -23,12 +23,12 @@ from rmtrnn.spectra.dyson_chain import Chain
 from rmtrnn.spectra.dyson_continuation import Far
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, inverse_hessian, newton, values_at
 from rmtrnn.spectra.dyson_unknowns import Unknowns
+from rmtrnn.spectra.population_error import errors_by_groups
 
 _LEAST_STEPS = 24  # fewer have hardly more strengths than the splines coefficients
 _FEW, _MEDIUM = 512, 8192  # sites: for the way to the real axis, for the strengths
 _TOL, _LAST_TOL = 1e-3, 1e-4  # of a Newton step of the logarithms of the strengths
 _ITERATIONS = 12
-_SPREADS = 3.0  # as in `dyson_law`: standard errors over eight groups of sites
 _EMPTY = 1e-5  # density: outside the support there is nothing that a Newton step could follow
 _MOST_ROUNDS = 12
 _CLOSE = 0.05  # of the error of F: the search for u ends
@@ -143,10 +143,8 @@ class _Values(NamedTuple):
 
 def _at(chain: Chain, point: _Point) -> _Values:
     upper, density, site_log = values_at(chain, point.p, point.q, 2 * point.u)
-    weights = to_host(chain.weights).reshape(GROUPS, -1)
-    parts = site_log.reshape(len(upper), GROUPS, -1)
-    means = (parts * (weights / weights.sum(axis=1, keepdims=True))).sum(axis=2)
-    return _Values(1.0 - upper, density, _SPREADS * means.std(axis=1, ddof=1) / math.sqrt(GROUPS))
+    error = errors_by_groups(site_log, to_host(chain.weights), GROUPS)
+    return _Values(1.0 - upper, density, error)
 
 
 def _moved(
