@@ -16,6 +16,7 @@ import numpy as np
 
 from rmtrnn._array import to_host
 from rmtrnn._result import Status
+from rmtrnn.spectra.dyson_all_sites import averaged, on_all_sites
 from rmtrnn.spectra.dyson_chain import Chain
 from rmtrnn.spectra.dyson_continuation import mass_at_zero
 from rmtrnn.spectra.dyson_nodes import EMPTY, FINEST, Levels, Nodes, Settings, place_nodes, share_of_one
@@ -23,12 +24,7 @@ from rmtrnn.spectra.dyson_solve import (
     REAL_AXIS,
     Solution,
     evaluate,
-    inverse_hessian,
-    lowered,
     newton,
-    second_order,
-    slope_at,
-    values_at,
 )
 from rmtrnn.spectra.dyson_tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
 from rmtrnn.spectra.gate_law import gate_law
@@ -38,9 +34,6 @@ from rmtrnn.spectra.tabulated import Interval, Panel, TabulatedLaw, monotone_pan
 _POWER_FROM = 4e-4  # F at the lowest point, from which on a power of s is continued: the walk ended early
 _SETTLED_POWER = 0.2  # relative change of the power between the two lowest points
 _SETTLED = 0.1  # relative step of the strengths at the end: F errs by its square
-STEP_LEAVES = 0.25  # of the error of F that a Newton step leaves
-_LONGEST = 0.5  # of that step
-_MOST_STEPS, _NEGLIGIBLE, _UNSOLVED = 4, 2e-5, 1e-4  # of F: no more steps are needed; the point is not used
 _LOST = 0.01  # a point that fails inside a panel of less mass leaves the law usable; the mass is an error
 _LOOKED_AT = 10  # points, for the error of splines
 _USELESS = 0.1  # error of the cdf
@@ -95,7 +88,7 @@ def chain_law(
     solution = with_spline_error(finish(levels.medium, levels.coarse, nodes), levels)
     lowest = 1.0 - float(solution.sorted().upper[0])
     atom = mass_at_zero(levels.medium, levels.far) if lowest > max(settings.tail, settings.grain) else 0.0
-    solution = on_all_sites(chain, levels.steer, solution)
+    solution = on_all_sites(chain, levels.steer, solution, max(settings.tail, settings.grain))
     one = _share_of_one(chain, solution)
     law, parts = assemble(to_host(chain.weights), solution, groups, atom, one)
     room = 0.8 * (AIM - (parts.total - parts.population))
@@ -185,88 +178,6 @@ def with_spline_error(solution: Solution, levels: Levels) -> Solution:
         medium.solved_in(finer), levels.steer.solved_in(finer), some.p, some.q, some.log_lambda, _SETTLED
     )
     return replace(solution, error=solution.error + float(seen.error.max()))
-
-
-def on_all_sites(chain: Chain, small: Chain, solution: Solution) -> Solution:
-    """F and p on all sites, after a Newton step of the strengths there, which were right for some.
-
-    F is stationary in the strengths, so their error enters it squared: those of some thousand sites leave
-    up to 1e-4 of F and a few percent of the density. Some sites can also leave a gap where all have none, or
-    have another solution. Such points are tried once more with the strengths of those beside.
-    """
-    if solution.site_log.shape[1] == chain.n:
-        return solution
-    found = _settled(chain, small, solution.sorted())
-    dense = found.density > EMPTY * found.density.max(initial=0.0)
-    good = (found.status == int(Status.CONVERGED)) & dense
-    inside = np.flatnonzero(good)
-    if inside.size == 0:
-        return found
-    again = ~good & (np.arange(good.size) > inside[0]) & (np.arange(good.size) < inside[-1])
-    if again.any():
-        other = _settled(chain, small, _beside_good(found, again, good))
-        better = (other.status == int(Status.CONVERGED)) & (other.density > 0)
-        kept = ~again
-        kept[again] = ~better
-        found = found.at(kept).joined(other.at(better)).sorted()
-    return found
-
-
-def _settled(chain: Chain, small: Chain, solution: Solution) -> Solution:
-    """Newton steps on all sites, mostly one; F and p there.
-
-    The Hessian is that of ``small``. While it is wrong by less than one half, a step leaves less than a
-    quarter of the error of F, and that is stated. Where it is not small, as in a sparse tail, more steps
-    follow; a point that they do not settle is not used.
-    """
-    p, q, left = solution.p.copy(), solution.q.copy(), np.zeros(len(solution.u))
-    work = np.flatnonzero(solution.status == int(Status.CONVERGED))
-    for _ in range(_MOST_STEPS):
-        p[work], q[work], change = _stepped(chain, small, p[work], q[work], solution.log_lambda[work])
-        left[work] = np.where(solution.density[work] > 0, STEP_LEAVES * change, 0.0)
-        work = work[left[work] > _NEGLIGIBLE]
-        if work.size == 0:
-            break
-    status = np.where(left > _UNSOLVED, int(Status.MAX_ITERATIONS), solution.status)
-    return averaged(chain, replace(solution, p=p, q=q, error=solution.error + left, status=status))
-
-
-def _beside_good(solution: Solution, some: np.ndarray, good: np.ndarray) -> Solution:
-    """Points ``some`` with strengths on the line, in the logarithm, between the ``good`` ones beside."""
-    u, strengths = solution.u, []
-    for strength in (solution.p, solution.q):
-        logs = np.log(strength[good]).T
-        between = [
-            np.interp(u[some], u[good], one.real) + 1j * np.interp(u[some], u[good], one.imag) for one in logs
-        ]
-        strengths.append(np.exp(np.array(between).T))
-    nothing = np.zeros(np.count_nonzero(some))
-    status = np.full(nothing.shape, int(Status.CONVERGED))
-    return replace(
-        solution.at(some), p=strengths[0], q=strengths[1], density=nothing + 1.0, error=nothing, status=status
-    )
-
-
-def _stepped(
-    chain: Chain, small: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One Newton step on ``chain`` with the Hessian of ``small``: p, q, and what it may change F by."""
-    x, theta = np.concatenate([p, q], axis=1), np.full(log_lambda.shape, REAL_AXIS)
-    slope = slope_at(chain, x, log_lambda, theta)
-    step = -(inverse_hessian(small, x, log_lambda, theta) @ slope[..., None])[..., 0]
-    finite = np.all(np.isfinite(step), axis=1, keepdims=True)
-    step = np.where(finite, step, 0.0)
-    _, change = second_order(slope, step, np.pi * chain.s_out)
-    logs = chain.unknowns.logs(step)
-    logs *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(logs).max(axis=1), _LONGEST))[:, None]
-    p, q = np.split(lowered(x * np.exp(logs)), 2, axis=1)
-    return p, q, np.where(finite[:, 0], change, np.inf)
-
-
-def averaged(chain: Chain, solution: Solution) -> Solution:
-    """F and p on all sites of ``chain`` at given strengths."""
-    found = values_at(chain, solution.p, solution.q, solution.log_lambda)
-    return replace(solution, **found._asdict())
 
 
 def assemble(

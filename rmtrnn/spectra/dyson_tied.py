@@ -23,8 +23,9 @@ from rmtrnn import _random, _validate
 from rmtrnn._result import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.twotime import GROUPS, TwoTime, tied_stages, two_time_group
+from rmtrnn.spectra.dyson_all_sites import STEP_LEAVES
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import AIM, STEP_LEAVES, assemble, chain_law
+from rmtrnn.spectra.dyson_law import AIM, assemble, chain_law
 from rmtrnn.spectra.dyson_nodes import Settings, place_between
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 from rmtrnn.spectra.known_moments import Moments
@@ -210,7 +211,7 @@ def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) 
 def _on_all_sites(sites: TiedSites, small: TiedSites, solution: Solution) -> Solution:
     """F and density on all sites, after one Newton step there from strengths that solve (15) on some of them.
 
-    The Hessian is that of ``small``. As in `dyson_law.on_all_sites`, a quarter of what the step changes of F
+    The Hessian is that of ``small``. As in `dyson_all_sites`, a quarter of what the step changes of F
     is stated as its error.
     """
     if solution.site_log.shape[1] == sites.count:

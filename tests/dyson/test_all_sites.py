@@ -6,8 +6,9 @@ import pytest
 import rmtrnn as rt
 from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra.dyson import GROUPS, grouped_chain
+from rmtrnn.spectra.dyson_all_sites import averaged, on_all_sites
 from rmtrnn.spectra.dyson_chain import forward, sweep
-from rmtrnn.spectra.dyson_law import averaged, finish, on_all_sites
+from rmtrnn.spectra.dyson_law import finish
 from rmtrnn.spectra.dyson_nodes import Settings, place_nodes
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, newton
 from rmtrnn.spectra.dyson_solve import evaluate as evaluate_chain
@@ -35,7 +36,7 @@ def test_one_step_on_all_sites_solves_them():
     exact = evaluate_chain(chain, levels.medium, p, q, u, 1e-3, inverse)
     inside = (exact.status == 0) & (exact.density > 0.02 * exact.density.max())
     assert inside.sum() > 10
-    stepped = on_all_sites(chain, levels.coarse, some)
+    stepped = on_all_sites(chain, levels.steer, some, 1.0)
     off = np.abs(stepped.upper - exact.upper)[inside]
     assert (off <= stepped.error[inside] + 1e-6).all()
     assert off.max() < 5e-6
