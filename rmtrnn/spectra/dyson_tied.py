@@ -56,8 +56,9 @@ _LEAST_RESERVE, _MOST_RESERVE = 4, 16  # sites drawn for each that is used
 _PILOT = 2048  # sites that say how much the others count for
 _SHARE = 0.15  # of m_1, at most, in one panel
 _STRENGTHS = 3e-3  # relative step of the strengths that placing points asks for
-_FINAL = 1e-2  # and that of those for a step on all sites: well below the error of the sites
+_FINAL = 1e-3  # and that of those for a step on all sites: small entries count as much as large ones
 _NEAR = 3e-2  # the same at arg lambda > 0, on the way to the real axis
+_ASTRAY = 2.0  # times what a step should change F by at most
 _SHORTEST = 1e-3  # step outwards
 _CLEARLY = 1e-6  # density: inside the support
 _FALL = 1e-3  # of F from one point to the next: more is another solution, not the error of the strengths
@@ -211,8 +212,9 @@ def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) 
 def _on_all_sites(sites: TiedSites, small: TiedSites, solution: Solution) -> Solution:
     """F and density on all sites, after one Newton step there from strengths that solve (15) on some of them.
 
-    The Hessian is that of ``small``. As in `dyson_all_sites`, a quarter of what the step changes of F
-    is stated as its error.
+    The Hessian is that of ``small``. As in `dyson_all_sites`, a quarter of what the step changes of F is
+    stated as its error. A step that changes F by far more than it should, as in a sparse tail, is not taken;
+    then all of that is stated.
     """
     if solution.site_log.shape[1] == sites.count:
         return solution
@@ -220,10 +222,14 @@ def _on_all_sites(sites: TiedSites, small: TiedSites, solution: Solution) -> Sol
     full: list[Solution] = []
     for u, p, q, residual in zip(solution.u, solution.p, solution.q, solution.residual, strict=True):
         P, Q = p.reshape(size, size), q.reshape(size, size)
-        P, Q, change = stepped(sites, small, P, Q, 2 * u + 1j * REAL_AXIS)
+        before = evaluate(sites, P, Q, 2 * u, float(residual), math.inf)
+        P, Q, bound = stepped(sites, small, P, Q, 2 * u + 1j * REAL_AXIS)
         point = evaluate(sites, P, Q, 2 * u, float(residual), math.inf)
-        left = STEP_LEAVES * change if point.density[0] > 0 else 0.0
-        full.append(replace(point, error=np.array([left])))
+        change = abs(float(point.upper[0] - before.upper[0]))
+        error = STEP_LEAVES * max(bound, change)
+        if not change <= _ASTRAY * bound:
+            point, error = before, bound
+        full.append(replace(point, error=np.array([error if point.density[0] > 0 else 0.0])))
     return replace(_joined(full), status=solution.status)
 
 
@@ -350,7 +356,8 @@ def tied_spectrum(
     settled.
     """
     T = _validate.integer("T", T, low=1)
-    rows, most = len(ens.cell.gates) * T + len(ens.cell.state), 0
+    used = sum(ens.gate(gate).sigma_w > 0 for gate in ens.cell.gates)
+    rows, most = used * T + len(ens.cell.state), 0
     sizes = next(sizes for largest, sizes in _DEFAULTS if rows <= largest)
     if population is None:
         population, most = sizes[0], _most_population(rows)

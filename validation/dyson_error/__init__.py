@@ -23,8 +23,8 @@ from validation import study
 
 SIZES = {
     "quick": {"population": 2048, "networks": 30, "tied": 0},
-    "standard": {"population": 16384, "networks": 100, "tied": 10},
-    "full": {"population": 65536, "networks": 100, "tied": 20},
+    "standard": {"population": 16384, "networks": 100, "tied": 4},
+    "full": {"population": 65536, "networks": 100, "tied": 8},
 }
 TIED_POPULATION, TIED_FIELD = 2048, 2048  # sites; those of each of the eight two-time mean fields
 TIED_STEPS = 3
