@@ -23,8 +23,8 @@ from validation import study
 
 SIZES = {
     "quick": {"population": 2048, "networks": 30, "tied": 0},
-    "standard": {"population": 16384, "networks": 100, "tied": 4},
-    "full": {"population": 65536, "networks": 100, "tied": 8},
+    "standard": {"population": 16384, "networks": 100, "tied": 2},
+    "full": {"population": 65536, "networks": 100, "tied": 5},
 }
 TIED_POPULATION, TIED_FIELD = 2048, 2048  # sites; those of each of the eight two-time mean fields
 TIED_STEPS = 3
@@ -218,7 +218,7 @@ STUDY = study.Study(
     cost={
         "quick": "about 2 minutes on 2 cores",
         "standard": "about 10 minutes of one core",
-        "full": "about 25 minutes of one core",
+        "full": "about an hour of one core",
     },
     cases=list_cases,
     compute=compute,
