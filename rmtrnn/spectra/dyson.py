@@ -24,6 +24,7 @@ from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.sites import untied_chain
 
 _POPULATION = 65536
+_SOLVED_ON_ALL = 8192  # sites: with no more, the strengths are right for all of them
 _MOST_SITES = 2**25  # sites times steps: a few gigabytes
 _GRAIN = 8.0  # sites: where fewer of them make up the mass, the population is not looked at more closely
 LONG = 40  # steps, from which on the strengths are splines of the step
@@ -61,9 +62,9 @@ def untied_spectrum(
     population : power of two, at least 512
         Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
         little faster than 1/sqrt(population); it is part of the ``error`` of the result. F is averaged over
-        all sites; the strengths of the self-energy, in which it is stationary, solve the equations on at most
-        8192, and then take a Newton step on all. By default 65536, and up to sixteen times more where the
-        ``error`` would exceed 1e-3 and memory allows.
+        all sites; the strengths of the self-energy, in which it is stationary, solve the equations on 4096 of
+        them (on all, up to 8192), and then take a Newton step on all. By default 65536, and up to sixteen
+        times more where the ``error`` would exceed 1e-3 and memory allows.
     seed : integer
         Names the population; the same seed gives the same law.
     tol : number in (0, 0.1]
@@ -92,7 +93,8 @@ def untied_spectrum(
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=32)
     sites = _POPULATION if population is None else population
-    settings = Settings(tol=tol, tail=tol, grain=_GRAIN / sites, max_points=max_points)
+    medium = sites if sites <= _SOLVED_ON_ALL else Settings.medium
+    settings = Settings(tol=tol, tail=tol, grain=_GRAIN / sites, max_points=max_points, medium=medium)
     field = field_of_one(ens)
     chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
 

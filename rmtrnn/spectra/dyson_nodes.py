@@ -42,8 +42,7 @@ class Settings:
     mass beyond the outermost points; ``grain``, the mass of a few sites where these are a random population:
     less than that is not resolved; ``max_points``; ``scan``, ``steer`` and ``coarse``, sites used to find
     points, to steer Newton's method (fewer in long chains) and to place points; ``medium``, sites that the
-    strengths are right for (F is stationary in them; in long chains those of ``coarse``); ``solver_tol``,
-    relative, on the coarse sites.
+    strengths are right for, before they take a step on all; ``solver_tol``, relative, on the coarse sites.
     """
 
     tol: float = 1e-4
@@ -53,7 +52,7 @@ class Settings:
     scan: int = 128
     steer: int = 1024
     coarse: int = 4096
-    medium: int = 8192
+    medium: int = 4096
     solver_tol: float = 1e-3
 
 
