@@ -12,7 +12,7 @@ import numpy as np
 
 from rmtrnn._result import Status
 from rmtrnn.spectra.dyson_chain import Chain
-from rmtrnn.spectra.dyson_nodes import EMPTY
+from rmtrnn.spectra.dyson_nodes import EMPTY, extrapolated
 from rmtrnn.spectra.dyson_solve import (
     REAL_AXIS,
     Solution,
@@ -76,7 +76,7 @@ def _nearer_to_end(solution: Solution, side: int, tail: float) -> Solution | Non
     inside = np.flatnonzero(good & (solution.density > EMPTY * solution.density[good].max(initial=0.0)))
     if inside.size < 2:
         return None
-    end, inner = inside[::-side][:2]
+    end = inside[-1 if side > 0 else 0]
     outside = end + side
     if not 0 <= outside < good.size or not good[outside]:
         return None
@@ -84,11 +84,10 @@ def _nearer_to_end(solution: Solution, side: int, tail: float) -> Solution | Non
     room = abs(float(solution.u[outside] - solution.u[end]))
     if mass < tail:
         return None
-    step = side * min(1.1 * mass / float(solution.density[end]), 0.5 * room)
-    ahead = step / (solution.u[end] - solution.u[inner])
-    p, q = (x[[end]] * (x[[end]] / x[[inner]]) ** ahead for x in (solution.p, solution.q))
-    log_lambda = solution.log_lambda[[end]] + 2 * step
-    return replace(solution.at(np.array([end])), log_lambda=log_lambda, p=p, q=q, error=np.zeros(1))
+    u = solution.u[[end]] + side * min(1.1 * mass / float(solution.density[end]), 0.5 * room)
+    known, last = solution.at(inside), np.array([inside.size - 1 if side > 0 else 0])
+    p, q = (extrapolated(known.u, x, last, np.array([side]), u) for x in (known.p, known.q))
+    return replace(known.at(last), log_lambda=2 * u, p=p, q=q, error=np.zeros(1))
 
 
 def _settled(chain: Chain, small: Chain, solution: Solution) -> Solution:

@@ -47,6 +47,7 @@ _TRUST = 3.0  # times the second-order error of F at a point whose strengths hav
 _WORTH_MORE = 0.1  # of the error aimed at
 _NEAR = 0.3  # of the way to the neighbour
 AIM = 1e-3  # error of the cdf that a population of free size is made large enough for
+_MARGIN = 0.8  # the error of the larger population is aimed below the room that there is
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,14 @@ class ErrorParts:
     @property
     def total(self) -> float:
         return self.population + self.interpolation + self.tail + self.solver
+
+    @property
+    def larger(self) -> int | None:
+        """By which power of two a population has to grow for `AIM`; None if it is met or cannot be."""
+        room = _MARGIN * (AIM - (self.total - self.population))
+        if self.total <= AIM or room <= 0:
+            return None
+        return 2 ** math.ceil(2 * math.log2(self.population / room))
 
 
 def chain_law(
@@ -78,10 +87,11 @@ def chain_law(
     settings = settings or Settings()
     if chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages):
         law, population, between = gate_law(chain, groups)
-        if larger is not None and population + between > AIM > between:
-            more = larger(2 ** math.ceil(2 * math.log2(population / (0.8 * (AIM - between)))))
-            law, population, between = gate_law(more, groups)
-        return law, ErrorParts(population, between, 0.0, 0.0)
+        parts = ErrorParts(population, between, 0.0, 0.0)
+        if larger is not None and parts.larger:
+            law, population, between = gate_law(larger(parts.larger), groups)
+            parts = ErrorParts(population, between, 0.0, 0.0)
+        return law, parts
     nodes, levels = place_nodes(chain, settings)
     if nodes.u.size < 4:
         return _no_law()
@@ -91,10 +101,9 @@ def chain_law(
     solution = on_all_sites(chain, levels.steer, solution, max(settings.tail, settings.grain))
     one = _share_of_one(chain, solution)
     law, parts = assemble(to_host(chain.weights), solution, groups, atom, one)
-    room = 0.8 * (AIM - (parts.total - parts.population))
-    if larger is None or parts.total <= AIM or room <= 0:
+    if larger is None or not parts.larger:
         return law, parts
-    more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
+    more = larger(parts.larger)
     return assemble(
         to_host(more.weights), averaged(more, solution), groups, atom, one or (1.0 / chain.n, 1.0 / chain.n)
     )

@@ -193,7 +193,7 @@ def _walk(chain: Chain, small: Chain, nodes: Nodes, settings: Settings) -> Nodes
         ends, lengths = (np.array([ahead[side][i] for side in going]) for i in (0, 1))
         side = np.array(going)
         u = nodes.u[ends] + side * lengths
-        p, q = (_extrapolated(nodes.u, values, ends, side, u) for values in (nodes.p, nodes.q))
+        p, q = (extrapolated(nodes.u, values, ends, side, u) for values in (nodes.p, nodes.q))
         found = _from_guess(chain, small, u, p, q, nodes.inverse[ends], 3e-3)
         useful = found.ok & (side * found.cdf > side * nodes.cdf[ends])
         for one, good in zip(going, useful, strict=True):
@@ -235,7 +235,7 @@ def _share_below(far: Far, u: np.ndarray) -> np.ndarray:
     return np.where(ok, 1.0 + np.real(m), np.nan)
 
 
-def _extrapolated(
+def extrapolated(
     u: np.ndarray, values: np.ndarray, ends: np.ndarray, side: np.ndarray, to: np.ndarray
 ) -> np.ndarray:
     """Strengths at ``to`` beyond the points ``ends``: the power of lambda through these and the next."""

@@ -25,7 +25,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.twotime import GROUPS, TwoTime, tied_stages, two_time_group
 from rmtrnn.spectra.dyson_all_sites import STEP_LEAVES
 from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import AIM, assemble, chain_law
+from rmtrnn.spectra.dyson_law import assemble, chain_law
 from rmtrnn.spectra.dyson_nodes import Settings, place_between
 from rmtrnn.spectra.dyson_solve import REAL_AXIS, Solution
 from rmtrnn.spectra.known_moments import Moments
@@ -50,7 +50,6 @@ _DEFAULTS = (
     (math.inf, (8192, 512, 2048)),
 )
 _MOST_WORK, _MOST_ENTRIES = 2.0**29, 2.0**27  # of a larger population: sites * rows^3 and sites * rows^2
-_MARGIN = 0.8  # the error of the larger population is aimed below the room that there is
 _RESERVE = 131072  # sites drawn in all
 _LEAST_RESERVE, _MOST_RESERVE = 4, 16  # sites drawn for each that is used
 _PILOT = 2048  # sites that say how much the others count for
@@ -219,22 +218,22 @@ def _on_all_sites(sites: TiedSites, small: TiedSites, solution: Solution) -> Sol
     if solution.site_log.shape[1] == sites.count:
         return solution
     size = sites.touched
-    full: list[Solution] = []
-    for u, p, q, residual in zip(solution.u, solution.p, solution.q, solution.residual, strict=True):
-        P, Q = p.reshape(size, size), q.reshape(size, size)
-        before = evaluate(sites, P, Q, 2 * u, float(residual), math.inf)
-        P, Q, bound = stepped(sites, small, P, Q, 2 * u + 1j * REAL_AXIS)
-        point = evaluate(sites, P, Q, 2 * u, float(residual), math.inf)
-        change = abs(float(point.upper[0] - before.upper[0]))
+    before, full = _averaged(sites, solution), []
+    for i, (u, p, q) in enumerate(zip(solution.u, solution.p, solution.q, strict=True)):
+        P, Q, bound = stepped(
+            sites, small, p.reshape(size, size), q.reshape(size, size), 2 * u + 1j * REAL_AXIS
+        )
+        point = evaluate(sites, P, Q, 2 * u, float(solution.residual[i]), math.inf)
+        change = abs(float(point.upper[0] - before.upper[i]))
         error = STEP_LEAVES * max(bound, change)
         if not change <= _ASTRAY * bound:
-            point, error = before, bound
+            point, error = before.at(np.array([i])), bound
         full.append(replace(point, error=np.array([error if point.density[0] > 0 else 0.0])))
     return replace(_joined(full), status=solution.status)
 
 
 def _averaged(sites: TiedSites, solution: Solution) -> Solution:
-    """F and density on other sites, at given strengths."""
+    """F and density on all of ``sites``, at given strengths."""
     size = sites.touched
     full = [
         evaluate(sites, p.reshape(size, size), q.reshape(size, size), 2 * u, float(residual), math.inf)
@@ -480,7 +479,7 @@ def tied_law(
 ) -> TabulatedLaw:
     """The law of u = log s of a network that keeps its weights.
 
-    ``larger(factor)`` gives a population about that many times larger; if the error would exceed `AIM`
+    ``larger(factor)`` gives a population about that many times larger; if the error exceeded `dyson_law.AIM`
     without, F is averaged over that.
     """
     stages = population.stages
@@ -491,9 +490,8 @@ def tied_law(
     if solution.u.size == 0:
         return TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
     law, parts = assemble(sites.weights, solution, GROUPS)
-    room = _MARGIN * (AIM - (parts.total - parts.population))
-    if larger is not None and parts.total > AIM and room > 0:
-        more = larger(2 ** math.ceil(2 * math.log2(parts.population / room)))
+    if larger is not None and parts.larger:
+        more = larger(parts.larger)
         sites, count = tied_sites(more.stages, T, more.weights, like=sites), sites.count
         law, _ = assemble(sites.weights, _averaged(sites, solution), GROUPS, one=(1.0 / count, 1.0 / count))
     law.known = _known_moments(sites)
