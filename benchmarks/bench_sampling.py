@@ -25,9 +25,11 @@ import numpy as np
 import scipy
 
 import rmtrnn as rt
-from rmtrnn import _array, _random
-from rmtrnn.montecarlo import LogProduct, random_matrix
-from rmtrnn.simulation import Network
+from rmtrnn._core import arrays as _arrays
+from rmtrnn._core import random as _random
+from rmtrnn.sampling.network import Network
+from rmtrnn.sampling.products import LogProduct
+from rmtrnn.sampling.random_matrices import random_matrix
 
 T, REPEATS = 16, 3
 ENSEMBLES = {
@@ -53,7 +55,7 @@ def bare(factors: list[Any], xp: Any) -> None:
     product = factors[0]
     for factor in factors[1:]:
         product = factor @ product
-    _array.to_host(xp.linalg.svd(product, compute_uv=False))
+    _arrays.to_host(xp.linalg.svd(product, compute_uv=False))
 
 
 def accurate(factors: list[Any], xp: Any) -> LogProduct:
@@ -92,7 +94,7 @@ def best(runs: dict[str, Callable[[], Any]], clock: Callable[[], float], repeats
 
 
 def table(device: str, sizes: list[int]) -> None:
-    xp = _array.module_for(device)
+    xp = _arrays.module_for(device)
     print(f"\n{device}: T = {T}\n")
     print("| ensemble | N | bare | LogProduct | ratio | stated error | groups | PyTorch |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
@@ -136,8 +138,8 @@ def main() -> None:
         table("cpu", sizes or [256, 512, 1024])
     if "cuda" not in devices:
         return
-    if _array.cuda_available():
-        cupy = _array.module_for("cuda")
+    if _arrays.cuda_available():
+        cupy = _arrays.module_for("cuda")
         name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
         print(f"\n{name}, CuPy {cupy.__version__}")
         table("cuda", sizes or [4096, 8192, 16384])

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn.sampling import Sample
+from rmtrnn.sampling.sample import Sample
 
 T, N, SEED = 4, 512, 6  # the test was designed on seed 5
 

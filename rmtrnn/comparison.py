@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri, stdtr
 
-from rmtrnn import _validate
-from rmtrnn.sampling import Sample
+from rmtrnn._core import validate as _validate
+from rmtrnn.sampling.sample import Sample
 from rmtrnn.spectra.result import Spectrum
 
 MODES = 6

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from rmtrnn import _random, _validate
+from rmtrnn._core import random as _random
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import LIBRARY, Cell
 
 WEIGHTS = ("gaussian", "orthogonal")

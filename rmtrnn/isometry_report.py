@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn import _validate
-from rmtrnn._result import Status
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import Status
 from rmtrnn.cells import MinimalRNN, VanillaRNN
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws.tabulated import Interval, tabulate
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.growth import field_of_one
-from rmtrnn.spectra import Spectrum, minimal, second_moment, spectrum
-from rmtrnn.spectra.tabulated import Interval, tabulate
+from rmtrnn.spectra import Spectrum, minimal_rnn, second_moment, spectrum
 
 PROBABILITIES = (0.05, 0.5, 0.95)
 CONFIDENCE = 3.0  # sampled errors are this many standard errors
@@ -117,9 +117,9 @@ def isometry(ens: Ensemble, T: int, spec: Spectrum | None = None) -> Isometry:
     """Measure how far the T-step Jacobian is from an isometry: theory.md section 5.
 
     m_1 and the variance of s² are those of theory.md (11) for vanilla cells, of the closed recursion of
-    `rmtrnn.spectra.minimal` for the minimalRNN, and of `rmtrnn.spectra.second_moment` (sampled sites, cost
-    T²) for other cells with redrawn weights; for gated cells with tied weights they come from the spectrum,
-    as do quantiles, condition number and distance for all.
+    `rmtrnn.spectra.minimal_rnn` for the minimalRNN, and of `rmtrnn.spectra.second_moment` (sampled sites,
+    cost T²) for other cells with redrawn weights; for gated cells with tied weights they come from the
+    spectrum, as do quantiles, condition number and distance for all.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def variance_growth(ens: Ensemble, T: int) -> list[tuple[int, Measured, Measured
 def _minimal_growth(
     ens: Ensemble, field: MeanField, T: int, steps: list[int]
 ) -> list[tuple[int, Measured, Measured]]:
-    m_1, m_2 = minimal.moments_of(ens, field, T)
+    m_1, m_2 = minimal_rnn.moments_of(ens, field, T)
     # The recursion inherits the relative error of q*, and adds rounding at every step.
     slack = 1.0 + (field.error + field.residual) / (_EPS * max(field.q_of("e"), _EPS))
     return [

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn import _progress, _validate
-from rmtrnn._result import Status
+from rmtrnn._core import progress as _progress
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import mean_field
-from rmtrnn.meanfield.affine import Parameters
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.grid import stationary_grid
+from rmtrnn.meanfield.moment_map import Parameters
 from rmtrnn.meanfield.solve import named, timescale
 
 GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rmtrnn.ensemble import Ensemble
     from rmtrnn.meanfield import MeanField
     from rmtrnn.phase import PhaseDiagram
-    from rmtrnn.sampling import Sample
+    from rmtrnn.sampling.sample import Sample
     from rmtrnn.spectra import Spectrum
 
 # Okabe & Ito: black, vermillion, blue, bluish green, orange, sky blue, reddish purple, yellow.

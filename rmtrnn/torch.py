@@ -14,12 +14,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from rmtrnn import _random, _validate
+from rmtrnn._core import random as _random
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import GRU, LSTM, Cell
 from rmtrnn.cells import MinimalRNN as MinimalCell
 from rmtrnn.cells import VanillaRNN as VanillaCell
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.montecarlo import random_matrix
+from rmtrnn.sampling.random_matrices import random_matrix
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "linear": lambda e: e,

@@ -9,11 +9,11 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest  # noqa: E402
 
-from rmtrnn import _array  # noqa: E402
+from rmtrnn._core import arrays as _arrays  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if "gpu" in item.keywords]
-    if marked and not _array.cuda_available():
+    if marked and not _arrays.cuda_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="CuPy sees no CUDA device"))

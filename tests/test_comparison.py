@@ -7,7 +7,7 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn import comparison
-from rmtrnn.sampling import Sample
+from rmtrnn.sampling.sample import Sample
 
 TANH = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
 

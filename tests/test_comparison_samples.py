@@ -7,7 +7,7 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn import comparison
-from rmtrnn.sampling import Sample
+from rmtrnn.sampling.sample import Sample
 
 TRIALS = 8
 

@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn import _array, _random, sampling
-from rmtrnn.montecarlo import LogProduct, random_matrix
-from rmtrnn.montecarlo.side_by_side import LogProducts
-from rmtrnn.simulation import Network, Networks
+from rmtrnn._core import arrays as _arrays
+from rmtrnn._core import random as _random
+from rmtrnn.sampling.network import Network, Networks
+from rmtrnn.sampling.products import LogProduct
+from rmtrnn.sampling.products.side_by_side import LogProducts
+from rmtrnn.sampling.random_matrices import random_matrix
+from rmtrnn.sampling.sample import sample
 
 TANH = rt.Ensemble("vanilla", sigma_w=1.1, sigma_b=0.2)
-needs_gpu = pytest.mark.skipif(not _array.cuda_available(), reason="needs CuPy and a CUDA device")
+needs_gpu = pytest.mark.skipif(not _arrays.cuda_available(), reason="needs CuPy and a CUDA device")
 
 
 # Compiled cells are kept, so the stand-in and the real one do not share a process.
-without_gpu = pytest.mark.skipif(_array.cuda_available(), reason="the device itself is tested here")
+without_gpu = pytest.mark.skipif(_arrays.cuda_available(), reason="the device itself is tested here")
 
 
 @pytest.fixture(
@@ -30,7 +33,7 @@ without_gpu = pytest.mark.skipif(_array.cuda_available(), reason="the device its
 def cupy(request, monkeypatch):
     if request.param == "stand-in":
         return fake_cupy.install(monkeypatch)
-    return _array.module_for("cuda")
+    return _arrays.module_for("cuda")
 
 
 def factors_of(kind, n, count):
@@ -143,9 +146,9 @@ def test_small_networks_take_their_steps_together(monkeypatch, cell, tied):
 def test_random_matrices_of_the_device(cupy, dtype):
     for kind in ("gaussian", "orthogonal"):
         first, again = (random_matrix(kind, 40, 1.5, _random.stream(1, 2), cupy, dtype) for _ in range(2))
-        host = _array.to_host(first)
+        host = _arrays.to_host(first)
         assert host.dtype == dtype
-        assert np.array_equal(host, _array.to_host(again))
+        assert np.array_equal(host, _arrays.to_host(again))
         if kind == "orthogonal":
             assert np.max(np.abs(host @ host.T - 1.5**2 * np.eye(40))) < 100 * np.finfo(dtype).eps
         else:
@@ -173,7 +176,7 @@ def test_the_size_that_fits_is_named(monkeypatch, free):
     with pytest.raises(ValueError, match=r"N = \d+ would fit") as error:
         rt.sample(TANH, T=1, N=17_999, device="cuda")
     fits = int(str(error.value).split("N = ")[-1].split()[0])
-    assert sampling.memory_needed(TANH, fits) <= free < sampling.memory_needed(TANH, fits + 1)
+    assert sample.memory_needed(TANH, fits) <= free < sample.memory_needed(TANH, fits + 1)
 
 
 def test_the_machine_itself_is_too_small_too():
@@ -191,4 +194,4 @@ def test_memory_is_not_underestimated(cell, tied):
     rt.sample(ens, N=200, **options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < sampling.memory_needed(ens, 200)
+    assert peak < sample.memory_needed(ens, 200)

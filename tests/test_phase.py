@@ -8,9 +8,9 @@ import pytest
 import rmtrnn as rt
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.growth import stable_states
-from rmtrnn.meanfield.moments import start
-from rmtrnn.meanfield.series import NodeMap
+from rmtrnn.meanfield.hermite_series import NodeMap
 from rmtrnn.meanfield.solve import parameters_of
+from rmtrnn.meanfield.stationary_moments import start
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, R=0.46, Sigma=1.0)
 QUANTITIES = ("Q", "q", "c_star", "chi", "chi_star")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.simulation import Network
+from rmtrnn.sampling.network import Network
 from validation import memory
 from validation.phase.networks import log_growth
 

@@ -29,7 +29,7 @@ NAMES = {
     "rmtrnn.meanfield": """
         MeanField SitePopulation SiteTrajectory StageSites mean_field site_population site_trajectory
     """,
-    "rmtrnn.montecarlo": """
+    "rmtrnn.sampling.products": """
         LogProduct random_matrix
     """,
     "rmtrnn.spectra": """

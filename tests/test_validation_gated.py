@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.sampling import Sample
+from rmtrnn.sampling.sample import Sample
 from validation import eigenvalues, study
 from validation.gated import laws, networks, samples, verdict
 

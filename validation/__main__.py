@@ -9,7 +9,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from rmtrnn import _progress
+from rmtrnn._core import progress as _progress
 from validation import (
     critical_initialisation,
     criticality,

@@ -9,7 +9,7 @@ import numpy as np
 
 import rmtrnn as rt
 from rmtrnn import plotting
-from rmtrnn.sampling import Sample
+from rmtrnn.sampling.sample import Sample
 from rmtrnn.spectra import Spectrum
 from validation import study
 

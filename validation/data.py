@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "data"
 PIXELS = 28

@@ -57,7 +57,9 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn import _progress, _storage, _validate
+from rmtrnn._core import progress as _progress
+from rmtrnn._core import storage as _storage
+from rmtrnn._core import validate as _validate
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / ".cache" / "validation"

@@ -20,7 +20,10 @@ import numpy as np
 import scipy.optimize
 
 import rmtrnn as rt
-from rmtrnn import _progress, _random, _trials, _validate
+from rmtrnn._core import progress as _progress
+from rmtrnn._core import random as _random
+from rmtrnn._core import trials as _trials
+from rmtrnn._core import validate as _validate
 from validation import data, study
 
 # Streams of one training run: (seed, purpose).

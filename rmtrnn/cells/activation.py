@@ -16,7 +16,7 @@ import numpy as np
 import sympy
 from sympy.core.relational import Relational
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import serialise
 from rmtrnn.cells.functions import differentiate, logistic, normal_cdf, stabilise
 from rmtrnn.cells.numeric import compile_expressions, is_real, module_name, values_at

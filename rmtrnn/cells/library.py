@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells.activation import Activation
 from rmtrnn.cells.cell import Cell, Gate, Stage
 from rmtrnn.cells.functions import logistic

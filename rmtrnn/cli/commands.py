@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import LIBRARY, Cell, VanillaRNN
 from rmtrnn.cli.cellfile import read_cell
 from rmtrnn.cli.grammar import shown, suggestion
@@ -185,7 +185,7 @@ def critical(settings: dict[str, Any], progress: Any) -> Outcome:
     cell, T, full = _cell(settings), _steps(settings), settings.pop("spectrum", False)
     if progress and not isinstance(cell, VanillaRNN):
         print("critical: solving; up to a minute where χ is sampled (lstm)", file=sys.stderr)
-    from rmtrnn.criticality import NoCriticalPointError
+    from rmtrnn.criticality.point import NoCriticalPointError
 
     try:
         point = rt.critical(cell, T, **settings)

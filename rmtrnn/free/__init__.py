@@ -1,7 +1,7 @@
 """Free probability: spectral laws that multiply and add (theory.md section 3)."""
 
-from rmtrnn.free.law import PositiveLaw
-from rmtrnn.free.laws import Discrete, FussCatalan, MarchenkoPastur, Pushforward
+from rmtrnn.free.constructors import Discrete, FussCatalan, MarchenkoPastur, Pushforward
+from rmtrnn.free.positive_law import PositiveLaw
 from rmtrnn.free.subordination import RealLaw, Semicircle
 
 __all__ = [

@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn import _random, _validate
-from rmtrnn._result import ConvergenceError
-from rmtrnn.free.series import multiplied_moments
+from rmtrnn._core import random as _random
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError
+from rmtrnn.free.s_transform_series import multiplied_moments
 
 Transform = Callable[[np.ndarray], np.ndarray]
 

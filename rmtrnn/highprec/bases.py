@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from mpmath import mp
 
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.cells import Activation
 from rmtrnn.highprec import parameters
 from rmtrnn.highprec.formulas import Transform

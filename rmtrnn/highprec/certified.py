@@ -23,8 +23,8 @@ import flint
 from flint import acb, arb
 from mpmath import mp
 
-from rmtrnn import _validate
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.highprec import formulas, parameters
 from rmtrnn.highprec.enclosures import AtomBalls, CertificationError, GaussianBalls, OutOfScope, rational

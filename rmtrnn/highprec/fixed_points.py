@@ -8,8 +8,8 @@ from typing import Any
 
 from mpmath import mp
 
-from rmtrnn import _validate
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.cells import Activation
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.highprec import parameters

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import sympy
 from mpmath import mp
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import Activation
 from rmtrnn.ensemble import Ensemble
 

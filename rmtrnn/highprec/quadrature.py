@@ -32,7 +32,7 @@ import numpy as np
 import sympy
 from mpmath import mp
 
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.cells import Activation
 from rmtrnn.cells.functions import differentiate
 from rmtrnn.cells.numeric import compile_expressions

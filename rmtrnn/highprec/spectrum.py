@@ -13,8 +13,8 @@ import numpy as np
 import scipy.optimize
 from mpmath import mp
 
-from rmtrnn import _validate
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.highprec import formulas, parameters, series
 from rmtrnn.highprec.bases import Atoms, Base, vanilla_base

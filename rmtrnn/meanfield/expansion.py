@@ -92,6 +92,11 @@ def expand(cell: Cell) -> Expansion | None:
     return Expansion(cell, functions, tuple(split[: len(updates)]), tuple(split[len(updates) :]))
 
 
+def is_closed(cell: Cell) -> bool:
+    """Whether m_1 = χ^T exactly with fresh weights: one state component, closed in its moments."""
+    return len(cell.state) == 1 and expand(cell) is not None
+
+
 def _gate_symbols(cell: Cell) -> tuple[sympy.Symbol, ...]:
     return tuple(sympy.Symbol(f"e_{k}_", real=True) for k in range(len(cell.gates)))
 

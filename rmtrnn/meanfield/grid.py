@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from rmtrnn._result import Status
-from rmtrnn.meanfield import moments
-from rmtrnn.meanfield.affine import MomentMap, Parameters
+from rmtrnn._core.status import Status
+from rmtrnn.meanfield import stationary_moments
 from rmtrnn.meanfield.expansion import Expansion
-from rmtrnn.meanfield.moments import Stationary
-from rmtrnn.meanfield.series import NodeMap, SeriesMap
+from rmtrnn.meanfield.hermite_series import NodeMap, SeriesMap
+from rmtrnn.meanfield.moment_map import MomentMap, Parameters
+from rmtrnn.meanfield.stationary_moments import Stationary
 
 LENGTHS = (128, 512, 2048)  # of the Hermite series, tried in turn
 REMAINDER = 1e-12  # largest share of a second moment that a series may leave out
@@ -26,10 +26,10 @@ def stationary_grid(expansion: Expansion, parameters: Parameters, Q0: float = 1.
     first, zeros = np.full((len(expansion.update), n), Q0), np.zeros((len(expansion.update), n))
     exact = MomentMap(expansion, parameters)
     if len(expansion.update) > 1:
-        return moments.stationary(exact, first, zeros)
-    rough, _ = moments.stationary_moments(NodeMap(expansion, parameters, halvings=1), first)
+        return stationary_moments.stationary(exact, first, zeros)
+    rough, _ = stationary_moments.stationary_moments(NodeMap(expansion, parameters, halvings=1), first)
     begin = np.where(np.isfinite(rough[1:, 1]), rough[1:, 1], Q0)
-    S, one = moments.stationary_moments(NodeMap(expansion, parameters), begin)
+    S, one = stationary_moments.stationary_moments(NodeMap(expansion, parameters), begin)
     status = one.status.copy()
     good = np.flatnonzero(status == Status.CONVERGED)
     S[..., status != Status.CONVERGED] = np.nan
@@ -59,11 +59,11 @@ def _fill_one_replica(found: Stationary, exact: MomentMap, good: np.ndarray) -> 
     with np.errstate(invalid="ignore", divide="ignore"):
         residual = np.where(Q > 0, np.abs(following[1, 1] - Q) / Q, np.abs(following[1, 1]))
     found.residual[good] = residual
-    found.error[good] += residual * Q * (found.error[good] / np.maximum(moments.NOISE * Q, 1e-300))
+    found.error[good] += residual * Q * (found.error[good] / np.maximum(stationary_moments.NOISE * Q, 1e-300))
     found.status[good[residual > CHECK]] = int(Status.MAX_ITERATIONS)
     nodes = NodeMap(exact.expansion, exact.parameters)
     _, G = nodes.variances(S, slopes=True)
-    found.chi[good] = moments.spectral_radius(nodes.transfer(S, nodes.parameters.input, G))
+    found.chi[good] = stationary_moments.spectral_radius(nodes.transfer(S, nodes.parameters.input, G))
 
 
 def _fill_two_replicas(found: Stationary, exact: MomentMap, good: np.ndarray) -> None:
@@ -72,7 +72,7 @@ def _fill_two_replicas(found: Stationary, exact: MomentMap, good: np.ndarray) ->
     The map of the overlap is a power series with coefficients ≥ 0 for overlaps ≥ 0, so it is convex there: if
     equal replicas stay equal and the slope there is at most 1, independent replicas end up equal.
     """
-    merged = moments.stays_equal(exact) & (found.chi[good] <= 1.0)
+    merged = stationary_moments.stays_equal(exact) & (found.chi[good] <= 1.0)
     equal = good[merged]
     found.S_pair[..., equal] = found.S[..., equal]
     found.rho[:, equal], found.chi_star[equal] = 1.0, found.chi[equal]
@@ -89,14 +89,16 @@ def _fill_two_replicas(found: Stationary, exact: MomentMap, good: np.ndarray) ->
 def _fill_overlap(found: Stationary, map: MomentMap, index: np.ndarray) -> np.ndarray:
     """Solve for the overlaps of the chosen points; returns what a series may have left out (0 if none)."""
     S, q = found.S[..., index], found.q[:, index]
-    pair, two = moments.stationary_overlap(map, S, q, np.zeros((1, index.size)))
+    pair, two = stationary_moments.stationary_overlap(map, S, q, np.zeros((1, index.size)))
     rho, P = map.correlations(pair, q, slopes=True)
     missing = np.zeros(index.size)
     if isinstance(map, SeriesMap):
         _, G = NodeMap(map.expansion, map.parameters).variances(S, slopes=True)
         missing = map.remainder(G, rho)
     found.S_pair[..., index], found.rho[:, index] = pair, rho
-    found.chi_star[index] = moments.spectral_radius(map.transfer(pair, map.parameters.shared_input, P))
+    found.chi_star[index] = stationary_moments.spectral_radius(
+        map.transfer(pair, map.parameters.shared_input, P)
+    )
     found.residual[index] = np.maximum(found.residual[index], two.residual)
     found.status[index] = np.maximum(found.status[index], two.status)
     return missing

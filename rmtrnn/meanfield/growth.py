@@ -7,13 +7,13 @@ from dataclasses import fields
 
 import numpy as np
 
-from rmtrnn._result import Status
+from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import moments, transfer
-from rmtrnn.meanfield.affine import MomentMap, Parameters
+from rmtrnn.meanfield import stationary_moments, transfer_operator
 from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.hermite_series import NodeMap
+from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.result import MeanField
-from rmtrnn.meanfield.series import NodeMap
 from rmtrnn.meanfield.solve import mean_field, named, parameters_of
 
 STARTS = (1e-6, 1.0, 100.0)  # not 0, which may be an unstable state
@@ -22,7 +22,7 @@ SAME = 1e-6  # relative distance of second moments below which two states are on
 
 def is_smooth(ens: Ensemble) -> bool:
     """Whether `growth_rates` is a smooth function of the parameters: by moments or by transfer operators."""
-    return expand(ens.cell) is not None or transfer.applies(ens)
+    return expand(ens.cell) is not None or transfer_operator.applies(ens)
 
 
 def growth_rates(
@@ -31,13 +31,13 @@ def growth_rates(
     """χ of ensembles that share a cell, in the state reached from Q = 1, and the states' second moments.
 
     The same χ as that of `mean_field`, many times faster: by moments, for cells that are not affine in their
-    state by a transfer operator (`rmtrnn.meanfield.transfer`; for the LSTM right to some 1e-4, and the same
-    function of the parameters at every call), and by the populations of `mean_field` where that does not
-    apply. ``quick``: on fewer, fixed nodes. ``seed`` names the points of what is sampled. Second moments have
-    shape (s, n); both are nan where there is no converged stationary state.
+    state by a transfer operator (`rmtrnn.meanfield.transfer_operator`; for the LSTM right to some 1e-4, and
+    the same function of the parameters at every call), and by the populations of `mean_field` where that does
+    not apply. ``quick``: on fewer, fixed nodes. ``seed`` names the points of what is sampled. Second moments
+    have shape (s, n); both are nan where there is no converged stationary state.
     """
     expansion = expand(ensembles[0].cell)
-    if expansion is None and all(transfer.applies(ens) for ens in ensembles):
+    if expansion is None and all(transfer_operator.applies(ens) for ens in ensembles):
         return _by_transfer(ensembles, quick, seed)
     if expansion is None:
         return _by_populations(ensembles, seed)
@@ -75,13 +75,13 @@ def _by_moments(
         )
     )
     map = kind(expansion, parameters)
-    S, found = moments.stationary_moments(map, np.tile(starts, (map.components, 1)))
+    S, found = stationary_moments.stationary_moments(map, np.tile(starts, (map.components, 1)))
     chi = np.full(len(ensembles), np.nan)
     good = np.flatnonzero(found.status == Status.CONVERGED)
     if good.size:
         part = map.take(good)
         _, G = part.variances(S[..., good], slopes=True)
-        chi[good] = moments.spectral_radius(part.transfer(S[..., good], part.parameters.input, G))
+        chi[good] = stationary_moments.spectral_radius(part.transfer(S[..., good], part.parameters.input, G))
     diagonal = np.arange(1, map.components + 1)
     return chi, np.where(np.isnan(chi), np.nan, S[diagonal, diagonal])
 
@@ -92,10 +92,14 @@ def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
     In the latter case the overlap of two replicas is not known (nan), ``chi_star`` is ``chi``, and ``error``
     three times the difference of two point sets. ``quick``: with fewer points, for errors of some 1e-3.
     """
-    if expand(ens.cell) is not None or not transfer.applies(ens):
+    if expand(ens.cell) is not None or not transfer_operator.applies(ens):
         return mean_field(ens)
-    size = (transfer.QUICK_NODES, transfer.QUICK_POINTS) if quick else (transfer.NODES, transfer.POINTS)
-    found, other = (transfer.growth(ens, *size, seed=seed) for seed in (0, 1))
+    size = (
+        (transfer_operator.QUICK_NODES, transfer_operator.QUICK_POINTS)
+        if quick
+        else (transfer_operator.NODES, transfer_operator.POINTS)
+    )
+    found, other = (transfer_operator.growth(ens, *size, seed=seed) for seed in (0, 1))
     names = [symbol.name for symbol in ens.cell.state]
     if found is None or other is None:
         return mean_field(ens)
@@ -109,7 +113,7 @@ def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
         chi_star=found.chi,
         timescale=np.nan,
         status=Status.CONVERGED,
-        residual=transfer.TOLERANCE,
+        residual=transfer_operator.TOLERANCE,
         error=3.0 * float(np.max(np.abs(found.second - other.second))),
         C_star=nothing,
         method="transfer operator",
@@ -117,9 +121,9 @@ def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
 
 
 def _by_transfer(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    nodes = transfer.QUICK_NODES if quick else transfer.NODES
-    points = transfer.QUICK_POINTS if quick else transfer.POINTS
-    found = [transfer.growth(ens, nodes, points, seed) for ens in ensembles]
+    nodes = transfer_operator.QUICK_NODES if quick else transfer_operator.NODES
+    points = transfer_operator.QUICK_POINTS if quick else transfer_operator.POINTS
+    found = [transfer_operator.growth(ens, nodes, points, seed) for ens in ensembles]
     nothing = np.full(len(ensembles[0].cell.state), np.nan)
     chi = np.array([np.nan if one is None else one.chi for one in found])
     return chi, np.array([nothing if one is None else one.second for one in found]).T

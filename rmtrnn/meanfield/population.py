@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn._result import Status
+from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield.sites import Growth, SiteProcess, draw_initial, seeds
+from rmtrnn.meanfield.site_process import Growth, SiteProcess, draw_initial, seeds
 
 REPLICATES = 8
 AVERAGED_STEPS = 128

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn._result import Status
-from rmtrnn._validate import choice
+from rmtrnn._core.status import Status
+from rmtrnn._core.validate import choice
 
 Number = float | Mapping[str, float]
 Trajectory = np.ndarray | Mapping[str, np.ndarray]

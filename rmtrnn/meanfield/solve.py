@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn import _validate
-from rmtrnn._result import Status
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import moments, population
-from rmtrnn.meanfield.affine import MomentMap, Parameters
+from rmtrnn.meanfield import population, stationary_moments
 from rmtrnn.meanfield.expansion import Expansion, expand
+from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.result import MeanField
 
 
@@ -105,7 +105,7 @@ def _affine_mean_field(
     s = map.components
     begin = np.ones((s, 1)) if Q0 is None else Q0[:, None]
     overlap = np.zeros((s, 1)) if C0 is None else C0[:, None]
-    found = moments.stationary(map, begin, overlap)
+    found = stationary_moments.stationary(map, begin, overlap)
     names = [symbol.name for symbol in ens.cell.state]
     diagonal = np.arange(1, s + 1)
     Q = found.S[diagonal, diagonal, 0]
@@ -113,9 +113,11 @@ def _affine_mean_field(
     c = found.rho[:, 0] if len(map.expansion.functions) == 1 else _ratio(C, Q)
     Q_t = c_t = C_t = None
     if steps is not None:
-        stationary = found.S if found.status[0] == Status.CONVERGED else moments.start(np.ones((s, 1)))
-        single = stationary if Q0 is None else moments.start(begin)
-        pair = moments.start(single[0, 1:] ** 2 if C0 is None else overlap, single[0, 1:])
+        stationary = (
+            found.S if found.status[0] == Status.CONVERGED else stationary_moments.start(np.ones((s, 1)))
+        )
+        single = stationary if Q0 is None else stationary_moments.start(begin)
+        pair = stationary_moments.start(single[0, 1:] ** 2 if C0 is None else overlap, single[0, 1:])
         Q_t, C_t, rho_t = _trajectory(map, single, pair, steps)
         c_t = rho_t if len(rho_t) == 1 else _ratio(C_t, Q_t)
     return MeanField(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.spectra.approximations import free_approximation
 from rmtrnn.spectra.eigenvalues import eigenvalue_curve, spectral_radius
-from rmtrnn.spectra.moments import Moments, second_moment
+from rmtrnn.spectra.free_approximation import free_approximation
+from rmtrnn.spectra.free_product import vanilla_spectrum
 from rmtrnn.spectra.result import Spectrum
-from rmtrnn.spectra.vanilla import vanilla_spectrum
+from rmtrnn.spectra.site_moments import Moments, second_moment
 
 __all__ = [
     "Moments",
@@ -41,7 +41,7 @@ def spectrum(ens: Ensemble, T: int, method: str = "auto", **accuracy: Any) -> Sp
         law, see `vanilla_spectrum`), T up to 10⁵ and more. "dyson": the matrix Dyson equation, theory.md
         (12)-(15), any cell. "auto": the first for vanilla cells, the second for all others.
     **accuracy
-        Passed to `rmtrnn.spectra.dyson.dyson_spectrum`; the S-transform takes none.
+        Passed to `rmtrnn.dyson.law.dyson_law`; the S-transform takes none.
 
     Returns a `Spectrum`; look at its ``converged`` and ``error``.
 
@@ -66,6 +66,6 @@ def spectrum(ens: Ensemble, T: int, method: str = "auto", **accuracy: Any) -> Sp
         if accuracy:
             raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")
         return vanilla_spectrum(ens, T)
-    from rmtrnn.spectra.dyson import dyson_spectrum
+    from rmtrnn.dyson.law import dyson_law
 
-    return dyson_spectrum(ens, T, **accuracy)
+    return Spectrum(dyson_law(ens, T, **accuracy), ensemble=ens, T=T, method="dyson")

@@ -22,14 +22,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import VanillaRNN
+from rmtrnn.dyson.law import GROUPS
+from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.dyson.sites.trajectory import untied_chain
+from rmtrnn.dyson.tied.law import grouped_stages
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.spectra.dyson import GROUPS
-from rmtrnn.spectra.dyson_chain import Stage
-from rmtrnn.spectra.dyson_tied import grouped_stages
-from rmtrnn.spectra.sites import untied_chain
-from rmtrnn.spectra.vanilla import vanilla_moments
+from rmtrnn.spectra.free_product import vanilla_moments
 
 _CHUNK = 1 << 21  # complex numbers held at once
 

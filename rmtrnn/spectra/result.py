@@ -9,15 +9,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rmtrnn import _random, _storage, _validate
-from rmtrnn._result import Status
+from rmtrnn._core import random as _random
+from rmtrnn._core import storage as _storage
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.spectra.known_moments import Moments, without_law
+from rmtrnn.laws.moments import Moments
 
 # Where the laws that can be stored live; each has to_parts and from_parts.
 _LAWS = {
-    "TabulatedLaw": ("rmtrnn.spectra.tabulated", "TabulatedLaw"),
-    "VanillaLaw": ("rmtrnn.spectra.vanilla", "VanillaLaw"),
+    "TabulatedLaw": ("rmtrnn.laws.tabulated", "TabulatedLaw"),
+    "VanillaLaw": ("rmtrnn.spectra.free_product", "VanillaLaw"),
 }
 
 
@@ -247,6 +249,17 @@ class Spectrum:
         home, name = _LAWS[_validate.choice("law", meta["law"]["class"], _LAWS)]
         law = getattr(importlib.import_module(home), name).from_parts(meta["law"], arrays)
         return cls(law, ensemble=ensemble, T=meta["T"], method=meta["method"])
+
+
+def without_law(ens: Ensemble, T: int, k: int) -> Moments | None:
+    """Moments of redrawn weights by the routes of `site_moments`; for k = 1 the ratio may be nan.
+
+    None for the kept weights of a gated cell: these routes need fresh ones.
+    """
+    routes = importlib.import_module("rmtrnn.spectra.site_moments")  # it imports the laws itself
+    if not routes.has_recursion(ens):
+        return None
+    return routes.first_moment(ens, T) if k == 1 else routes.exact_moments(ens, T)
 
 
 def _elementwise(function: Any, name: str, value: Any) -> Any:

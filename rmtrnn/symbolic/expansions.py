@@ -10,7 +10,7 @@ from typing import Any
 
 import sympy
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 
 T, sigma_w = sympy.symbols("T sigma_w", positive=True)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.symbolic import expansions, transforms
 from rmtrnn.symbolic.transforms import g, m, p, sigma_w, w
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy
 
-from rmtrnn import _validate
+from rmtrnn._core import validate as _validate
 from rmtrnn.cells import Activation
 
 m, w, g, z, lam, G = sympy.symbols("m w g z lambda G")

@@ -4,25 +4,25 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn import _array
+from rmtrnn._core import arrays as _arrays
 from rmtrnn.cells import ACTIVATIONS
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not _array.cuda_available(), reason="needs CuPy and a CUDA device"),
+    pytest.mark.skipif(not _arrays.cuda_available(), reason="needs CuPy and a CUDA device"),
 ]
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name, order):
-    cupy = _array.module_for("cuda")
+    cupy = _arrays.module_for("cuda")
     z = np.concatenate([np.linspace(-30.0, 30.0, 601), [-800.0, 800.0]])
     activation = rt.Activation(name)
     ours = activation.numeric(cupy, order)(cupy.asarray(z))
     # The two libraries' exp and erf differ by a few ulp, times the conditioning of exp at 30.
     np.testing.assert_allclose(
-        _array.to_host(ours), activation.numeric(np, order)(z), rtol=1e-13, atol=1e-300
+        _arrays.to_host(ours), activation.numeric(np, order)(z), rtol=1e-13, atol=1e-300
     )
 
 
@@ -30,7 +30,7 @@ def test_activations(name, order):
     "cell", [rt.VanillaRNN(), rt.MinimalRNN(), rt.GRU(), rt.GRU(reset_after=True), rt.LSTM(), rt.LSTM(True)]
 )
 def test_cells(cell):
-    cupy = _array.module_for("cuda")
+    cupy = _arrays.module_for("cuda")
     generator = np.random.default_rng(0)
     for stage, host, device in zip(
         cell.stages, cell.numeric(np).stages, cell.numeric(cupy).stages, strict=True
@@ -47,4 +47,4 @@ def test_cells(cell):
             *zip(host.linearize(*arguments), device.linearize(*on_device), strict=True),
         ]
         for expected, ours in pairs:
-            np.testing.assert_allclose(_array.to_host(ours), expected, rtol=1e-14, atol=1e-14)
+            np.testing.assert_allclose(_arrays.to_host(ours), expected, rtol=1e-14, atol=1e-14)

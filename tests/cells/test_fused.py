@@ -9,7 +9,7 @@ import pytest
 import sympy
 
 import rmtrnn as rt
-from rmtrnn import _array
+from rmtrnn._core import arrays as _arrays
 from rmtrnn.cells import ACTIVATIONS, fused
 
 CELLS = {
@@ -19,7 +19,7 @@ CELLS = {
     "lstm": rt.LSTM(peephole=True),
 }
 without_gpu = pytest.mark.skipif(
-    _array.cuda_available(), reason="the device itself is tested in test_cupy.py"
+    _arrays.cuda_available(), reason="the device itself is tested in test_cupy.py"
 )
 
 
@@ -53,7 +53,7 @@ def test_kernels_give_what_numpy_gives(monkeypatch, name, dtype):
             assert left.dtype == dtype and left.shape == right.shape
             eps = np.finfo(dtype).eps
             # exp and erf of two libraries differ by a few ulp, times the conditioning of exp at 40.
-            assert np.allclose(_array.to_host(left), right, rtol=200 * eps, atol=100 * np.finfo(dtype).tiny)
+            assert np.allclose(_arrays.to_host(left), right, rtol=200 * eps, atol=100 * np.finfo(dtype).tiny)
 
 
 @without_gpu
@@ -75,7 +75,7 @@ def test_nan_stays_nan_and_every_construct_is_printed(monkeypatch):
     for values in (points, np.full((2, 1), np.nan)):
         out = cupy.empty((len(expressions), values.shape[1]))
         kernel(*map(cupy.asarray, values), *out)
-        found = _array.to_host(out)
+        found = _arrays.to_host(out)
         if np.isnan(values).any():
             assert np.isnan(found[[0, 1, 2, 4]]).all()
         else:

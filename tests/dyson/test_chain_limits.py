@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rmtrnn.spectra.dyson_chain import Chain, Stage, sweep
-from rmtrnn.spectra.dyson_continuation import rotate, start
-from rmtrnn.spectra.dyson_solve import REAL_AXIS, evaluate, newton
+from rmtrnn.dyson.continuation import rotate, start
+from rmtrnn.dyson.newton import REAL_AXIS, evaluate, newton
+from rmtrnn.dyson.recursive_green import Chain, Stage, sweep
 
 
 def one_dimensional(a, b, sigma2, orthogonal, steps):

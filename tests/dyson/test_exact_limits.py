@@ -8,10 +8,10 @@ import sympy
 from scipy import stats
 
 import rmtrnn as rt
-from rmtrnn.kernels.quadrature import gaussian_nodes
-from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_continuation import from_scratch, polish
-from rmtrnn.spectra.dyson_solve import evaluate
+from rmtrnn.dyson.continuation import from_scratch, polish
+from rmtrnn.dyson.newton import evaluate
+from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.numerics.gaussian_quadrature import gaussian_nodes
 
 
 def at_points(chain, u):

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.spectra import dyson_nodes
-from rmtrnn.spectra.dyson import dyson_spectrum
-from rmtrnn.spectra.dyson_chain import Chain, Stage
-from rmtrnn.spectra.dyson_law import chain_law
+from rmtrnn.dyson.inversion import panel_refinement
+from rmtrnn.dyson.inversion.assembly import chain_law
+from rmtrnn.dyson.recursive_green import Chain, Stage
 
 
 def distance(law, x):
@@ -25,7 +24,7 @@ def distance(law, x):
 def test_minimal_rnn_against_matrices(T, weights):
     """N = 400 x 4: the sample's own distance is about 0.015; a sample of another ensemble is told apart."""
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, weights=weights)
-    spec = dyson_spectrum(ens, T, population=4096)
+    spec = rt.spectrum(ens, T, "dyson", population=4096)
     sample = rt.sample(ens, T=T, N=400, trials=4, seed=1).log_s
     assert distance(spec.log_s, sample) < 0.03
     wrong = rt.sample(ens.replace(mu_b=0.5), T=T, N=400, trials=4, seed=1).log_s
@@ -34,7 +33,7 @@ def test_minimal_rnn_against_matrices(T, weights):
 
 def test_first_moment_is_the_growth_rate():
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
-    spec = dyson_spectrum(ens, 5, population=4096)
+    spec = rt.spectrum(ens, 5, "dyson", population=4096)
     assert spec.density_moment(1) == pytest.approx(rt.mean_field(ens).chi ** 5, rel=5e-3)
 
 
@@ -58,17 +57,17 @@ def test_gates_alone_are_the_law_of_their_product():
 @pytest.mark.parametrize("bad", [{"population": 1000}, {"population": 128}, {"tol": 0.0}, {"max_points": 3}])
 def test_bad_accuracy_arguments(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
-        dyson_spectrum(rt.Ensemble("minimal", mu_b=1.0, sigma_v=1.0), 1, **bad)
+        rt.spectrum(rt.Ensemble("minimal", mu_b=1.0, sigma_v=1.0), 1, "dyson", **bad)
 
 
 def test_where_no_point_can_be_solved_nothing_is_returned_as_converged(monkeypatch):
-    solved = dyson_nodes._unguessed
+    solved = panel_refinement._unguessed
 
     def none_of(levels, u):
         found = solved(levels, u)
         return found.kept(np.zeros(found.u.size, dtype=bool))
 
-    monkeypatch.setattr(dyson_nodes, "_unguessed", none_of)
+    monkeypatch.setattr(panel_refinement, "_unguessed", none_of)
     spec = rt.spectrum(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5), 2, population=1024)
     assert not spec.converged
     assert spec.error == np.inf

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.free import Discrete, FussCatalan, MarchenkoPastur, Semicircle
 from rmtrnn.free.subordination import free_cumulants, moments_of
 

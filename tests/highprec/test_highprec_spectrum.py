@@ -6,7 +6,7 @@ import sympy
 from mpmath import mp
 
 import rmtrnn as rt
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.highprec import quadrature, spectrum
 from rmtrnn.highprec.formulas import Transform, log_lambda, log_terms
 
@@ -82,11 +82,11 @@ def test_float_spectrum_agrees(activation, weights):
 
 def test_one_formula_with_the_float_solver():
     """The float solver's curve and `formulas` give the same log λ at the same w and m."""
-    from rmtrnn.free.curve import Curve
+    from rmtrnn.free.boundary_curve import Curve
 
     class Fixed:
         def sums(self, y):
-            from rmtrnn.free.bases import Sums
+            from rmtrnn.free.base_transforms import Sums
 
             X, c = np.array([0.2, 1.0]), np.array([0.3, 0.7])
             pole = c / (1 - X * y[..., None])

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.kernels.quadrature import gaussian_expectation
-from rmtrnn.meanfield import moments
-from rmtrnn.meanfield.affine import MomentMap
+from rmtrnn.meanfield import stationary_moments
 from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.moment_map import MomentMap
 from rmtrnn.meanfield.solve import parameters_of
+from rmtrnn.numerics.gaussian_quadrature import gaussian_expectation
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, R=0.46, Sigma=1.0)
 
@@ -206,7 +206,7 @@ def test_slopes_are_those_of_the_correlation_map(ens):
     field = rt.mean_field(ens)
     assert field.converged
     map = MomentMap(expand(ens.cell), parameters_of(ens))
-    found = moments.stationary(map, np.array([[1.0]]), np.array([[0.0]]))
+    found = stationary_moments.stationary(map, np.array([[1.0]]), np.array([[0.0]]))
 
     def following(C):
         pair = found.S_pair.copy()
@@ -227,7 +227,7 @@ def test_chi_is_the_slope_at_equal_replicas(ens):
     ens = ens.replace(Sigma=1.0)
     field = rt.mean_field(ens)
     map = MomentMap(expand(ens.cell), parameters_of(ens))
-    found = moments.stationary(map, np.array([[1.0]]), np.array([[0.0]]))
+    found = stationary_moments.stationary(map, np.array([[1.0]]), np.array([[0.0]]))
 
     def following(C):
         pair = found.S.copy()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn._random import stream
+from rmtrnn._core.random import stream
 
 STEPS = 6
 RECORDED = (1, 2, 4, 6)

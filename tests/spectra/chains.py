@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rmtrnn.spectra.dyson_chain import Stage
+from rmtrnn.dyson.recursive_green import Stage
 
 
 def stages_of(cell, state, x, e, sigma, orthogonal=False):

@@ -9,9 +9,9 @@ from chains import matrix, stages_of
 
 import rmtrnn as rt
 from rmtrnn.cells import GRU, LSTM, MinimalRNN
-from rmtrnn.simulation import Network
+from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.sampling.network import Network
 from rmtrnn.spectra import spectral_radius
-from rmtrnn.spectra.dyson_chain import Stage
 from rmtrnn.spectra.eigenvalues import OneStep, boundary
 
 

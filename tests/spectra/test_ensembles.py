@@ -7,7 +7,7 @@ import pytest
 
 import rmtrnn as rt
 import rmtrnn.meanfield
-from rmtrnn._result import ConvergenceError
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.spectra import eigenvalue_curve, second_moment, spectral_radius
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import brentq, root
 
 import rmtrnn as rt
-from rmtrnn.critical_solve import NoCriticalPointError
-from rmtrnn.spectra.minimal import CriticalFamily
+from rmtrnn.criticality.root_search import NoCriticalPointError
+from rmtrnn.spectra.minimal_rnn import CriticalFamily
 from validation import study
 
 R = 0.46

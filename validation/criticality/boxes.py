@@ -9,7 +9,7 @@ import numpy as np
 import sympy
 
 import rmtrnn as rt
-from rmtrnn.critical_solve import NoCriticalPointError
+from rmtrnn.criticality.root_search import NoCriticalPointError
 from rmtrnn.meanfield.growth import growth_rates
 from validation.study import Result
 

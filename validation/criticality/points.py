@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn.critical_families import PARTICIPATION
+from rmtrnn.criticality.closed_form import PARTICIPATION
+from rmtrnn.dyson.quantiles import log_quantiles
 from rmtrnn.isometry_report import variance_growth
-from rmtrnn.spectra.long_chains import log_quantiles
-from rmtrnn.spectra.minimal import CriticalFamily, minimal_moments
+from rmtrnn.spectra.minimal_rnn import CriticalFamily, minimal_moments
 from validation.criticality import boxes, finite_size
 from validation.study import CHECKPOINTS, Case, Result, Workers
 
@@ -21,7 +21,7 @@ PROBABILITIES = (0.05, 0.5, 0.95)
 POINTS = ("returned", "published")
 PUBLISHED = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
 TIED_STEPS = 10  # the tied law costs T³: beyond this it is out of reach of a study
-LONG = 100  # from here on only the quantiles are solved for (`rmtrnn.spectra.long_chains`)
+LONG = 100  # from here on only the quantiles are solved for (`rmtrnn.dyson.quantiles`)
 # From N(0, 1) the state of the returned point settles slowly, in some 1/(0.1 κ) steps. With kept weights the
 # gates of a site hardly change, and those that stay open forget in 1/(1 − u) steps only.
 BURN_IN = {

@@ -67,7 +67,7 @@ def report(results: Results, size: str, folder: Path) -> None:
 _MINIMAL_NOTE = """"published" is σ_w = 6.88, σ_v = 1.39, μ_b = 0, R = 0.46 (q* = 15.94, χ = 0.9988);
 "returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. With redrawn
 weights the law comes from the Dyson equation, for T = 100 and 1000 in splines of the step
-(`rmtrnn.spectra.long_chains`). Tied networks have another law; it costs T³, so it is solved for T = 10
+(`rmtrnn.dyson.quantiles`). Tied networks have another law; it costs T³, so it is solved for T = 10
 only. Beyond that the sampled numbers stand alone.
 
 Quantiles of log s: sample ± standard error over networks; theory ± its error; how far apart they are in

@@ -15,8 +15,10 @@ import numpy as np
 import sympy
 
 import rmtrnn as rt
-from rmtrnn import _progress, _trials, plotting
-from rmtrnn.simulation import Network
+from rmtrnn import plotting
+from rmtrnn._core import progress as _progress
+from rmtrnn._core import trials as _trials
+from rmtrnn.sampling.network import Network
 from rmtrnn.spectra.eigenvalues import boundary, one_step
 from validation import study
 from validation.gated.networks import leaky

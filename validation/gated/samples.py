@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn import _storage
-from rmtrnn.sampling import Sample
+from rmtrnn._core import storage as _storage
+from rmtrnn.sampling.sample import Sample
 from validation import study
 
 FOLDER = study.CHECKPOINTS / "gated" / "samples"

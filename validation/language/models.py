@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn import _random
+from rmtrnn._core import random as _random
 from validation import data, study, training
 
 # For each cell: σ_v of the critical start for inputs of second moment R, and bounds between which χ = 1 is

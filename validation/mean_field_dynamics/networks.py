@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn._trials import run_trials
+from rmtrnn._core.trials import run_trials
 from validation import study
 from validation.mean_field_dynamics import pairs
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn import _random
-from rmtrnn.montecarlo import random_matrix
+from rmtrnn._core import random as _random
+from rmtrnn.sampling.random_matrices import random_matrix
 
 Rows = Callable[[np.ndarray], np.ndarray]
 # Streams of one trial.

@@ -21,8 +21,8 @@ import sympy
 
 import rmtrnn as rt
 from rmtrnn import plotting
-from rmtrnn.meanfield.twotime import two_time
-from rmtrnn.simulation import Network
+from rmtrnn.meanfield.two_time import two_time
+from rmtrnn.sampling.network import Network
 from validation import study
 
 DELTA = sympy.Rational(1, 4)

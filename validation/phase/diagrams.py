@@ -19,7 +19,7 @@ import numpy as np
 import rmtrnn as rt
 from rmtrnn.meanfield.growth import field_of_one, growth_rates
 from rmtrnn.spectra import second_moment
-from rmtrnn.spectra.minimal import minimal_moments
+from rmtrnn.spectra.minimal_rnn import minimal_moments
 from validation import study
 from validation.phase.networks import log_growth
 
@@ -189,7 +189,7 @@ def _spread(ens: rt.Ensemble, phases: rt.PhaseDiagram, sigma_w: np.ndarray) -> n
     """Variance of s² over one step over m_1², orthogonal weights: theory.md (11) and the minimalRNN's."""
     q = np.asarray(phases.q) if not isinstance(phases.q, dict) else None
     if ens.cell.name == "vanilla" and q is not None:
-        from rmtrnn.kernels.quadrature import batched_nodes
+        from rmtrnn.numerics.gaussian_quadrature import batched_nodes
 
         spread = np.empty(q.size)
         for start in range(0, q.size, 2048):

@@ -3,7 +3,7 @@
 A Gaussian W that is new at every step meets the two fixed vectors r (what the gate reads) and c·δ (its
 perturbation). W r and W c·δ are then jointly Gaussian at every unit, with covariance σ_w²/N times the Gram
 matrix of the two vectors: drawing them directly has the law of drawing W, at any N. The law of the input
-drive is that of `rmtrnn.simulation`.
+drive is that of `rmtrnn.sampling.network`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn import _random
+from rmtrnn._core import random as _random
 
 
 def log_growth(

@@ -20,7 +20,7 @@ import numpy as np
 from mpmath import mp
 
 import rmtrnn as rt
-from rmtrnn import _progress
+from rmtrnn._core import progress as _progress
 from rmtrnn.highprec.certified import CertificationError, Certified
 from validation import study
 from validation.reference_values import random_points

@@ -16,7 +16,7 @@ import numpy as np
 from mpmath import mp
 
 import rmtrnn as rt
-from rmtrnn import _progress
+from rmtrnn._core import progress as _progress
 from rmtrnn.highprec.certified import CertificationError
 
 FILE = Path(__file__).resolve().parent / "random_points.json"

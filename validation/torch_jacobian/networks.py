@@ -14,9 +14,9 @@ import numpy as np
 from scipy import stats
 
 import rmtrnn as rt
-from rmtrnn import _random
-from rmtrnn._trials import run_trials
-from rmtrnn.sampling import Sample
+from rmtrnn._core import random as _random
+from rmtrnn._core.trials import run_trials
+from rmtrnn.sampling.sample import Sample
 from rmtrnn.spectra.result import Spectrum
 from validation import study
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn import _random
+from rmtrnn._core import random as _random
 from validation import data, study, training
 
 R_DIGIT = 0.46  # second moment of the digit's entries

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from rmtrnn import _random, plotting
+from rmtrnn import plotting
+from rmtrnn._core import random as _random
 from validation import study
 from validation.trainability import cells
 

@@ -1,0 +1,1 @@
+"""Ground: arrays, seeds, status, progress, storage, checks. No mathematics."""

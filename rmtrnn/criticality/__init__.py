@@ -1,0 +1,1 @@
+"""Critical points: closed forms and a search."""

@@ -1,0 +1,239 @@
+"""critical: how to initialise a network so that the mean squared singular value of J_T neither grows nor
+decays, with the least spread over T steps."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError
+from rmtrnn.cells import MinimalRNN, VanillaRNN
+from rmtrnn.criticality.closed_form import (
+    MU_RANGE,
+    Q_RANGE,
+    FamilyPoint,
+    minimal_point,
+    vanilla_point,
+)
+from rmtrnn.criticality.root_search import TOLERANCE, NoCriticalPointError, free_parameters, solve
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.isometry_report import Isometry, isometry
+from rmtrnn.meanfield import MeanField, mean_field
+from rmtrnn.meanfield.growth import stable_states
+
+__all__ = ["Critical", "NoCriticalPointError", "critical"]
+
+BAND = (0.9, 1.1)
+SCALES = {"sigma_w": (1e-2, 20.0)}  # what is free where nothing else is said
+
+
+@dataclass(frozen=True, repr=False)
+class Critical:
+    """A critical point and what it achieves. Made by `rmtrnn.critical`.
+
+    Attributes
+    ----------
+    ensemble, T
+    band : the wanted 5–95 % range of s
+    method : "closed form" or "solve"
+    chi : χ_1, computed anew from the ensemble's parameters; 1 to 1e-8
+    chi_error : how far chi may be off; more than rounding only where it is sampled (LSTM, user cells)
+    field : mean field of the ensemble; chi_star and timescale are its. Where two input sequences differ
+        (Sigma < 1), chi_star < 1 and the time scale is finite also here; with equal inputs they are 1 and inf
+    message : what limits the point, in words
+
+    The spectrum is computed when ``isometry``, ``variance`` (of s²), ``condition_number`` or ``isometric`` is
+    asked for first (never assumed from chi = 1), the mean field likewise.
+    """
+
+    ensemble: Ensemble
+    T: int
+    band: tuple[float, float]
+    method: str
+    chi: float
+    chi_error: float
+    message: str = ""
+
+    @functools.cached_property
+    def field(self) -> MeanField:
+        """Mean field of the ensemble."""
+        return mean_field(self.ensemble)
+
+    @property
+    def chi_star(self) -> float:
+        """χ at the fixed point c* of the correlation."""
+        return self.field.chi_star
+
+    @property
+    def timescale(self) -> float:
+        """−1/log χ_{c*} in steps."""
+        return self.field.timescale
+
+    @functools.cached_property
+    def isometry(self) -> Isometry:
+        """What the spectrum of J_T is at this point."""
+        return isometry(self.ensemble, self.T)
+
+    @property
+    def variance(self) -> float:
+        """Variance of s² over T steps."""
+        return self.isometry.variance.value
+
+    @property
+    def condition_number(self) -> float:
+        """s_max/s_min of the limit law."""
+        return self.isometry.condition_number.value
+
+    @property
+    def isometric(self) -> bool:
+        """Whether the 5–95 % range of s lies in the band."""
+        return self.isometry.within(self.band)
+
+    def __repr__(self) -> str:
+        return f"<Critical point {self.ensemble!r}, T={self.T}, chi={self.chi!r}, {self.method}>"
+
+    def __str__(self) -> str:
+        low, high = self.band
+        verdict = "meets" if self.isometric else "does not meet"
+        lines = [
+            f"Critical point ({self.method}): chi = {self.chi:.12g}, time scale {self.timescale:.4g} steps",
+            str(self.isometry),
+            f"  the 5–95 % range of s {verdict} [{low:g}, {high:g}]",
+        ]
+        return "\n".join([*lines, f"  {self.message}"] if self.message else lines)
+
+
+def critical(
+    cell: Any,
+    T: int,
+    weights: Any = "orthogonal",
+    R: float = 1.0,
+    *,
+    q: float | tuple[float, float] | None = None,
+    mu_b: Any = None,
+    band: tuple[float, float] = BAND,
+    free: Any = None,
+    **parameters: Any,
+) -> Critical:
+    """A critical initialisation for T steps: χ_1 = 1, and the singular values of J_T as close to 1 as can be.
+
+    >>> cp = rt.critical("vanilla", T=20, weights="orthogonal", R=0.46)
+    >>> round(cp.chi, 9), cp.isometric
+    (1.0, True)
+
+    Vanilla cells (closed form): σ_w² = 1/E[φ'²], σ_v² = (q − σ_w² E[φ²] − σ_b²)/R, e ~ N(μ_b, q). Of the
+    states q whose 5–95 % range of s lies in ``band`` the largest is taken: smaller ones are closer to an
+    isometry but pass less of the input. Where none does, as always for Gaussian weights, isometry is out of
+    reach: ``message`` says so, and the point is the largest q whose variance is within 1 % of the infimum.
+
+    minimalRNN (closed form, theory.md (17)): σ_w² = κ/((Q + R) E[u'²]), Q = R E[(1−u)²]/κ, κ = 1 − E[u²],
+    σ_v² = (q − σ_w² Q − σ_b²)/R. Of the (q, μ_b) in bounds the one with the least variance of s² at T, among
+    states that are stable, reached from any start, and carried by at least 1/64 of the sites: see
+    `rmtrnn.criticality.closed_form`. The variance grows at least as 2κ(1 − κ)T, so a wide range of s is the
+    rule.
+
+    Any other cell, or where ``free`` is given (solve): χ = 1 by the first free parameter; along further ones
+    the least variance of s² at T. Where χ = 1 has several solutions the one with the least variance is taken.
+
+    Parameters
+    ----------
+    cell : as for `Ensemble`
+    T : int ≥ 1
+    weights, R, and ``parameters`` sigma_w, sigma_v, sigma_b, Sigma, tied, input_law : as for `Ensemble`. The
+        closed forms find sigma_w and sigma_v themselves. With tied weights the choice is made by the
+        mean field and variance of redrawn ones; the record is that of the tied network.
+    q : number, or (low, high), optional
+        Closed forms: the variance of the pre-activation, or bounds on it.
+    mu_b : number, mapping by gate, or for the minimalRNN also (low, high), optional
+        Default 0; for the minimalRNN (−4, 8).
+    band : (low, high), 0 < low < 1 < high
+    free : {parameter: (low, high)} or {parameter: {gate: (low, high)}}, optional
+        At most three of sigma_w, sigma_v, mu_b, sigma_b, solved in this order. Default: sigma_w in
+        (0.01, 20) for all gates.
+
+    Returns a `Critical`. Raises TypeError or ValueError for bad arguments, among them `NoCriticalPointError`
+    where no point in the bounds has χ = 1, with the side (ordered or chaotic) on which the cell is.
+    """
+    T = _validate.integer("T", T, low=1)
+    R = _validate.real("R", R, low=0.0)
+    band = _band(band)
+    base = Ensemble(cell, weights=weights, R=R, mu_b=_start(mu_b), **parameters)
+    closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
+    if free is None and closed is not None:
+        for name in ("sigma_w", "sigma_v"):
+            if name in parameters:
+                raise ValueError(
+                    f"{name} = {parameters[name]!r}: the closed form finds it; leave it out, or use free"
+                )
+        return _closed_form(closed, base, T, band, q, mu_b)
+    if q is not None:
+        raise ValueError(f"q = {q!r}: only closed forms take it; use free with sigma_v or sigma_b")
+    if isinstance(mu_b, tuple):
+        raise ValueError(f"mu_b = {mu_b!r}: bounds belong in free, as {{'mu_b': (low, high)}}")
+    chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
+    return Critical(chosen, T, band, "solve", chi, error, _other_states(chosen))
+
+
+def _closed_form(
+    closed: Callable[..., FamilyPoint],
+    base: Ensemble,
+    T: int,
+    band: tuple[float, float],
+    q: Any,
+    mu_b: Any,
+) -> Critical:
+    if base.R == 0.0:
+        raise ValueError(
+            "R = 0.0: the closed form sets q through the inputs; must be > 0, or name what is free"
+        )
+    point = closed(
+        base, T, band, _interval("q", q, Q_RANGE, 0.0), _interval("mu_b", mu_b, MU_RANGE, -math.inf)
+    )
+    state = mean_field(point.ensemble)
+    if not state.converged or abs(state.chi - 1.0) > TOLERANCE:
+        raise ConvergenceError(
+            f"the closed form {point.ensemble!r} is not the state that the network reaches: "
+            f"χ = {state.chi!r}, {state.status.message}. There is another one; try another q or mu_b"
+        )
+    error = abs(state.chi - 1.0) + state.residual
+    return Critical(point.ensemble, T, band, "closed form", state.chi, error, point.message)
+
+
+def _other_states(ens: Ensemble) -> str:
+    """A warning where the network has another stable state beside the critical one; else nothing."""
+    others = [(Q, chi) for Q, chi in stable_states(ens) if abs(chi - 1.0) > TOLERANCE]
+    if not others:
+        return ""
+    listed = ", ".join(f"E[h²] = {Q:.4g} with χ = {chi:.4g}" for Q, chi in others)
+    return f"the network has another stable state ({listed}): which one it is in depends on where it starts"
+
+
+def _start(mu_b: Any) -> Any:
+    """The μ_b of the ensemble that a search starts from."""
+    return 0.0 if mu_b is None or isinstance(mu_b, tuple) else mu_b
+
+
+def _band(band: Any) -> tuple[float, float]:
+    if not isinstance(band, tuple | list) or len(band) != 2:
+        raise TypeError(f"band = {band!r}: expected a pair (low, high)")
+    low = _validate.real("band[0]", band[0], low=0.0, high=1.0, low_open=True, high_open=True)
+    return low, _validate.real("band[1]", band[1], low=1.0, low_open=True)
+
+
+def _interval(name: str, value: Any, default: tuple[float, float], least: float) -> tuple[float, float]:
+    """(low, high), equal for a number."""
+    if value is None:
+        return default
+    if not isinstance(value, tuple):
+        number = _validate.real(name, value, low=least, low_open=True)
+        return number, number
+    if len(value) != 2:
+        raise ValueError(f"{name} = {value!r}: expected a number or a pair (low, high)")
+    low, high = (_validate.real(name, end, low=least, low_open=True) for end in value)
+    if low > high:
+        raise ValueError(f"{name} = {value!r}: must have low ≤ high")
+    return low, high

@@ -1,0 +1,284 @@
+"""Critical points of any cell: χ = 1 along one free parameter, least spread along the others."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from rmtrnn._core import validate as _validate
+from rmtrnn.cells import VanillaRNN
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.growth import field_of_one, growth_rates, is_smooth
+from rmtrnn.spectra import second_moment
+
+TOLERANCE = 1e-8  # of χ = 1
+GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
+POINTS, SAMPLED_POINTS = 65, 17  # along the parameter that is solved for; fewer where χ is sampled
+MANIFOLD_POINTS = {1: 17, 2: 6}  # along each of the others, by their number
+REFINEMENT = 0.05  # width to which the others are found, as a share of their grid's spacing
+SITES = 2**9  # of the populations that compare spreads
+NOWHERE = 1e9  # stands for the spread where there is no critical point
+RESEEDS = (1, 2, 3)  # further point sets that tell how well a sampled χ is known
+NOISY_STEP = 1e-3  # of a bracket: to which a root is found where χ is sampled with noise
+POLISH = (1e-3, 1e-2, 0.1)  # of the range: where the root of χ on all points is looked for around that on few
+
+
+class NoCriticalPointError(ValueError):
+    """No point with χ = 1 in the given bounds.
+
+    ``side``: "ordered" (χ < 1 everywhere), "chaotic" (χ > 1 everywhere), "jump" (both occur, but χ jumps
+    across 1 where the stationary state changes or ceases to exist), "none" (no stationary state anywhere),
+    "infeasible" (closed forms: χ = 1 would take σ_v² < 0, or a state that no network is in). ``chi``:
+    smallest and largest χ found, nan where there is none.
+    """
+
+    def __init__(self, message: str, side: str, chi: tuple[float, float]) -> None:
+        super().__init__(message)
+        self.side = side
+        self.chi = chi
+
+
+class Parameter(NamedTuple):
+    """A free parameter of one gate (or of all, gate None) with its bounds."""
+
+    name: str
+    gate: str | None
+    low: float
+    high: float
+
+    @property
+    def label(self) -> str:
+        return self.name if self.gate is None else f"{self.name}.{self.gate}"
+
+
+def free_parameters(ens: Ensemble, free: Any) -> list[Parameter]:
+    """Read ``{"sigma_w": (0.5, 3)}`` or ``{"mu_b": {"u": (-2, 2)}}``; the first is the one solved for."""
+    if not isinstance(free, Mapping) or not free:
+        raise TypeError(f"free = {free!r}: expected a mapping {{parameter: (low, high)}} with one or more")
+    found = []
+    for name, bounds in free.items():
+        _validate.choice("free parameter", name, GATE_PARAMETERS)
+        if isinstance(bounds, Mapping):
+            for gate, pair in bounds.items():
+                _validate.choice(f"gate of {name}", gate, ens.cell.gates)
+                found.append(Parameter(name, gate, *_bounds(f"free[{name!r}][{gate!r}]", name, pair)))
+        else:
+            found.append(Parameter(name, None, *_bounds(f"free[{name!r}]", name, bounds)))
+    if len(found) > 3:
+        raise ValueError(f"free: has {len(found)} parameters; at most 3 are supported")
+    return found
+
+
+def _bounds(label: str, name: str, pair: Any) -> tuple[float, float]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise TypeError(f"{label} = {pair!r}: expected a pair (low, high)")
+    least = -math.inf if name == "mu_b" else 0.0
+    low, high = (_validate.real(label, value, low=least) for value in pair)
+    if not low < high:
+        raise ValueError(f"{label} = {pair!r}: must have low < high")
+    return low, high
+
+
+def place(ens: Ensemble, parameters: list[Parameter], values: Any) -> Ensemble:
+    """The ensemble with the parameters at the given values."""
+    changes: dict[str, Any] = {}
+    for parameter, value in zip(parameters, values, strict=True):
+        if parameter.gate is None:
+            changes[parameter.name] = float(value)
+            continue
+        name = parameter.name
+        column = changes.get(name)
+        if not isinstance(column, dict):
+            column = {
+                gate: getattr(ens.gate(gate), name) if column is None else column for gate in ens.cell.gates
+            }
+        changes[name] = column | {parameter.gate: float(value)}
+    return ens.replace(**changes)
+
+
+def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble, float, float]:
+    """The critical point in the box with the smallest variance of s² at T: (ensemble, χ, error of χ).
+
+    Raises `NoCriticalPointError` where the box has none.
+    """
+    first, others = parameters[0], parameters[1:]
+    count = MANIFOLD_POINTS.get(len(others), 1)
+    axes = [np.linspace(p.low, p.high, count) for p in others]
+    points = SAMPLED_POINTS if expand(ens.cell) is None else POINTS
+    line = np.linspace(_open(ens, first), first.high, points)
+    chi = _scan(ens, [*others, first], [*axes, line])
+    manifold: list[tuple[tuple[float, ...], float]] = []
+    for index in itertools.product(*(range(len(axis)) for axis in axes)):
+        rest = tuple(float(axis[i]) for axis, i in zip(axes, index, strict=True))
+        manifold += [(rest, root) for root in _roots(_Line(ens, parameters, rest), line, chi[index])]
+    if not manifold:
+        raise _nothing(ens, parameters, chi)
+    rest, root = _least_spread(ens, parameters, manifold, T, axes)
+    chosen = place(ens, parameters, (_polished(_Line(ens, parameters, rest), root), *rest))
+    value = float(growth_rates([chosen])[0][0])
+    return chosen, value, _chi_error(chosen, value)
+
+
+def _open(ens: Ensemble, parameter: Parameter) -> float:
+    """The lower bound, moved off σ_w = 0 where the weights are orthogonal."""
+    gates = ens.cell.gates if parameter.gate is None else (parameter.gate,)
+    haar = any(ens.gate(gate).weights == "orthogonal" for gate in gates)
+    if parameter.name == "sigma_w" and parameter.low == 0.0 and haar:
+        return parameter.high * 1e-6
+    return parameter.low
+
+
+def _scan(ens: Ensemble, parameters: list[Parameter], axes: list[np.ndarray]) -> np.ndarray:
+    """χ on the grid; nan where there is no converged stationary state."""
+    points = [place(ens, parameters, values) for values in itertools.product(*axes)]
+    chi, _ = growth_rates(points, quick=True)
+    return chi.reshape([axis.size for axis in axes])
+
+
+class _Line:
+    """χ − 1 along the first parameter, the others fixed; from few sites where χ comes from sampled ones."""
+
+    def __init__(self, ens: Ensemble, parameters: list[Parameter], rest: tuple[float, ...]) -> None:
+        self.ens, self.parameters, self.rest = ens, parameters, rest
+        self.sampled = expand(ens.cell) is None
+        self.smooth = is_smooth(ens)
+
+    def at(self, value: float) -> Ensemble:
+        return place(self.ens, self.parameters, (value, *self.rest))
+
+    def excess(self, value: float, *, quick: bool | None = None) -> float:
+        quick = self.sampled if quick is None else quick
+        return float(growth_rates([self.at(value)], quick=quick)[0][0]) - 1.0
+
+
+def _roots(line: _Line, points: np.ndarray, chi: np.ndarray) -> list[float]:
+    """All χ = 1 that a scan brackets; a sign change that is a jump is left out."""
+    found = [float(x) for x, value in zip(points, chi, strict=True) if value == 1.0]
+    for k in range(len(points) - 1):
+        if (chi[k] - 1.0) * (chi[k + 1] - 1.0) < 0.0:
+            root = _root(line, float(points[k]), float(points[k + 1]))
+            if root is not None:
+                found.append(root)
+    return found
+
+
+def _root(line: _Line, low: float, high: float, *, quick: bool | None = None) -> float | None:
+    """χ = 1 between two points, to TOLERANCE (with noise: to its error); None at a jump."""
+
+    def excess(value: float) -> float:
+        return line.excess(value, quick=quick)
+
+    left, right = excess(low), excess(high)
+    if not left * right < 0.0:
+        return None
+    step = 1e-14 * (1.0 + abs(high)) if line.smooth else NOISY_STEP * (high - low)
+    try:
+        root = cast(float, brentq(excess, low, high, xtol=step))
+    except ValueError:  # a point without a stationary state inside the bracket: χ is not continuous there
+        return None
+    miss = abs(excess(root))
+    if miss <= TOLERANCE:
+        return root
+    return root if not line.smooth and miss <= _chi_error(line.at(root), 1.0 + excess(root)) else None
+
+
+def _polished(line: _Line, root: float) -> float:
+    """The root of χ on all points, from that on few; as it is where the two are the same function."""
+    if not (line.sampled and line.smooth):
+        return root
+    first = line.parameters[0]
+    for share in POLISH:
+        width = share * (first.high - first.low)
+        ends = max(root - width, _open(line.ens, first)), min(root + width, first.high)
+        found = _root(line, *ends, quick=False)
+        if found is not None:
+            return found
+    return root
+
+
+def _least_spread(
+    ens: Ensemble,
+    parameters: list[Parameter],
+    manifold: list[tuple[tuple[float, ...], float]],
+    T: int,
+    axes: list[np.ndarray],
+) -> tuple[tuple[float, ...], float]:
+    """The point of the manifold with the smallest variance of s², refined along each further parameter."""
+    if len(manifold) == 1 and not axes:
+        return manifold[0]
+    spreads = [spread(place(ens, parameters, (root, *rest)), T) for rest, root in manifold]
+    best, least = manifold[int(np.argmin(spreads))], math.log(min(spreads))
+    first = parameters[0]
+    reach = (first.high - first.low) / (SAMPLED_POINTS - 1)
+    for i, axis in enumerate(axes):
+        step = float(axis[1] - axis[0])
+        low, high = max(best[0][i] - step, axis[0]), min(best[0][i] + step, axis[-1])
+        trail: dict[float, tuple[tuple[float, ...], float]] = {}
+
+        def along(value: float, i: int = i, trail: dict = trail, origin: Any = best) -> float:
+            rest = tuple(value if j == i else old for j, old in enumerate(origin[0]))
+            line = _Line(ens, parameters, rest)
+            for width in (0.25 * reach, reach):
+                ends = max(origin[1] - width, _open(ens, first)), min(origin[1] + width, first.high)
+                root = _root(line, *ends)
+                if root is not None:
+                    trail[value] = (rest, root)
+                    return math.log(spread(place(ens, parameters, (root, *rest)), T))
+            return math.log(NOWHERE)
+
+        result: Any = minimize_scalar(
+            along, bounds=(low, high), method="bounded", options={"xatol": REFINEMENT * step, "maxiter": 12}
+        )
+        if result.fun < least and result.x in trail:
+            best, least = trail[result.x], float(result.fun)
+    return best
+
+
+def spread(ens: Ensemble, T: int) -> float:
+    """m_2/m_1² of s² over T steps, 1 + its variance where χ = 1; with redrawn weights for gated cells.
+
+    Where only sampled sites can tell, few and always the same: enough to compare neighbouring points. The
+    result of the search is measured anew.
+    """
+    ens = ens.replace(tied=False)
+    if isinstance(ens.cell, VanillaRNN):
+        return second_moment(ens, T).ratio
+    return second_moment(ens, T, sites=SITES, replicates=2, field=field_of_one(ens, quick=True)).ratio
+
+
+def _chi_error(ens: Ensemble, chi: float) -> float:
+    """How far χ may be off: rounding for moments, five standard deviations over independent point sets.
+
+    Not three: where rare sites carry χ the spread of few point sets is itself too small.
+    """
+    if expand(ens.cell) is not None:
+        return abs(chi - 1.0) + 1e-14
+    values = [chi, *(float(growth_rates([ens], seed=seed)[0][0]) for seed in RESEEDS)]
+    return 5.0 * float(np.std(values, ddof=1))
+
+
+def _nothing(ens: Ensemble, parameters: list[Parameter], chi: np.ndarray) -> NoCriticalPointError:
+    box = ", ".join(f"{p.label} in [{p.low:g}, {p.high:g}]" for p in parameters)
+    where = f"no critical point of {ens.cell.name!r} with {box}"
+    known = chi[np.isfinite(chi)]
+    if not known.size:
+        text = f"{where}: the network has no stationary state anywhere in these bounds"
+        return NoCriticalPointError(text, "none", (math.nan, math.nan))
+    low, high = float(known.min()), float(known.max())
+    if high < 1.0:
+        side, why = "ordered", f"it is on the ordered side, χ from {low:.6g} to {high:.6g} < 1"
+        if known.size < chi.size:
+            why += ", up to where the stationary state ceases to exist"
+    elif low > 1.0:
+        side, why = "chaotic", f"it is on the chaotic side, χ from {low:.6g} > 1 to {high:.6g}"
+    else:
+        side, why = "jump", f"χ takes values from {low:.6g} to {high:.6g}, but jumps across 1"
+    return NoCriticalPointError(
+        f"{where}: in the state reached from E[h²] = 1 {why}; try other bounds", side, (low, high)
+    )

@@ -1,0 +1,79 @@
+"""b = 0: J is block diagonal, and its law is that of the product of the gates at one site.
+
+The population gives atoms (gates that are constant, or exactly 0) and, where its sites differ, an empirical
+distribution function. That is the law to the error of the population; the density between single sites is
+not, so F is read off at few levels and continued between them by monotone cubics.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rmtrnn._core.arrays import to_host
+from rmtrnn.dyson.recursive_green import Chain
+from rmtrnn.dyson.sites.error import errors_by_groups, largest
+from rmtrnn.laws.tabulated import Interval, Panel, TabulatedLaw, monotone_panels
+
+_FEWEST, _MOST = 16, 400  # levels
+_LEAST = 16  # sites between neighbouring levels
+
+
+def gate_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]:
+    """The law, and the errors of its cdf from the population and the cubics.
+
+    ``groups`` = 1: the sites are exact, and so are all atoms.
+    """
+    u = _log_products(chain)
+    weights = np.broadcast_to(to_host(chain.weights)[:, None] / u.shape[1], u.shape)
+    values, where = np.unique(u, return_inverse=True)
+    mass = np.bincount(where.ravel(), weights.ravel())
+    repeated = mass > 3.0 / chain.n if groups > 1 else np.ones(mass.size, dtype=bool)
+    atoms = list(zip(values[repeated], mass[repeated], strict=True))
+    levels = np.quantile(u, np.linspace(0.02, 0.98, 49), method="lower")
+    below = u.ravel() <= levels[:, None]
+    population = largest(errors_by_groups(below, weights.ravel(), groups))
+    if repeated.all():
+        return TabulatedLaw([], atoms=atoms, error=population), population, 0.0
+    pieces = [_piece(values[~repeated], mass[~repeated])]
+    middle = (np.cumsum(mass) - 0.5 * mass)[~repeated]
+    off = np.abs(TabulatedLaw(pieces, atoms=atoms).cdf(values[~repeated]) - middle)
+    between = float(off.max() + 0.5 * mass[~repeated].max())
+    return TabulatedLaw(pieces, atoms=atoms, error=population + between), population, between
+
+
+def _log_products(chain: Chain) -> np.ndarray:
+    """log of the singular values of the product of the gates (sites, states)."""
+    product = np.moveaxis(to_host(chain.stages[0].a), 2, 0)
+    log_scale = np.zeros(chain.n)
+    for stage in chain.stages[1:]:
+        product = np.moveaxis(to_host(stage.a), 2, 0) @ product
+        size = np.abs(product).max(axis=(1, 2))
+        size = np.where(size > 0, size, 1.0)
+        product, log_scale = product / size[:, None, None], log_scale + np.log(size)
+    with np.errstate(divide="ignore"):
+        return np.log(np.linalg.svd(product, compute_uv=False)) + log_scale[:, None]
+
+
+def _piece(values: np.ndarray, mass: np.ndarray) -> tuple[Interval, list[Panel]]:
+    """A continuous law through the empirical distribution function at some of its quantiles.
+
+    2 n^{1/3} levels make bias and scatter of the density about equal (Freedman and Diaconis 1981); in both
+    tails they halve the mass beyond, down to a few sites. The slopes are those of Fritsch and Butland.
+    """
+    total = np.concatenate([[0.0], np.cumsum(mass) - 0.5 * mass, [mass.sum()]])
+    count = int(np.clip(2.0 * np.cbrt(values.size), _FEWEST, _MOST))
+    halves = 0.5 ** np.arange(1, max(1, int(math.log2(max(values.size / count / _LEAST, 1.0)))) + 1) / count
+    levels = np.concatenate([halves, np.linspace(0.0, 1.0, count + 1), 1.0 - halves])
+    pick = np.unique(np.searchsorted(total, np.unique(levels) * total[-1]).clip(0, total.size - 1))
+    pick = np.unique(np.concatenate([[0], pick, [total.size - 1]]))
+    interval = Interval(float(values[0] - 1e-9), float(values[-1] + 1e-9))
+    angle = interval.angle(np.concatenate([[interval.left], values, [interval.right]])[pick])
+    angle[0], angle[-1] = 0.0, np.pi
+    distinct = np.concatenate([[True], np.diff(angle) > 0.0])
+    angle, value = angle[distinct], total[pick][distinct]
+    secant = np.diff(value) / np.diff(angle)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inner = np.nan_to_num(2.0 / (1.0 / secant[1:] + 1.0 / secant[:-1]))
+    return interval, monotone_panels(angle, value, np.concatenate([secant[:1], inner, secant[-1:]]))

@@ -1,0 +1,1 @@
+"""From points of Im Psi to a law; knows no chain."""

@@ -1,0 +1,144 @@
+"""Spectra of gated and weight-tied networks from the matrix Dyson equation: theory.md (12)-(15)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._core import random as _random
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.arrays import module_for
+from rmtrnn._core.parallel import thread_map
+from rmtrnn.dyson.inversion.assembly import chain_law
+from rmtrnn.dyson.inversion.panel_refinement import Settings
+from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.dyson.self_energy import Unknowns
+from rmtrnn.dyson.sites.calibration import growth_weights
+from rmtrnn.dyson.sites.trajectory import untied_chain
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws.tabulated import TabulatedLaw
+from rmtrnn.meanfield import MeanField
+from rmtrnn.meanfield.expansion import is_closed
+from rmtrnn.meanfield.growth import field_of_one
+
+_POPULATION = 65536
+_SOLVED_ON_ALL = 8192  # sites: with no more, the strengths are right for all of them
+_MOST_SITES = 2**25  # sites times steps: a few gigabytes
+_GRAIN = 8.0  # sites: where fewer of them make up the mass, the population is not looked at more closely
+LONG = 40  # steps, from which on the strengths are splines of the step
+GROUPS = 8  # independent populations; their spread gives the error
+
+
+def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
+    """Law of the singular values of J_T for any cell; ``ens.tied`` decides between (12)-(14) and (15).
+
+    The keywords are those of `untied_law` or `rmtrnn.dyson.tied.law.tied_law`. Also at T = 1
+    the two differ: the state at which the step is taken was made by the weights that are kept.
+    """
+    T = _validate.integer("T", T, low=1)
+    if ens.tied:
+        from rmtrnn.dyson.tied.law import tied_law
+
+        return tied_law(ens, T, **accuracy)
+    return untied_law(ens, T, **accuracy)
+
+
+def untied_law(
+    ens: Ensemble,
+    T: int,
+    *,
+    population: int | None = None,
+    seed: int = 0,
+    tol: float = 1e-4,
+    max_points: int = 400,
+    device: str = "cpu",
+) -> TabulatedLaw:
+    """Law of the singular values of J_T with weights redrawn at every step: theory.md (12)-(14).
+
+    Parameters
+    ----------
+    population : power of two, at least 512
+        Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
+        little faster than 1/sqrt(population); it is part of the ``error`` of the result. F is averaged over
+        all sites; the strengths of the self-energy, in which it is stationary, solve the equations on 4096 of
+        them (on all, up to 8192), and then take a Newton step on all. By default 65536, and up to sixteen
+        times more where the ``error`` would exceed 1e-3 and memory allows.
+    seed : integer
+        Names the population; the same seed gives the same law.
+    tol : number in (0, 0.1]
+        Error of the cdf from the finite number of points in s, and mass allowed in the unresolved lower tail.
+    max_points : integer of at least 32
+        Where the number of points in s stops growing.
+    device : "cpu", "cuda" or "auto"
+        Where the equations are evaluated; the sites are drawn on the CPU and are the same. "auto" is CUDA if
+        CuPy sees a device. The default is the CPU: most steps work on a few thousand sites, and on a GPU
+        nothing has been measured.
+
+    The cost is linear in ``population`` and in T: from T = 40 on the strengths of the self-energy are
+    splines of the step (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the
+    population, of the points, of the tails and of the solver, the splines among it. A law has the status
+    MAX_ITERATIONS if it was not found (then its error is inf), if all but the population's part of the error
+    exceeds 1 % (or the mass of the fewest sites that are resolved), or if the error exceeds 10 %.
+    Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError for a device that is not
+    there.
+    """
+    T = _validate.integer("T", T, low=1)
+    xp = module_for(device)
+    if population is not None:
+        population = _validate.integer("population", population, low=64 * GROUPS)
+        if population & (population - 1):
+            raise ValueError(f"population = {population}: must be a power of two")
+    tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
+    max_points = _validate.integer("max_points", max_points, low=32)
+    sites = _POPULATION if population is None else population
+    medium = sites if sites <= _SOLVED_ON_ALL else Settings.medium
+    settings = Settings(tol=tol, tail=tol, grain=_GRAIN / sites, max_points=max_points, medium=medium)
+    field = field_of_one(ens)
+    chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
+
+    def larger(factor: int) -> Chain:
+        most = 2 ** max(0, int(math.log2(_MOST_SITES / (sites * T * len(ens.cell.state) ** 2))))
+        n = min(factor, most, 16) * sites // GROUPS
+        return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp)
+
+    law, _ = chain_law(chain, GROUPS, settings, None if population else larger)
+    return law
+
+
+def grouped_chain(
+    ens: Ensemble, T: int, n: int, seed: int, *, field: MeanField, like: Chain | None = None, xp: Any = np
+) -> Chain:
+    """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other.
+
+    ``like`` is another population of the same chain, to be scaled like that; ``xp`` the array module of the
+    device where the chain shall live.
+    """
+    seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
+    untied_chain(
+        ens, 1, 2, field=field
+    )  # compiles what is compiled once for a cell, before the threads start
+    groups = thread_map(lambda one: untied_chain(ens, T, n, one, field=field), seeds)
+    stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
+    exact = is_closed(ens.cell) and any(stage.sigma2 for stage in stages) and field.chi > 0.0
+    weights = growth_weights(stages, T, field.chi) if exact else None
+    if xp is not np:
+        stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
+    gates = sum(len(stage.sigma2) for stage in stages)
+    unknowns = Unknowns.splines(gates, T, 1) if gates and T >= LONG else None
+    return Chain(stages, weights, whole=like, unknowns=unknowns)
+
+
+def _side_by_side(parts: tuple[Stage, ...]) -> Stage:
+    """One stage over the sites of all parts; weight matrices of size zero are left out."""
+    used = [k for k, variance in enumerate(parts[0].sigma2) if variance > 0]
+    a, b, c = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("a", "b", "c"))
+    return Stage(
+        a,
+        b[used],
+        c[used],
+        tuple(parts[0].sigma2[k] for k in used),
+        tuple(parts[0].orthogonal[k] for k in used),
+    )

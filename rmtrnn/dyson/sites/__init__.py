@@ -1,0 +1,1 @@
+"""The sites that carry the averages of the matrix Dyson equation."""

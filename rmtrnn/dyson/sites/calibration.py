@@ -1,0 +1,72 @@
+"""Weights of sites with which a population grows as the mean field says: E s^2 = chi^t after every t steps.
+
+The mean squared singular value is made up by few sites, and the finite population misses some of them or has
+some too many. After t steps a site adds x_t = tr U_t to it (see `recursive_green` at 1/lambda = 0), and where
+the growth chi of one step is exact, theory.md (6), E x_t = chi^t is known. So the sites get weights, as near
+to equal ones as can be, with which this holds: hardly any site of the bulk changes its weight.
+
+What the weight matrices of a step read grows with E x_t. It is taken relative to that, times the known chi^t:
+then the x_t do not depend on the weights (of one stage; of several, hardly), and nothing compounds in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.dyson.sites.subsampling import tilted
+
+_MOST_CONDITIONS = 128  # steps at which the growth is held, the last among them
+_MOST_ELEMENTS = 2**24  # of the conditions, times sites
+_ROUNDS = 8  # with several stages the weights change the strengths, and these the growth
+_CLOSE = 1e-6  # relative
+_LARGEST_SPREAD = 0.1  # standard deviation of n times the weights
+
+
+def growth_weights(stages: Sequence[Stage], T: int, chi: float) -> np.ndarray:
+    """Weights (n,) of the sites of ``T`` equal steps with one state component, so that E x_t = chi^t.
+
+    Equal ones where these would differ much: then the sites are too few to grow as they should, and weights
+    would only hide it.
+    """
+    n = stages[0].a.shape[2]
+    weights = np.full(n, 1.0 / n)
+    conditions = min(T, _MOST_CONDITIONS, max(1, _MOST_ELEMENTS // n))
+    at = np.unique(np.linspace(T - 1, 0, conditions).round().astype(int))
+    for _ in range(_ROUNDS):
+        growth = _growth(stages, T, chi, weights, at)
+        if np.abs(growth @ weights - 1.0).max() < _CLOSE:
+            break
+        weights = tilted(growth, weights, np.ones(len(at)))
+    spread = float(np.std(n * weights))
+    return weights if spread < _LARGEST_SPREAD else np.full(n, 1.0 / n)  # nan: the weights did not settle
+
+
+def _growth(stages: Sequence[Stage], T: int, chi: float, weights: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """x_t/chi^t of every site after the steps ``at``, with the strengths that ``weights`` give: see above."""
+    per_step = len(stages) // T
+    u = np.ones((1, 1, len(weights)))
+    kept = []
+    grown = 1.0
+    for position, stage in enumerate(stages):
+        if position % per_step == 0:
+            grown = float(u[0, 0] @ weights)  # 1 if the weights are right
+        after = _outer(stage.a, u)
+        for b, c, variance in zip(stage.b, stage.c, stage.sigma2, strict=True):
+            reading = float(np.einsum("in,ijn,jn->n", c, u, c) @ weights)
+            after = after + variance * reading / grown * b[:, None] * b[None, :]
+        u = after
+        if position % per_step == per_step - 1:
+            u = u / chi
+            if position // per_step in at:
+                kept.append(u[0, 0])
+    return np.array(kept)
+
+
+def _outer(a: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """a u a^T at every site."""
+    if a.shape[:2] == (1, 1):
+        return a**2 * u
+    return np.einsum("ikn,kln,jln->ijn", a, u, a, optimize=True)

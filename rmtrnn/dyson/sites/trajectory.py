@@ -1,0 +1,23 @@
+"""From an ensemble to a chain of stages over a population of sites, which gated theory works on."""
+
+from __future__ import annotations
+
+from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import MeanField, site_trajectory
+
+
+def untied_chain(
+    ens: Ensemble, T: int, n: int, seed: int = 0, *, field: MeanField | None = None
+) -> list[Stage]:
+    """All stages of T steps of the stationary network with redrawn weights, over ``n`` = 2^m sites.
+
+    Different seeds are independent populations; ``field`` is the mean field if it is known already. Raises
+    `ConvergenceError` if there is no stationary state.
+    """
+    gates = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
+    stages = site_trajectory(ens, T, n, seed, field=field).stages
+    return [
+        Stage(a, b, c, tuple(g.sigma_w**2 for g in laws), tuple(g.weights == "orthogonal" for g in laws))
+        for (a, b, c), laws in zip(stages, gates * T, strict=True)
+    ]

@@ -1,0 +1,391 @@
+"""The boundary curve on which a free product lives, and everything read off it.
+
+Let X ≥ 0 be the base law, m(w) = E[X/(w − X)] and κ(w) = w m/(1 + m) = 1/S_X(m). The free product of the t-th
+free power of X with n_c free copies of Marchenko–Pastur laws of ratio c ≤ 1 is, in the plane of w
+(theory.md (9)),
+
+    log λ(w) = log w + (t − 1) log κ(w) + Σ_c n_c log(1 + c m(w)) + log(scale),      M_product(λ(w)) = m(w).
+
+Written this way nothing cancels, whatever t and n.
+
+**One angle for every radius.** −log κ and −log(1 + c m) are analytic in the upper half plane, real on w <
+0, and their imaginary parts lie in [0, π]: they are Poisson integrals of non-negative measures on s > 0.
+The kernel r sin θ/(θ |s − r e^{iθ}|²) decreases in θ on (0, π), so arg λ(r e^{iθ})/θ increases: for every
+radius r there is at most one θ in (0, π) with λ real and positive, and none exactly where d log λ/d log w ≥
+0 on the real axis. The curve is a graph θ(r), λ increases along it, and no branch has to be chosen. (Biane
+1997 for sums; Belinschi and Bercovici 2005, Zhong 2015 for products.)
+
+**Distribution function without quadrature.** ∫ m d log λ is elementary term by term, so L = E[log(1 − Λ/λ)]
+is
+
+    L = t E[log(1 − X/w)] + (t − 1) log(1 + m) + Σ_c n_c (m − log(1 + c m)/c),       P(Λ > λ) = Im L/π.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from rmtrnn._core.status import ConvergenceError
+from rmtrnn.free.base_transforms import Base, log1p
+
+_ROUNDING = 5e-14  # residuals below this are rounding, relative to the terms of log λ
+_TABLE = 193
+_DEEP = 40.0  # how far, in log w, a table follows a tail that decays like a power of w
+
+
+class Point(NamedTuple):
+    """The product at log w: log λ, d log λ/d log w, m, log(1 + m), and log(1 + c m) for every ratio c."""
+
+    log_lambda: np.ndarray
+    slope: np.ndarray
+    m: np.ndarray
+    log_one_plus_m: np.ndarray
+    log_one_plus: tuple[np.ndarray, ...]
+    error: np.ndarray
+    size: np.ndarray  # sum of the absolute values of the terms of log λ: what rounding is measured against
+
+
+class Piece(NamedTuple):
+    """One interval of the support: the ends in log w and in v = log λ, a table of the curve, and its mass."""
+
+    x: np.ndarray
+    theta: np.ndarray
+    v: np.ndarray
+    survival: np.ndarray
+    x_left: float
+    x_right: float
+    v_left: float
+    v_right: float
+    survival_left: float
+    mass: float
+
+    def coordinate(self, v: np.ndarray) -> np.ndarray:
+        """An increasing function of v that is linear in √(distance) at the ends of the piece."""
+        if math.isinf(self.v_left):
+            return -np.sqrt(np.maximum(self.v_right - v, 0.0))
+        below, above = np.maximum(v - self.v_left, 0.0), np.maximum(self.v_right - v, 0.0)
+        return np.arctan2(np.sqrt(below), np.sqrt(above))
+
+
+class Curve:
+    """The curve of one free product; see the module's text. Needs t ≥ 1, and t > 1 or a ratio."""
+
+    def __init__(self, base: Base, power: float, ratios: Mapping[float, float], log_scale: float) -> None:
+        self.base, self.power = base, float(power)
+        self.ratios, self.log_scale = dict(ratios), float(log_scale)
+
+    def at(self, log_w: np.ndarray) -> Point:
+        """Evaluate the map at log w, complex with 0 < Im < π, or real."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # only at zeros of κ and 1 + m
+            y = np.exp(-log_w)
+            sums = self.base.sums(y)
+            m = y * sums.a1
+            t = self.power - 1.0
+            value = log_w + self.log_scale
+            slope = np.ones_like(m)
+            size = np.abs(log_w) + abs(self.log_scale)
+            if t:
+                log_kappa = _lower_log(sums.a1 / sums.a0)
+                value = value + t * log_kappa
+                size = size + t * np.abs(log_kappa)
+                slope = slope - t * (sums.b2 / sums.a1 - sums.b1 / sums.a0)
+            logs = []
+            log_one_plus_m = _lower_log1p(m, sums.a0)
+            for ratio, count in self.ratios.items():
+                one = sums.a0 if ratio == 1.0 else 1.0 + ratio * m
+                log = log_one_plus_m if ratio == 1.0 else _lower_log1p(ratio * m, one)
+                logs.append(log)
+                value = value + count * log
+                size = size + count * np.abs(log)
+                slope = slope - count * ratio * sums.b1 / one
+        return Point(value, slope, m, log_one_plus_m, tuple(logs), sums.error, size)
+
+    def survival(self, log_w: np.ndarray, point: Point) -> np.ndarray:
+        """P(Λ > λ(w)) = Im L/π for points on the curve."""
+        potential = self.power * self.base.log_potential(np.exp(-log_w))
+        if self.power != 1.0:
+            potential = potential + (self.power - 1.0) * point.log_one_plus_m
+        for (ratio, count), log in zip(self.ratios.items(), point.log_one_plus, strict=True):
+            potential = potential + count * (point.m - log / ratio)
+        return np.clip(np.imag(potential) / math.pi, 0.0, 1.0)
+
+    def rounding(self, piece: Piece) -> float:
+        """Largest error of the cdf from rounding, on the table of a piece.
+
+        The terms of L, up to t in size, cancel; and an error of log λ, of the size of its terms, moves the
+        cdf by its slope.
+        """
+        log_w = piece.x + 1j * piece.theta
+        point = self.at(log_w)
+        terms = self.power * np.abs(self.base.log_potential(np.exp(-log_w)))
+        terms = terms + abs(self.power - 1.0) * np.abs(point.log_one_plus_m)
+        for (ratio, count), log in zip(self.ratios.items(), point.log_one_plus, strict=True):
+            terms = terms + count * (np.abs(point.m) + np.abs(log) / ratio)
+        steps = np.abs(np.diff(piece.v))
+        usable = steps > 0
+        slope = np.abs(np.diff(piece.survival))[usable] / steps[usable]
+        moved = slope * np.maximum(point.size[1:], point.size[:-1])[usable]
+        return float(np.finfo(float).eps * (np.max(terms) / math.pi + np.max(moved, initial=0.0)))
+
+    def angle(self, x: np.ndarray, level: float = 0.0, start: np.ndarray | None = None) -> np.ndarray:
+        """The θ in (0, π) with arg λ(e^{x + iθ}) = ``level`` (0 ≤ level < π), by bracketed Newton steps.
+
+        Where there is none (θ = 0 is the answer) the bracket shrinks below 1e-13 and its end is returned.
+        """
+        x = np.asarray(x, dtype=float)
+        low, high = np.zeros(x.shape), np.full(x.shape, math.pi)
+        theta = np.full(x.shape, 1.0) if start is None else np.array(start, dtype=float)
+        active = np.arange(x.size)
+        for _ in range(120):
+            now = theta[active]
+            point = self.at(x[active] + 1j * now)
+            excess = np.imag(point.log_lambda) - level
+            high[active] = np.where(excess > 0, now, high[active])
+            low[active] = np.where(excess > 0, low[active], now)
+            with np.errstate(all="ignore"):
+                new = now - excess / np.real(point.slope)
+            lo, hi = low[active], high[active]
+            middle = np.where(lo > 0, 0.5 * (lo + hi), np.where(hi > 1e-3, 0.3 * hi, 0.01 * hi))
+            new = np.where((new > lo) & (new < hi), new, middle)
+            theta[active] = new
+            done = (np.abs(new - now) <= 4e-16 * now) | (hi - lo <= 4e-16 * hi) | (hi < 1e-13)
+            active = active[~done]
+            if not active.size:
+                break
+        return theta
+
+    @functools.cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The intervals of the support, in order, each with its table."""
+        dead = sorted(self._dead_intervals())
+        cuts = []
+        x = -math.inf
+        for left, right in dead:
+            if left - x > 1e-12:
+                cuts.append((x, left))
+            x = right
+        return tuple(self._tabulate(left, right) for left, right in cuts)
+
+    def _dead_intervals(self) -> list[tuple[float, float]]:
+        """Intervals of x = log w on which θ = 0: off the support of X, with d log λ/d log w ≥ 0.
+
+        In log w the slope is concave on every part of a gap where κ and all 1 + c m are positive, so a
+        maximum and at most two zeros settle each part.
+        """
+        intervals = []
+        for left, right in [*self.base.gaps, (1.0, math.inf)]:
+            for a, b in self._positive_parts(left, right):
+                found = self._dead_part(a, b, left, right)
+                if found:
+                    intervals.append(found)
+        return intervals
+
+    def _positive_parts(self, left: float, right: float) -> list[tuple[float, float]]:
+        """Parts of a gap (in log w) where κ > 0 (if t > 1) and 1 + c m > 0; m falls through the gap."""
+        a = math.log(left) if left > 0 else -math.inf
+        if right == math.inf:
+            return [(a, a + 60.0 + math.log(self.power + sum(self.ratios.values())))]
+        b = math.log(right)
+        floor = -1.0 / max(self.ratios) if self.ratios else -math.inf
+        start_m = math.inf if left > 0 else self.atom_at_zero - 1.0
+        if self.power == 1.0:
+            return [(a, self._where(floor, a, b))] if floor < start_m else []
+        parts = []
+        if left > 0:
+            parts.append((a, self._where(0.0, a, b)))
+        if floor < -1.0:
+            start = a if left == 0 and not self.atom_at_zero else self._where(-1.0, a, b)
+            parts.append((start, b if floor == -math.inf else self._where(floor, a, b)))
+        return parts
+
+    def _where(self, value: float, a: float, b: float) -> float:
+        """Where m = value in the gap (a, b) of log w."""
+        low = a if math.isfinite(a) else b - 700.0
+        high = b
+        for _ in range(200):
+            middle = 0.5 * (low + high)
+            m = float(self.at(np.array([middle])).m[0].real)
+            low, high = (middle, high) if m > value else (low, middle)
+        return 0.5 * (low + high)
+
+    def _slope(self, x: float) -> float:
+        with np.errstate(all="ignore"):
+            value = float(np.real(self.at(np.array([x])).slope[0]))
+        return value if math.isfinite(value) else -math.inf
+
+    def _dead_part(self, a: float, b: float, left: float, right: float) -> tuple[float, float] | None:
+        """The interval of (a, b) on which the slope is ≥ 0."""
+        low = a if math.isfinite(a) else b - 700.0
+        high = b
+        x, y = low, high
+        golden = 0.5 * (math.sqrt(5.0) - 1.0)
+        p, q = y - golden * (y - x), x + golden * (y - x)
+        fp, fq = self._slope(p), self._slope(q)
+        for _ in range(120):
+            if max(fp, fq) > 0 or y - x < 1e-14 * max(1.0, abs(x)):
+                break
+            if fp > fq:
+                y, q, fq = q, p, fp
+                p = y - golden * (y - x)
+                fp = self._slope(p)
+            else:
+                x, p, fp = p, q, fq
+                q = x + golden * (y - x)
+                fq = self._slope(q)
+        top = p if fp > fq else q
+        if max(fp, fq) <= 0:
+            return None
+        start = -math.inf if not math.isfinite(a) else self._zero(top, low)
+        stop = math.inf if right == math.inf else self._zero(top, high)
+        return start, stop
+
+    def _zero(self, inside: float, outside: float) -> float:
+        """Where the slope stops being positive on the way to ``outside`` (``outside`` itself if nowhere)."""
+        for _ in range(200):
+            middle = 0.5 * (inside + outside)
+            if middle in (inside, outside):
+                break
+            inside, outside = (middle, outside) if self._slope(middle) > 0 else (inside, middle)
+        return 0.5 * (inside + outside)
+
+    def _tabulate(self, left: float, right: float) -> Piece:
+        tau = np.linspace(0.0, math.pi, _TABLE)[1:-1]
+        if math.isfinite(left):
+            x = left + (right - left) * 0.5 * (1.0 - np.cos(tau))
+        else:
+            depth = _DEEP if self.ratios else self._tail_depth(right)
+            x = right - depth * np.tan(0.25 * (math.pi - tau)) ** 2
+        theta = self.angle(x)
+        log_w = x + 1j * theta
+        point = self.at(log_w)
+        ends = [self._edge(end) for end in (left, right)]
+        above = [self._survival_at_edge(end) for end in (left, right)]
+        keep = theta > 1e-12
+        return Piece(
+            x[keep],
+            theta[keep],
+            np.real(point.log_lambda)[keep],
+            self.survival(log_w, point)[keep],
+            left,
+            right,
+            ends[0],
+            ends[1],
+            above[0],
+            above[0] - above[1],
+        )
+
+    def _tail_depth(self, right: float) -> float:
+        """How far to follow the curve: to where X has no mass, or on if a high power still sees that tail."""
+        depth = min(_DEEP, right - self.base.log_low)
+        bottom = np.array([right - depth])
+        return depth if float(self.angle(bottom)[0]) < 1e-9 else _DEEP
+
+    def _edge(self, x: float) -> float:
+        if x == -math.inf:
+            return -math.inf
+        return float(np.real(self.at(np.array([x])).log_lambda[0]))
+
+    def _survival_at_edge(self, x: float) -> float:
+        if x == -math.inf:
+            return 1.0 - self.atom_at_zero
+        y = np.array([x + 0j])
+        return float(self.survival(y, self.at(y))[0])
+
+    def invert(self, v: np.ndarray, piece: Piece) -> np.ndarray:
+        """log w on the curve at log λ = v, inside one piece: Newton from the table, else nested bisection."""
+        table = piece.coordinate(piece.v)
+        wanted = piece.coordinate(v)
+        x = np.interp(wanted, table, piece.x)
+        # θ vanishes like a square root at an edge, where the coordinate is linear in it.
+        theta = np.interp(wanted, table, piece.theta)
+        beyond = v < piece.v[0]
+        if math.isinf(piece.v_left) and np.any(beyond):
+            rate = (piece.x[1] - piece.x[0]) / (piece.v[1] - piece.v[0])
+            x[beyond] = piece.x[0] + rate * (v[beyond] - piece.v[0])
+        log_w = x + 1j * theta
+        good = np.zeros(v.shape, dtype=bool)
+        for _ in range(12):
+            active = np.flatnonzero(~good)
+            if not active.size:
+                break
+            point = self.at(log_w[active])
+            residual = point.log_lambda - v[active]
+            with np.errstate(all="ignore"):
+                step = residual / point.slope
+            good[active] = np.abs(residual) <= _ROUNDING * (1.0 + point.size)  # the step below still counts
+            moved = log_w[active] - step
+            inside = (np.imag(moved) > 0) & (np.imag(moved) < math.pi) & (np.abs(step) < 1.0)
+            log_w[active] = np.where(inside, moved, log_w[active])
+        doubtful = ~good
+        if np.any(doubtful):
+            log_w[doubtful] = self._bisect(v[doubtful], piece)
+        return log_w
+
+    def invert_complex(self, log_lambda: np.ndarray) -> np.ndarray:
+        """log w with λ(w) = λ for λ off the support or above it, 0 ≤ arg λ ≤ π.
+
+        On the negative axis λ(w) is real and |λ| increases with |w|; from there arg λ is turned down to its
+        value in steps, each solved by Newton's method.
+        """
+        size, angle = np.real(log_lambda), np.clip(np.imag(log_lambda), 0.0, math.pi)
+        low, high = np.full(size.shape, -750.0), np.full(size.shape, 750.0)
+        for _ in range(70):
+            middle = 0.5 * (low + high)
+            value = np.real(self.at(middle + 1j * math.pi).log_lambda)
+            low, high = np.where(value < size, middle, low), np.where(value < size, high, middle)
+        log_w = 0.5 * (low + high) + 1j * math.pi
+        steps = 24
+        for step in range(1, steps + 1):
+            # The last steps shorten, since Newton's disc shrinks where the axis is close to the support.
+            share = 1.0 - (1.0 - step / steps) ** 2
+            target = size + 1j * (math.pi + (angle - math.pi) * share)
+            for _ in range(4 if step < steps else 30):
+                point = self.at(log_w)
+                log_w = log_w - (point.log_lambda - target) / point.slope
+                log_w = np.real(log_w) + 1j * np.clip(np.imag(log_w), 0.0, math.pi)
+        residual = np.abs(self.at(log_w).log_lambda - target)
+        if not np.all(residual <= 1e-10 * (1.0 + np.abs(target) + self.power)):
+            worst = int(np.argmax(residual))
+            raise ConvergenceError(
+                f"M at log z = {log_lambda[worst]}: residual {residual[worst]:.1e}; move z away from an edge"
+            )
+        return log_w
+
+    def _bisect(self, v: np.ndarray, piece: Piece) -> np.ndarray:
+        """The same by bisection in x, λ being increasing along the curve."""
+        index = np.searchsorted(piece.v, v)
+        grid = np.concatenate(
+            [[piece.x_left if math.isfinite(piece.x_left) else piece.x[0] - 700.0], piece.x]
+        )
+        grid = np.append(grid, piece.x_right)
+        low, high = grid[index], grid[index + 1]
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            value = np.real(self.at(middle + 1j * self.angle(middle)).log_lambda)
+            low, high = np.where(value < v, middle, low), np.where(value < v, high, middle)
+        middle = 0.5 * (low + high)
+        return middle + 1j * self.angle(middle)
+
+    @property
+    def atom_at_zero(self) -> float:
+        """Mass at λ = 0: the base's, the ratios being at most 1."""
+        return sum(mass for location, mass in self.base.atoms if location == 0.0)
+
+
+def _lower_log(z: np.ndarray) -> np.ndarray:
+    """log z with arg z in [−π, 0]: rounding may put a point of the axis just above it."""
+    if not np.iscomplexobj(z):
+        return np.log(z)
+    angle = np.angle(z)
+    angle = np.where(angle > 1.0, angle - 2.0 * math.pi, angle)
+    return np.log(np.abs(z)) + 1j * angle
+
+
+def _lower_log1p(z: np.ndarray, one_plus_z: np.ndarray) -> np.ndarray:
+    """log(1 + z) with argument in [−π, 0], accurate for small z and where 1 + z is known better."""
+    return np.where(np.abs(z) < 0.5, log1p(z), _lower_log(one_plus_z))

@@ -1,0 +1,476 @@
+"""A law as an object that can be multiplied: free products and powers of positive laws.
+
+A `PositiveLaw` is the free product of the t-th free power of a base law, Marchenko–Pastur factors and a
+dilation, kept in that canonical form; ``a @ b``, ``a ** t`` and ``a.dilate(c)`` only change the exponents.
+The numbers come from `rmtrnn.free.boundary_curve`, in v = log x, so that no T and no scale over- or
+underflows.
+
+Conventions: laws are laws of x (for Jacobians x = s², the squared singular values). G(z) = E[1/(z − X)],
+M(w) = E[X/(w − X)] = w G(w) − 1, S(m) = (1 + m)/(m M⁻¹(m)), R(g) = G⁻¹(g) − 1/g (theory.md (7)).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._core import random as _random
+from rmtrnn._core import validate as _validate
+from rmtrnn.free import subordination
+from rmtrnn.free.base_transforms import Base, PointMasses
+from rmtrnn.free.boundary_curve import Curve, Piece
+from rmtrnn.free.s_transform_series import product_moments
+
+_ONE = PointMasses(np.array([1.0]), np.array([1.0]))
+_BISECTIONS = 60
+_AXIS = 700.0  # how far |log w| goes on the real axis
+_NEAREST = 1e-13  # nearest approach of log w to the right end of the law
+_MET = 1e-8  # relative; a target met worse than that is beyond the ends of the axis
+
+
+class LogView:
+    """The law in v = log x: density, distribution function, quantiles, support, atoms and mean of v."""
+
+    def __init__(self, law: PositiveLaw) -> None:
+        self._law = law
+
+    def pdf(self, v: Any) -> Any:
+        """Density of v (atoms left out); 0 off the support."""
+        return _elementwise(self._law._log_pdf, v)
+
+    def cdf(self, v: Any) -> Any:
+        """P(log X ≤ v), atoms included."""
+        return _elementwise(self._law._log_cdf, v)
+
+    def icdf(self, p: Any) -> Any:
+        """Smallest v with cdf(v) ≥ p; p in [0, 1]. −∞ where the mass at x = 0 reaches p."""
+        p = np.asarray(p, dtype=float)
+        if not np.all((p >= 0) & (p <= 1)):
+            raise ValueError(f"p = {p!r}: must lie in [0, 1]")
+        return _elementwise(self._law._log_icdf, p)
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Closed intervals of the continuous part; −∞ stands for x = 0."""
+        return self._law._log_support()
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (v, mass), exact; v = −∞ for mass at x = 0."""
+        return self._law._log_atoms()
+
+    @property
+    def mean(self) -> float:
+        """E[log X] = t E[log X_base] + Σ n_c E[log MP_c] + log(scale); −∞ with mass at 0."""
+        return self._law._log_mean()
+
+    def moment(self, k: int) -> float:
+        """log E[X^k], which does not overflow."""
+        return self._law._log_moment(_validate.integer("k", k, low=0))
+
+
+class PositiveLaw:
+    """A law on [0, ∞) in canonical form: base^{⊠t} ⊠ Π_c MP_c^{⊠n_c}, dilated by exp(log_scale).
+
+    ``a @ b`` is the free multiplicative convolution, ``a ** t`` (real t ≥ 1) the free multiplicative power,
+    ``a + b`` and ``a.free_sum(t)`` the additive ones, ``a.dilate(c)`` the law of c·X.
+
+    >>> law = rt.free.MarchenkoPastur() ** 3 @ rt.free.Discrete([1.0, 2.0], [0.5, 0.5])
+    >>> round(law.moment(1), 9)
+    1.5
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        power: float = 1.0,
+        ratios: Mapping[float, float] | None = None,
+        log_scale: float = 0.0,
+        text: str = "",
+    ) -> None:
+        self._base, self._power = base, float(power)
+        self._ratios = dict(sorted((ratios or {}).items()))
+        self._log_scale = float(log_scale)
+        self._text = text
+
+    # -- algebra ---------------------------------------------------------------------------------------------
+
+    def __matmul__(self, other: Any) -> Any:
+        if not isinstance(other, PositiveLaw):
+            return NotImplemented
+        if self._base is _ONE:
+            base, power = other._base, other._power
+        elif other._base is _ONE:
+            base, power = self._base, self._power
+        elif self._base == other._base:
+            base, power = self._base, self._power + other._power
+        else:
+            return subordination.free_product(self, other)
+        ratios = dict(self._ratios)
+        for ratio, count in other._ratios.items():
+            ratios[ratio] = ratios.get(ratio, 0.0) + count
+        log_scale = self._log_scale + other._log_scale
+        return PositiveLaw(base, power, ratios, log_scale, f"{self._grouped()} @ {other._grouped()}")
+
+    def __pow__(self, t: float) -> PositiveLaw:
+        t = _validate.real("t", t, low=1.0)
+        if t == 1.0:
+            return self
+        power = 1.0 if self._base is _ONE else self._power * t
+        ratios = {ratio: count * t for ratio, count in self._ratios.items()}
+        return PositiveLaw(self._base, power, ratios, self._log_scale * t, f"{self._grouped()} ** {t:g}")
+
+    def __add__(self, other: Any) -> subordination.RealLaw:
+        return subordination.free_sum(self, other)
+
+    def free_sum(self, t: float) -> subordination.RealLaw:
+        """Return the t-th free additive power, real t ≥ 1: free cumulants times t."""
+        return subordination.free_sum_power(self, t)
+
+    def dilate(self, c: float | None = None, *, log_c: float | None = None) -> PositiveLaw:
+        """Return the law of c·X; give c > 0 or its logarithm."""
+        if (c is None) == (log_c is None):
+            raise TypeError("dilate: give exactly one of c and log_c")
+        if c is not None:
+            log_c = math.log(_validate.real("c", c, low=0.0, low_open=True))
+        log_c = _validate.real("log_c", log_c)
+        text = f"{self._grouped()}.dilate({f'{c!r}' if c is not None else f'log_c={log_c!r}'})"
+        return PositiveLaw(self._base, self._power, self._ratios, self._log_scale + log_c, text)
+
+    # -- the law in x ----------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def log(self) -> LogView:
+        """The same law in v = log x."""
+        return LogView(self)
+
+    def pdf(self, x: Any) -> Any:
+        """Density of the continuous part at x; 0 off the support and at x ≤ 0."""
+        return _elementwise(self._pdf, x)
+
+    def cdf(self, x: Any) -> Any:
+        """P(X ≤ x), atoms included."""
+        return _elementwise(lambda x: np.where(x >= 0, self._log_cdf(_log(x)), 0.0), x)
+
+    def icdf(self, p: Any) -> Any:
+        """Smallest x with cdf(x) ≥ p."""
+        return np.exp(self.log.icdf(p))
+
+    def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
+        """Return n independent draws (not eigenvalues: those repel)."""
+        n = _validate.integer("n", n, low=0)
+        return np.asarray(self.icdf(_random.generator(rng).random(n)))
+
+    def moment(self, k: int) -> float:
+        """E[X^k], k = 0, 1, 2, …, from the S-transform's power series."""
+        return float(np.exp(self.log.moment(k)))
+
+    @property
+    def variance(self) -> float:
+        """Var X = m_1² (t Var(X_base)/E[X_base]² + Σ_c n_c c), from the S-expansion (theory.md (11))."""
+        spread = self._power * self._base.variance() / self._base.moment(1) ** 2
+        spread += sum(count * ratio for ratio, count in self._ratios.items())
+        return self.moment(1) ** 2 * spread
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Closed intervals of the continuous part."""
+        return tuple((math.exp(a), math.exp(b)) for a, b in self.log.support)
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (location, mass), exact.
+
+        At 0 the base's mass; elsewhere a base atom a of mass α survives the t-th free power as a^t of mass
+        1 − t(1 − α), if that is positive and there is no Marchenko–Pastur factor.
+        """
+        return tuple((math.exp(v), mass) for v, mass in self.log.atoms)
+
+    @functools.cached_property
+    def error(self) -> float:
+        """Estimated absolute error of the cdf: quadrature of the base's transforms, rounding, mass defect."""
+        if self._is_base:
+            return 1e-15
+        estimate = 1e-15
+        mass = sum(weight for _, weight in self.log.atoms)
+        for piece in self._curve.pieces:
+            point = self._curve.at(piece.x + 1j * piece.theta)
+            weight = np.abs(np.diff(piece.survival, append=piece.survival[-1]))
+            estimate += float(np.sum(np.minimum(point.error * (1.0 + self._power), 1.0) * weight))
+            mass += piece.mass
+        rounding = max((self._curve.rounding(piece) for piece in self._curve.pieces), default=0.0)
+        return estimate + rounding + abs(mass - 1.0)
+
+    # -- transforms ------------------------------------------------------------------------------------------
+
+    def M(self, w: Any) -> Any:
+        """M(w) = E[X/(w − X)]; w complex or real, a real w inside the support standing for w + i0."""
+        return _elementwise(self._moment_transform, w, complex)
+
+    def G(self, z: Any) -> Any:
+        """G(z) = E[1/(z − X)] = (1 + M(z))/z."""
+        return (1.0 + self.M(z)) / np.asarray(z)
+
+    def S(self, m: Any) -> Any:
+        """S(m) = (1 + m)/(m M⁻¹(m)) for real m in (−1 + P(X = 0), M(right edge)); S(0) = 1/E[X].
+
+        M⁻¹ is taken on the real axis left and right of the law: m < 0 and m > 0. ValueError elsewhere.
+        """
+        return _elementwise(self._s_transform, m)
+
+    def R(self, g: Any) -> Any:
+        """R(g) = G⁻¹(g) − 1/g for real g in (G(0−), G(right edge)), by R(m S(m)) = 1/S(m); R(0) = E[X].
+
+        G⁻¹ is taken on the real axis left and right of the law: g < 0 and g > 0. ValueError elsewhere.
+        """
+        return _elementwise(self._r_transform, g)
+
+    @property
+    def closed_stieltjes(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """G in closed form on the upper half plane for a single Marchenko–Pastur law; None for others.
+
+        G(z) = (z − s(1 − c) − √(z − x₋) √(z − x₊))/(2 c s z), x± = s (1 ± √c)².
+        """
+        if self._base is not _ONE or list(self._ratios.values()) != [1.0]:
+            return None
+        (c,), s = self._ratios, math.exp(self._log_scale)
+        low, high = s * (1.0 - math.sqrt(c)) ** 2, s * (1.0 + math.sqrt(c)) ** 2
+        return lambda z: (z - s * (1.0 - c) - np.sqrt(z - low) * np.sqrt(z - high)) / (2.0 * c * s * z)
+
+    # -- how it is done --------------------------------------------------------------------------------------
+
+    @property
+    def _is_base(self) -> bool:
+        return self._power == 1.0 and not self._ratios
+
+    @functools.cached_property
+    def _curve(self) -> Curve:
+        return Curve(self._base, self._power, self._ratios, self._log_scale)
+
+    def _pdf(self, x: np.ndarray) -> np.ndarray:
+        density = np.zeros(x.shape)
+        positive = x > 0
+        density[positive] = self._log_pdf(np.log(x[positive])) / x[positive]
+        return density
+
+    def _log_pdf(self, v: np.ndarray) -> np.ndarray:
+        if self._is_base:
+            return self._base.log_pdf(v - self._log_scale)
+        density = np.zeros(v.shape)
+        for piece in self._curve.pieces:
+            inside = (v > piece.v_left) & (v < piece.v_right)
+            if np.any(inside):
+                log_w = self._curve.invert(v[inside], piece)
+                density[inside] = np.maximum(-np.imag(self._curve.at(log_w).m) / math.pi, 0.0)
+        return density
+
+    def _log_cdf(self, v: np.ndarray) -> np.ndarray:
+        if self._is_base:
+            return self._base.log_cdf(v - self._log_scale)
+        total = np.zeros(v.shape)
+        for location, mass in self._log_atoms():
+            total += mass * (v >= location)
+        for piece in self._curve.pieces:
+            total += np.where(v >= piece.v_right, piece.mass, 0.0)
+            inside = (v > piece.v_left) & (v < piece.v_right)
+            if np.any(inside):
+                log_w = self._curve.invert(v[inside], piece)
+                above = self._curve.survival(log_w, self._curve.at(log_w))
+                total[inside] += np.clip(piece.survival_left - above, 0.0, piece.mass)
+        return np.clip(total, 0.0, 1.0)
+
+    def _log_icdf(self, p: np.ndarray) -> np.ndarray:
+        if self._is_base:
+            return self._base.log_icdf(p) + self._log_scale
+        marks: list[tuple[float, float, Piece | None]] = [(v, mass, None) for v, mass in self._log_atoms()]
+        marks += [(piece.v_left, piece.mass, piece) for piece in self._curve.pieces]
+        result = np.full(p.shape, np.nan)
+        below = 0.0
+        order = sorted(marks, key=lambda mark: (mark[0], mark[2] is not None))
+        for position, (v, mass, piece) in enumerate(order):
+            last = position == len(order) - 1
+            here = np.isnan(result) & ((p <= below + mass) | last)
+            if np.any(here):
+                result[here] = (
+                    v if piece is None else self._quantile(np.clip(p[here] - below, 0.0, mass), piece)
+                )
+            below += mass
+        return result
+
+    def _quantile(self, p: np.ndarray, piece: Piece) -> np.ndarray:
+        """v with mass p below it inside one piece, 0 ≤ p ≤ mass: bracketed Newton from the table."""
+        curve = self._curve
+        known = np.maximum.accumulate(piece.survival_left - piece.survival)
+        v = np.interp(p, known, piece.v)
+        low, high = np.full(p.shape, piece.v_left), np.full(p.shape, piece.v_right)
+        live = np.flatnonzero((p > 0) & (p < piece.mass))
+        deep = np.flatnonzero((p > 0) & (p < known[0]) & math.isinf(piece.v_left))
+        if deep.size:  # below the table the mass is exponential in v
+            rate = math.log(known[1] / known[0]) / (piece.v[1] - piece.v[0])
+            v[deep] = piece.v[0] + np.log(p[deep] / known[0]) / rate
+        for _ in range(_BISECTIONS):
+            if not live.size:
+                break
+            log_w = curve.invert(v[live], piece)
+            point = curve.at(log_w)
+            mass = piece.survival_left - curve.survival(log_w, point)
+            high[live] = np.where(mass > p[live], v[live], high[live])
+            low[live] = np.where(mass > p[live], low[live], v[live])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                new = v[live] + (p[live] - mass) * math.pi / -np.imag(point.m)
+            lo, hi = low[live], high[live]
+            middle = np.where(np.isfinite(lo), 0.5 * (lo + hi), hi - 1.0)
+            new = np.where((new > lo) & (new < hi), new, middle)
+            open_ = (np.abs(mass - p[live]) > 1e-15) & (hi - lo > 4e-16 * (1.0 + np.abs(hi)))
+            v[live] = np.where(open_, new, v[live])
+            live = live[open_]
+        v[p <= 0] = piece.v_left
+        v[p >= piece.mass] = piece.v_right
+        return v
+
+    def _log_support(self) -> tuple[tuple[float, float], ...]:
+        if self._is_base:
+            return tuple((a + self._log_scale, b + self._log_scale) for a, b in self._base.log_support)
+        return tuple((piece.v_left, piece.v_right) for piece in self._curve.pieces)
+
+    def _log_atoms(self) -> tuple[tuple[float, float], ...]:
+        atoms = []
+        for location, mass in self._base.atoms:
+            if location == 0.0:
+                atoms.append((-math.inf, mass))
+            elif not self._ratios and 1.0 - self._power * (1.0 - mass) > 0.0:
+                kept = 1.0 - self._power * (1.0 - mass)
+                atoms.append((self._power * math.log(location) + self._log_scale, kept))
+        return tuple(sorted(atoms))
+
+    def _log_mean(self) -> float:
+        if any(location == 0.0 for location, _ in self._base.atoms):
+            return -math.inf
+        total = self._power * self._base.log_mean() + self._log_scale
+        for ratio, count in self._ratios.items():
+            rest = 0.0 if ratio == 1.0 else (1.0 - ratio) * math.log1p(-ratio) / ratio
+            total += count * (-1.0 - rest)
+        return total
+
+    def _log_moment(self, k: int) -> float:
+        if k == 0:
+            return 0.0
+        base = [self._base.moment(j) for j in range(1, k + 1)]
+        scale, moments = product_moments(base, self._power, self._ratios)
+        return k * (scale + self._log_scale) + math.log(moments[k - 1])
+
+    def _moment_transform(self, w: np.ndarray) -> np.ndarray:
+        log_w = np.log(w)
+        log_w = np.real(log_w) + 1j * np.abs(np.imag(log_w))
+        if self._is_base:
+            y = np.exp(self._log_scale - log_w)
+            m = y * self._base.sums(y).a1
+        else:
+            m = self._curve.at(self._curve.invert_complex(log_w)).m
+        return np.where(np.imag(w) < 0, np.conj(m), m)
+
+    def _s_transform(self, m: np.ndarray) -> np.ndarray:
+        x, here = self._on_the_axis(m, lambda m, one_plus_m, log_lambda: m)
+        if not np.all((np.abs(here - m) <= _MET * np.abs(m)) & (m > self._floor)):
+            raise ValueError(f"m = {m!r}: must lie in {self._transform_domain()[0]}")
+        s = np.full(m.shape, np.exp(-self._log_moment(1)))
+        off = m != 0
+        log_lambda = self._axis_point(x[off], np.sign(m[off]))[2]
+        s[off] = np.exp(np.log1p(m[off]) - np.log(np.abs(m[off])) - log_lambda)
+        return s
+
+    def _r_transform(self, g: np.ndarray) -> np.ndarray:
+        x, here = self._on_the_axis(
+            g, lambda m, one_plus_m, log_lambda: one_plus_m * np.exp(np.minimum(-log_lambda, _AXIS))
+        )
+        if not np.all(np.abs(here - g) <= _MET * np.abs(g)):
+            raise ValueError(f"g = {g!r}: must lie in {self._transform_domain()[1]}")
+        r = np.full(g.shape, np.exp(self._log_moment(1)))
+        off = g != 0
+        r[off] = self._axis_point(x[off], np.sign(g[off]))[0] / g[off]  # R = 1/S = m/g: nothing cancels
+        return r
+
+    def _axis_point(self, x: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """m, 1 + m and log|λ| at the real w = sign·e^x off the curve: w < 0, or w right of its right end."""
+        y = sign * np.exp(-x)
+        sums = self._base.sums(y)
+        m = y * sums.a1
+        log_lambda = x + (self._power - 1.0) * np.log(sums.a1 / sums.a0) + self._log_scale
+        for ratio, count in self._ratios.items():
+            log_lambda = log_lambda + count * (np.log(sums.a0) if ratio == 1.0 else np.log1p(ratio * m))
+        return m, sums.a0, log_lambda
+
+    @property
+    def _floor(self) -> float:
+        """M(0−) = P(X = 0) − 1, where m begins on the real axis."""
+        return sum(mass for v, mass in self._log_atoms() if v == -math.inf) - 1.0
+
+    @property
+    def _right_end(self) -> float:
+        """log w at the right end of the law, the largest point of the base being w = 1."""
+        return 0.0 if self._is_base or not self._curve.pieces else self._curve.pieces[-1].x_right
+
+    def _on_the_axis(
+        self, target: np.ndarray, size: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """x with |size(m, 1 + m, log|λ|)| = |target| at w = ±e^x, the sign the target's; and its value there.
+
+        |size| falls as |w| grows, so bisections do; where the target is beyond reach an end comes back.
+        """
+        right, sign = self._right_end, np.where(target < 0, -1.0, 1.0)
+        low = np.where(sign < 0, -_AXIS, math.log(_NEAREST))
+        high = np.where(sign < 0, _AXIS, math.log(_AXIS))
+
+        def place(where: np.ndarray) -> np.ndarray:
+            return np.where(sign < 0, where, right + np.exp(np.minimum(where, math.log(_AXIS))))
+
+        def value(where: np.ndarray) -> np.ndarray:
+            return sign * np.abs(size(*self._axis_point(place(where), sign)))
+
+        for _ in range(_BISECTIONS + 20):
+            middle = 0.5 * (low + high)
+            beyond = np.abs(value(middle)) > np.abs(target)
+            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        return place(high), np.where(target == 0, 0.0, value(high))
+
+    def _transform_domain(self) -> tuple[str, str]:
+        """The intervals of m = M(w) and g = G(z) over the real z left and right of the law, as text."""
+        m, one_plus_m, log_lambda = self._axis_point(np.array([self._right_end + _NEAREST]), np.array([1.0]))
+        m_top, g_top = float(m[0]), float(one_plus_m[0] * np.exp(-log_lambda[0]))
+        return f"({self._floor:g}, M(right edge) ≈ {m_top:.4g})", f"(G(0-), G(right edge) ≈ {g_top:.4g})"
+
+    # -- identity --------------------------------------------------------------------------------------------
+
+    def _key(self) -> tuple[Any, ...]:
+        return self._base, self._power, tuple(self._ratios.items()), self._log_scale
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, PositiveLaw) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _grouped(self) -> str:
+        return (
+            f"({self._text})"
+            if " " in self._text.split("(")[0] or " @ " in self._text or " ** " in self._text
+            else self._text
+        )
+
+
+def _elementwise(function: Any, argument: Any, dtype: type = float) -> Any:
+    array = np.asarray(argument, dtype=dtype)
+    result = function(array.ravel()).reshape(array.shape)
+    return result[()] if array.ndim == 0 else result
+
+
+def _log(x: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), -np.inf)

@@ -1,0 +1,1 @@
+"""Laws of one real variable, however they were found."""

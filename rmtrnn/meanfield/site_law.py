@@ -1,0 +1,153 @@
+"""The one-site law of an ensemble with untied weights: stationary, and as a trajectory over T steps."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.result import MeanField
+from rmtrnn.meanfield.site_process import SiteProcess, SobolStream, draw_initial, memory, seeds, sorted_by
+from rmtrnn.meanfield.solve import mean_field
+
+MIN_BURN_IN, MAX_BURN_IN = 32, 1024
+FORGOTTEN = 1e-6  # share of the initial state's second moment that a burn-in leaves
+
+
+class SitePopulation(NamedTuple):
+    """Sites with the stationary one-site law: ``state`` (s, n), equal weights.
+
+    ``error`` (s,) is the distance of the population's second moments from the mean field's Q, plus the
+    error of that Q.
+    """
+
+    state: np.ndarray
+    error: np.ndarray
+    mean_field: MeanField
+
+
+class StageSites(NamedTuple):
+    """Linearisation (1) of one stage at n sites: a (s_out, s_in, n), b (K, s_out, n), c (K, s_in, n)."""
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+
+
+class SiteTrajectory(NamedTuple):
+    """The same n sites followed over T steps.
+
+    ``stages`` lists the T × L stages in time order; ``state`` (s, n) is the state at the end and
+    ``initial`` the one at the start. ``error`` (s,) is that of the stationary population at the start.
+    """
+
+    stages: tuple[StageSites, ...]
+    state: np.ndarray
+    initial: np.ndarray
+    error: np.ndarray
+
+
+def site_population(
+    ens: Ensemble, n: int = 8192, seed: int = 0, *, field: MeanField | None = None
+) -> SitePopulation:
+    """A population of n = 2^m sites with the stationary one-site law of the state; docs/theory.md section 4.
+
+    The pre-activations at a site are independent N(μ_b, q_k) at every step, with q_k from the mean field
+    (``field``, computed if not given). The state runs from a Gaussian start with the stationary moments
+    through a burn-in that is as long as the memory of the site (at most 1024 steps: with longer memory the
+    law is a sum of very many small independent parts, so Gaussian to begin with).
+
+    Raises ConvergenceError if the ensemble has no converged mean field, ValueError unless n is a power of
+    two.
+
+    ``ens``: an `Ensemble`; ``seed``: integer, names the sites.
+
+    ``ens``: an `Ensemble`.
+    """
+    field = _converged(ens, field)
+    n = _validate.integer("n", n, low=2)
+    process = SiteProcess(ens, n, seeds(seed, 10, 0))
+    q = np.array([field.q_of(name) for name in ens.cell.gates])
+    Q = _by_component(ens, field.Q)
+    site = draw_initial(seeds(seed, 11, 0), Q, n) if memory(ens.cell) else np.zeros((len(Q), n))
+    for _ in range(_burn_in(ens, field)):
+        site = process.step(site, q).site
+    return SitePopulation(site, np.abs(np.mean(site**2, axis=-1) - Q) + field.error, field)
+
+
+def site_trajectory(
+    ens: Ensemble, T: int, n: int = 8192, seed: int = 0, *, field: MeanField | None = None
+) -> SiteTrajectory:
+    """The joint law of one site's linearisations over T steps, as n = 2^m sites; docs/theory.md section 4.
+
+    One scrambled Sobol point set in all dimensions at once (start, pre-activations and inputs of every
+    step), so that averages over sites of smooth functions of the whole trajectory converge faster than
+    1/√n. The start is the stationary state of `site_population`; each of its n/4 sites (512 at least)
+    serves several trajectories. Different seeds are independent randomisations.
+
+    Raises ValueError for T < 1 or n not a power of two, ConvergenceError if there is no stationary state.
+
+    ``ens``: an `Ensemble`; ``seed``: integer, names the sites; ``field``: its
+    mean field, if known.
+
+    ``ens``: an `Ensemble`.
+    """
+    T = _validate.integer("T", T, low=1)
+    field = _converged(ens, field)
+    population = site_population(ens, min(n, max(n // 4, 512)), seed, field=field)
+    process = SiteProcess(ens, n, seeds(seed, 12, 0))
+    gates = len(ens.cell.gates)
+    u = SobolStream(1 + T * (gates + 1), n, seeds(seed, 13, 0)).draw()
+    starts = population.state.shape[1]
+    order = sorted_by([population.state[i] for i in memory(ens.cell)], starts)
+    site = initial = population.state[:, order[np.minimum((u[0] * starts).astype(int), starts - 1)]]
+    scale = np.sqrt([field.q_of(name) for name in ens.cell.gates])[:, None]
+    stages: list[StageSites] = []
+    for step in range(T):
+        first = 1 + step * (gates + 1)
+        e = process.mean[:, None] + scale * process.normal(u[first : first + gates])
+        x = ens.input_quantile(u[first + gates])
+        for stage, chosen in zip(process.numeric.stages, process.slices, strict=True):
+            stages.append(StageSites(*stage.linearize(site, x, e[chosen])))
+            site = stage.update(site, x, e[chosen])
+    return SiteTrajectory(tuple(stages), site, initial, population.error)
+
+
+def _converged(ens: Ensemble, field: MeanField | None) -> MeanField:
+    field = mean_field(ens) if field is None else field
+    if field.ensemble != ens:
+        raise ValueError(f"field: belongs to another ensemble, {field.ensemble!r}")
+    if not field.converged:
+        raise ConvergenceError(f"no stationary one-site law: {field.status.message}")
+    return field
+
+
+def _burn_in(ens: Ensemble, field: MeanField) -> int:
+    """Steps after which the start is forgotten."""
+    if not memory(ens.cell):
+        return 1
+    rate = _memory_rate(ens, field)
+    if not 0.0 < rate < 1.0:
+        return MIN_BURN_IN if rate == 0.0 else MAX_BURN_IN
+    return int(min(max(math.ceil(math.log(FORGOTTEN) / math.log(rate)), MIN_BURN_IN), MAX_BURN_IN))
+
+
+def _memory_rate(ens: Ensemble, field: MeanField) -> float:
+    """Decay per step of what a site keeps of its own state: E[a aᵀ] of (1), without the other sites."""
+    if expand(ens.cell) is None:
+        # Not affine: the slope is that of the whole network, an upper bound where all sites push alike.
+        return min(max(field.chi_star, 0.9), 0.99)
+    frozen = ens.replace(sigma_w=dict.fromkeys(ens.cell.gates, 0.0), weights="gaussian", sigma_v=0.0)
+    variances = {name: math.sqrt(field.q_of(name)) for name in ens.cell.gates}
+    return mean_field(frozen.replace(sigma_b=variances)).chi
+
+
+def _by_component(ens: Ensemble, value: object) -> np.ndarray:
+    if isinstance(value, dict):
+        return np.array([value[symbol.name] for symbol in ens.cell.state])
+    return np.array([value], dtype=float)

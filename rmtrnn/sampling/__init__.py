@@ -1,0 +1,1 @@
+"""Finite networks: weights, trajectories, Jacobians, singular values."""

@@ -1,0 +1,89 @@
+"""What a gated spectrum would be if its steps were free of each other: not the law, a yardstick for it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import Status
+from rmtrnn.cells import VanillaRNN
+from rmtrnn.dyson.inversion.assembly import chain_law
+from rmtrnn.dyson.inversion.panel_refinement import Settings
+from rmtrnn.dyson.law import untied_law
+from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws.tabulated import TabulatedLaw
+from rmtrnn.spectra.free_product import vanilla_spectrum
+from rmtrnn.spectra.result import Spectrum
+
+_NODES = 400  # at least so many stand for the one-step law; half as many tell their error
+_TOL = 1e-5
+_LEVELS = np.linspace(0.01, 0.99, 49)  # where the two are compared
+_LIGHTEST = 1e-14  # a node of less mass is left out
+
+
+def free_approximation(ens: Ensemble, T: int, **accuracy: Any) -> Spectrum:
+    """The law of the singular values of J_T if all steps were redrawn and free of each other: approximate.
+
+    The one-step law μ of s² is exact, theory.md (12)-(14); the result is its free power μ^{⊠T}, with the
+    S-transform S_μ(m)^T of theory.md (8). Steps A + B W are not free of each other: with B = 0 they even
+    commute. So this is right for one step and for vanilla cells, good where the gates are nearly constant,
+    and otherwise shows how wrong it is to multiply S-transforms. Its m_1 = χ^T is that of redrawn weights;
+    already m_2, with Var(s²) = m_1² T Var_μ/E_μ², is not. ``ens.tied`` makes no difference.
+
+    ens : `Ensemble`; T : integer ≥ 1; ``accuracy`` goes to `rmtrnn.dyson.law.untied_law` for the
+    one-step law (vanilla cells take none).
+
+    Returns a `Spectrum` with method "free approximation". Its ``error`` is that of this computation, not the
+    distance from the spectrum: T times the error of the one-step law (free products do not enlarge
+    Kolmogorov distances, Bercovici and Voiculescu 1993), the error of the power, and its change when half as
+    many nodes stand for the one-step law. A one-step law that did not converge gives a result that says so.
+
+    Raises TypeError or ValueError for bad arguments, `ConvergenceError` if there is no stationary state.
+
+    >>> ens = rt.Ensemble("vanilla", sigma_b=0.1)
+    >>> rt.spectra.free_approximation(ens, T=1).converged
+    True
+    """
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    T = _validate.integer("T", T, low=1)
+    ens = ens.replace(tied=False)
+    if isinstance(ens.cell, VanillaRNN):
+        if accuracy:
+            raise TypeError(f"free_approximation: {sorted(accuracy)} are not arguments for a vanilla cell")
+        return vanilla_spectrum(ens, T)
+    step = untied_law(ens, 1, **accuracy)
+    assert isinstance(step, TabulatedLaw)
+    law = step if T == 1 or step.status is not Status.CONVERGED else free_power(step, T)
+    return Spectrum(law, ensemble=ens, T=T, method="free approximation")
+
+
+def free_power(step: TabulatedLaw, T: int) -> TabulatedLaw:
+    """The law of log s for s² ~ μ^{⊠T}, T ≥ 2, from that for s² ~ μ.
+
+    μ^{⊠T} is the law of J Jᵀ for J = D O_T D ⋯ D O_1, D² ~ μ diagonal and O_t independent Haar matrices,
+    which is a chain of stages a = 0, b = s, c = 1 of theory.md (1) over the nodes s of μ.
+    """
+    panels = sum(len(panels) for _, panels in step._pieces) or 1
+    count = max(2, math.ceil(_NODES / panels))
+    fine, coarse = (_power_at_nodes(step, T, nodes) for nodes in (count, (count + 1) // 2))
+    points = np.unique(fine.icdf(_LEVELS))
+    change = float(np.max(np.abs(coarse.cdf(points) - fine.cdf(points))))
+    fine.error += change + T * step.error
+    fine.status = max(fine.status, coarse.status, key=lambda status: status is not Status.CONVERGED)
+    return fine
+
+
+def _power_at_nodes(step: TabulatedLaw, T: int, count: int) -> TabulatedLaw:
+    """The free power of the point masses at ``count`` Gauss nodes of every panel of μ."""
+    u, mass = step.nodes(count)
+    u, mass = u[mass > _LIGHTEST], mass[mass > _LIGHTEST]
+    s, mass = np.exp(u)[None, None], mass / mass.sum()
+    if len(u) == 1:  # D is a multiple of 1
+        return TabulatedLaw([], atoms=[(T * float(u[0]), 1.0)])
+    stage = Stage(np.zeros_like(s), s, np.ones_like(s), (1.0,), (True,))
+    return chain_law(Chain([stage] * T, mass), 1, Settings(tol=_TOL, tail=_TOL))[0]

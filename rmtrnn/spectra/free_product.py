@@ -1,0 +1,215 @@
+"""The exact spectrum of vanilla networks: a free multiplicative power (theory.md (9)-(11)).
+
+J_T = D_T W_T ⋯ D_1 W_1 with D_t = diag φ'(e^t), e ~ N(μ_b, q*). The diagonal matrices are asymptotically free
+from the weights, so the law of s² is
+
+    σ_w^{2T} · (law of φ'(e)²)^{⊠T} ⊠ MP^{⊠T} (Gaussian)   or   σ_w^{2T} · (law of φ'(e)²)^{⊠T} (orthogonal).
+
+Tied weights have the same law. Write W = U H with U Haar and free from H and from all D_t together (the D_t
+of one site are correlated through the state and the bias; that does not matter). Moving every U to the right,
+J_T = D_T · (U H D_{T−1} U⁻¹) · (U² H D_{T−2} U⁻²) ⋯ (U^{T−1} H D_1 U^{1−T}) · (U^T H U^{-T}) · U^T, and the
+conjugates of one algebra by different powers of a Haar unitary that is free from it are free from each other.
+So J_T J_Tᵀ is a product of free factors with the same S-transforms as for redrawn weights. Only the powers of
+U matter here: with a gate's additive term, A_t + B_t W, the argument fails, and there tied and untied spectra
+differ. The D_t do depend on W, but only through T vectors W h, which fix W on T of N dimensions: no effect on
+the limit law. The variance q* is the same too, since W h has variance σ_w² E[h²] in either case.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+import sympy
+
+from rmtrnn import free
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError, Status
+from rmtrnn.cells import Activation, VanillaRNN
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws.tabulated import Interval, TabulatedLaw, tabulate
+from rmtrnn.meanfield import mean_field
+from rmtrnn.numerics.gaussian_quadrature import gaussian_expectation
+from rmtrnn.spectra.result import Spectrum
+
+_TAIL = 1e-2  # share of the mass whose density is not integrated: tails towards s = 0 are long and costly
+
+
+class VanillaLaw:
+    """The free product as a law of u = log s (the exact form of `LogLaw`).
+
+    ``q`` is the variance of the pre-activation and ``status`` how it was found.
+    """
+
+    def __init__(self, ens: Ensemble, T: int, q: float, status: Status = Status.CONVERGED) -> None:
+        (name,) = ens.cell.gates
+        gate = ens.gate(name)
+        self._ensemble, self._T, self._q, self.status = ens, T, q, status
+        law = slope_law(ens, q) ** T
+        if gate.weights == "gaussian":
+            law = law @ free.MarchenkoPastur() ** T
+        self._law = law.dilate(log_c=2 * T * math.log(gate.sigma_w))
+
+    @property
+    def squares(self) -> Any:
+        """The law of s², an object of `rmtrnn.free`."""
+        return self._law
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        return tuple((0.5 * v, mass) for v, mass in self._law.log.atoms)
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        return tuple((0.5 * a, 0.5 * b) for a, b in self._law.log.support)
+
+    @property
+    def error(self) -> float:
+        return float(self._law.error)
+
+    @property
+    def mass(self) -> float:
+        """The cdf at a low quantile, the atoms above it and the integral of the density above it, which the
+        cdf is computed without."""
+        return self._integrated
+
+    @functools.cached_property
+    def _integrated(self) -> float:
+        start = sum(mass for u, mass in self.atoms if u == -math.inf)
+        bottom = float(self.icdf(np.array([start + _TAIL * (1.0 - start)]))[0])
+        above = [Interval(max(a, bottom), b) for a, b in self.support if b > bottom]
+        atoms = sum(mass for u, mass in self.atoms if u > bottom)
+        return float(self.cdf(np.array([bottom]))[0]) + tabulate(self.pdf, above, tol=1e-9).mass + atoms
+
+    def pdf(self, u: np.ndarray) -> np.ndarray:
+        return 2 * self._law.log.pdf(2 * u)
+
+    def cdf(self, u: np.ndarray) -> np.ndarray:
+        return self._law.log.cdf(2 * u)
+
+    def icdf(self, p: np.ndarray) -> np.ndarray:
+        return 0.5 * self._law.log.icdf(p)
+
+    def moment(self, k: float) -> float:
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.exp(self._law.log.moment(k)))
+
+    def variance(self) -> float:
+        """Theory.md (11)."""
+        return float(self._law.variance)
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The recipe: the law is exact, so its parameters are all there is to store."""
+        recipe = {"ensemble": self._ensemble.to_dict(), "T": self._T, "q": self._q}
+        return recipe | {"status": int(self.status), "error": self.error}, {}
+
+    @classmethod
+    def from_parts(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> VanillaLaw:
+        """Build the law again from what `to_parts` gave."""
+        return cls(Ensemble.from_dict(meta["ensemble"]), meta["T"], meta["q"], Status(meta["status"]))
+
+
+def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
+    """Law of the singular values of the T-step Jacobian of a vanilla network, theory.md (9); exact as N → ∞.
+
+    The same for tied and for redrawn weights: see the module's text for why. T = 1 with orthogonal weights is
+    the law of σ_w|φ'(e)| itself. ``moment`` and ``variance`` are those of theory.md (11).
+
+    Raises ValueError if the cell is not a vanilla one or T < 1, and `ConvergenceError` where the network has
+    no stationary state and the slopes φ'(e) depend on it (those of a linear network, or of a relu network
+    with μ_b = 0, do not).
+
+    ``ens``: an `Ensemble` of a vanilla cell.
+
+    >>> rt.spectra.vanilla_spectrum(rt.Ensemble("vanilla", sigma_b=0.1), T=100_000).converged
+    True
+    """
+    if not isinstance(ens.cell, VanillaRNN):
+        raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
+    T = _validate.integer("T", T, low=1)
+    q, status = _variance(ens)
+    vanishes = vanilla_moments(ens, T)[0] == -math.inf
+    law = TabulatedLaw([], atoms=[(-math.inf, 1.0)]) if vanishes else VanillaLaw(ens, T, q, status)
+    return Spectrum(law, ensemble=ens, T=T, method="s-transform")
+
+
+@functools.lru_cache(maxsize=256)
+def _linear_pieces(activation: Activation) -> tuple[tuple[float, float, float], ...] | None:
+    """(low, high, slope) of every piece of a piecewise linear activation, else None. SymPy is slow here."""
+    if not activation.is_piecewise_linear:
+        return None
+    return tuple((float(low), float(high), float(slope)) for low, high, slope in activation.pieces)
+
+
+@functools.lru_cache(maxsize=256)
+def _variance(ens: Ensemble) -> tuple[float, Status]:
+    """q*, or any positive number where the law of φ'(e) does not depend on it."""
+    (gate,) = ens.cell.gates
+    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
+    if _linear_pieces(activation) is not None:
+        kinks = activation.kinks
+        if not kinks or (kinks == (0.0,) and ens.gate(gate).mu_b == 0.0):
+            return 1.0, Status.CONVERGED
+    stationary = mean_field(ens)
+    q = stationary.q_of(gate)
+    if not math.isfinite(q):
+        raise ConvergenceError(
+            f"{ens!r} has no stationary state ({stationary.status.message}); its Jacobian has no limit law. "
+            "Try a smaller sigma_w, or a bounded activation"
+        )
+    return q, stationary.status
+
+
+def slope_law(ens: Ensemble, q: float) -> Any:
+    """Law of φ'(e)², e ~ N(μ_b, q), as a law of `rmtrnn.free`: point masses for piecewise linear φ."""
+    (name,) = ens.cell.gates
+    gate = ens.gate(name)
+    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
+    slope = activation.numeric(np, 1)
+    if q == 0.0:
+        return free.Discrete([float(slope(np.array(gate.mu_b))) ** 2], [1.0])
+    pieces = _linear_pieces(activation)
+    if pieces is not None:
+        masses: dict[float, float] = {}
+        for low, high, value in pieces:
+            square = value**2
+            share = _normal_mass((low - gate.mu_b) / math.sqrt(q), (high - gate.mu_b) / math.sqrt(q))
+            masses[square] = masses.get(square, 0.0) + share
+        positive = {location: mass for location, mass in masses.items() if mass > 0.0}
+        return free.Discrete(list(positive), list(positive.values()))
+    kinks = tuple(kink - gate.mu_b for kink in activation.kinks)
+    return free.Pushforward(
+        lambda z: slope(gate.mu_b + z) ** 2, q, kinks=kinks, analytic=_continues(activation)
+    )
+
+
+def _continues(activation: Activation) -> bool:
+    """Whether φ' evaluates its analytic continuation on complex arrays, between its kinks."""
+    cases = (sympy.Piecewise, sympy.Heaviside, sympy.sign, sympy.Max, sympy.Min)
+    return not activation.derivative(1).has(*cases)
+
+
+def _normal_mass(low: float, high: float) -> float:
+    """P(low < Z < high) of a standard normal, accurate in both tails."""
+    if low > 0:
+        low, high = -high, -low
+    return 0.5 * (math.erfc(-high / math.sqrt(2)) - math.erfc(-low / math.sqrt(2)))
+
+
+def vanilla_moments(ens: Ensemble, T: int) -> tuple[float, float]:
+    """(log m_1, m_2/m_1²) of s², theory.md (11), from E[φ'²] and E[φ'⁴] alone."""
+    (name,) = ens.cell.gates
+    gate = ens.gate(name)
+    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
+    slope = activation.numeric(np, 1)
+    q, _ = _variance(ens)
+    powers = gaussian_expectation(
+        lambda e: np.stack([slope(e) ** 2, slope(e) ** 4]), q, gate.mu_b, kinks=activation.kinks
+    )
+    mu_1, mu_2 = (float(value) for value in powers.value)
+    s_1 = -1.0 if gate.weights == "gaussian" else 0.0
+    if gate.sigma_w == 0.0 or mu_1 == 0.0:
+        return -math.inf, math.nan
+    return T * (2 * math.log(gate.sigma_w) + math.log(mu_1)), 1 + T * (mu_2 / mu_1**2 - 1 - s_1)
