@@ -14,7 +14,7 @@ from rmtrnn.sampling.network import Network, Networks
 from rmtrnn.sampling.products import LogProduct
 from rmtrnn.sampling.products.side_by_side import LogProducts
 from rmtrnn.sampling.random_matrices import random_matrix
-from rmtrnn.sampling.sample import sample
+from rmtrnn.sampling.sample import memory_needed
 
 TANH = rt.Ensemble("vanilla", sigma_w=1.1, sigma_b=0.2)
 needs_gpu = pytest.mark.skipif(not _arrays.cuda_available(), reason="needs CuPy and a CUDA device")
@@ -176,7 +176,7 @@ def test_the_size_that_fits_is_named(monkeypatch, free):
     with pytest.raises(ValueError, match=r"N = \d+ would fit") as error:
         rt.sample(TANH, T=1, N=17_999, device="cuda")
     fits = int(str(error.value).split("N = ")[-1].split()[0])
-    assert sample.memory_needed(TANH, fits) <= free < sample.memory_needed(TANH, fits + 1)
+    assert memory_needed(TANH, fits) <= free < memory_needed(TANH, fits + 1)
 
 
 def test_the_machine_itself_is_too_small_too():
@@ -194,4 +194,4 @@ def test_memory_is_not_underestimated(cell, tied):
     rt.sample(ens, N=200, **options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < sample.memory_needed(ens, 200)
+    assert peak < memory_needed(ens, 200)

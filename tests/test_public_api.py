@@ -30,7 +30,7 @@ NAMES = {
         MeanField SitePopulation SiteTrajectory StageSites mean_field site_population site_trajectory
     """,
     "rmtrnn.sampling.products": """
-        LogProduct random_matrix
+        LogProduct
     """,
     "rmtrnn.spectra": """
         Moments Spectrum eigenvalue_curve free_approximation second_moment spectral_radius spectrum

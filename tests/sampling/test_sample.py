@@ -15,8 +15,8 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn._core.trials import CheckpointFolder, run_trials
-from rmtrnn.sampling.network import Network
-from rmtrnn.sampling.sample import network, sample
+from rmtrnn.sampling.network import Network, _agree
+from rmtrnn.sampling.sample import sample_trials
 
 ENS = rt.Ensemble("minimal", sigma_w=1.5, sigma_v=0.5, mu_b=0.5, R=0.5)
 
@@ -88,9 +88,9 @@ def test_a_trial_has_the_same_bits_in_any_company(name, dtype):
     """Also where trials need burn-ins of different lengths."""
     parameters = {"ensemble": COMPANY[name].to_dict(), "T": 3, "N": 13, "seed": 5, "device": "cpu"}
     parameters |= {"burn_in": {"least": 0}, "dtype": dtype}
-    together = sample.sample_trials(parameters, list(range(6)))
+    together = sample_trials(parameters, list(range(6)))
     for trials in ([4], [5, 1, 2]):
-        for trial, row in zip(trials, sample.sample_trials(parameters, trials), strict=True):
+        for trial, row in zip(trials, sample_trials(parameters, trials), strict=True):
             assert np.array_equal(row, together[trial], equal_nan=True)
     lengths = {row[2] for row in together}
     assert len(lengths) > 1 or name != "minimal, slow"
@@ -229,9 +229,9 @@ def test_where_nothing_is_stationary_it_is_said():
 
 def test_drifting_networks_are_told_from_fluctuating_ones():
     noise = np.random.default_rng(1).standard_normal((400, 62, 1))
-    flat = np.mean([network._agree(1.0 + 0.05 * rows) for rows in noise])
+    flat = np.mean([_agree(1.0 + 0.05 * rows) for rows in noise])
     drift = np.exp(-np.arange(62) / 30)[:, None]
-    moving = np.mean([network._agree(1.0 + drift + 0.05 * rows) for rows in noise])
+    moving = np.mean([_agree(1.0 + drift + 0.05 * rows) for rows in noise])
     assert flat > 0.95
     assert moving < 0.05
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TITLES = {
     "rmtrnn": "rmtrnn", "results": "Results", "torch": "rmtrnn.torch", "free": "rmtrnn.free",
     "spectra": "rmtrnn.spectra", "highprec": "rmtrnn.highprec", "symbolic": "rmtrnn.symbolic",
-    "cells": "rmtrnn.cells", "meanfield": "rmtrnn.meanfield", "montecarlo": "rmtrnn.sampling.products",
+    "cells": "rmtrnn.cells", "meanfield": "rmtrnn.meanfield", "sampling.products": "rmtrnn.sampling.products",
     "plotting": "rmtrnn.plotting",
 }  # fmt: skip
 RESULTS = (

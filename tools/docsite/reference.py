@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from tools.docsite import docstrings
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("free", "spectra", "highprec", "symbolic", "cells", "meanfield", "montecarlo", "plotting")
+MODULES = ("free", "spectra", "highprec", "symbolic", "cells", "meanfield", "sampling.products", "plotting")
 RESULTS = {
     "spectra": ("Spectrum",),
     "spectra.result": ("LogView",),

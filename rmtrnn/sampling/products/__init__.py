@@ -1,6 +1,5 @@
-"""Random matrices and the singular values of their long products."""
+"""Singular values of long products of matrices, to high relative accuracy: graded U D T products."""
 
 from rmtrnn.sampling.products.log_product import LogProduct
-from rmtrnn.sampling.random_matrices import random_matrix
 
-__all__ = ["LogProduct", "random_matrix"]
+__all__ = ["LogProduct"]

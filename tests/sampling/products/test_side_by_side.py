@@ -3,7 +3,7 @@
 import fake_cupy
 import numpy as np
 import pytest
-from test_logproduct import exact_log_singular_values, gaussians
+from test_log_product import exact_log_singular_values, gaussians
 
 from rmtrnn._core import arrays as _arrays
 from rmtrnn._core import random as _random
