@@ -107,7 +107,7 @@ def chain_law(
     solution = with_spline_error(finish(levels.medium, levels.coarse, nodes), levels)
     lowest = 1.0 - float(solution.sorted().upper[0])
     atom = mass_at_zero(levels.medium, levels.far) if lowest > max(settings.tail, settings.grain) else 0.0
-    solution = on_all_sites(chain, levels.steer, solution, max(settings.tail, settings.grain))
+    solution = on_all_sites(chain, levels.medium, solution, max(settings.tail, settings.grain))
     one = _share_of_one(chain, solution)
     law, parts = assemble(to_host(chain.weights), solution, groups, atom, one)
     if larger is None or not parts.larger:

@@ -17,6 +17,7 @@ from rmtrnn.dyson.newton import (
     Solution,
     inverse_hessian,
     lowered,
+    rank_one,
     second_order,
     slope_at,
     values_at,
@@ -25,7 +26,7 @@ from rmtrnn.dyson.recursive_green import Chain
 
 STEP_LEAVES = 0.25  # of the error of F that a Newton step leaves
 _LONGEST = 0.5  # of that step
-_MOST_STEPS, _NEGLIGIBLE, _UNSOLVED = 4, 2e-5, 1e-4  # of F: no more steps are needed; the point is not used
+_MOST_STEPS, _NEGLIGIBLE, _UNSOLVED = 8, 2e-5, 1e-4  # of F: no more steps are needed; the point is not used
 _MOST_AT_ENDS = 4  # points added at each end
 
 
@@ -91,21 +92,29 @@ def _nearer_to_end(solution: Solution, side: int, tail: float) -> Solution | Non
 
 
 def _settled(chain: Chain, small: Chain, solution: Solution) -> Solution:
-    """Newton steps on all sites, mostly one; F and p there.
+    """Quasi-Newton steps on all sites, mostly one; F and p there.
 
-    While the Hessian is wrong by less than one half, a step leaves less than a quarter of the error of F, and
-    that is stated. Where it is not small, as in a sparse tail, more steps follow; a point that they do not
-    settle is not used.
+    The Hessian is that of ``small`` at the first strengths; the gradients of all sites then correct it by
+    symmetric rank-one updates, as in `newton`. While it is wrong by less than one half, a step leaves less
+    than a quarter of the error of F, and that is stated. Where it is not small, as in a sparse tail, more
+    steps follow; a point that they do not settle is not used.
     """
-    p, q, left = solution.p.copy(), solution.q.copy(), np.zeros(len(solution.u))
     work = np.flatnonzero(solution.status == int(Status.CONVERGED))
-    for _ in range(_MOST_STEPS):
-        p[work], q[work], change = _stepped(chain, small, p[work], q[work], solution.log_lambda[work])
+    left = np.zeros(len(solution.u))
+    x, theta = np.concatenate([solution.p, solution.q], axis=1), np.full(left.shape, REAL_AXIS)
+    at = x[work], solution.log_lambda[work], theta[work]
+    slope, inverse = slope_at(chain, *at), inverse_hessian(small, *at)
+    for steps_left in reversed(range(_MOST_STEPS)):
+        x[work], step, change = _stepped(chain, x[work], slope, inverse)
         left[work] = np.where(solution.density[work] > 0, STEP_LEAVES * change, 0.0)
-        work = work[left[work] > _NEGLIGIBLE]
-        if work.size == 0:
+        more = left[work] > _NEGLIGIBLE
+        work, step, inverse, before = work[more], step[more], inverse[more], slope[more]
+        if work.size == 0 or steps_left == 0:
             break
+        slope = slope_at(chain, x[work], solution.log_lambda[work], theta[work])
+        inverse = rank_one(inverse, step, slope - before)
     status = np.where(left > _UNSOLVED, int(Status.MAX_ITERATIONS), solution.status)
+    p, q = np.split(x, 2, axis=1)
     return averaged(chain, replace(solution, p=p, q=q, error=solution.error + left, status=status))
 
 
@@ -126,19 +135,16 @@ def _beside_good(solution: Solution, some: np.ndarray, good: np.ndarray) -> Solu
 
 
 def _stepped(
-    chain: Chain, small: Chain, p: np.ndarray, q: np.ndarray, log_lambda: np.ndarray
+    chain: Chain, x: np.ndarray, slope: np.ndarray, inverse: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One Newton step on ``chain`` with the Hessian of ``small``: p, q, and what it may change F by."""
-    x, theta = np.concatenate([p, q], axis=1), np.full(log_lambda.shape, REAL_AXIS)
-    slope = slope_at(chain, x, log_lambda, theta)
-    step = -(inverse_hessian(small, x, log_lambda, theta) @ slope[..., None])[..., 0]
+    """One quasi-Newton step: the strengths after it, the step as taken, and what it may change F by."""
+    step = -(inverse @ slope[..., None])[..., 0]
     finite = np.all(np.isfinite(step), axis=1, keepdims=True)
     step = np.where(finite, step, 0.0)
     _, change = second_order(slope, step, np.pi * chain.s_out)
-    logs = chain.unknowns.logs(step)
-    logs *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(logs).max(axis=1), _LONGEST))[:, None]
-    p, q = np.split(lowered(x * np.exp(logs)), 2, axis=1)
-    return p, q, np.where(finite[:, 0], change, np.inf)
+    step *= (_LONGEST / np.maximum(chain.unknowns.felt(step), _LONGEST))[:, None]
+    moved, step = chain.unknowns.moved(x, step)
+    return lowered(moved), step, np.where(finite[:, 0], change, np.inf)
 
 
 def averaged(chain: Chain, solution: Solution) -> Solution:
