@@ -3,11 +3,12 @@
 import string
 
 import pytest
+import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rmtrnn as rt
-from rmtrnn.cli import cellfile
+from rmtrnn.cli import cellfile, grammar
 from rmtrnn.cli.cellfile import CellFileError, parse_cell, read_cell
 from rmtrnn.cli.grammar import FUNCTIONS
 
@@ -105,7 +106,28 @@ def test_three_stages_are_the_composition():
         ("tanh = e", "word of the language"),
         ("gate f reads", "gate NAME reads"),
         ("h = e\ny = h", "below its new value"),
-        ("h = e\nh = x", "stands twice"),
+        ("h = e\nh = x", "given twice"),
+        ("input y", "input is given twice"),
+        ("h = e, x", "unexpected 'e, x'"),
+        ("h = e x", "unexpected 'x'"),
+        ("h = tanh(e x)", "unexpected 'e x'"),
+        ("h = tanh(*e)", "unexpected '*e'"),
+        ("h = e)", "unexpected ')'"),
+        ("h = ()", "unexpected '()'"),
+        ("h = tanh(e)(x)", "unexpected 'tanh(e)(x)'"),
+        ("h = max()", "max takes 1 to 8 arguments"),
+        ("h = x if e else h", "word of Python"),
+        ("lambda = e", "word of the language"),
+        ("h = e^(2*2)", "exponent must be a number"),
+        ("h = e^(1/0)", "division by zero"),
+        ("h = 1e31*e", "not between 1e-30 and 1e30"),
+        ("h = " + "9" * 30, "cannot read"),
+        ("h = 1e400*e", "cannot read"),
+        ("h = 1_0*e", "cannot read"),
+        ("h = 0x10*e", "cannot read"),
+        ("h = e" + "+e" * 7900, "2000 parts"),
+        ("h = " + "((-" * 20 + "e" + "))" * 20, "inside each other"),
+        ("h = " + "+".join("(" * 39 + "e" + ")" * 39 for _ in range(150)), "2000 parts"),
         ("", "no line gives the new value of h"),
     ],
 )
@@ -113,6 +135,22 @@ def test_refusals_say_where_and_why(line, message):
     with pytest.raises(CellFileError) as refused:
         parse_cell(HEAD + line)
     assert message in str(refused.value) and "\n" not in str(refused.value) and len(str(refused.value)) < 400
+
+
+def test_numbers_are_exact_decimals_and_powers_bind_as_in_python():
+    names = {name: grammar.Node("name", name) for name in "hxe"}
+    text = "-e^2 + 0.1*x - (1/2)*x^(-1/2)*e**-2 + 12345678901234567890*h/007.5e-01"
+    found = grammar.to_sympy(grammar.parse(text, names))
+    h, x, e = (sp.Symbol(name, real=True) for name in "hxe")
+    exact = (
+        -(e**2) + x / 10 - x ** sp.Rational(-1, 2) * e**-2 / 2 + h * 12345678901234567890 / sp.Rational(3, 4)
+    )
+    assert sp.expand(found - exact) == 0
+
+
+def test_long_sums_are_read_without_recursion():
+    (update,) = parse_cell(HEAD + "h = e" + "+e" * 1900).stages[0].update
+    assert update == 1901 * next(iter(update.free_symbols))
 
 
 def test_definitions_cannot_grow_without_bound():

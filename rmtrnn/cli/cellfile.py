@@ -16,6 +16,8 @@ begins a new stage, in which W_c multiplies what the first stage made.
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,14 +29,14 @@ from rmtrnn.cells import Cell, Gate, Stage
 from rmtrnn.cli.grammar import (
     CONSTANTS,
     FUNCTIONS,
+    NAME,
     CellFileError,
     Node,
-    Parser,
-    Token,
+    names_in,
+    parse,
     shown,
     suggestion,
     to_sympy,
-    tokens,
 )
 
 MAX_BYTES = 16384
@@ -42,6 +44,8 @@ MAX_LINES = 200
 MAX_STATES = 8
 MAX_GATES = 16
 _WORDS = ("name", "state", "input", "gate", "reads")
+_HEAD = re.compile(rf"[ \t]*(?P<word>{NAME})[ \t]*(?P<equals>=)?[ \t]*(?P<rest>.*)", re.DOTALL)
+_GATE = re.compile(rf"(?P<name>{NAME})[ \t]+reads(?![A-Za-z0-9_])[ \t]*(?P<reads>.+)", re.DOTALL)
 
 
 @dataclass
@@ -81,94 +85,92 @@ def parse_cell(text: str, name: str = "cell") -> Cell:
     program = _Program(name)
     for count, line in enumerate(lines, start=1):
         try:
-            found = tokens(line.rstrip("\r"))
-            if found:
-                _read_line(program, found)
+            text = line.split("#", 1)[0].strip(" \t\r")
+            if text:
+                _read_line(program, text)
         except CellFileError as error:
             raise CellFileError(f"line {count}: {error}") from None
     return _build(program)
 
 
-def _read_line(program: _Program, line: list[Token]) -> None:
-    first, second = line[0], line[1] if len(line) > 1 else Token("end", "")
-    if first.kind == "name" and second.text == "=":
-        _define(program, first.text, line[2:])
-    elif first.text == "name":
-        program.name = _single(line[1:], "name")
-    elif first.text == "state":
-        _read_states(program, line[1:])
-    elif first.text == "input":
+def _read_line(program: _Program, line: str) -> None:
+    head = _HEAD.fullmatch(line)
+    if head is None:
+        raise CellFileError(f"cannot read {shown(line)}{_FORMS}")
+    word, rest = head["word"], head["rest"]
+    if head["equals"]:
+        _define(program, word, rest)
+    elif word == "name":
+        program.name = _single(rest, "name")
+    elif word == "state":
+        _read_states(program, rest)
+    elif word == "input":
         if program.input:
-            raise CellFileError("input stands twice")
-        program.input = _single(line[1:], "input")
+            raise CellFileError("input is given twice")
+        program.input = _single(rest, "input")
         _add(program, program.input, Node("name", program.input))
-    elif first.text == "gate":
-        _read_gate(program, line[1:])
+    elif word == "gate":
+        _read_gate(program, rest)
     else:
-        hint = suggestion(first.text, _WORDS[:-1]) if first.kind == "name" else ""
-        raise CellFileError(
-            f"begins with {shown(first.text)}{hint}; "
-            "a line is 'name', 'state', 'input', 'gate ... reads ...' or 'a = ...'"
-        )
+        raise CellFileError(f"begins with {shown(word)}{suggestion(word, _WORDS[:-1])}{_FORMS}")
 
 
-def _single(line: list[Token], what: str) -> str:
-    if len(line) != 1 or line[0].kind != "name":
+_FORMS = "; a line is 'name', 'state', 'input', 'gate ... reads ...' or 'a = ...'"
+
+
+def _single(text: str, what: str) -> str:
+    if not re.fullmatch(NAME, text):
         raise CellFileError(f"{what!r} takes one word")
-    return line[0].text
+    return text
 
 
-def _read_states(program: _Program, line: list[Token]) -> None:
-    names = line[::2]
-    separators = line[1::2]
-    if (
-        len(line) % 2 == 0
-        or any(token.kind != "name" for token in names)
-        or any(token.text != "," for token in separators)
-    ):
+def _read_states(program: _Program, text: str) -> None:
+    names = [name.strip(" \t") for name in text.split(",")]
+    if not all(re.fullmatch(NAME, name) for name in names):
         raise CellFileError("'state' takes names separated by commas")
     if len(program.states) + len(names) > MAX_STATES:
         raise CellFileError(f"a cell has at most {MAX_STATES} states")
-    for token in names:
-        _add(program, token.text, Node("name", token.text))
-        program.states.append(token.text)
+    for name in names:
+        _add(program, name, Node("name", name))
+        program.states.append(name)
 
 
-def _read_gate(program: _Program, line: list[Token]) -> None:
-    if len(line) < 3 or line[0].kind != "name" or line[1].text != "reads":
+def _read_gate(program: _Program, text: str) -> None:
+    gate = _GATE.fullmatch(text)
+    if gate is None:
         raise CellFileError("a gate is written 'gate NAME reads EXPRESSION'")
     if len(program.gates) == MAX_GATES:
         raise CellFileError(f"a cell has at most {MAX_GATES} gates")
-    name = line[0].text
-    reads = _expression(program, line[2:])
+    name = gate["name"]
+    reads = _expression(program, gate["reads"])
     _add(program, name, Node("name", name))
     program.gates[name] = reads
 
 
-def _define(program: _Program, name: str, line: list[Token]) -> None:
-    tree = _expression(program, line)
+def _define(program: _Program, name: str, text: str) -> None:
+    tree = _expression(program, text)
     if name not in program.states:
         _add(program, name, tree)
     elif name in program.updates:
-        raise CellFileError(f"the new {name} stands twice")
+        raise CellFileError(f"the new {name} is given twice")
     else:
         program.updates[name] = tree
 
 
-def _expression(program: _Program, line: list[Token]) -> Node:
+def _expression(program: _Program, text: str) -> Node:
     # After "h = ...", a reader would take h on a later line for the new value; it would be the old one.
-    for token in line:
-        if token.text in program.updates:
+    for name in names_in(text):
+        if name in program.updates:
             raise CellFileError(
-                f"uses {token.text} below its new value; give that value a name of its own, and use the name"
+                f"uses {name} below its new value; give that value a name of its own, and use the name"
             )
-    return Parser(line, program.names).expression()
+    return parse(text, program.names)
 
 
 def _add(program: _Program, name: str, tree: Node) -> None:
     if name in program.names:
         raise CellFileError(f"{name} is already in use")
-    if name in FUNCTIONS or name in CONSTANTS or name in _WORDS:
+    if name in FUNCTIONS or name in CONSTANTS or name in _WORDS or keyword.iskeyword(name):
         raise CellFileError(f"{name} is a word of the language; choose another name")
     program.names[name] = tree
 

@@ -1,21 +1,19 @@
 # SymPy annotates most results as Basic, also where only an Expr can come.
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportReturnType=false
 # pyright: reportArgumentType=false, reportCallIssue=false
-"""Expressions of a cell file: text to tokens to a tree to SymPy, by a parser of our own.
+"""Expressions of a cell file: text → Python's syntax tree → bounded `Node` tree → SymPy.
 
-No text is ever evaluated as code. A tree is bounded before SymPy sees it, so that a short text cannot ask
-for a huge number or an endless simplification:
-
-    sum     := term (("+" | "-") term)*
-    term    := factor (("*" | "/") factor)*
-    factor  := ("+" | "-") factor | power
-    power   := atom (("^" | "**") exponent)?        exponent: ["-"] number, or one in brackets
-    atom    := number | name | function "(" sum ("," sum)* ")" | "(" sum ")"
+``ast.parse`` reads the text; `Reader` admits a handful of its node types and refuses the rest, so that no
+text is ever evaluated as code. `Node` bounds size, degree and values before SymPy sees an expression, so that
+a short text cannot ask for a huge number or an endless simplification. An expression is made of numbers,
+names, ``+ - * /``, powers ``^`` (or ``**``) with a number as exponent, and the functions of `FUNCTIONS`.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
+import keyword
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -34,24 +32,21 @@ MAX_KINKS = 3  # functions with a kink (KINKED) inside each other
 MAX_ARGUMENTS = 8  # of max and min
 MAX_DEGREE = 64  # of an expression as a polynomial in its names, functions and numbers
 MAX_ARGUMENT = 1e9  # of a function, for names in (-BOX, BOX)
+MAX_WORDS = 4 * MAX_NODES  # numbers, names and signs of one line: a part has an operator and brackets at most
 BOX = 4.0  # where a cell is tried out; see rmtrnn.cells.cell
 _NEAR_POLE = 1e6  # what |1/y| is taken to be at most where y may vanish
 
-_TOKEN = re.compile(
-    r"(?P<space>[ \t]+)"
-    r"|(?P<number>(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?(?![0-9A-Za-z_.]))"
-    r"|(?P<name>[A-Za-z][A-Za-z0-9_]{0,30}(?![A-Za-z0-9_]))"
-    r"|(?P<sign>\*\*|[-+*/^(),=])"
-)
+NUMBER = r"(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?(?![0-9A-Za-z_.])"
+NAME = r"[A-Za-z][A-Za-z0-9_]{0,30}(?![A-Za-z0-9_])"
+_TOKEN = re.compile(rf"(?P<number>{NUMBER})|(?P<name>{NAME})|(?P<sign>\*\*|[-+*/^(),])|(?P<space>[ \t]+)")
+
+
+_TOO_SHORT = "the line ends where a number, a name or a bracket should follow"
+_TOO_LARGE = f"the expression, its definitions put in, has more than {MAX_NODES} parts or {MAX_HEIGHT} levels"
 
 
 class CellFileError(ValueError):
     """A cell file that is not in the grammar: one line that says where and why."""
-
-
-class Token(NamedTuple):
-    kind: str
-    text: str
 
 
 class Function(NamedTuple):
@@ -137,29 +132,30 @@ def combine(head: str, parts: tuple[Node, ...], value: Any = None) -> Node:
     nodes = 1 + sum(part.nodes for part in parts)
     height = 1 + max(part.height for part in parts)
     kinks = max(part.kinks for part in parts) + (head in KINKED)
-    degree = max(part.degree for part in parts)
-    if head == "+":
-        bound = sum(part.bound for part in parts)
-    elif head == "*":
-        degree = sum(part.degree for part in parts)
-        bound = _product(part.bound for part in parts)
-    elif head == "^":
-        degree, bound = _power_bounds(parts[0], value)
-    else:
-        largest = max(part.bound for part in parts)
-        if largest > MAX_ARGUMENT:
-            raise CellFileError(f"the argument of {head} can become larger than {MAX_ARGUMENT:g}")
-        bound = FUNCTIONS[head].bound(largest)
-        degree = degree if head in KINKED else 1  # |z|^n and the like become powers of z
+    degree, bound = _degree_and_bound(head, parts, value)
     if nodes > MAX_NODES or height > MAX_HEIGHT:
-        raise CellFileError(
-            f"the expression, its definitions put in, has more than {MAX_NODES} parts or {MAX_HEIGHT} levels"
-        )
+        raise CellFileError(_TOO_LARGE)
     if kinks > MAX_KINKS:
         raise CellFileError(f"more than {MAX_KINKS} functions with a kink inside each other")
     if degree > MAX_DEGREE:
         raise CellFileError(f"the powers and products go beyond degree {MAX_DEGREE}")
     return Node(head, value, parts, nodes, height, kinks, degree, bound)
+
+
+def _degree_and_bound(head: str, parts: tuple[Node, ...], value: Any) -> tuple[int, float]:
+    """Degree as a polynomial, and the largest absolute value for names in the box."""
+    degree = max(part.degree for part in parts)
+    if head == "+":
+        return degree, sum(part.bound for part in parts)
+    if head == "*":
+        return sum(part.degree for part in parts), _product(part.bound for part in parts)
+    if head == "^":
+        return _power_bounds(parts[0], value)
+    largest = max(part.bound for part in parts)
+    if largest > MAX_ARGUMENT:
+        raise CellFileError(f"the argument of {head} can become larger than {MAX_ARGUMENT:g}")
+    # Polynomials inside a function count as one name; |z|^n and the like become powers of z.
+    return degree if head in KINKED else 1, FUNCTIONS[head].bound(largest)
 
 
 def _product(bounds: Any) -> float:
@@ -179,151 +175,147 @@ def _power_bounds(base: Node, exponent: Fraction) -> tuple[int, float]:
     return base.degree * max(math.ceil(size), 1), bound
 
 
-def tokens(text: str) -> list[Token]:
-    """Split one line; a comment begins with "#"."""
-    found: list[Token] = []
-    text = text.split("#", 1)[0].rstrip()
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise CellFileError(f"cannot read {shown(text[position:])}")
-        if match.lastgroup != "space":
-            found.append(Token(str(match.lastgroup), match.group()))
-        position = match.end()
-    return found
-
-
 def shown(text: str) -> str:
     """Foreign text in a message: on one line, in ASCII, not long."""
     return ascii(text if len(text) <= 40 else text[:37] + "...")
 
 
-class Parser:
-    """Recursive descent over the tokens of one line. ``names`` maps what may be used to its tree."""
+def names_in(text: str) -> list[str]:
+    """The names in an expression, in order."""
+    return [match.group() for match in _TOKEN.finditer(text) if match.lastgroup == "name"]
 
-    def __init__(self, line: list[Token], names: Mapping[str, Node]) -> None:
-        self._line = line
-        self._position = 0
-        self._names = names
-        self._depth = 0
 
-    def expression(self) -> Node:
-        """The whole rest of the line as one expression."""
-        tree = self._sum()
-        if self._position < len(self._line):
-            raise CellFileError(f"unexpected {shown(self._line[self._position].text)}")
-        return tree
+def parse(text: str, names: Mapping[str, Node]) -> Node:
+    """The tree of one expression; ``names`` maps what it may use to trees. CellFileError if it is none."""
+    text = text.strip(" \t")
+    _check_words(text)
+    source = text.replace("^", "**")
+    try:
+        tree = ast.parse(source, mode="eval")
+    except SyntaxError as error:
+        if not error.offset or error.offset > len(source):
+            raise CellFileError(_TOO_SHORT) from None
+        unexpected = source[error.offset - 1 : (error.end_offset or len(source) + 1) - 1]
+        raise CellFileError(f"unexpected {shown(unexpected)}") from None
+    except (MemoryError, RecursionError):
+        raise CellFileError(_TOO_LARGE) from None
+    return _Reader(source, names).read(tree.body)
 
-    def _peek(self) -> str:
-        return self._line[self._position].text if self._position < len(self._line) else ""
 
-    def _take(self, *texts: str) -> str:
-        """The next token if it is one of ``texts``, else nothing."""
-        text = self._peek()
-        if text not in texts:
-            return ""
-        self._position += 1
-        return text
-
-    def _expect(self, text: str) -> None:
-        if not self._take(text):
-            found = shown(self._peek()) if self._peek() else "the end of the line"
-            raise CellFileError(f"expected {text!r}, found {found}")
-
-    def _deeper(self) -> None:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
+def _check_words(text: str) -> None:
+    """Refuse foreign characters, long words, open brackets, and more nesting than ``ast.parse`` may see."""
+    position = brackets = signs = count = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise CellFileError(f"cannot read {shown(text[position:])}")
+        position = match.end()
+        word = match.group()
+        if match.lastgroup == "space":
+            continue
+        if match.lastgroup == "name" and keyword.iskeyword(word):
+            raise CellFileError(f"{word} is a word of Python; choose another name")
+        brackets += (word == "(") - (word == ")")
+        signs = signs + 1 if word in ("+", "-") else 0
+        count += 1
+        if brackets < 0:
+            raise CellFileError("unexpected ')'")
+        if brackets + signs > MAX_DEPTH:
             raise CellFileError(f"more than {MAX_DEPTH} brackets or signs inside each other")
+        if count > MAX_WORDS:
+            raise CellFileError(_TOO_LARGE)
+    if brackets:
+        raise CellFileError("expected ')', found the end of the line")
+    if not count:
+        raise CellFileError(_TOO_SHORT)
 
-    def _sum(self) -> Node:
-        self._deeper()
-        parts = [self._term()]
-        while sign := self._take("+", "-"):
-            term = self._term()
-            parts.append(term if sign == "+" else _negative(term))
-        self._depth -= 1
-        return parts[0] if len(parts) == 1 else combine("+", tuple(parts))
 
-    def _term(self) -> Node:
-        parts = [self._factor()]
-        while sign := self._take("*", "/"):
-            factor = self._factor()
-            parts.append(factor if sign == "*" else combine("^", (factor,), Fraction(-1)))
-        return parts[0] if len(parts) == 1 else combine("*", tuple(parts))
+class _Reader:
+    """Python's syntax tree to a `Node` tree. What is not admitted here is refused."""
 
-    def _factor(self) -> Node:
-        sign = self._take("+", "-")
-        if not sign:
-            return self._power()
-        self._deeper()
-        factor = self._factor()
-        self._depth -= 1
-        return factor if sign == "+" else _negative(factor)
+    def __init__(self, source: str, names: Mapping[str, Node]) -> None:
+        self._source = source
+        self._names = names
+        self._height = 0
 
-    def _power(self) -> Node:
-        base = self._atom()
-        if not self._take("^", "**"):
-            return base
-        exponent = self._exponent()
-        if self._peek() in ("^", "**"):
-            raise CellFileError("a power of a power needs brackets")
-        return combine("^", (base,), exponent)
+    def read(self, tree: ast.expr) -> Node:
+        """The node of a tree of bounded height."""
+        self._height += 1
+        if self._height > MAX_HEIGHT:
+            raise CellFileError(_TOO_LARGE)
+        try:
+            match tree:
+                case ast.Constant():
+                    return number(self._number(tree))
+                case ast.Name(id=name):
+                    return self._name(name)
+                case ast.UnaryOp(op=ast.UAdd()):
+                    return self.read(tree.operand)
+                case ast.UnaryOp(op=ast.USub()):
+                    return _negative(self.read(tree.operand))
+                case ast.BinOp(op=ast.Pow()):
+                    return combine("^", (self.read(tree.left),), self._exponent(tree.right))
+                case ast.BinOp(op=ast.Add() | ast.Sub()):
+                    return self._chain("+", tree, ast.Add, ast.Sub, _negative)
+                case ast.BinOp(op=ast.Mult() | ast.Div()):
+                    return self._chain("*", tree, ast.Mult, ast.Div, _reciprocal)
+                case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                    return self._call(name, arguments)
+        finally:
+            self._height -= 1
+        raise CellFileError(f"unexpected {shown(self._text(tree))}")
 
-    def _exponent(self) -> Fraction:
-        bracket = self._take("(")
-        sign = -1 if self._take("-") else 1
-        if self._position >= len(self._line) or self._line[self._position].kind != "number":
-            raise CellFileError("an exponent must be a number, such as 2, -1 or (1/2)")
-        value = self._number()
-        if bracket:
-            if self._take("/"):
-                if self._position >= len(self._line) or self._line[self._position].kind != "number":
-                    raise CellFileError("an exponent must be a number, such as 2, -1 or (1/2)")
-                divisor = self._number()
-                if divisor == 0:
-                    raise CellFileError("division by zero in an exponent")
-                value /= divisor
-            self._expect(")")
-        return sign * value
+    def _chain(
+        self, head: str, tree: ast.expr, same: type, inverse: type, invert: Callable[[Node], Node]
+    ) -> Node:
+        """a ± b ± c … (or a */ b */ c …) as one node, without recursion along the chain."""
+        parts: list[Node] = []
+        while isinstance(tree, ast.BinOp) and isinstance(tree.op, same | inverse):
+            part = self.read(tree.right)
+            parts.append(invert(part) if isinstance(tree.op, inverse) else part)
+            tree = tree.left
+        return combine(head, (self.read(tree), *reversed(parts)))
 
-    def _number(self) -> Fraction:
-        text = self._line[self._position].text
-        self._position += 1
+    def _text(self, tree: ast.expr) -> str:
+        return self._source[tree.col_offset : tree.end_col_offset]
+
+    def _number(self, tree: ast.expr) -> Fraction:
+        """The exact value of a number as it was written: 0.1 is 1/10."""
+        text = self._text(tree)
         value = Fraction(text)
         if value and not 1e-30 <= abs(value) <= 1e30:
             raise CellFileError(f"the number {text} is not between 1e-30 and 1e30")
         return value
 
-    def _atom(self) -> Node:
-        if self._position >= len(self._line):
-            raise CellFileError("the line ends where a number, a name or a bracket should follow")
-        token = self._line[self._position]
-        if token.kind == "number":
-            return number(self._number())
-        if self._take("("):
-            tree = self._sum()
-            self._expect(")")
-            return tree
-        if token.kind != "name":
-            raise CellFileError(f"unexpected {shown(token.text)}")
-        self._position += 1
-        return self._call(token.text) if self._peek() == "(" else self._name(token.text)
+    def _exponent(self, tree: ast.expr) -> Fraction:
+        """The value of 2, -1, (1/2) or (-1/2)."""
+        match tree:
+            case ast.Constant():
+                return self._number(tree)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() | ast.BinOp(op=ast.Div())):
+                return -self._exponent(tree.operand)
+            case ast.BinOp(
+                op=ast.Div(),
+                left=ast.Constant() | ast.UnaryOp(op=ast.USub(), operand=ast.Constant()),
+                right=ast.Constant(),
+            ):
+                divisor = self._number(tree.right)
+                if divisor == 0:
+                    raise CellFileError("division by zero in an exponent")
+                return self._exponent(tree.left) / divisor
+            case ast.BinOp(op=ast.Pow()):
+                raise CellFileError("a power of a power needs brackets")
+        raise CellFileError("an exponent must be a number, such as 2, -1 or (1/2)")
 
-    def _call(self, name: str) -> Node:
+    def _call(self, name: str, arguments: list[ast.expr]) -> Node:
         if name not in FUNCTIONS:
             raise CellFileError(f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
-        self._expect("(")
-        arguments = [self._sum()]
-        while self._take(","):
-            arguments.append(self._sum())
-        self._expect(")")
         arity = FUNCTIONS[name].arity
-        if arity is None and len(arguments) > MAX_ARGUMENTS:
-            raise CellFileError(f"{name} takes at most {MAX_ARGUMENTS} arguments, not {len(arguments)}")
+        if arity is None and not 1 <= len(arguments) <= MAX_ARGUMENTS:
+            raise CellFileError(f"{name} takes 1 to {MAX_ARGUMENTS} arguments, not {len(arguments)}")
         if arity is not None and len(arguments) != arity:
             raise CellFileError(f"{name} takes {arity} argument, not {len(arguments)}")
-        return combine(name, tuple(arguments))
+        return combine(name, tuple(self.read(argument) for argument in arguments))
 
     def _name(self, name: str) -> Node:
         if name in CONSTANTS:
@@ -336,6 +328,10 @@ class Parser:
 
 def _negative(tree: Node) -> Node:
     return combine("*", (number(Fraction(-1)), tree))
+
+
+def _reciprocal(tree: Node) -> Node:
+    return combine("^", (tree,), Fraction(-1))
 
 
 def suggestion(name: str, known: Any) -> str:
