@@ -19,7 +19,8 @@ from rmtrnn.highprec.numbers import evaluator, exponential, flint_precision, mpc
 from rmtrnn.highprec.quadrature import GUARD
 from rmtrnn.meanfield import mean_field
 
-_MAX_NODES = 200_000
+_HALVINGS = 18
+"""Halvings of the step before a quadrature gives up: a bound on its time; two equal levels end it before."""
 
 
 def check_dps(dps: Any) -> int:
@@ -36,8 +37,26 @@ def gaussian_average(
     the numbers of `rmtrnn.highprec.numbers` and may add, multiply and raise to integer powers.
     """
     tolerance = mp.mpf(10) ** (-(mp.dps - 5))
-    reach = mp.sqrt(2 * mp.dps * mp.log(10)) * mp.mpf("1.1")
-    root = mp.sqrt(q)
+    root, scale = mp.sqrt(q), 1 / mp.sqrt(2 * mp.pi)
+    rules = _rules(activation, mu, root)
+    total, previous = [mp.mpf(0)] * count, None
+    for level in range(_HALVINGS):
+        with flint_precision(mp.prec + 24):
+            new = _level_sum(rules, f, level, number(mu), number(root), count)
+        total = [old / 2 + scale * value for old, value in zip(total, new, strict=True)]
+        if level >= 2 and previous is not None:
+            size = max(abs(value) for value in total)
+            if all(abs(a - b) <= tolerance * size for a, b in zip(total, previous, strict=True)):
+                return total
+        previous = total
+    raise ConvergenceError(
+        f"quadrature: {_HALVINGS} halvings do not give {mp.dps - 5} digits for {activation.name!r}"
+    )
+
+
+def _rules(activation: Activation, mu: Any, root: Any) -> list[tuple[Any, Any, Any, bool]]:
+    """(evaluator of φ and φ', low z, high z, whether φ is analytic on the line) for each piece of φ."""
+    reach = mp.sqrt(2 * mp.dps * mp.log(10)) * mp.mpf("1.1")  # e^{−z²/2} < 10^{−1.2 dps} beyond
     rules = []
     for piece in analytic_pieces(activation):
         ends = [
@@ -49,18 +68,7 @@ def gaussian_average(
         if low < high:
             function = evaluator(piece.symbol, [piece.phi, piece.slope])
             rules.append((function, low, high, ends == [None, None]))
-    total, previous = [mp.mpf(0)] * count, None
-    for level in range(18):
-        with flint_precision(mp.prec + 24):
-            new = _level_sum(rules, f, level, number(mu), number(root), count)
-        scale = 1 / mp.sqrt(2 * mp.pi)
-        total = [old / 2 + scale * value for old, value in zip(total, new, strict=True)]
-        if level >= 2 and previous is not None:
-            size = max(abs(value) for value in total)
-            if all(abs(a - b) <= tolerance * size for a, b in zip(total, previous, strict=True)):
-                return total
-        previous = total
-    raise ConvergenceError(f"quadrature: 18 halvings do not give {mp.dps - 5} digits for {activation.name!r}")
+    return rules
 
 
 def _level_sum(

@@ -44,9 +44,11 @@ from rmtrnn.highprec.numbers import acb, evaluator, exponential, flint_precision
 GUARD = 15
 """Decimal digits carried beyond those asked for."""
 _FIRST_STEP = 0.25
+"""Step of level 0, in standard deviations; the halvings decide the accuracy, this only how many there are."""
 _GUARD_BITS = 24
 """Arb rounds down, so a sum of n terms may lose log2(n) bits."""
 _MAX_NODES = 400_000
+"""Nodes before a quadrature gives up: a bound on time and memory; two equal levels end it before."""
 _FEW_NODES = 20_000
 """More than these are tried only after the pieces have been split at the critical points of X."""
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,11 @@ _MOST_LOST = 400
 
 
 class Unresolved(ConvergenceError):
-    """Im w is too small for the digits at work: more of them may help."""
+    """Im w or Im m is too small for the digits at work; ``digits`` more than those asked for may do."""
+
+    def __init__(self, message: str, digits: int = 0) -> None:
+        super().__init__(message)
+        self.digits = digits
 
 
 class Product:
@@ -254,22 +259,33 @@ def density(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
     >>> mpmath.nstr(rt.highprec.density(linear, 2, "0.5", dps=30), 30)     # 1/π
     '0.318309886183790671537767526745'
     """
-    dps, T, _, lam = _prepare(ens, T, lam, dps)
+    return _with_digits(_density, ens, T, lam, dps)
+
+
+def _with_digits(value: Callable[[Product, Any, int], Any], ens: Ensemble, T: Any, lam: Any, dps: Any) -> Any:
+    """``value(law, λ, extra)`` at dps + extra digits, extra raised until nothing is `Unresolved`."""
+    dps, T, lam = _prepare(ens, T, lam, dps)
     extra = 0
     while extra <= _MOST_LOST:
         law = product(ens, T, dps + extra)
         with mp.workdps(dps + extra + GUARD):
             try:
-                m, real = _at(law, lam)
-                if real or mp.im(m) >= 0:
-                    return mp.mpf(0)
-                lost = mp.log10(abs(m) / -mp.im(m))
-            except Unresolved:
-                lost = 2 * extra + 25
-            if lost <= extra + 3:
-                return -mp.im(m) / (mp.pi * lam)
-        extra = int(lost) + 3
-    raise ConvergenceError(f"density: ρ at λ = {mp.nstr(lam, 8)} is too small to be told from 0")
+                return value(law, lam, extra)
+            except Unresolved as error:
+                extra = error.digits or 2 * extra + 25
+    raise ConvergenceError(
+        f"λ = {mp.nstr(lam, 8)}: the density there is below 10^-{_MOST_LOST}, too small to be told from 0"
+    )
+
+
+def _density(law: Product, lam: Any, extra: int) -> Any:
+    m, real = _at(law, lam)
+    if real or mp.im(m) >= 0:
+        return mp.mpf(0)
+    lost = mp.log10(abs(m) / -mp.im(m))
+    if lost > extra + 3:
+        raise Unresolved("Im m is lost in the rounding of m", int(lost) + 3)
+    return -mp.im(m) / (mp.pi * lam)
 
 
 def _at(law: Product, lam: Any) -> tuple[Any, bool]:
@@ -291,19 +307,10 @@ def cdf(ens: Ensemble, T: int, lam: Any, dps: int = 50) -> Any:
     >>> mpmath.nstr(rt.highprec.cdf(linear, 1, 2, dps=30), 20)             # 1/2 + 1/π
     '0.81830988618379067154'
     """
-    dps, T, law, lam = _prepare(ens, T, lam, dps)
-    extra = 0
-    while extra <= _MOST_LOST:
-        law = product(ens, T, dps + extra)
-        with mp.workdps(dps + extra + GUARD):
-            try:
-                return _below(law, lam)
-            except Unresolved:
-                extra = 2 * extra + 25
-    raise ConvergenceError(f"cdf: no root with Im w > 0 is resolved at λ = {mp.nstr(lam, 8)}")
+    return _with_digits(_below, ens, T, lam, dps)
 
 
-def _below(law: Product, lam: Any) -> Any:
+def _below(law: Product, lam: Any, extra: int = 0) -> Any:
     if law.trivial:
         if not mp.im(law.base.transform(lam).m):
             return 1 - law.base.mass_above(lam)
@@ -357,10 +364,11 @@ def moment(ens: Ensemble, T: int, k: int, dps: int = 50) -> Any:
         return total[k - 1] / k * mp.exp(log_scale * k)
 
 
-def _prepare(ens: Ensemble, T: Any, lam: Any, dps: Any) -> tuple[int, int, Product, Any]:
+def _prepare(ens: Ensemble, T: Any, lam: Any, dps: Any) -> tuple[int, int, Any]:
+    """(dps, T, λ as an mpmath number), checked."""
     dps, T = check_dps(dps), _validate.integer("T", T, low=1)
     with mp.workdps(dps + GUARD):
         value = parameters.real("lam", lam)
         if value <= 0:
             raise ValueError(f"lam = {lam!r}: must be > 0")
-        return dps, T, product(ens, T, dps), value
+        return dps, T, value
