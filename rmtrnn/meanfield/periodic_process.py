@@ -1,0 +1,317 @@
+"""Sites of a network with tied weights, stationary in time: Gaussian processes on a period, theory.md (18).
+
+With tied weights the pre-activation of a gate is a stationary Gaussian process with autocovariance
+
+    C_k(τ) = σ_w² E[r^t r^{t+τ}] + (σ_v² R − σ_v² E[x]²) δ_τ0 + σ_b² + σ_v² E[x]²,    r what the gate reads.
+
+Time is closed to a circle of ``period`` steps, which a process does not feel whose memory is shorter. The
+Fourier modes of e are then independent, with variances that the power spectrum S(f) = Σ_τ C(τ) e^(−2πi f τ/P)
+gives, and the spectrum of what the gates read is the mean of |FFT r|²/P over sites. It cannot be negative, so
+a covariance needs no factor and no repair, however smooth it is. A part of C that does not decay is power at
+f = 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import fft
+from scipy.special import ndtri
+
+from rmtrnn import _random
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.sites import SobolStream, _input_pair
+
+GROUPS = 8  # independent sets of sites; their spread is the statistical error
+
+Spectra = np.ndarray  # (readings, groups, nodes)
+
+
+@dataclass(frozen=True)
+class FrequencyNodes:
+    """Nodes f_b of the frequencies 0 … period/2, between which power spectra are linear.
+
+    ``hat`` (nodes, frequencies): the piecewise linear basis. ``weight`` (nodes,): Σ_f hat over the positive
+    and negative frequencies, so that C(0) = Σ_b weight_b S_b / period.
+    """
+
+    period: int
+    position: np.ndarray
+    hat: np.ndarray
+    weight: np.ndarray
+    _mean: np.ndarray
+
+    @staticmethod
+    def build(period: int, relative_width: float) -> FrequencyNodes:
+        """Nodes whose distance is max(1, ``relative_width`` f)."""
+        last = period // 2
+        position = [0, 1]
+        while position[-1] < last:
+            f = position[-1]
+            position.append(min(last, max(f + 1, round(f * (1.0 + relative_width)))))
+        nodes = np.array(position, dtype=float)
+        hat = np.array([np.interp(np.arange(last + 1), nodes, row) for row in np.eye(len(nodes))])
+        both_signs = np.full(last + 1, 2.0)
+        both_signs[0] = 1.0
+        if period % 2 == 0:
+            both_signs[-1] = 1.0
+        weight = hat @ both_signs
+        return FrequencyNodes(period, nodes, hat, weight, (hat * both_signs / weight[:, None]).T)
+
+    def spectrum(self, values: np.ndarray) -> np.ndarray:
+        """S at all frequencies (..., frequencies) from values at the nodes (..., nodes)."""
+        return values @ self.hat
+
+    def project(self, spectrum: np.ndarray) -> np.ndarray:
+        """Values at the nodes of a spectrum (..., frequencies); keeps its sum, the variance."""
+        return spectrum @ self._mean
+
+    def variance(self, values: np.ndarray) -> np.ndarray:
+        """C(0) of values at the nodes (..., nodes)."""
+        return values @ self.weight / self.period
+
+    def covariance(self, values: np.ndarray) -> np.ndarray:
+        """C(τ), τ = 0 … period/2."""
+        return fft.irfft(self.spectrum(values), self.period)[..., : self.period // 2 + 1]
+
+    def lorentzian(self, variance: float, decay: float) -> np.ndarray:
+        """Values at the nodes of C(τ) = variance · e^(−τ/decay)."""
+        lag = np.minimum(np.arange(self.period), self.period - np.arange(self.period))
+        return self.project(np.maximum(fft.rfft(variance * np.exp(-lag / decay)).real, 0.0))
+
+    def carried(self, values: np.ndarray, other: FrequencyNodes) -> np.ndarray:
+        """The same process on another period: a density in f/period, and at f = 0 what does not decay."""
+        ratio = other.period / self.period
+        constant = np.maximum(values[..., 0] - values[..., 1], 0.0)
+        smooth = values.copy()
+        smooth[..., 0] -= constant
+        position = np.minimum(other.position / ratio, self.position[-1])
+        flat = smooth.reshape(-1, smooth.shape[-1])
+        moved = np.array([np.interp(position, self.position, row) for row in flat])
+        moved = moved.reshape(*values.shape[:-1], len(position))
+        moved[..., 0] += ratio * constant
+        return moved
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Which distinct quantities the weights multiply, and the laws of the gates that read them.
+
+    ``of_gate`` (K,) gives the reading of each gate, −1 for a gate without recurrent weights. ``stage`` and
+    ``row`` say where a reading is evaluated.
+    """
+
+    of_gate: np.ndarray
+    stage: tuple[int, ...]
+    row: tuple[int, ...]
+    gain: np.ndarray  # σ_w²
+    white: np.ndarray  # σ_v² Var x
+    shared_white: np.ndarray  # σ_v² (R Σ − E[x]²), of two replicas
+    constant: np.ndarray  # σ_b² + σ_v² E[x]²
+    mean: np.ndarray
+
+    @staticmethod
+    def of(ens: Ensemble) -> Readings:
+        """The readings of an ensemble."""
+        seen: list[tuple[int, Any]] = []
+        place: list[tuple[int, int]] = []
+        index = []
+        for position, stage in enumerate(ens.cell.stages):
+            for row, gate in enumerate(stage.gates):
+                if gate.reads.is_number or ens.gate(gate.name).sigma_w == 0.0:
+                    index.append(-1)
+                    continue
+                key = position, gate.reads
+                if key not in seen:
+                    seen.append(key)
+                    place.append((position, row))
+                index.append(seen.index(key))
+        laws = [ens.gate(name) for name in ens.cell.gates]
+        squared_mean = ens.input_moment(1) ** 2
+        return Readings(
+            of_gate=np.array(index, dtype=int),
+            stage=tuple(stage for stage, _ in place),
+            row=tuple(row for _, row in place),
+            gain=np.array([law.sigma_w**2 for law in laws]),
+            white=np.array([law.sigma_v**2 * (ens.R - squared_mean) for law in laws]),
+            shared_white=np.array([law.sigma_v**2 * (ens.R * ens.Sigma - squared_mean) for law in laws]),
+            constant=np.array([law.sigma_b**2 + law.sigma_v**2 * squared_mean for law in laws]),
+            mean=np.array([law.mu_b for law in laws]),
+        )
+
+    def recurrent(self, values: np.ndarray) -> np.ndarray:
+        """σ_w² S of what each gate reads (K, ...), from the readings' (D, ...)."""
+        out = np.zeros((len(self.of_gate), *values.shape[1:]))
+        for gate, index in enumerate(self.of_gate):
+            if index >= 0:
+                out[gate] = self.gain[gate] * values[index]
+        return out
+
+    @property
+    def count(self) -> int:
+        """Number of distinct readings."""
+        return len(self.stage)
+
+
+class Normals:
+    """Fourier coefficients of standard white noise, (gates, frequencies, sites), as a fixed set.
+
+    Sites come in ``GROUPS`` independent groups, each in pairs of opposite sign. In each group the mean of
+    |z|² over sites is 1 at every frequency, so that the process has exactly the variance and the
+    autocovariance it should have. At f = 0, which holds what does not decay, the values are scrambled Sobol
+    points.
+    """
+
+    def __init__(self, gates: int, period: int, per_group: int, rng: np.random.Generator) -> None:
+        frequencies, half = period // 2 + 1, per_group // 2
+        z = rng.standard_normal((2, gates, frequencies, GROUPS, half))
+        real = [0] if period % 2 else [0, frequencies - 1]
+        coefficients = (z[0] + 1j * z[1]) / np.sqrt(2.0)
+        coefficients[:, real] = z[0][:, real]
+        for group in range(GROUPS):
+            coefficients[:, 0, group] = ndtri(SobolStream(max(gates, 1), half, rng).draw())[:gates]
+        coefficients /= np.sqrt(np.mean(np.abs(coefficients) ** 2, axis=-1, keepdims=True))
+        self.period = period
+        self.values = np.concatenate([coefficients, -coefficients], axis=-1)
+
+    def process(self, spectrum: np.ndarray) -> np.ndarray:
+        """Gaussian processes (K, period, sites) with power spectra (K, groups or 1, frequencies)."""
+        amplitude = np.sqrt(self.period * np.maximum(spectrum, 0.0)).transpose(0, 2, 1)[..., None]
+        modes = self.values * amplitude
+        return fft.irfft(modes.reshape(*modes.shape[:2], -1), self.period, axis=1, overwrite_x=True)
+
+
+class PeriodicSites:
+    """Sites of one network (or of two replicas) that run once around the period at given spectra.
+
+    ``period``, ``per_group`` (a power of two): steps, and sites in each of the `GROUPS` groups. ``state`` is
+    that at the start of the next round: it closes the circle as the rounds go on, since a site forgets.
+    """
+
+    def __init__(
+        self,
+        ens: Ensemble,
+        period: int,
+        per_group: int,
+        seed: int,
+        nodes: FrequencyNodes,
+        replicas: int = 1,
+    ) -> None:
+        rng = _random.stream(seed, 50, replicas)
+        self.ens, self.period, self.n = ens, period, per_group * GROUPS
+        self.per_group, self.nodes, self.replicas = per_group, nodes, replicas
+        self.readings = Readings.of(ens)
+        self.stages = ens.cell.numeric(np).stages
+        gates = len(ens.cell.gates)
+        self._slices = _slices(ens)
+        self.normals = [Normals(gates, period, per_group, rng) for _ in range(replicas)]
+        self.inputs = _opposite_inputs(ens, period, per_group, replicas, rng)
+        shape = (len(ens.cell.state), self.n)
+        self.state = [rng.standard_normal(shape) for _ in range(replicas)]
+
+    def scale_state(self, second: np.ndarray) -> None:
+        """Start from a centred Gaussian state with second moments (s,)."""
+        self.state = [np.sqrt(second)[:, None] * one for one in self.state]
+
+    def pre_activations(self, values: Spectra, cross: Spectra | None = None) -> list[np.ndarray]:
+        """e of each replica, (K, period, sites), from the spectra of the readings and the replicas' cross."""
+        read = self.readings
+        own = self.nodes.spectrum(read.recurrent(values))
+        own += read.white[:, None, None]
+        own[..., 0] += self.period * read.constant[:, None]
+        if cross is None:
+            e = [self.normals[0].process(own)]
+        else:
+            shared = self.nodes.spectrum(read.recurrent(cross))
+            shared += read.shared_white[:, None, None]
+            shared[..., 0] += self.period * read.constant[:, None]
+            plus, minus = (
+                normal.process(own + sign * shared)
+                for normal, sign in zip(self.normals, (1.0, -1.0), strict=True)
+            )
+            e = [(plus + minus) / np.sqrt(2.0), (plus - minus) / np.sqrt(2.0)]
+        for one in e:
+            one += read.mean[:, None, None]
+        return e
+
+    def run(
+        self,
+        e: np.ndarray,
+        replica: int = 0,
+        visit: Callable[[int, int, Any, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
+        states: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Run one replica around the period; return its readings (D, period, sites).
+
+        ``visit(t, stage index, stage, site, x, e)`` is called before every stage; ``states`` (s, period,
+        sites) is filled with the states.
+        """
+        site, x = self.state[replica], self.inputs[replica]
+        reads = np.empty((self.readings.count, self.period, self.n))
+        places: list[list[tuple[int, int]]] = [[] for _ in self.stages]
+        for d, (position, row) in enumerate(zip(self.readings.stage, self.readings.row, strict=True)):
+            places[position].append((d, row))
+        for t in range(self.period):
+            if states is not None:
+                states[:, t] = site
+            for position, stage in enumerate(self.stages):
+                if places[position]:
+                    read = stage.read(site)
+                    for d, row in places[position]:
+                        reads[d, t] = read[row]
+                here = e[self._slices[position], t]
+                if visit is not None:
+                    visit(t, position, stage, site, x[t], here)
+                site = stage.update(site, x[t], here)
+        self.state[replica] = site
+        return reads
+
+    def power(self, series: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+        """Power spectra (D, groups, nodes) of series (D, period, sites); with ``other``, cross spectra."""
+        z = fft.rfft(series, axis=1)
+        if other is None:
+            product = z.real**2 + z.imag**2
+        else:
+            w = fft.rfft(other, axis=1)
+            product = z.real * w.real + z.imag * w.imag
+        by_group = product.reshape(*product.shape[:2], GROUPS, self.per_group).mean(axis=-1) / self.period
+        return self.nodes.project(by_group.transpose(0, 2, 1))
+
+
+def _slices(ens: Ensemble) -> list[slice]:
+    found, first = [], 0
+    for stage in ens.cell.stages:
+        found.append(slice(first, first + len(stage.gates)))
+        first += len(stage.gates)
+    return found
+
+
+def pair_inputs(
+    ens: Ensemble, shape: tuple[int, int], replicas: int, rng: np.random.Generator
+) -> Sequence[np.ndarray]:
+    """Independent inputs of ``shape``, for each of two replicas with E[x_a x_b] = R Σ."""
+    if ens.R == 0.0:
+        return [np.zeros(shape)] * replicas
+    uniform = [_uniform(rng, shape) for _ in range(1 if replicas == 1 else 3)]
+    return [ens.input_quantile(uniform[0])] if replicas == 1 else list(_input_pair(ens, *uniform))
+
+
+def _opposite_inputs(
+    ens: Ensemble, period: int, per_group: int, replicas: int, rng: np.random.Generator
+) -> Sequence[np.ndarray]:
+    """The same for (period, sites), with pairs u and 1 − u of the uniform numbers behind them."""
+    if ens.R == 0.0:
+        return [np.zeros((period, GROUPS * per_group))] * replicas
+    draws = []
+    for _ in range(1 if replicas == 1 else 3):
+        half = _uniform(rng, (period, GROUPS, per_group // 2))
+        draws.append(np.concatenate([half, 1.0 - half], axis=-1).reshape(period, -1))
+    return [ens.input_quantile(draws[0])] if replicas == 1 else list(_input_pair(ens, *draws))
+
+
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform numbers in (0, 1), symmetric about ½."""
+    return (rng.integers(0, 2**32, size=shape) + 0.5) / 2.0**32

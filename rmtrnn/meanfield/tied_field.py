@@ -1,0 +1,165 @@
+"""The tied mean field of one ensemble, put together: which state, its moments, growth and two replicas."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft
+
+from rmtrnn._result import Status
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.forward_process import Forward, march
+from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
+from rmtrnn.meanfield.population import CONFIDENCE, LARGEST, Estimate
+from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate
+from rmtrnn.meanfield.tied_solver import DEFAULT, TiedState, stationary_state
+from rmtrnn.meanfield.zero_state import zero_state_growth
+
+FORWARD_STEPS = 384  # of the process that says which state is reached; empirical: a start, not the answer
+FORWARD_SITES = 1024
+BROAD, BROAD_DECAY = 0.1, 16.0  # share and decay (steps) of fluctuations that every start of the solver has
+
+
+class TiedField(NamedTuple):
+    """Stationary moments with tied weights; by state component (s,), gate (K,).
+
+    ``state`` is None for the dead state h = 0 and where there is no stationary state.
+    """
+
+    Q: Estimate
+    q: Estimate
+    status: Status
+    residual: float
+    state: TiedState | None
+    zero_growth: float | None
+
+
+@functools.lru_cache(maxsize=32)
+def tied_field(ens: Ensemble, Q0: tuple[float, ...] | None, sites: int, seed: int) -> TiedField:
+    """The state that a network reaches from centred Gaussian states with E[h²] = Q0 (default 1)."""
+    second = np.ones(len(ens.cell.state)) if Q0 is None else np.array(Q0)
+    zero = zero_state_growth(ens)
+    if zero is not None and not second.any():
+        return _dead(ens, zero)
+    forward = march(ens, FORWARD_STEPS, FORWARD_SITES, seed, second)
+    last = forward.second[:, -1]
+    if not np.all(np.isfinite(last)) or np.max(last) > LARGEST:
+        return _diverged(ens, zero)
+    unstable = zero is not None and zero >= 1.0
+    if zero is not None and not unstable and np.all(last <= DEFAULT.dead * second.max()):
+        return _dead(ens, zero)
+    state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), sites, seed)
+    if not np.isfinite(state.spectra.residual):
+        return _diverged(ens, zero)
+    if state.dead:
+        return _dead(ens, 0.0 if zero is None else zero)
+    return _alive(ens, state, zero)
+
+
+def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.ndarray]:
+    """First spectra: the autocovariance of the last half of the forward process, and some broad fluctuations.
+
+    The latter let the solver leave a state that is static for the forward process, and the zero state where
+    it is unstable.
+    """
+    reads = forward.reads[:, 0, 0]
+    half = reads.shape[-1] // 2
+    late = reads[:, half:, half:]
+    lags = np.array([[np.mean(np.diagonal(one, lag)) for lag in range(half // 2)] for one in late])
+    rest = lags[:, -half // 8 :].mean(axis=-1)
+
+    def start(nodes: FrequencyNodes) -> np.ndarray:
+        count = nodes.period // 2 + 1
+        covariance = np.repeat(rest[:, None], count, axis=1)
+        covariance[:, : lags.shape[1]] = lags[:, :count]
+        circle = np.concatenate([covariance, covariance[:, count - 2 : 0 : -1]], axis=1)
+        found = nodes.project(np.maximum(fft.rfft(circle, axis=1).real, 0.0))
+        variance = np.maximum(nodes.variance(found), 1e-2 if unstable else 0.0)
+        broad = nodes.lorentzian(1.0, BROAD_DECAY)
+        return (1.0 - BROAD) * found + BROAD * variance[:, None] * broad
+
+    return start
+
+
+def _alive(ens: Ensemble, state: TiedState, zero: float | None) -> TiedField:
+    process, spectra = state.sites, state.spectra
+    second = _second_moments(process, spectra.values[:, None])
+    by_group = _second_moments(process, np.maximum(spectra.groups, 0.1 * spectra.values[:, None]))
+    read = process.readings
+    variance = process.nodes.variance(spectra.groups)
+    drive = (read.white + read.constant)[:, None]
+    q_groups = read.recurrent(variance) + drive
+    q = read.recurrent(process.nodes.variance(spectra.values)[:, None]) + drive
+    status = Status.CONVERGED if state.converged else Status.MAX_ITERATIONS
+    return TiedField(
+        Estimate(second.mean(axis=1), standard_error(by_group)),
+        Estimate(q[:, 0], standard_error(q_groups)),
+        status,
+        spectra.residual,
+        state,
+        zero,
+    )
+
+
+def standard_error(groups: np.ndarray) -> np.ndarray:
+    """CONFIDENCE standard errors of the mean over the groups (last axis)."""
+    return CONFIDENCE * np.std(groups, axis=-1, ddof=1) / np.sqrt(GROUPS)
+
+
+def _second_moments(process: PeriodicSites, values: np.ndarray) -> np.ndarray:
+    """E[h²] (s, groups) at spectra (D, groups or 1, nodes)."""
+    states = np.empty((len(process.ens.cell.state), process.period, process.n))
+    process.run(process.pre_activations(values)[0], states=states)
+    return np.mean((states**2).reshape(len(states), process.period, GROUPS, -1), axis=(1, 3))
+
+
+def _dead(ens: Ensemble, zero: float) -> TiedField:
+    nothing = np.zeros(len(ens.cell.state))
+    laws = [ens.gate(name) for name in ens.cell.gates]
+    q = np.array([law.sigma_v**2 * ens.R + law.sigma_b**2 for law in laws])
+    return TiedField(
+        Estimate(nothing, nothing), Estimate(q, 0.0 * q), Status.CONVERGED, 0.0, None, zero
+    )
+
+
+def _diverged(ens: Ensemble, zero: float | None) -> TiedField:
+    nothing = np.full(len(ens.cell.state), np.nan)
+    gates = np.full(len(ens.cell.gates), np.nan)
+    return TiedField(
+        Estimate(nothing, nothing), Estimate(gates, gates), Status.DIVERGED, np.inf, None, zero
+    )
+
+
+def tied_growth(field: TiedField, seed: int) -> tuple[Growth, float]:
+    """χ at equal replicas and its error: of the sites on given spectra, and of the spectra themselves.
+
+    The latter is the change of χ when the spectra move by one standard error in the direction in which the
+    groups differ most.
+    """
+    state = field.state
+    assert state is not None
+    process, spectra = state.sites, state.spectra
+    growth = growth_rate(process, [_recorded(process, spectra.values[:, None])], seed)
+    moved = np.maximum(spectra.values + principal_error(process.nodes, spectra.groups), 0.1 * spectra.values)
+    other = growth_rate(process, [_recorded(process, moved[:, None])], seed, start=growth)
+    own = float(np.std(growth.groups, ddof=1)) / np.sqrt(GROUPS)
+    return growth, CONFIDENCE * float(np.hypot(own, other.chi - growth.chi))
+
+
+def principal_error(nodes: FrequencyNodes, groups: np.ndarray) -> np.ndarray:
+    """One standard error of spectra (D, nodes) in the direction in which the groups (D, groups, nodes) differ most."""
+    weight = nodes.weight / nodes.period
+    centred = weight * (groups - groups.mean(axis=1, keepdims=True))
+    flat = centred.transpose(1, 0, 2).reshape(GROUPS, -1)
+    _, size, direction = np.linalg.svd(flat, full_matrices=False)
+    shift = size[0] / np.sqrt(GROUPS * (GROUPS - 1)) * direction[0]
+    return shift.reshape(groups.shape[0], -1) / weight
+
+
+def _recorded(process: PeriodicSites, values: np.ndarray) -> Recorder:
+    recorder = Recorder(process)
+    process.run(process.pre_activations(values)[0], visit=recorder)
+    return recorder

@@ -1,0 +1,249 @@
+"""Growth of a small difference with tied weights: theory.md section 7, (15) at λ → ∞.
+
+The difference of two nearby replicas is a Gaussian process at every site, Cov(δe^t, δe^s) = σ_w² M(t, s) with
+M(t, s) = E[δr^t δr^s], carried along the trajectories of (18). In the long run M(t, s) = μ^(t+s) m(t − s), so
+that κ^t = μ^(−t) δh^t is stationary and obeys
+
+    κ^{t+1} = (a_t κ^t + Σ_k b_k η_k^t) / μ,      η_k Gaussian with power spectrum σ_w² m̂(f), independent of a, b, c.
+
+One round around the period maps a spectrum m̂ to that of c·κ. The map is linear and positive; its largest
+eigenvalue ρ(μ) falls with μ, and ρ(μ) = 1 gives χ = μ², the growth per step of m_1(T) as T → ∞, and the
+largest Lyapunov exponent log μ. With the trajectories of two replicas on the two sides, χ at c*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import fft
+from scipy.optimize import brentq
+
+from rmtrnn import _random
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.periodic_process import GROUPS, Normals, PeriodicSites
+from rmtrnn.meanfield.tied_solver import DEFAULT, History, Settings
+
+Entries = list[tuple[int, int, float | np.ndarray]]  # (to, from, value at (period, sites) or everywhere)
+
+
+class Growth(NamedTuple):
+    """χ of all sites together, its values group by group (to first order), and whether it converged.
+
+    ``residual``: the last change of log χ. ``site_limited``: the sites with the longest memory forget more
+    slowly than the collective difference grows; χ is then what they forget per step.
+    """
+
+    chi: float
+    groups: np.ndarray
+    spectrum: np.ndarray  # m̂ (D, nodes)
+    residual: float
+    rounds: int
+    converged: bool
+    site_limited: bool = False
+
+
+@dataclass
+class LinearStage:
+    """One stage along a trajectory: (a, b, c) of theory.md (1), entries that vanish left out."""
+
+    a: Entries
+    b: Entries  # (output, gate)
+    c: Entries  # (reading, input)
+    outputs: int
+
+
+class Recorder:
+    """Collects the linearisations of all stages while sites run around the period."""
+
+    def __init__(self, process: PeriodicSites) -> None:
+        self.stages: list[LinearStage] = []
+        self._arrays: list[list[tuple[int, int, int, np.ndarray]]] = []
+        readings, first = process.readings, 0
+        shape = (process.period, process.n)
+        for position, stage in enumerate(process.ens.cell.stages):
+            rows = {
+                row: d
+                for d, (where, row) in enumerate(zip(readings.stage, readings.row, strict=True))
+                if where == position
+            }
+            made = LinearStage([], [], [], len(stage.outputs))
+            arrays: list[tuple[int, int, int, np.ndarray]] = []
+            for part, (matrix, name) in enumerate(((stage.a, made.a), (stage.b, made.b), (stage.c, made.c))):
+                for i in range(matrix.rows):
+                    for j in range(matrix.cols):
+                        if part == 2 and i not in rows:
+                            continue
+                        to, of = ((i, j), (j, first + i), (rows.get(i, 0), j))[part]
+                        entry = matrix[i, j]
+                        if entry.is_number:
+                            if entry != 0:
+                                name.append((to, of, float(entry)))
+                            continue
+                        array = np.empty(shape)
+                        name.append((to, of, array))
+                        arrays.append((part, i, j, array))
+            self.stages.append(made)
+            self._arrays.append(arrays)
+            first += len(stage.gates)
+
+    def __call__(self, t, position, stage, site, x, e) -> None:
+        parts = stage.linearize(site, x, e)
+        for part, i, j, array in self._arrays[position]:
+            array[t] = parts[part][i, j]
+
+
+class _Differences:
+    """κ of one replica and its derivative with respect to log μ, carried around the period."""
+
+    def __init__(self, stages: list[LinearStage], process: PeriodicSites) -> None:
+        self.stages, self.process = stages, process
+        self.reset()
+
+    def reset(self) -> None:
+        shape = (len(self.process.ens.cell.state), self.process.n)
+        self.kappa, self.slope = np.zeros(shape), np.zeros(shape)
+
+    def run(self, eta: np.ndarray, mu: float) -> tuple[np.ndarray, np.ndarray]:
+        """Readings of κ and of its derivative, (D, period, sites)."""
+        shape = (self.process.readings.count, self.process.period, self.process.n)
+        reads, slopes = np.zeros(shape), np.zeros(shape)
+        kappa, slope = self.kappa, self.slope
+        for t in range(self.process.period):
+            for stage in self.stages:
+                for d, j, value in stage.c:
+                    here = value if isinstance(value, float) else value[t]
+                    reads[d, t] += here * kappa[j]
+                    slopes[d, t] += here * slope[j]
+                after, after_slope = np.zeros((2, stage.outputs, kappa.shape[1]))
+                for i, j, value in stage.a:
+                    here = value if isinstance(value, float) else value[t]
+                    after[i] += here * kappa[j]
+                    after_slope[i] += here * slope[j]
+                for i, k, value in stage.b:
+                    after[i] += (value if isinstance(value, float) else value[t]) * eta[k, t]
+                kappa, slope = after, after_slope
+            kappa /= mu
+            slope = slope / mu - kappa
+        self.kappa, self.slope = kappa, slope
+        return reads, slopes
+
+    def scale(self, factor: float) -> None:
+        self.kappa, self.slope = factor * self.kappa, factor * self.slope
+
+
+def growth_rate(
+    process: PeriodicSites,
+    recorders: list[Recorder],
+    seed: int,
+    settings: Settings = DEFAULT,
+    start: Growth | None = None,
+) -> Growth:
+    """χ along recorded trajectories: of one replica, or of two on the two sides.
+    """
+    solver = _PowerIteration(process, recorders, seed)
+    if process.readings.count == 0:
+        return Growth(np.nan, np.full(GROUPS, np.nan), np.zeros((0, 0)), np.inf, 0, False)
+    return solver.solve(settings, start)
+
+
+class _PowerIteration:
+    """The eigenvalue problem ρ(μ) = 1: power iteration for m̂ and Newton steps for log μ at once."""
+
+    def __init__(self, process: PeriodicSites, recorders: list[Recorder], seed: int) -> None:
+        self.process, self.nodes, self.seed = process, process.nodes, seed
+        gates = len(process.ens.cell.gates)
+        rng = _random.stream(seed, 51, len(recorders))
+        self.normals = Normals(gates, process.period, process.per_group, rng)
+        self.sides = [_Differences(recorder.stages, process) for recorder in recorders]
+
+    def round(self, m: np.ndarray, mu: float) -> tuple[np.ndarray, np.ndarray]:
+        """Images of the spectrum m (D, nodes) by group, and their derivatives in log μ: (D, groups, nodes)."""
+        spectrum = self.nodes.spectrum(self.process.readings.recurrent(np.maximum(m, 0.0)[:, None]))
+        eta = self.normals.process(spectrum)
+        with np.errstate(over="ignore", invalid="ignore"):
+            runs = [side.run(eta, mu) for side in self.sides]
+            (left, left_slope), (right, right_slope) = runs[0], runs[-1]
+            if len(runs) == 1:
+                return self.process.power(left), 2.0 * self.process.power(left, left_slope)
+            slopes = self.process.power(left, right_slope) + self.process.power(right, left_slope)
+            return self.process.power(left, right), slopes
+
+    def solve(self, settings: Settings, start: Growth | None) -> Growth:
+        nodes, weight = self.nodes, self.nodes.weight / self.nodes.period
+        if start is None:
+            m = np.tile(nodes.lorentzian(1.0, 3.0), (self.process.readings.count, 1))
+            m, mu = m / nodes.variance(m).sum(), 1.0
+        else:
+            m, mu = start.spectrum, float(np.sqrt(start.chi))
+        safe, lowest, history = max(mu, 1.0), 0.0, History(settings.depth)
+        scale, step = 1.0, np.inf
+        for count in range(1, settings.rounds + 1):
+            images, slopes = self.round(m, mu)
+            image, rho, delay = _summary(nodes, images.mean(axis=1), slopes.mean(axis=1))
+            if not np.isfinite(rho) or rho > LARGEST:
+                # Below what the slowest site forgets κ grows without end: go back up.
+                lowest, mu = mu, 2.0 * mu if mu >= safe else np.sqrt(mu * safe)
+                if safe / lowest - 1.0 < settings.tolerance and safe > lowest:
+                    return Growth(safe**2, np.full(GROUPS, safe**2), m, step, count, True, True)
+                for side in self.sides:
+                    side.reset()
+                history = History(settings.depth)
+                continue
+            safe = mu
+            change = _newton(rho, delay)
+            shape_step = float(np.sum(nodes.variance(np.abs(image - m))))
+            step = abs(change) * delay + shape_step
+            if shape_step > UNSHAPED or history.empty:
+                history, scale = History(settings.depth), delay
+            history.append(
+                np.append((weight * m).ravel(), scale * np.log(mu)),
+                np.append((weight * image).ravel(), scale * (np.log(mu) + np.log1p(change))),
+            )
+            if step < 3.0 * settings.tolerance:
+                break
+            following = history.following()
+            shape = following[:-1].reshape(m.shape) / weight
+            m = np.where(shape > 0.1 * image, shape, 0.1 * np.maximum(image, 0.0))
+            m /= max(nodes.variance(m).sum(), 1e-300)
+            wish = following[-1] / scale - np.log(mu)
+            if abs(wish) > 3.0 * abs(change) + settings.tolerance:
+                wish = np.log1p(change)
+            mu = max(mu * np.exp(wish), np.sqrt(lowest * mu))
+            for side in self.sides:
+                side.scale(1.0 / np.sqrt(rho))
+        groups = self._by_group(history, scale, mu, images, slopes)
+        return Growth(mu**2, groups**2, m, step, count, step < 3.0 * settings.tolerance)
+
+    def _by_group(
+        self, history: History, scale: float, mu: float, images: np.ndarray, slopes: np.ndarray
+    ) -> np.ndarray:
+        """μ that the groups would have on the same spectra of (18), to first order."""
+        weight = self.nodes.weight / self.nodes.period
+        joint, rho, delay = _summary(self.nodes, images.mean(axis=1), slopes.mean(axis=1))
+        found = []
+        for group in range(GROUPS):
+            image, own, _ = _summary(self.nodes, images[:, group], slopes[:, group])
+            shift = np.append((weight * (image - joint)).ravel(), scale * 0.5 * np.log(own / rho) / delay)
+            found.append(mu * np.exp(history.response(shift)[-1] / scale))
+        return np.array(found)
+
+
+LARGEST = 1e8  # of the gain of one round: beyond, κ grows at some site
+UNSHAPED = 0.3  # change of the spectrum beyond which Anderson's memory is of no use
+
+
+def _summary(nodes, image: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """The normalised image, ρ, and the mean delay −½ ∂log ρ/∂log μ (at least 1 step)."""
+    rho = float(nodes.variance(image).sum())
+    if not np.isfinite(rho) or rho <= 0.0:
+        return image, np.inf if not np.isfinite(rho) else 1e-300, 1.0
+    delay = -0.5 * float(nodes.variance(slope).sum()) / rho
+    return image / rho, rho, max(delay, 1.0) if np.isfinite(delay) else 1.0
+
+
+def _newton(rho: float, delay: float) -> float:
+    """Relative step of μ: Newton's for ρ^{-1/2} = 1, exact where ρ ∝ (μ − a)^{-2}; shorter downwards."""
+    gain = float(np.clip(np.sqrt(rho) - 1.0, -0.5, 0.3 * delay))
+    return gain / delay if gain > 0 else 0.5 * gain / delay
