@@ -199,8 +199,9 @@ class PeriodicSites:
         seed: int,
         nodes: FrequencyNodes,
         replicas: int = 1,
+        key: tuple[int, ...] = (50,),
     ) -> None:
-        rng = _random.stream(seed, 50, replicas)
+        rng = _random.stream(seed, *key, replicas)
         self.ens, self.period, self.n = ens, period, per_group * GROUPS
         self.per_group, self.nodes, self.replicas = per_group, nodes, replicas
         self.readings = Readings.of(ens)
@@ -243,18 +244,20 @@ class PeriodicSites:
         replica: int = 0,
         visit: Callable[[int, int, Any, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
         states: np.ndarray | None = None,
+        steps: int | None = None,
     ) -> np.ndarray:
-        """Run one replica around the period; return its readings (D, period, sites).
+        """Run one replica around the period, or ``steps`` steps of it; return its readings (D, steps, sites).
 
         ``visit(t, stage index, stage, site, x, e)`` is called before every stage; ``states`` (s, period,
         sites) is filled with the states.
         """
         site, x = self.state[replica], self.inputs[replica]
-        reads = np.empty((self.readings.count, self.period, self.n))
+        steps = self.period if steps is None else steps
+        reads = np.empty((self.readings.count, steps, self.n))
         places: list[list[tuple[int, int]]] = [[] for _ in self.stages]
         for d, (position, row) in enumerate(zip(self.readings.stage, self.readings.row, strict=True)):
             places[position].append((d, row))
-        for t in range(self.period):
+        for t in range(steps):
             if states is not None:
                 states[:, t] = site
             for position, stage in enumerate(self.stages):

@@ -87,7 +87,7 @@ def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.nd
 def _alive(ens: Ensemble, state: TiedState, zero: float | None) -> TiedField:
     process, spectra = state.sites, state.spectra
     second = _second_moments(process, spectra.values[:, None])
-    by_group = _second_moments(process, np.maximum(spectra.groups, 0.1 * spectra.values[:, None]))
+    by_group = _second_moments(process, spectra.positive_groups)
     read = process.readings
     variance = process.nodes.variance(spectra.groups)
     drive = (read.white + read.constant)[:, None]

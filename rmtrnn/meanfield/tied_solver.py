@@ -55,6 +55,11 @@ class Spectral(NamedTuple):
     rounds: int
     converged: bool
 
+    @property
+    def positive_groups(self) -> np.ndarray:
+        """``groups``, nowhere below a tenth of ``values``."""
+        return np.maximum(self.groups, 0.1 * self.values[:, None])
+
 
 GroupMap = Callable[[np.ndarray], np.ndarray]  # spectra (D, nodes) to their images (D, GROUPS, nodes)
 

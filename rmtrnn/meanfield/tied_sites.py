@@ -1,0 +1,86 @@
+"""Trajectories of sites with tied weights, for the matrix Dyson equation: theory.md (15), (18)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rmtrnn import _validate
+from rmtrnn._result import ConvergenceError, Status
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
+from rmtrnn.meanfield.tied_field import TiedField, tied_field
+from rmtrnn.meanfield.tied_solver import DEFAULT
+
+Linearised = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]
+
+MOST_NUMBERS = 2**24  # Fourier coefficients of one batch of sites: 256 MiB
+
+
+def tied_trajectories(
+    ens: Ensemble, T: int, n: int, seed: int = 0, *, field: TiedField | None = None, sites: int = 2048
+) -> list[Linearised]:
+    """Linearise all stages over ``T`` stationary steps at ``n`` sites with tied weights.
+
+    Returns, in the order of time and of stages, (a, b, c) of theory.md (1) with sites last, and per gate σ_w²
+    and whether the weights are orthogonal. The sites come in `GROUPS` independent groups of n/GROUPS, one
+    after the other; each group has the spectra that it would have found by itself (to first order), so that
+    the spread of the groups holds the error of the mean field too. Smooth covariances (networks without input
+    noise) are as good as any, and the dead state h = 0 has its constant linearisation.
+
+    ens : Ensemble; T : steps ≥ 1; n : multiple of 16 · 2^k with n/16 a power of two; ``field``: the result of
+    `tied_field` (else solved, on ``sites`` sites). Raises `ConvergenceError` if there is no stationary state,
+    ValueError for other n.
+    """
+    T = _validate.integer("T", T, low=1)
+    per_group = _validate.integer("n", n, low=2 * GROUPS) // GROUPS
+    if per_group * GROUPS != n or per_group & (per_group - 1):
+        raise ValueError(f"n = {n!r}: must be {GROUPS} times a power of two")
+    field = tied_field(ens, None, sites, seed) if field is None else field
+    if field.status is Status.DIVERGED:
+        raise ConvergenceError(f"{ens!r}: {Status.DIVERGED.message}")
+    period = max(_power_of_two(2 * T), 64 if field.state is None else field.state.sites.period)
+    batch = per_group
+    while batch > 2 and batch * GROUPS * period // 2 * len(ens.cell.gates) > MOST_NUMBERS:
+        batch //= 2
+    parts = [_linearised(field, ens, T, period, batch, seed, i) for i in range(per_group // batch)]
+    return [_joined([part[place] for part in parts]) for place in range(len(parts[0]))]
+
+
+def _linearised(
+    field: TiedField, ens: Ensemble, T: int, period: int, per_group: int, seed: int, batch: int
+) -> list[Linearised]:
+    """The last T steps of one period; the period before is for the sites to forget how they started."""
+    nodes = FrequencyNodes.build(period, DEFAULT.node_distance)
+    process = PeriodicSites(ens, period, per_group, seed, nodes, key=(54, batch))
+    process.scale_state(field.Q.value)
+    if field.state is None:
+        values = np.zeros((process.readings.count, 1, nodes.weight.size))
+    else:
+        values = field.state.sites.nodes.carried(field.state.spectra.positive_groups, nodes)
+    e = process.pre_activations(values)[0]
+    process.run(e)
+    laws = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
+    found: list[Linearised] = []
+
+    def visit(t, position, stage, site, x, here) -> None:
+        if t < T:
+            gates = laws[position]
+            law = tuple(g.sigma_w**2 for g in gates), tuple(g.weights == "orthogonal" for g in gates)
+            found.append((*stage.linearize(site, x, here), *law))
+
+    process.run(e, visit=visit, steps=T)
+    return found
+
+
+def _joined(parts: list[Linearised]) -> Linearised:
+    """Batches of the same groups as one: groups stay one after the other."""
+    arrays = []
+    for place in range(3):
+        pieces = [part[place].reshape(*part[place].shape[:-1], GROUPS, -1) for part in parts]
+        whole = np.concatenate(pieces, axis=-1)
+        arrays.append(whole.reshape(*whole.shape[:-2], -1))
+    return arrays[0], arrays[1], arrays[2], parts[0][3], parts[0][4]
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
