@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import ndtri
 
-from rmtrnn import _random
+from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.periodic_process import Readings, pair_inputs
 
@@ -25,8 +25,8 @@ RANK = 1e-5
 class Forward:
     """Moments of the states h^0 … h^steps, and what the gates read.
 
-    ``second`` (s, steps + 1) E[h²], mean of both replicas; ``overlap`` (s, steps + 1) E[h_a h_b] (E[h²] for one replica);
-    ``reads`` (D, replicas, replicas, steps, steps) E[r_a^t r_b^s] of the distinct readings.
+    ``second`` (s, steps + 1) E[h²], mean of both replicas; ``overlap`` (s, steps + 1) E[h_a h_b], for one
+    replica E[h²]; ``reads`` (D, replicas, replicas, steps, steps) E[r_a^t r_b^s] of the distinct readings.
     """
 
     second: np.ndarray

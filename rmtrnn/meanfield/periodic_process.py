@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import fft
 from scipy.special import ndtri
 
-from rmtrnn import _random
+from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield.sites import SobolStream, _input_pair
+from rmtrnn.meanfield.site_process import SobolStream, input_pair
 
 GROUPS = 8  # independent sets of sites; their spread is the statistical error
 
@@ -75,12 +74,12 @@ class FrequencyNodes:
 
     def covariance(self, values: np.ndarray) -> np.ndarray:
         """C(τ), τ = 0 … period/2."""
-        return fft.irfft(self.spectrum(values), self.period)[..., : self.period // 2 + 1]
+        return np.fft.irfft(self.spectrum(values), self.period)[..., : self.period // 2 + 1]
 
     def lorentzian(self, variance: float, decay: float) -> np.ndarray:
         """Values at the nodes of C(τ) = variance · e^(−τ/decay)."""
         lag = np.minimum(np.arange(self.period), self.period - np.arange(self.period))
-        return self.project(np.maximum(fft.rfft(variance * np.exp(-lag / decay)).real, 0.0))
+        return self.project(np.maximum(np.fft.rfft(variance * np.exp(-lag / decay)).real, 0.0))
 
     def carried(self, values: np.ndarray, other: FrequencyNodes) -> np.ndarray:
         """The same process on another period: a density in f/period, and at f = 0 what does not decay."""
@@ -181,7 +180,7 @@ class Normals:
         """Gaussian processes (K, period, sites) with power spectra (K, groups or 1, frequencies)."""
         amplitude = np.sqrt(self.period * np.maximum(spectrum, 0.0)).transpose(0, 2, 1)[..., None]
         modes = self.values * amplitude
-        return fft.irfft(modes.reshape(*modes.shape[:2], -1), self.period, axis=1, overwrite_x=True)
+        return np.fft.irfft(modes.reshape(*modes.shape[:2], -1), self.period, axis=1)
 
 
 class PeriodicSites:
@@ -274,11 +273,11 @@ class PeriodicSites:
 
     def power(self, series: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """Power spectra (D, groups, nodes) of series (D, period, sites); with ``other``, cross spectra."""
-        z = fft.rfft(series, axis=1)
+        z = np.fft.rfft(series, axis=1)
         if other is None:
             product = z.real**2 + z.imag**2
         else:
-            w = fft.rfft(other, axis=1)
+            w = np.fft.rfft(other, axis=1)
             product = z.real * w.real + z.imag * w.imag
         by_group = product.reshape(*product.shape[:2], GROUPS, self.per_group).mean(axis=-1) / self.period
         return self.nodes.project(by_group.transpose(0, 2, 1))
@@ -299,7 +298,7 @@ def pair_inputs(
     if ens.R == 0.0:
         return [np.zeros(shape)] * replicas
     uniform = [_uniform(rng, shape) for _ in range(1 if replicas == 1 else 3)]
-    return [ens.input_quantile(uniform[0])] if replicas == 1 else list(_input_pair(ens, *uniform))
+    return [ens.input_quantile(uniform[0])] if replicas == 1 else list(input_pair(ens, *uniform))
 
 
 def _opposite_inputs(
@@ -312,7 +311,7 @@ def _opposite_inputs(
     for _ in range(1 if replicas == 1 else 3):
         half = _uniform(rng, (period, GROUPS, per_group // 2))
         draws.append(np.concatenate([half, 1.0 - half], axis=-1).reshape(period, -1))
-    return [ens.input_quantile(draws[0])] if replicas == 1 else list(_input_pair(ens, *draws))
+    return [ens.input_quantile(draws[0])] if replicas == 1 else list(input_pair(ens, *draws))
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -172,7 +172,7 @@ class SiteProcess:
     ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Inputs of the two replicas, and the independent normals (K, n) that make their pre-activations."""
         K = len(self.mean)
-        return _input_pair(self.ens, *u[2 * K + 1 :]), (
+        return input_pair(self.ens, *u[2 * K + 1 :]), (
             self.normal(u[1 : K + 1]),
             self.normal(u[K + 1 : 2 * K + 1]),
         )
@@ -276,7 +276,7 @@ def _sorted(index: np.ndarray, keys: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([_sorted(group, keys[1:]) for group in np.array_split(index, groups)])
 
 
-def _input_pair(
+def input_pair(
     ens: Ensemble, u: np.ndarray, u_own: np.ndarray, choice: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inputs of two sequences with E[x_a x_b] = RΣ, the same laws as `Ensemble.sample_input_pair`."""

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import fft
 
-from rmtrnn._result import Status
+from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.forward_process import Forward, march
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
@@ -76,7 +75,7 @@ def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.nd
         covariance = np.repeat(rest[:, None], count, axis=1)
         covariance[:, : lags.shape[1]] = lags[:, :count]
         circle = np.concatenate([covariance, covariance[:, count - 2 : 0 : -1]], axis=1)
-        found = nodes.project(np.maximum(fft.rfft(circle, axis=1).real, 0.0))
+        found = nodes.project(np.maximum(np.fft.rfft(circle, axis=1).real, 0.0))
         variance = np.maximum(nodes.variance(found), 1e-2 if unstable else 0.0)
         broad = nodes.lorentzian(1.0, BROAD_DECAY)
         return (1.0 - BROAD) * found + BROAD * variance[:, None] * broad
@@ -120,17 +119,13 @@ def _dead(ens: Ensemble, zero: float) -> TiedField:
     nothing = np.zeros(len(ens.cell.state))
     laws = [ens.gate(name) for name in ens.cell.gates]
     q = np.array([law.sigma_v**2 * ens.R + law.sigma_b**2 for law in laws])
-    return TiedField(
-        Estimate(nothing, nothing), Estimate(q, 0.0 * q), Status.CONVERGED, 0.0, None, zero
-    )
+    return TiedField(Estimate(nothing, nothing), Estimate(q, 0.0 * q), Status.CONVERGED, 0.0, None, zero)
 
 
 def _diverged(ens: Ensemble, zero: float | None) -> TiedField:
     nothing = np.full(len(ens.cell.state), np.nan)
     gates = np.full(len(ens.cell.gates), np.nan)
-    return TiedField(
-        Estimate(nothing, nothing), Estimate(gates, gates), Status.DIVERGED, np.inf, None, zero
-    )
+    return TiedField(Estimate(nothing, nothing), Estimate(gates, gates), Status.DIVERGED, np.inf, None, zero)
 
 
 def tied_growth(field: TiedField, seed: int) -> tuple[Growth, float]:
@@ -150,7 +145,7 @@ def tied_growth(field: TiedField, seed: int) -> tuple[Growth, float]:
 
 
 def principal_error(nodes: FrequencyNodes, groups: np.ndarray) -> np.ndarray:
-    """One standard error of spectra (D, nodes) in the direction in which the groups (D, groups, nodes) differ most."""
+    """One standard error of spectra, (D, nodes), in the direction in which (D, groups, nodes) differ most."""
     weight = nodes.weight / nodes.period
     centred = weight * (groups - groups.mean(axis=1, keepdims=True))
     flat = centred.transpose(1, 0, 2).reshape(GROUPS, -1)

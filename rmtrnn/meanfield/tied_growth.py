@@ -4,7 +4,7 @@ The difference of two nearby replicas is a Gaussian process at every site, Cov(�
 M(t, s) = E[δr^t δr^s], carried along the trajectories of (18). In the long run M(t, s) = μ^(t+s) m(t − s), so
 that κ^t = μ^(−t) δh^t is stationary and obeys
 
-    κ^{t+1} = (a_t κ^t + Σ_k b_k η_k^t) / μ,      η_k Gaussian with power spectrum σ_w² m̂(f), independent of a, b, c.
+    κ^{t+1} = (a_t κ^t + Σ_k b_k η_k^t) / μ,   η_k Gaussian with spectrum σ_w² m̂(f), independent of a, b, c.
 
 One round around the period maps a spectrum m̂ to that of c·κ. The map is linear and positive; its largest
 eigenvalue ρ(μ) falls with μ, and ρ(μ) = 1 gives χ = μ², the growth per step of m_1(T) as T → ∞, and the
@@ -13,19 +13,17 @@ largest Lyapunov exponent log μ. With the trajectories of two replicas on the t
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import fft
-from scipy.optimize import brentq
 
-from rmtrnn import _random
-from rmtrnn.ensemble import Ensemble
+from rmtrnn._core import random as _random
 from rmtrnn.meanfield.periodic_process import GROUPS, Normals, PeriodicSites
 from rmtrnn.meanfield.tied_solver import DEFAULT, History, Settings
 
-Entries = list[tuple[int, int, float | np.ndarray]]  # (to, from, value at (period, sites) or everywhere)
+Entries = list[tuple[int, int, np.ndarray]]  # (to, from, values (period, sites), or (period, 1) if constant)
 
 
 class Growth(NamedTuple):
@@ -70,25 +68,22 @@ class Recorder:
             }
             made = LinearStage([], [], [], len(stage.outputs))
             arrays: list[tuple[int, int, int, np.ndarray]] = []
-            for part, (matrix, name) in enumerate(((stage.a, made.a), (stage.b, made.b), (stage.c, made.c))):
-                for i in range(matrix.rows):
-                    for j in range(matrix.cols):
-                        if part == 2 and i not in rows:
-                            continue
-                        to, of = ((i, j), (j, first + i), (rows.get(i, 0), j))[part]
-                        entry = matrix[i, j]
-                        if entry.is_number:
-                            if entry != 0:
-                                name.append((to, of, float(entry)))
-                            continue
-                        array = np.empty(shape)
-                        name.append((to, of, array))
-                        arrays.append((part, i, j, array))
+            for part, matrix in enumerate((stage.a, stage.b, stage.c)):
+                for i, j in itertools.product(range(matrix.rows), range(matrix.cols)):
+                    entry: Any = matrix[i, j]
+                    if entry == 0 or (part == 2 and i not in rows):
+                        continue
+                    values = np.full((shape[0], 1), float(entry)) if entry.is_number else np.empty(shape)
+                    place = ((i, j), (j, first + i), (rows.get(i, 0), j))[part]
+                    (made.a, made.b, made.c)[part].append((*place, values))
+                    if not entry.is_number:
+                        arrays.append((part, i, j, values))
             self.stages.append(made)
             self._arrays.append(arrays)
             first += len(stage.gates)
 
-    def __call__(self, t, position, stage, site, x, e) -> None:
+    def __call__(self, t: int, position: int, stage: Any, site: Any, x: Any, e: Any) -> None:
+        """Record one stage at one step."""
         parts = stage.linearize(site, x, e)
         for part, i, j, array in self._arrays[position]:
             array[t] = parts[part][i, j]
@@ -113,16 +108,16 @@ class _Differences:
         for t in range(self.process.period):
             for stage in self.stages:
                 for d, j, value in stage.c:
-                    here = value if isinstance(value, float) else value[t]
+                    here = value[t]
                     reads[d, t] += here * kappa[j]
                     slopes[d, t] += here * slope[j]
                 after, after_slope = np.zeros((2, stage.outputs, kappa.shape[1]))
                 for i, j, value in stage.a:
-                    here = value if isinstance(value, float) else value[t]
+                    here = value[t]
                     after[i] += here * kappa[j]
                     after_slope[i] += here * slope[j]
                 for i, k, value in stage.b:
-                    after[i] += (value if isinstance(value, float) else value[t]) * eta[k, t]
+                    after[i] += value[t] * eta[k, t]
                 kappa, slope = after, after_slope
             kappa /= mu
             slope = slope / mu - kappa
@@ -140,8 +135,7 @@ def growth_rate(
     settings: Settings = DEFAULT,
     start: Growth | None = None,
 ) -> Growth:
-    """χ along recorded trajectories: of one replica, or of two on the two sides.
-    """
+    """χ along recorded trajectories: of one replica, or of two on the two sides."""
     solver = _PowerIteration(process, recorders, seed)
     if process.readings.count == 0:
         return Growth(np.nan, np.full(GROUPS, np.nan), np.zeros((0, 0)), np.inf, 0, False)
@@ -159,7 +153,7 @@ class _PowerIteration:
         self.sides = [_Differences(recorder.stages, process) for recorder in recorders]
 
     def round(self, m: np.ndarray, mu: float) -> tuple[np.ndarray, np.ndarray]:
-        """Images of the spectrum m (D, nodes) by group, and their derivatives in log μ: (D, groups, nodes)."""
+        """Images of the spectrum m (D, nodes) and their derivatives in log μ, (D, groups, nodes)."""
         spectrum = self.nodes.spectrum(self.process.readings.recurrent(np.maximum(m, 0.0)[:, None]))
         eta = self.normals.process(spectrum)
         with np.errstate(over="ignore", invalid="ignore"):

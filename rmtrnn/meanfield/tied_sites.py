@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from rmtrnn import _validate
-from rmtrnn._result import ConvergenceError, Status
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.tied_field import TiedField, tied_field
@@ -62,7 +64,7 @@ def _linearised(
     laws = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
     found: list[Linearised] = []
 
-    def visit(t, position, stage, site, x, here) -> None:
+    def visit(t: int, position: int, stage: Any, site: Any, x: Any, here: Any) -> None:
         if t < T:
             gates = laws[position]
             law = tuple(g.sigma_w**2 for g in gates), tuple(g.weights == "orthogonal" for g in gates)
@@ -76,7 +78,8 @@ def _joined(parts: list[Linearised]) -> Linearised:
     """Batches of the same groups as one: groups stay one after the other."""
     arrays = []
     for place in range(3):
-        pieces = [part[place].reshape(*part[place].shape[:-1], GROUPS, -1) for part in parts]
+        pieces = [np.asarray(part[place]) for part in parts]
+        pieces = [piece.reshape(*piece.shape[:-1], GROUPS, -1) for piece in pieces]
         whole = np.concatenate(pieces, axis=-1)
         arrays.append(whole.reshape(*whole.shape[:-2], -1))
     return arrays[0], arrays[1], arrays[2], parts[0][3], parts[0][4]

@@ -8,15 +8,15 @@ The period doubles until the autocovariance has come to rest within a quarter of
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.kernels.iteration import _mix as anderson_move
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
+from rmtrnn.numerics.fixed_point import anderson_move
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def spectral_fixed_point(
 
 
 class History:
-    """The iterates of a fixed-point iteration and their images: Anderson steps, and the response to shifts."""
+    """Iterates of a fixed-point iteration and their images: Anderson steps, and the response to shifts."""
 
     def __init__(self, depth: int) -> None:
         self._depth = depth

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import brentq
 
-from rmtrnn import _random
+from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
 
 PROBES = 64  # sites with random inputs and pre-activations that must all stay at zero
@@ -39,7 +41,8 @@ def zero_state_growth(ens: Ensemble) -> float | None:
         return own**2
     while excess(high) > 0.0:
         high += 1.0
-    return float(np.exp(2.0 * brentq(excess, low, high, xtol=1e-13)))
+    root: Any = brentq(excess, low, high, xtol=1e-13)
+    return float(np.exp(2.0 * root))
 
 
 def _step_at_zero(ens: Ensemble) -> tuple[np.ndarray, ...] | None:

@@ -213,7 +213,7 @@ def _anderson(
             return x, float("inf"), float("inf"), int(status), iteration
         history.append((x, step))
         history = history[-(depth + 1) :]
-        move = _mix(history)
+        move = anderson_move(history)
         length = float(np.max(np.abs(move)))
         rounding = 4 * _EPS * scale
         if (length <= tol * scale and size <= tol * scale) or size <= rounding:
@@ -229,7 +229,7 @@ def _anderson(
     return x, float(np.max(np.abs(step))), max(length, float(np.max(np.abs(step)))), 1, max_iterations
 
 
-def _mix(history: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def anderson_move(history: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """The move from the newest point that minimises the linearised residual over the kept differences."""
     step = history[-1][1]
     if len(history) < 2:
