@@ -11,6 +11,7 @@ edge at once, and about 60 values of p give the law to many digits. `tabulate` c
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -130,10 +131,9 @@ class TabulatedLaw:
     The continuous part is scaled so that the total mass is 1; ``mass`` is the total before scaling and
     |mass − 1| is added to ``error``.
 
-    ``known``: first two moments of s² where they were found without the table; None otherwise.
+    ``known``: first two moments of s² where they were found without the table; None otherwise. A law does not
+    change: `restated` returns another one.
     """
-
-    known: Moments | None = None
 
     def __init__(
         self,
@@ -143,19 +143,59 @@ class TabulatedLaw:
         error: float = 0.0,
         status: Status = Status.CONVERGED,
         support: Sequence[tuple[float, float]] | None = None,
+        known: Moments | None = None,
     ) -> None:
         self._pieces = [
             (interval, tuple(panels)) for interval, panels in sorted(pieces, key=lambda p: p[0].left)
         ]
-        self.atoms = tuple(sorted((float(u), float(mass)) for u, mass in atoms))
+        self._atoms = tuple(sorted((float(u), float(mass)) for u, mass in atoms))
         tabulated = [(interval.left, interval.right) for interval, _ in self._pieces]
-        self.support = tuple((float(a), float(b)) for a, b in (tabulated if support is None else support))
+        self._support = tuple((float(a), float(b)) for a, b in (tabulated if support is None else support))
         raw = sum(panel.mass for _, panels in self._pieces for panel in panels)
-        atomic = sum(mass for _, mass in self.atoms)
-        self.mass = raw + atomic
+        atomic = sum(mass for _, mass in self._atoms)
+        self._mass = raw + atomic
         self._scale = (1 - atomic) / raw if raw > 0 else 0.0
-        self.status = status
-        self.error = float(error) + abs(self.mass - 1)
+        self._stated_error, self._status, self._known = float(error), status, known
+
+    def restated(
+        self, *, more_error: float = 0.0, status: Status | None = None, known: Moments | None = None
+    ) -> TabulatedLaw:
+        """Return the same law with an ``error`` larger by ``more_error``, and what else is given."""
+        other = copy.copy(self)
+        other._stated_error = self._stated_error + float(more_error)
+        other._status = self._status if status is None else status
+        other._known = self._known if known is None else known
+        return other
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (u, mass) in increasing order."""
+        return self._atoms
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Intervals of u, in increasing order."""
+        return self._support
+
+    @property
+    def mass(self) -> float:
+        """Total mass before the continuous part was scaled."""
+        return self._mass
+
+    @property
+    def error(self) -> float:
+        """Estimated largest error of the cdf, the defect of the mass among it."""
+        return self._stated_error + abs(self._mass - 1)
+
+    @property
+    def status(self) -> Status:
+        """How the computation ended."""
+        return self._status
+
+    @property
+    def known(self) -> Moments | None:
+        """First two moments of s², found without the table."""
+        return self._known
 
     @property
     def points(self) -> int:
@@ -290,7 +330,7 @@ class TabulatedLaw:
         meta = {
             "intervals": [[_encode(i.left), i.right, i.rate, len(panels)] for i, panels in self._pieces],
             "atoms": [[_encode(u), mass] for u, mass in self.atoms],
-            "error": _encode(self.error - abs(self.mass - 1)),
+            "error": _encode(self._stated_error),
             "status": int(self.status),
             "support": [[_encode(a), _encode(b)] for a, b in self.support],
             "known": None if self.known is None else [*self.known[:2], *self.known.error],
@@ -314,16 +354,15 @@ class TabulatedLaw:
         for left, right, rate, count in meta["intervals"]:
             pieces.append((Interval(_decode(left), right, rate), panels[start : start + count]))
             start += count
-        law = cls(
+        known = meta.get("known")
+        return cls(
             pieces,
             atoms=[(_decode(u), mass) for u, mass in meta["atoms"]],
             error=_decode(meta["error"]),
             status=Status(meta["status"]),
             support=[(_decode(a), _decode(b)) for a, b in meta["support"]],
+            known=Moments(known[0], known[1], (known[2], known[3])) if known else None,
         )
-        if known := meta.get("known"):
-            law.known = Moments(known[0], known[1], (known[2], known[3]))
-        return law
 
     @classmethod
     def from_nodes(

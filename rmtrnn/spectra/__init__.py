@@ -10,7 +10,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.spectra.eigenvalues import eigenvalue_curve, spectral_radius
 from rmtrnn.spectra.free_approximation import free_approximation
 from rmtrnn.spectra.free_product import vanilla_spectrum
-from rmtrnn.spectra.result import Spectrum
+from rmtrnn.spectra.result import Spectrum, dyson_spectrum
 from rmtrnn.spectra.site_moments import Moments, second_moment
 
 __all__ = [
@@ -68,4 +68,4 @@ def spectrum(ens: Ensemble, T: int, method: str = "auto", **accuracy: Any) -> Sp
         return vanilla_spectrum(ens, T)
     from rmtrnn.dyson.law import dyson_law
 
-    return Spectrum(dyson_law(ens, T, **accuracy), ensemble=ens, T=T, method="dyson")
+    return dyson_spectrum(dyson_law(ens, T, **accuracy), ens, T)

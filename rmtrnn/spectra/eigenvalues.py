@@ -29,7 +29,7 @@ from rmtrnn.dyson.recursive_green import Stage
 from rmtrnn.dyson.sites.trajectory import untied_chain
 from rmtrnn.dyson.tied.law import grouped_stages
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.spectra.free_product import vanilla_moments
+from rmtrnn.spectra.vanilla_moments import vanilla_moments
 
 _CHUNK = 1 << 21  # complex numbers held at once
 
@@ -116,7 +116,7 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
     """
     points = _validate.integer("points", points, low=4)
     if isinstance(ens.cell, VanillaRNN):
-        radius = math.exp(0.5 * vanilla_moments(ens, 1)[0])
+        radius = math.exp(0.5 * vanilla_moments(ens, 1).log_m1)
         return radius * np.exp(1j * np.pi * (1 - np.arange(2 * points) / points))
     return boundary(one_step(ens, sites=sites, seed=seed), points=points)
 

@@ -73,9 +73,8 @@ def free_power(step: TabulatedLaw, T: int) -> TabulatedLaw:
     fine, coarse = (_power_at_nodes(step, T, nodes) for nodes in (count, (count + 1) // 2))
     points = np.unique(fine.icdf(_LEVELS))
     change = float(np.max(np.abs(coarse.cdf(points) - fine.cdf(points))))
-    fine.error += change + T * step.error
-    fine.status = max(fine.status, coarse.status, key=lambda status: status is not Status.CONVERGED)
-    return fine
+    status = max(fine.status, coarse.status, key=lambda status: status is not Status.CONVERGED)
+    return fine.restated(more_error=change + T * step.error, status=status)
 
 
 def _power_at_nodes(step: TabulatedLaw, T: int, count: int) -> TabulatedLaw:

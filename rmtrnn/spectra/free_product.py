@@ -26,13 +26,12 @@ import sympy
 
 from rmtrnn import free
 from rmtrnn._core import validate as _validate
-from rmtrnn._core.status import ConvergenceError, Status
+from rmtrnn._core.status import Status
 from rmtrnn.cells import Activation, VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import Interval, TabulatedLaw, tabulate
-from rmtrnn.meanfield import mean_field
-from rmtrnn.numerics.gaussian_quadrature import gaussian_expectation
 from rmtrnn.spectra.result import Spectrum
+from rmtrnn.spectra.vanilla_moments import linear_pieces, preactivation_variance, vanilla_moments
 
 _TAIL = 1e-2  # share of the mass whose density is not integrated: tails towards s = 0 are long and costly
 
@@ -129,37 +128,10 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
     if not isinstance(ens.cell, VanillaRNN):
         raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
     T = _validate.integer("T", T, low=1)
-    q, status = _variance(ens)
-    vanishes = vanilla_moments(ens, T)[0] == -math.inf
+    q, status = preactivation_variance(ens)
+    vanishes = vanilla_moments(ens, T).log_m1 == -math.inf
     law = TabulatedLaw([], atoms=[(-math.inf, 1.0)]) if vanishes else VanillaLaw(ens, T, q, status)
     return Spectrum(law, ensemble=ens, T=T, method="s-transform")
-
-
-@functools.lru_cache(maxsize=256)
-def _linear_pieces(activation: Activation) -> tuple[tuple[float, float, float], ...] | None:
-    """(low, high, slope) of every piece of a piecewise linear activation, else None. SymPy is slow here."""
-    if not activation.is_piecewise_linear:
-        return None
-    return tuple((float(low), float(high), float(slope)) for low, high, slope in activation.pieces)
-
-
-@functools.lru_cache(maxsize=256)
-def _variance(ens: Ensemble) -> tuple[float, Status]:
-    """q*, or any positive number where the law of φ'(e) does not depend on it."""
-    (gate,) = ens.cell.gates
-    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
-    if _linear_pieces(activation) is not None:
-        kinks = activation.kinks
-        if not kinks or (kinks == (0.0,) and ens.gate(gate).mu_b == 0.0):
-            return 1.0, Status.CONVERGED
-    stationary = mean_field(ens)
-    q = stationary.q_of(gate)
-    if not math.isfinite(q):
-        raise ConvergenceError(
-            f"{ens!r} has no stationary state ({stationary.status.message}); its Jacobian has no limit law. "
-            "Try a smaller sigma_w, or a bounded activation"
-        )
-    return q, stationary.status
 
 
 def slope_law(ens: Ensemble, q: float) -> Any:
@@ -170,7 +142,7 @@ def slope_law(ens: Ensemble, q: float) -> Any:
     slope = activation.numeric(np, 1)
     if q == 0.0:
         return free.Discrete([float(slope(np.array(gate.mu_b))) ** 2], [1.0])
-    pieces = _linear_pieces(activation)
+    pieces = linear_pieces(activation)
     if pieces is not None:
         masses: dict[float, float] = {}
         for low, high, value in pieces:
@@ -196,20 +168,3 @@ def _normal_mass(low: float, high: float) -> float:
     if low > 0:
         low, high = -high, -low
     return 0.5 * (math.erfc(-high / math.sqrt(2)) - math.erfc(-low / math.sqrt(2)))
-
-
-def vanilla_moments(ens: Ensemble, T: int) -> tuple[float, float]:
-    """(log m_1, m_2/m_1²) of s², theory.md (11), from E[φ'²] and E[φ'⁴] alone."""
-    (name,) = ens.cell.gates
-    gate = ens.gate(name)
-    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
-    slope = activation.numeric(np, 1)
-    q, _ = _variance(ens)
-    powers = gaussian_expectation(
-        lambda e: np.stack([slope(e) ** 2, slope(e) ** 4]), q, gate.mu_b, kinks=activation.kinks
-    )
-    mu_1, mu_2 = (float(value) for value in powers.value)
-    s_1 = -1.0 if gate.weights == "gaussian" else 0.0
-    if gate.sigma_w == 0.0 or mu_1 == 0.0:
-        return -math.inf, math.nan
-    return T * (2 * math.log(gate.sigma_w) + math.log(mu_1)), 1 + T * (mu_2 / mu_1**2 - 1 - s_1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,68 +16,15 @@ from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
+from rmtrnn.laws.protocol import LogLaw, LogView, elementwise, exponential, probability
+from rmtrnn.laws.tabulated import TabulatedLaw
+from rmtrnn.spectra.site_moments import known_moments
 
 # Where the laws that can be stored live; each has to_parts and from_parts.
 _LAWS = {
     "TabulatedLaw": ("rmtrnn.laws.tabulated", "TabulatedLaw"),
     "VanillaLaw": ("rmtrnn.spectra.free_product", "VanillaLaw"),
 }
-
-
-class LogLaw(Protocol):
-    """What a `Spectrum` is made of: a law of u = log s, u = −∞ standing for s = 0.
-
-    Functions take and return float arrays. ``support`` are the intervals of the continuous part and
-    ``atoms`` pairs (u, mass), in increasing order; ``moment(k)`` is E[s^{2k}], ``variance()`` that of s²;
-    ``mass`` is the computed total mass and ``error`` the estimated largest error of the cdf.
-    """
-
-    @property
-    def atoms(self) -> tuple[tuple[float, float], ...]: ...
-    @property
-    def support(self) -> tuple[tuple[float, float], ...]: ...
-    @property
-    def mass(self) -> float: ...
-    @property
-    def error(self) -> float: ...
-    @property
-    def status(self) -> Status: ...
-
-    def pdf(self, u: np.ndarray) -> np.ndarray: ...
-    def cdf(self, u: np.ndarray) -> np.ndarray: ...
-    def icdf(self, p: np.ndarray) -> np.ndarray: ...
-    def moment(self, k: float) -> float: ...
-    def variance(self) -> float: ...
-    def to_parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]: ...
-
-
-class LogView:
-    """The same law in u = log s, where nothing over- or underflows."""
-
-    def __init__(self, law: LogLaw) -> None:
-        self._law = law
-
-    def pdf(self, u: Any) -> Any:
-        """Density of u = log s, without the atoms; 0 outside the support."""
-        return _elementwise(self._law.pdf, "u", u)
-
-    def cdf(self, u: Any) -> Any:
-        """P(log s ≤ u)."""
-        return _elementwise(self._law.cdf, "u", u)
-
-    def icdf(self, p: Any) -> Any:
-        """Smallest u with P(log s ≤ u) ≥ p, 0 ≤ p ≤ 1; −∞ where the quantile of s is 0."""
-        return _elementwise(self._law.icdf, "p", _probability(p))
-
-    @property
-    def support(self) -> tuple[tuple[float, float], ...]:
-        """Intervals of u that carry the continuous part."""
-        return self._law.support
-
-    @property
-    def atoms(self) -> tuple[tuple[float, float], ...]:
-        """Pairs (u, mass); u = −∞ stands for s = 0."""
-        return self._law.atoms
 
 
 class Spectrum:
@@ -90,13 +38,23 @@ class Spectrum:
     the cdf; ``mass``, the total mass as computed (1 up to the error); ``log_s``, the same law in log s.
     """
 
-    def __init__(self, law: LogLaw, *, ensemble: Ensemble, T: int, method: str) -> None:
+    def __init__(
+        self,
+        law: LogLaw,
+        *,
+        ensemble: Ensemble,
+        T: int,
+        method: str,
+        moments: Callable[[int], Moments | None] | None = None,
+    ) -> None:
+        """``moments(k)``: the first k = 1 or 2 moments of s², found without the law; None where it cannot."""
         self._law = law
         self.ensemble = ensemble
         self.T = T
         self.method = method
         self.log_s = LogView(law)
-        self._moments: dict[int, Moments] = {}
+        self._find = moments
+        self._moments: dict[int, Moments | None] = {}
 
     @property
     def tied(self) -> bool:
@@ -136,31 +94,31 @@ class Spectrum:
                 result[allowed] = np.where(log_pdf > 0, log_pdf * np.exp(-u), 0.0)
             return result
 
-        return _elementwise(density, "s", s)
+        return elementwise(density, "s", s)
 
     def cdf(self, s: Any) -> Any:
         """P(singular value ≤ s); 0 for s < 0, the atom at 0 for s = 0."""
 
-        def probability(s: np.ndarray) -> np.ndarray:
+        def below(s: np.ndarray) -> np.ndarray:
             with np.errstate(divide="ignore"):
                 u = np.log(np.maximum(s, 0.0))
             return np.where(s < 0, 0.0, self._law.cdf(u))
 
-        return _elementwise(probability, "s", s)
+        return elementwise(below, "s", s)
 
     def icdf(self, p: Any) -> Any:
         """Smallest s with P(singular value ≤ s) ≥ p, for 0 ≤ p ≤ 1 (ValueError outside)."""
-        return _elementwise(lambda p: _exp(self._law.icdf(p)), "p", _probability(p))
+        return elementwise(lambda p: exponential(self._law.icdf(p)), "p", probability(p))
 
     @property
     def support(self) -> tuple[tuple[float, float], ...]:
         """Intervals of s that carry the continuous part."""
-        return tuple((float(_exp(a)), float(_exp(b))) for a, b in self._law.support)
+        return tuple((exponential(a), exponential(b)) for a, b in self._law.support)
 
     @property
     def atoms(self) -> tuple[tuple[float, float], ...]:
         """Pairs (location in s, mass), in increasing order."""
-        return tuple((float(_exp(u)), mass) for u, mass in self._law.atoms)
+        return tuple((exponential(u), mass) for u, mass in self._law.atoms)
 
     def moment(self, k: int) -> float:
         """k-th moment of s², k ≥ 0: lim tr (J Jᵀ)^k / N.
@@ -171,7 +129,7 @@ class Spectrum:
         """
         k = _validate.integer("k", k, low=0)
         known = self._known(k)
-        return self.density_moment(k) if known is None else known[0]
+        return self.density_moment(k) if known is None else known.moment(k)[0]
 
     def moment_error(self, k: int) -> float:
         """Estimated error of ``moment(k)``: 0 if exact to rounding, nan where there is no estimate."""
@@ -179,7 +137,7 @@ class Spectrum:
         if k == 0 or self.method == "s-transform":
             return 0.0
         known = self._known(k)
-        return math.nan if known is None else known[1]
+        return math.nan if known is None else known.moment(k)[1]
 
     def density_moment(self, k: int) -> float:
         """k-th moment of s² as the integral over the law that ``pdf`` and ``cdf`` describe: a check on these.
@@ -194,26 +152,20 @@ class Spectrum:
     def variance(self) -> float:
         """Variance of s², from the same route as ``moment``."""
         known = self._known(2)
-        if known is None:
-            return self._law.variance()
-        return self._moments[2].variance
+        return self._law.variance() if known is None else known.variance
 
-    def _known(self, k: int) -> tuple[float, float] | None:
-        """Moment k and its error without the table, if there is such a route."""
-        if self.method != "dyson" or k not in (1, 2):
+    def _known(self, k: int) -> Moments | None:
+        """The first k moments without the law, if there is such a route."""
+        if self._find is None or k not in (1, 2):
             return None
         if k not in self._moments:
-            stored = getattr(self._law, "known", None)
-            found = without_law(self.ensemble, self.T, k) if stored is None else stored
-            if found is None:
-                return None
-            self._moments[k] = found
-        return self._moments[k].moment(k)
+            self._moments[k] = self._find(k)
+        return self._moments[k]
 
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """``n`` independent draws of s (not the singular values of one matrix: those repel)."""
         n = _validate.integer("n", n, low=0)
-        return _exp(self._law.icdf(_random.generator(rng).random(n)))
+        return exponential(self._law.icdf(_random.generator(rng).random(n)))
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the density; returns the axes. See `rmtrnn.plotting.plot_spectrum`."""
@@ -248,40 +200,12 @@ class Spectrum:
         ensemble = Ensemble.from_dict(meta["ensemble"])
         home, name = _LAWS[_validate.choice("law", meta["law"]["class"], _LAWS)]
         law = getattr(importlib.import_module(home), name).from_parts(meta["law"], arrays)
+        if meta["method"] == "dyson":
+            return dyson_spectrum(law, ensemble, meta["T"])
         return cls(law, ensemble=ensemble, T=meta["T"], method=meta["method"])
 
 
-def without_law(ens: Ensemble, T: int, k: int) -> Moments | None:
-    """Moments of redrawn weights by the routes of `site_moments`; for k = 1 the ratio may be nan.
-
-    None for the kept weights of a gated cell: these routes need fresh ones.
-    """
-    routes = importlib.import_module("rmtrnn.spectra.site_moments")  # it imports the laws itself
-    if not routes.has_recursion(ens):
-        return None
-    return routes.first_moment(ens, T) if k == 1 else routes.exact_moments(ens, T)
-
-
-def _elementwise(function: Any, name: str, value: Any) -> Any:
-    """Apply an array function to numbers and arrays alike; a number in gives a float out."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
-    array = array.astype(float)
-    if np.any(np.isnan(array)):
-        raise ValueError(f"{name} = nan: must be a number")
-    result = function(np.atleast_1d(array)).reshape(array.shape)
-    return float(result) if array.ndim == 0 else result
-
-
-def _probability(p: Any) -> Any:
-    array = np.asarray(p)
-    if array.dtype.kind in "iuf" and not np.all((array >= 0) & (array <= 1)):
-        raise ValueError(f"p = {p!r}: must be in [0, 1]")
-    return p
-
-
-def _exp(u: Any) -> Any:
-    """e^u with overflow to infinity and underflow to 0, both silent: log_s holds the value."""
-    with np.errstate(over="ignore", under="ignore"):
-        return np.exp(u)
+def dyson_spectrum(law: TabulatedLaw, ens: Ensemble, T: int) -> Spectrum:
+    """The spectrum of a law of the Dyson equation, with its moments from the law of one site."""
+    moments = known_moments(ens, T) if law.known is None else lambda k: law.known
+    return Spectrum(law, ensemble=ens, T=T, method="dyson", moments=moments)

@@ -18,7 +18,7 @@ density of the spectrum is nowhere used, so this is an independent check of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import is_closed
 from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra import minimal_rnn
-from rmtrnn.spectra.free_product import vanilla_moments
+from rmtrnn.spectra.vanilla_moments import vanilla_moments
 
 
 class _Pairs:
@@ -165,7 +165,7 @@ def second_moment(
     """
     T = _validate.integer("T", T, low=1)
     if isinstance(ens.cell, VanillaRNN):
-        return Moments(*vanilla_moments(ens, T))
+        return vanilla_moments(ens, T)
     if ens.tied:
         raise ValueError(
             "ens: tied = True, but the recursion needs fresh weights at every step; "
@@ -177,6 +177,21 @@ def second_moment(
     values = np.array([chain_moments(chain) for chain in chains])
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(replicates)
     return Moments(float(mean[0]), float(mean[1]), (float(spread[0]), float(spread[1])))
+
+
+def known_moments(ens: Ensemble, T: int) -> Callable[[int], Moments | None]:
+    """How to find the first k = 1 or 2 moments of s² of J_T without its density, each when it is asked for.
+
+    For k = 1 the ratio may be nan. The result is None for the kept weights of a gated cell: the recursions
+    here need fresh ones.
+    """
+
+    def first(k: int) -> Moments | None:
+        if not has_recursion(ens):
+            return None
+        return first_moment(ens, T) if k == 1 else exact_moments(ens, T)
+
+    return first
 
 
 def has_recursion(ens: Ensemble) -> bool:
@@ -195,7 +210,7 @@ def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int =
     in T.
     """
     if isinstance(ens.cell, VanillaRNN):
-        return Moments(*vanilla_moments(ens, T))
+        return vanilla_moments(ens, T)
     field = field_of_one(ens)
     if is_closed(ens.cell):
         return _power(field, T)
@@ -214,7 +229,7 @@ def exact_moments(ens: Ensemble, T: int) -> Moments:
     m_1 = χ^T where that is exact.
     """
     if isinstance(ens.cell, VanillaRNN):
-        return Moments(*vanilla_moments(ens, T))
+        return vanilla_moments(ens, T)
     field = field_of_one(ens)
     if isinstance(ens.cell, MinimalRNN):
         m_1, m_2 = minimal_rnn.moments_of(ens, field, T)

@@ -264,7 +264,7 @@ def assemble(
         tail + power_error,
         float(solution.error[good].max()) + lost,
     )
-    law.error, law.status = law.error + parts.total, _status(parts, lost, max(few.values()))
+    law = law.restated(more_error=parts.total, status=_status(parts, lost, max(few.values())))
     return law, parts
 
 

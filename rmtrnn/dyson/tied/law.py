@@ -492,8 +492,7 @@ def law_of_population(
         more = larger(parts.larger)
         sites, count = tied_sites(more.stages, T, more.weights, like=sites), sites.count
         law, _ = assemble(sites.weights, _averaged(sites, solution), GROUPS, one=(1.0 / count, 1.0 / count))
-    law.known = _known_moments(sites)
-    return law
+    return law.restated(known=_known_moments(sites))
 
 
 def _known_moments(sites: TiedSites) -> Moments:

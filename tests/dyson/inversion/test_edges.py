@@ -10,8 +10,8 @@ import rmtrnn as rt
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.inversion.assembly import chain_law
 from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.laws.protocol import LogView
 from rmtrnn.laws.tails import EDGE, SHARPEST, beyond, falling, thinned
-from rmtrnn.spectra.result import LogView
 
 SMALL_TIED = {"population": 4096, "coarse": 128, "medium": 256, "field_population": 2048}
 
