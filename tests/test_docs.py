@@ -1,5 +1,7 @@
 """The documents: every block of code runs, and what they say of each other is true."""
 
+import importlib
+import inspect
 import os
 import re
 import shlex
@@ -100,23 +102,55 @@ def test_gallery_has_nothing_else():
 
 
 def public(name):
-    """What ``rt.name`` is."""
-    value = rt
+    """Return ``rt.name``; modules on the way are imported."""
+    value, path = rt, "rmtrnn"
     for part in name.split("."):
+        path = f"{path}.{part}"
+        if inspect.ismodule(value) and not hasattr(value, part):
+            importlib.import_module(path)
         value = getattr(value, part)
     return value
 
 
-def test_equations_are_numbered_and_computed():
+def equations():
+    """Number (or \\Psi) → text between an equation and the next one."""
     text = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
-    tags = [int(number) for number in re.findall(r"\\tag\{(\d+)\}", text)]
-    assert tags == list(range(1, len(tags) + 1))
-    for number in tags:
-        after = text.split(f"\\tag{{{number}}}", 1)[1].partition("\\tag{")[0]
-        if number not in (12, 13):  # computed together with (14)
-            names = re.search(r"^\*Computed by\*.*?`(rt|rmtrnn)\.(\S+)`", after, flags=re.MULTILINE)
-            assert names is not None, number
-            assert public(names[2]) is not None, names[0]
+    parts = re.split(r"\\tag\{(.+?)\}", text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_equations_are_numbered():
+    numbers = [int(name) for name in equations() if name.isdigit()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("name", equations())
+def test_equation_names_its_functions_and_its_source(name):
+    """No equation is exempt; a source is a work in the list of references, or the derivation in words."""
+    after = equations()[name]
+    line = re.search(r"^\*Computed by\* (.*)$", after, flags=re.MULTILINE)
+    assert line is not None
+    names = re.findall(r"`(?:rt|rmtrnn)\.([\w.]+)`", line[1])
+    assert names
+    for each in names:
+        assert public(each) is not None
+    source = re.search(r"^\*Source:\* (\S.*)$", after, flags=re.MULTILINE)
+    assert source is not None and source.start() - line.end() == 1
+
+
+def test_sources_are_in_the_list_of_references():
+    text = (ROOT / "docs" / "theory.md").read_text(encoding="utf-8")
+    body, _, references = text.partition("## References\n")
+    listed = set(re.findall(r"^- (.+?) \((\d{4})\)", references.replace("\n  ", " "), flags=re.MULTILINE))
+    listed = {(re.sub(r"(\w\. ?)+", "", names.split(",")[0]).strip(), year) for names, year in listed}
+    cited = set()
+    for names, years in re.findall(
+        r"((?:[A-ZÉŻ]\w+(?: Far)?(?:, | and | et al\.)?)+),? \(?(\d{4}(?:[,;] \d{4})*)", body
+    ):
+        cited |= {(re.split(r",| and| et", names)[0].strip(), year) for year in re.findall(r"\d{4}", years)}
+    assert len(cited) > 20
+    assert cited <= listed
+    assert {name for name, _ in listed} <= {name for name, _ in cited}
 
 
 def test_docstrings_cite_equations_that_exist():

@@ -9,20 +9,21 @@ from latex2mathml.converter import convert
 _CODE = re.compile(r"(^```.*?^```[^\S\n]*$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 _INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$]+?)(?<!\s)\$(?![\w$])")
-_TAG = re.compile(r"\\tag\{(\d+)\}")
+_TAG = re.compile(r"\\tag\{(\d+|\\Psi)\}")
 _TOKEN = re.compile(r"<p>EQUATION(\d+)Q</p>|EQUATION(\d+)Q")
 
 
 def display(latex: str) -> str:
-    """A numbered equation has the anchor eq-NUMBER."""
+    """An equation with a number, or with the name \\Psi, has the anchor eq-NUMBER or eq-Psi."""
     numbers = _TAG.findall(latex)
     if len(numbers) > 1:
         raise ValueError(f"two numbers in one equation: {latex}")
     body = convert(_TAG.sub("", latex).strip().replace("{aligned}", "{align*}"), display="block")
     if not numbers:
         return f'<div class="equation">{body}</div>'
-    number = numbers[0]
-    link = f'<a class="number" href="#eq-{number}" aria-label="equation {number}">({number})</a>'
+    number = numbers[0].removeprefix("\\")
+    shown = {"Psi": "Ψ"}.get(number, number)
+    link = f'<a class="number" href="#eq-{number}" aria-label="equation {shown}">({shown})</a>'
     return f'<div class="equation" id="eq-{number}">{body}{link}</div>'
 
 
