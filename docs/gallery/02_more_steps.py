@@ -1,7 +1,7 @@
 """More and more steps
 
-The same network over 1 to 1,000 steps, in the logarithm of s. The law widens in proportion to T,
-and costs the same at every T.
+The same network over 1 to 1,000 steps, as a function of log s. The distribution widens in
+proportion to T; its computation costs the same at every T.
 """
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,7 @@
 """Order and chaos of the minimalRNN
 
-How many steps the difference between two inputs lasts, over the scale of the recurrent weights and
-the bias of the gate. At the critical line (χ = 1) the memory is without end.
+Number of steps after which the difference between two inputs is forgotten, as a function of the
+scale of the recurrent weights and the bias of the gate. On the critical line (χ = 1) it is infinite.
 """
 
 import numpy as np

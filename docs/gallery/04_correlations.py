@@ -1,7 +1,7 @@
 """Two sequences that meet
 
-Correlation of two replicas that see the same inputs. In the ordered phase it tends to 1: the
-network forgets where it came from. In the chaotic phase it does not.
+Correlation of two replicas with the same inputs. In the ordered phase it tends to 1: the network
+forgets its initial state. In the chaotic phase it does not.
 """
 
 import matplotlib.pyplot as plt

@@ -1,8 +1,8 @@
-"""A law with an atom
+"""A distribution with atoms
 
-A hard-tanh network with orthogonal weights: units in saturation make singular values that are
-exactly 0, and while few are, others stay at exactly σ_w^T. Stems stand for atoms; their masses are
-in the legend.
+A hard-tanh network with orthogonal weights. Saturated units make singular values that are exactly 0.
+While few units are saturated, other singular values are exactly σ_w^T. Stems show atoms; the legend
+gives their masses.
 """
 
 import rmtrnn as rt

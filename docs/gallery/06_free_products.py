@@ -1,7 +1,7 @@
 """An algebra of laws
 
-`@` is the free product and `**` the free power, also a fractional one. Here powers of the
-Marchenko–Pastur law, each with a quarter of the directions then removed.
+`@` is the free product and `**` the free power, also a fractional one. The curves are powers of the
+Marchenko–Pastur law, each followed by the removal of a quarter of the directions.
 """
 
 import matplotlib.pyplot as plt

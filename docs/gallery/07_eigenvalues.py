@@ -1,7 +1,8 @@
 """Where the eigenvalues are
 
-The curve that encloses the eigenvalues of the one-step Jacobian of a GRU with redrawn weights, for
-three scales of the weights. Beyond the unit circle (dashed) there is a direction that grows.
+The curve that encloses the eigenvalues of the one-step Jacobian of a GRU with untied weights, for
+three scales of the weights. An eigenvalue beyond the unit circle (dashed) belongs to a growing
+direction.
 """
 
 import matplotlib.pyplot as plt

@@ -1,7 +1,7 @@
 """What orthogonal weights are for
 
-5–95 % range of the singular values of critical tanh networks over T steps. Both have χ = 1, so that
-the mean of s² stays at 1; with Gaussian weights the singular values spread all the same.
+5–95 % range of the singular values of critical tanh networks over T steps. Both networks have χ = 1,
+so the mean of s² stays at 1. With Gaussian weights the singular values spread nevertheless.
 """
 
 import matplotlib.pyplot as plt

@@ -1,8 +1,8 @@
 """A gated cell
 
-The law of the minimalRNN from the matrix Dyson equation, at its critical point of the paper, over 1
-to 4 steps: the mean of s² is 1, and yet most singular values shrink. Few sites are used here; the
-error of the distribution function is below 0.01.
+The minimalRNN at the critical point of the paper, over 1 to 4 steps, from the matrix Dyson equation.
+The mean of s² is 1, and yet most singular values shrink. The solve uses few sites; the error of the
+distribution function is below 0.01.
 """
 
 import matplotlib.pyplot as plt
