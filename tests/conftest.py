@@ -12,7 +12,20 @@ import pytest  # noqa: E402
 from rmtrnn._core import arrays as _arrays  # noqa: E402
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--equation", help="run only the tests marked with this equation of docs/theory.md")
+
+
+def _checks(item: pytest.Item, equation: str) -> bool:
+    """Whether a mark ``equation`` of the test names this equation."""
+    return any(equation == str(name) for mark in item.iter_markers("equation") for name in mark.args)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if equation := config.getoption("--equation"):
+        others = [item for item in items if not _checks(item, equation)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _checks(item, equation)]
     marked = [item for item in items if "gpu" in item.keywords]
     if marked and not _arrays.cuda_available():
         for item in marked:

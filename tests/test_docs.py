@@ -17,6 +17,7 @@ from documents import ROOT, Block, blocks, execute, same
 import rmtrnn as rt
 from rmtrnn.cli import main
 from rmtrnn.cli.cellfile import read_cell
+from tools import equation_table
 
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "tools" / "docsite" / "command_line.md"]
 GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.py"))
@@ -151,6 +152,17 @@ def test_sources_are_in_the_list_of_references():
     assert len(cited) > 20
     assert cited <= listed
     assert {name for name, _ in listed} <= {name for name, _ in cited}
+
+
+def test_table_of_equations_is_up_to_date():
+    """``python -m tools.equation_table`` writes it."""
+    text = equation_table.THEORY.read_text(encoding="utf-8")
+    assert equation_table.written(text, equation_table.marked_tests(ROOT / "tests")) == text
+
+
+def test_every_equation_has_tests():
+    marked = equation_table.marked_tests(ROOT / "tests")
+    assert set(marked) == set(equation_table.functions(equation_table.THEORY.read_text(encoding="utf-8")))
 
 
 def test_docstrings_cite_equations_that_exist():

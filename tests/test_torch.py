@@ -200,6 +200,7 @@ def library_jacobian(module, ens, site, inputs):
 
 
 @pytest.mark.parametrize("name", list(networks.ensembles()))
+@pytest.mark.equation(1)
 def test_autograd_jacobian_is_that_of_the_cell(name):
     """With the module's weights in the library's equations, entry by entry; and not if the gates change."""
     ens = networks.ensembles()[name]

@@ -102,6 +102,7 @@ def test_what_the_gates_read():
     assert str(rt.LSTM().state) == "(c, h)"
 
 
+@pytest.mark.equation(1)
 def test_jacobian_form_of_minimal_and_vanilla_is_that_of_the_theory():
     """theory.md (1): vanilla a = 0, b = φ'(e), c = 1; minimalRNN a = u, b = u'(h - x), c = 1."""
     (stage,) = rt.VanillaRNN().stages
@@ -128,6 +129,7 @@ def assert_close(ours, expected):
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.equation(1)
 def test_linearize_against_differences_of_update_and_read(name):
     cell = CELLS[name]
     generator = np.random.default_rng(2)
@@ -201,6 +203,7 @@ def network_jacobian(cell, weights, offsets, x, state):
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.equation(1)
 def test_network_jacobian_is_the_derivative_of_the_network(name):
     cell = CELLS[name]
     generator = np.random.default_rng(4)

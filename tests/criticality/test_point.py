@@ -52,6 +52,7 @@ class TestIsometry:
         assert report.distance.value == pytest.approx(distance, abs=1e-12)
         assert report.quantiles[0.05].value == 0.0 and report.range[1] == pytest.approx(math.sqrt(2))
 
+    @pytest.mark.equation(11)
     def test_growth_of_vanilla_variance_is_linear_at_criticality(self):
         report = rt.isometry(critical_tanh(0.01), 64)
         steps, variance = zip(*((t, v.value) for t, v in report.growth), strict=True)
@@ -117,6 +118,7 @@ class TestIsometry:
 
 
 class TestMinimalClosedForm:
+    @pytest.mark.equation(17)
     def test_published_point(self):
         """theory.md (17) at q = 16: σ_w = 6.8917, σ_v = 1.3923 for R = 0.46."""
         cp = rt.critical("minimal", T=1, R=0.46, q=16.0, mu_b=0.0)
@@ -126,6 +128,7 @@ class TestMinimalClosedForm:
 
     @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
     @pytest.mark.parametrize("tiny", [False, True])
+    @pytest.mark.equation(6)
     def test_moments_against_sampled_sites(self, weights, tiny):
         ens = PUBLISHED.replace(weights=weights, mu_b=4.0 if tiny else 0.0, sigma_w=5.0 if tiny else 6.8917)
         field = rt.mean_field(ens)

@@ -38,6 +38,7 @@ def fuss_catalan(steps, points):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 40])
+@pytest.mark.equation(13, 14)
 def test_linear_gaussian_is_fuss_catalan(steps):
     chain = Chain(one_dimensional(0.0, 1.0, 1.0, False, steps))
     u, density = fuss_catalan(steps, 9)
@@ -47,6 +48,7 @@ def test_linear_gaussian_is_fuss_catalan(steps):
 
 @pytest.mark.parametrize("steps", [1, 4, 16])
 @pytest.mark.parametrize("orthogonal", [False, True])
+@pytest.mark.equation(9, 13, 14)
 def test_vanilla_equals_free_product(steps, orthogonal):
     """a = 0 with b = phi'(e) at quadrature nodes against (9), continued from large |w| on its own path."""
     if orthogonal and steps == 1:
@@ -115,6 +117,7 @@ def gaussian_shift(alpha, beta, u):
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 1.0), (1.0, 0.3), (0.9, 0.9)])
+@pytest.mark.equation(13, 14)
 def test_constant_gate_gaussian_is_the_cubic(alpha, beta):
     chain = Chain(one_dimensional(alpha, beta, 1.0, False, 1))
     u = np.log(np.linspace(max(alpha - beta, 0) + 0.25 * beta, alpha + 0.8 * beta, 7))
@@ -122,6 +125,7 @@ def test_constant_gate_gaussian_is_the_cubic(alpha, beta):
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 1.0), (1.0, 0.3)])
+@pytest.mark.equation(13, 14)
 def test_constant_gate_haar_is_the_circle(alpha, beta):
     """Singular values of alpha + beta O: the law of |alpha + beta e^{i t}|, t uniform."""
     chain = Chain(one_dimensional(alpha, 1.0, beta**2, True, 1))
@@ -131,6 +135,7 @@ def test_constant_gate_haar_is_the_circle(alpha, beta):
     np.testing.assert_allclose(found.upper, np.arccos(cosine) / np.pi, atol=1e-9)
 
 
+@pytest.mark.equation(14, "Psi")
 def test_distribution_function_is_the_integral_of_the_density():
     """Im Psi against quadrature of (14), for two gates and a two-dimensional state."""
     rng = np.random.default_rng(3)
@@ -160,6 +165,7 @@ def test_distribution_function_is_the_integral_of_the_density():
     assert found.upper[0] - found.upper[1] == pytest.approx(area, abs=1e-8)
 
 
+@pytest.mark.equation("Psi")
 def test_hessian_is_the_derivative_of_the_diagonal_green_function():
     rng = np.random.default_rng(5)
     n = 6

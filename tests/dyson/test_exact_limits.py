@@ -42,6 +42,7 @@ LEVELS = np.array([0.05, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.999])
 
 @pytest.mark.parametrize("T", [1, 4, 16])
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.equation(9, 13)
 def test_vanilla_distribution_function_is_that_of_the_free_product(T, weights):
     """a = 0: two routes to one law, theory.md (9) and (13), agree to 1e-8 in the cdf."""
     if weights == "orthogonal" and T == 1:
@@ -57,6 +58,7 @@ def test_vanilla_distribution_function_is_that_of_the_free_product(T, weights):
 
 
 @pytest.mark.parametrize("T", [1, 2])
+@pytest.mark.equation(14)
 def test_a_cell_without_recurrent_weights_has_the_law_of_its_gates(T):
     """b = 0: a = exp z with z Gaussian, so that log s is Gaussian, of mean T mu and variance T sigma^2."""
     h, x, z = sympy.symbols("h x z")

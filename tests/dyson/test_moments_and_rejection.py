@@ -28,6 +28,7 @@ def distance(spec, sample):
 
 
 @pytest.mark.parametrize(("T", "weights"), [(1, "orthogonal"), (4, "gaussian"), (4, "orthogonal")])
+@pytest.mark.equation(6, 13)
 def test_moments_of_the_law_are_those_of_the_recursion(T, weights):
     """m_1 = chi^T and m_2 from the recursion over sites, which knows nothing of the density."""
     ens = MINIMAL.replace(weights=weights)
@@ -45,6 +46,7 @@ def test_moments_of_the_law_are_those_of_the_recursion(T, weights):
     )  # a network with slightly larger weights is told apart
 
 
+@pytest.mark.equation(15)
 def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     """The integral over the density against the recursion in time that gives m_1 alone; all mass is found."""
     kept = MINIMAL.replace(tied=True)
@@ -63,6 +65,7 @@ def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     ],
     ids=["leaky", "minimal"],
 )
+@pytest.mark.equation(13, 15)
 def test_the_wrong_one_of_tied_and_redrawn_is_rejected(ens, T):
     """Each law fits its own sample, N = 300 x 6, whose noise is about 0.01, and is rejected by the other."""
     small = {"population": 1024, "coarse": 128, "medium": 256, "field_population": 2048}

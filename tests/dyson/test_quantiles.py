@@ -11,6 +11,7 @@ LEVELS = (0.05, 0.5, 0.95)
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.equation(13)
 def test_vanilla_quantiles_are_exact(weights):
     """T = 64: the S-transform knows the law; the same numbers must reject one with another σ_w."""
     ens = rt.Ensemble("vanilla", sigma_w=1.1, sigma_b=0.1, weights=weights)

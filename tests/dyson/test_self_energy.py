@@ -62,6 +62,7 @@ def test_hundred_steps_keep_mass_and_growth():
     assert spec.moment(1) == pytest.approx(growth, rel=1e-12)
 
 
+@pytest.mark.equation(13)
 def test_long_law_against_matrices():
     """N = 256 x 4; a sample of another ensemble is told apart."""
     spec = rt.spectrum(MINIMAL, 48, population=2048, tol=1e-3)

@@ -21,6 +21,7 @@ def distance(law, x):
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("T", [1, 3])
+@pytest.mark.equation(13, 14)
 def test_minimal_rnn_against_matrices(T, weights):
     """N = 400 x 4: the sample's own distance is about 0.015; a sample of another ensemble is told apart."""
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, weights=weights)
@@ -31,6 +32,7 @@ def test_minimal_rnn_against_matrices(T, weights):
     assert distance(spec.log_s, wrong) > 0.06
 
 
+@pytest.mark.equation(6)
 def test_first_moment_is_the_growth_rate():
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
     spec = rt.spectrum(ens, 5, "dyson", population=4096)

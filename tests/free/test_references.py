@@ -24,6 +24,7 @@ def sech4_mp(e: Any) -> Any:
 
 
 @pytest.mark.parametrize("T", [1, 2, 8, 64, 1024])
+@pytest.mark.equation(9, 10)
 def test_square_gaussian_products_have_the_fuss_catalan_density(T):
     law = free.MarchenkoPastur() ** T
     edge = references.fuss_catalan_edge(T)
@@ -35,6 +36,7 @@ def test_square_gaussian_products_have_the_fuss_catalan_density(T):
 
 
 @pytest.mark.parametrize("T", [1, 8, 1024])
+@pytest.mark.equation(9)
 def test_distribution_function_and_its_reported_error(T):
     law = free.MarchenkoPastur() ** T
     for p in (0.1, 0.5, 0.9):
@@ -57,6 +59,7 @@ def test_distribution_function_and_its_reported_error(T):
         ),  # w close to the base's support: likewise
     ],
 )
+@pytest.mark.equation(9, 10)
 def test_density_of_gaussian_images_against_thirty_digits(variance, power, gaussians, quantiles):
     law = free.Pushforward(sech4, variance) ** power
     if gaussians:
@@ -71,6 +74,7 @@ def test_density_of_gaussian_images_against_thirty_digits(variance, power, gauss
     ("p", "power", "gaussians"),
     [(0.3, 1, 1), (0.7, 1, 1), (0.5, 2, 0), (0.8, 2, 0), (0.3, 3, 0), (0.6, 2, 2)],
 )
+@pytest.mark.equation(9)
 def test_bernoulli_products_solve_their_polynomial(p, power, gaussians):
     law = free.Discrete([0.0, 1.0], [1.0 - p, p]) ** power
     if gaussians:
@@ -96,6 +100,7 @@ def test_atoms_of_free_powers_of_a_bernoulli_law(p, power):
     assert not dict((law @ free.MarchenkoPastur()).atoms).keys() - {0.0}
 
 
+@pytest.mark.equation(9, 10)
 def test_density_after_a_hundred_thousand_steps():
     # The factor T multiplies every rounding error of log(1 + m) at the small m of the right edge.
     T = 100_000
@@ -108,6 +113,7 @@ def test_density_after_a_hundred_thousand_steps():
     assert abs(residual[0]) <= 1e-13
 
 
+@pytest.mark.equation(9)
 def test_a_hundred_thousand_steps():
     T = 100_000
     law = free.MarchenkoPastur() ** T
@@ -128,6 +134,7 @@ def test_a_hundred_thousand_steps():
     st.floats(1.0, 20.0),
     st.integers(1, 20),
 )
+@pytest.mark.equation(9, 11)
 def test_mass_and_two_moments_of_random_products(pairs, power, gaussians):
     where = np.array([x for x, _ in pairs])
     hypothesis.assume(np.min(np.diff(np.sort(where))) > 0.02)
@@ -144,6 +151,7 @@ def test_mass_and_two_moments_of_random_products(pairs, power, gaussians):
     np.testing.assert_allclose(law.log.cdf(law.log.icdf(p)), p, atol=1e-9)
 
 
+@pytest.mark.equation(9)
 def test_sampled_matrices_agree_and_a_wrong_scale_does_not():
     rng = np.random.default_rng(20240607)
     n, T = 400, 3

@@ -19,6 +19,7 @@ def right_edge(law):
     return max([end for _, end in law.support] + [where for where, _ in law.atoms])
 
 
+@pytest.mark.equation(7, 8)
 def test_closed_forms_left_and_right_of_the_law():
     m = np.array([-0.9, -0.1, -1e-9, 0.0, 1e-9, 0.1, 0.3])
     np.testing.assert_allclose(free.FussCatalan(3).S(m), (1 + m) ** -3, rtol=1e-13)
@@ -27,6 +28,7 @@ def test_closed_forms_left_and_right_of_the_law():
 
 
 @pytest.mark.parametrize("name", LAWS)
+@pytest.mark.equation(7)
 def test_they_invert_m_and_g(name):
     law = LAWS[name]
     z = right_edge(law) * np.array([-5.0, -0.01, 1.05, 2.0, 10.0])

@@ -19,6 +19,7 @@ def _precision():
         yield
 
 
+@pytest.mark.equation(9, 10)
 def test_fifty_points_of_tanh():
     """T = 16: radius ≤ 1e-25 (absolute), and the 50-digit value lies inside."""
     edge = rt.highprec.edge(TANH, 16, 50)
@@ -41,6 +42,7 @@ def test_fifty_points_of_tanh():
         ("hard_tanh", "gaussian", 64),
     ],
 )
+@pytest.mark.equation(9)
 def test_float_solver_is_honest_at_random_points(activation, weights, T):
     """40 random λ of each law, 200 in all: the float cdf is in the interval widened by its own error."""
     rng = np.random.default_rng(2)
@@ -84,6 +86,7 @@ def test_every_activation(activation, weights):
     assert (beyond.midpoint, beyond.radius) == (0, 0)
 
 
+@pytest.mark.equation(5)
 def test_chi_of_erf_in_closed_form():
     """erf: σ_w² E[φ'²] = (4 σ_w²/π)/√(1 + 4q*), from an independent q*."""
     ens = rt.Ensemble(rt.VanillaRNN("erf"), sigma_w=1.1, sigma_b=0.3)
@@ -96,6 +99,7 @@ def test_chi_of_erf_in_closed_form():
     assert exact + mp.mpf("1e-26") not in certified
 
 
+@pytest.mark.equation(9)
 def test_wrong_branch_is_refused():
     """Roots of λ(w) = λ on other sheets, and points that are no roots, are not certified."""
     from rmtrnn.highprec import spectrum

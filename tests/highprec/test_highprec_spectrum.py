@@ -26,6 +26,7 @@ def close(a, b, digits):
 
 @pytest.mark.parametrize("T", [1, 2, 16, 256])
 @pytest.mark.parametrize("fraction", ["0.01", "0.6"])
+@pytest.mark.equation(9, 10)
 def test_fuss_catalan_to_sixty_digits(T, fraction):
     """theory.md section 3: the parametrisation of the linear Gaussian law."""
     p = mp.pi / (T + 1) * mp.mpf(fraction)
@@ -35,6 +36,7 @@ def test_fuss_catalan_to_sixty_digits(T, fraction):
     assert close(rt.highprec.edge(LINEAR, T, 60), mp.mpf(T + 1) ** (T + 1) / mp.mpf(T) ** T, 60)
 
 
+@pytest.mark.equation(9)
 def test_marchenko_pastur_distribution_function():
     """T = 1 linear: P(Λ ≤ λ) = ∫_0^{√λ} √(4 − v²) dv/π, the quarter circle."""
     lam = mp.mpf("1.7")
@@ -45,6 +47,7 @@ def test_marchenko_pastur_distribution_function():
 
 
 @pytest.mark.parametrize("T", [4, 16])
+@pytest.mark.equation(9, 10)
 def test_tanh_fifty_digits_under_doubled_precision_and_halved_step(T, monkeypatch):
     lam = "0.6"
     value = rt.highprec.density(TANH, T, lam, 50)
@@ -68,6 +71,7 @@ def test_tanh_fifty_digits_under_doubled_precision_and_halved_step(T, monkeypatc
         ("gelu", "orthogonal"),
     ],
 )
+@pytest.mark.equation(9, 10)
 def test_float_spectrum_agrees(activation, weights):
     ens = rt.Ensemble(rt.VanillaRNN(activation), sigma_w=1.1, sigma_b=0.3, mu_b=0.1, weights=weights)
     spec = rt.spectrum(ens, 4)
@@ -80,6 +84,7 @@ def test_float_spectrum_agrees(activation, weights):
         assert spec.cdf(s) == pytest.approx(float(below), abs=1e-10)
 
 
+@pytest.mark.equation(9)
 def test_one_formula_with_the_float_solver():
     """The float solver's curve and `formulas` give the same log λ at the same w and m."""
     from rmtrnn.free.boundary_curve import Curve
@@ -106,6 +111,7 @@ def test_one_formula_with_the_float_solver():
 
 
 @pytest.mark.parametrize("T", [1, 3, 64])
+@pytest.mark.equation(6, 11)
 def test_first_and_second_moment(T):
     """m_1 = χ^T (theory.md (6)) and Var = m_1² T (μ_2/μ_1² − 1 − s_1) (11), to 30 digits."""
     chi = rt.highprec.chi(TANH, 40)
@@ -192,6 +198,7 @@ def test_leaky_cdf_and_moments_to_thirty_digits(T, weights):
     assert rt.highprec.cdf(ens, T, rt.highprec.edge(ens, T, 30) * 2, 30) == 1
 
 
+@pytest.mark.equation(17)
 def test_affine_fixed_and_critical_points():
     ens = leaky("gaussian", 0.9, sigma_b=0.3, sigma_v=0.2, R=0.7, mu_b=0.4)
     mf = rt.mean_field(ens)
@@ -207,6 +214,7 @@ def test_affine_fixed_and_critical_points():
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "tanh", "softsign"])
+@pytest.mark.equation(2, 3, 4)
 def test_fixed_point_satisfies_its_equation(activation):
     """q* against closed forms of E[φ²] (erf, relu) or the float mean field."""
     ens = rt.Ensemble(rt.VanillaRNN(activation), sigma_w=1.2, sigma_b=0.3)
@@ -219,6 +227,7 @@ def test_fixed_point_satisfies_its_equation(activation):
     assert float(rt.highprec.chi(ens, 20)) == pytest.approx(rt.mean_field(ens).chi, rel=1e-12)
 
 
+@pytest.mark.equation(5, 17)
 def test_critical_points():
     """χ = 1 for tanh; theory.md (17): q* = 16, R = 0.46 → σ_w = 6.8917, σ_v = 1.3923; q* = 9 infeasible."""
     sigma_w, q = rt.highprec.critical_sigma_w(TANH, ("0.01", "1"), 30)
@@ -251,6 +260,7 @@ def test_refusals(arguments, error):
         rt.highprec.density(*arguments)
 
 
+@pytest.mark.equation(9)
 def test_wrong_branch_is_refused():
     """A root of λ(w) = λ whose arguments sum to −2πk is not accepted."""
     law = spectrum.product(TANH, 16, 30)

@@ -34,6 +34,7 @@ def last_digit(text_value):
     return 0.5 * 10.0 ** -len(digits[1]) if len(digits) == 2 and digits[1] != "0" else 0.5
 
 
+@pytest.mark.equation(2, 3, 5)
 def test_tanh_reference_digits():
     field = rt.mean_field(rt.Ensemble("vanilla", sigma_w=1.05, sigma_v=0.0, sigma_b=0.05))
     assert field.converged
@@ -44,6 +45,7 @@ def test_tanh_reference_digits():
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"mu_b={row[0]}")
+@pytest.mark.equation(2, 4, 5)
 def test_minimal_reference_table(row):
     mu_b, *expected = row
     field = rt.mean_field(MINIMAL.replace(mu_b=mu_b))
@@ -56,6 +58,7 @@ def test_minimal_reference_table(row):
             assert abs(value - reference) <= last_digit(reference) * 1.001
 
 
+@pytest.mark.equation(2, 4)
 def test_minimal_fixed_point_in_high_precision():
     field = rt.mean_field(MINIMAL.replace(mu_b=2.0))
     with mp.workdps(30):
@@ -78,6 +81,7 @@ def test_minimal_fixed_point_in_high_precision():
 
 
 @pytest.mark.parametrize(("q", "R"), [(16.0, 0.46), (18.0, 0.46), (20.0, 0.4616)])
+@pytest.mark.equation(5, 17)
 def test_closed_form_of_the_critical_minimal_cell(q, R):
     """Theory (17): at these parameters chi is 1 and the fixed point is the chosen q."""
     squares = gaussian_expectation(
@@ -99,6 +103,7 @@ def sigmoid(e):
     return 0.5 * (1 + np.tanh(0.5 * e))
 
 
+@pytest.mark.equation(2, 3, 5)
 def test_linear_cell():
     field = rt.mean_field(
         rt.Ensemble(rt.VanillaRNN("linear"), 0.9, 0.5, mu_b=0.3, sigma_b=0.2, R=2.0, Sigma=0.4)
@@ -115,6 +120,7 @@ def test_linear_cell():
 
 
 @pytest.mark.parametrize("sigma_w", [0.8, 1.1, 1.4])
+@pytest.mark.equation(2, 3, 5)
 def test_erf_closed_form(sigma_w):
     field = rt.mean_field(rt.Ensemble(rt.VanillaRNN("erf"), sigma_w, 0.3, sigma_b=0.1, Sigma=0.5))
     q = 0.2
@@ -130,6 +136,7 @@ def test_erf_closed_form(sigma_w):
     assert abs(field.c_star - rho) < 1e-11
 
 
+@pytest.mark.equation(2, 3, 5)
 def test_relu_closed_form():
     field = rt.mean_field(rt.Ensemble(rt.VanillaRNN("relu"), 1.3, 0.4, Sigma=1.0))
     q = 0.16 / (1 - 0.845)
@@ -164,6 +171,7 @@ def test_order_without_drive_is_the_zero_state():
 
 
 @pytest.mark.parametrize("gap", [1e-3, 1e-6, 1e-9])
+@pytest.mark.equation(5)
 def test_near_criticality(gap):
     """Undriven tanh above the transition: q ≈ σ_w − 1, and χ − 1 is of second order."""
     field = rt.mean_field(rt.Ensemble("vanilla", sigma_w=1 + gap))
@@ -183,6 +191,7 @@ def test_near_criticality(gap):
         assert abs(field.chi - sigma2 * mean(sech4, q)) < 5e-15 + slack * gap
 
 
+@pytest.mark.equation(5)
 def test_long_time_scale_near_criticality():
     """1 − χ ~ 1e−6 with input: the time scale agrees with the closed form for a relu cell."""
     sigma_w = math.sqrt(2 * (1 - 1e-6))
@@ -202,6 +211,7 @@ SLOPES = [
 
 
 @pytest.mark.parametrize("ens", SLOPES, ids=repr)
+@pytest.mark.equation(5)
 def test_slopes_are_those_of_the_correlation_map(ens):
     field = rt.mean_field(ens)
     assert field.converged
@@ -222,6 +232,7 @@ def test_slopes_are_those_of_the_correlation_map(ens):
 
 
 @pytest.mark.parametrize("ens", [SLOPES[0], SLOPES[2], SLOPES[4]], ids=repr)
+@pytest.mark.equation(5)
 def test_chi_is_the_slope_at_equal_replicas(ens):
     """One-sided difference of the map at C = Q with equal inputs, second order."""
     ens = ens.replace(Sigma=1.0)
@@ -240,6 +251,7 @@ def test_chi_is_the_slope_at_equal_replicas(ens):
     assert abs(numeric - field.chi) < 1e-6
 
 
+@pytest.mark.equation(2)
 def test_trajectory_tends_to_the_fixed_point():
     ens = MINIMAL.replace(mu_b=3.5)
     field = rt.mean_field(ens, steps=400, Q0=0.3, C0=0.1)

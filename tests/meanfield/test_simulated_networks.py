@@ -89,6 +89,7 @@ CASES = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "lstm" else name for name in CASES]
 )
+@pytest.mark.equation(2, 3, 4)
 def test_trajectories_of_simulated_networks(name):
     ens, Q0 = CASES[name]
     second, overlap = simulate(ens, N=4096, trials=64, Q0=Q0, seed=11)

@@ -32,6 +32,7 @@ def mean_squared_singular_value(ens, trajectory):
 
 
 @pytest.mark.parametrize("name", CELLS)
+@pytest.mark.equation(2)
 def test_population_has_the_stationary_moments(name):
     ens = CELLS[name]
     population = site_population(ens, 8192, seed=3)
@@ -44,6 +45,7 @@ def test_population_has_the_stationary_moments(name):
 
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("T", [1, 4])
+@pytest.mark.equation(6)
 def test_trajectories_reproduce_the_growth(name, T):
     ens = CELLS[name]
     field = rt.mean_field(ens)
@@ -92,6 +94,7 @@ def lstm():
 
 
 @pytest.mark.slow
+@pytest.mark.equation(2)
 def test_lstm_fixed_point_is_consistent_and_its_error_honest(lstm):
     """Given q the memory is affine, so E[c²] has a closed form in one-dimensional Gaussian integrals."""
     from rmtrnn.numerics.gaussian_quadrature import gaussian_expectation
@@ -112,6 +115,7 @@ def test_lstm_fixed_point_is_consistent_and_its_error_honest(lstm):
 
 
 @pytest.mark.slow
+@pytest.mark.equation(5)
 def test_lstm_growth_is_the_rate_at_which_equal_replicas_approach(lstm):
     """chi of a cell with memory: the distance of two replicas decays at the rate chi near c = 1."""
     Q = lstm.Q

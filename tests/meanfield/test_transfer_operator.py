@@ -25,6 +25,7 @@ AFFINE = [
 
 
 @pytest.mark.parametrize("ens", AFFINE, ids=lambda ens: f"{ens.cell.name} {ens.mu_b}")
+@pytest.mark.equation(2, 5)
 def test_cells_that_are_solved_by_moments(ens):
     """The operator knows nothing of moments; its points err by up to some 1e-3, and their spread says so."""
     assert transfer_operator.applies(ens)
@@ -58,6 +59,7 @@ def test_grid_of_nodes_does_not_matter():
     assert one == pytest.approx(other, rel=1e-5)
 
 
+@pytest.mark.equation(5)
 def test_lstm_at_rest():
     """No drive: c' = c/2 + W h/2 and h' = c'/2 at the state 0, so χ = 1/4 + σ_w²/16."""
     for sigma_w in (0.5, 2.0, 3.4):

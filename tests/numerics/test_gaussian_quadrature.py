@@ -61,6 +61,7 @@ def test_tanh_against_many_digits(variance, mean):
     assert np.all(np.abs(got.value - want) <= got.error + 1e-15)
 
 
+@pytest.mark.equation(3)
 def test_erf_is_the_arcsine_kernel():
     q, c = np.meshgrid(VARIANCES, CORRELATIONS, indexing="ij")
     got = gaussian_pair_expectation(erf, erf, q, c)
@@ -70,6 +71,7 @@ def test_erf_is_the_arcsine_kernel():
     assert np.all(np.abs(got.value - want) <= got.error + 1e-15)
 
 
+@pytest.mark.equation(3)
 def test_relu_is_the_arccosine_kernel():
     q, c = np.meshgrid(VARIANCES, CORRELATIONS, indexing="ij")
     got = gaussian_pair_expectation(relu, relu, q, c, kinks=(0.0,))

@@ -31,6 +31,7 @@ SMALL = {"T": 3, "N": 20, "trials": 4, "seed": 7, "burn_in": 20}
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("cell", ["vanilla", "minimal", "gru", "lstm"])
+@pytest.mark.equation(1)
 def test_step_factor_is_the_derivative_of_the_step(cell, tied):
     ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.7, sigma_b=0.3, weights="orthogonal", tied=tied)
 
@@ -112,6 +113,7 @@ def test_state_alone_has_the_law_of_the_state_with_matrices(weights):
     assert abs(first.mean() - second.mean()) < 4 * error
 
 
+@pytest.mark.equation(6)
 def test_second_moment_is_chi_to_the_T_and_a_wrong_chi_is_not():
     ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
     value, error = rt.sample(ens, T=4, N=128, trials=16, burn_in=200).moment(1)

@@ -19,6 +19,7 @@ def expit(z):
     return 1 / (1 + np.exp(-z))
 
 
+@pytest.mark.equation(16)
 def test_constant_gates_fill_a_disc():
     """α + βW has its eigenvalues in the disc |z − α| ≤ σβ."""
     one = np.ones((1, 1, 8))
@@ -27,6 +28,7 @@ def test_constant_gates_fill_a_disc():
     np.testing.assert_allclose(np.abs(curve - 0.4), 1.3 * 1.2, rtol=1e-12)
 
 
+@pytest.mark.equation(16)
 def test_one_gate_is_equation_16():
     rng = np.random.default_rng(1)
     a, b, c = rng.uniform(0, 1, 500), rng.standard_normal(500), rng.uniform(1, 2, 500)
@@ -42,6 +44,7 @@ def product_sites(size, count, rng):
     return np.array(list(itertools.product(*values))).T
 
 
+@pytest.mark.equation(16)
 def test_gru_curve_of_can_krishnamurthy_schwab():
     """1 = ρ² E[(1−u)²/|z−u|²] + σ_u² E[u'²(h−φ)²/|z−u|²], ρ² = σ_c² C_φ' (C_r + σ_r² C_r' C_h)."""
     h, e_r, e_u, e_c = product_sites(6, 4, np.random.default_rng(2))
@@ -64,6 +67,7 @@ def test_gru_curve_of_can_krishnamurthy_schwab():
     assert len(on_curve) >= 50
 
 
+@pytest.mark.equation(16)
 def test_lstm_curve_of_can_krishnamurthy_schwab():
     """1 = E[q]/|z|² + E[p/|z−f|²], q = σ_o²o'²φ(c')²,
     p = o²φ'(c')²(σ_f²c²f'² + σ_i²i'²φ(y)² + σ_g²i²φ'(y)²)."""
@@ -85,6 +89,7 @@ def test_lstm_curve_of_can_krishnamurthy_schwab():
 
 
 @pytest.mark.parametrize("sigma_c", [0.5, 2.0])
+@pytest.mark.equation(16)
 def test_zero_fixed_points(sigma_c):
     """Spectral radius u + (1−u) r σ_c (GRU) and f + o i σ_g (LSTM) where the state is zero."""
     zero, ones = np.zeros(4), np.ones(4)
@@ -135,6 +140,7 @@ def test_zero_states_of_ensembles_are_stable_below_the_published_gain(cell, crit
             assert (np.linalg.norm(network.state) > before) == (factor > 1)
 
 
+@pytest.mark.equation(16, 18)
 def test_kept_weights_have_a_curve_of_their_own():
     """A leaky RNN: the largest eigenvalues are those of the state that the same weights made."""
     h, e = sympy.symbols("h e")
@@ -161,6 +167,7 @@ def test_too_few_sites_are_refused():
 
 @pytest.mark.parametrize("orthogonal", [False, True])
 @pytest.mark.parametrize("cell", [MinimalRNN(), GRU(), LSTM()], ids=lambda cell: cell.name)
+@pytest.mark.equation(16)
 def test_sampled_eigenvalues_fill_the_region(cell, orthogonal):
     """Eigenvalues of a large matrix lie inside the curve and reach it; not so for weights 15 % too small."""
     n, rng = 500, np.random.default_rng(4)

@@ -15,6 +15,7 @@ MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("T", [1, 6])
+@pytest.mark.equation(6)
 def test_minimal_growth_is_chi(T, weights):
     """m_1 = χ^T for one scalar state; the second moment exceeds its square."""
     ens = MINIMAL.replace(weights=weights)
@@ -38,6 +39,7 @@ def test_haar_weights_spread_less():
     assert gaussian.m_2 - haar.m_2 == pytest.approx((gaussian.m_1 - squared) ** 2, rel=5e-3)
 
 
+@pytest.mark.equation(6, 11)
 def test_vanilla_moments_and_circle():
     ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
     chi = rt.mean_field(ens).chi
@@ -46,6 +48,7 @@ def test_vanilla_moments_and_circle():
     np.testing.assert_allclose(np.abs(eigenvalue_curve(ens)), math.sqrt(chi), rtol=1e-12)
 
 
+@pytest.mark.equation(16)
 def test_minimal_curve_meets_equation_16_on_another_population():
     """σ_w² E[u'²(h−x)²/|z−u|²] = 1 off the axis, with a population of another seed."""
     curve = eigenvalue_curve(MINIMAL, points=24, sites=2**12)

@@ -18,6 +18,7 @@ BASE = {"sigma_w": 1.05, "sigma_b": 0.05}
 
 @pytest.mark.parametrize("gaussian", [True, False], ids=["gaussian", "orthogonal"])
 @pytest.mark.parametrize("T", [4, 16, 64])
+@pytest.mark.equation(9, 10)
 def test_density_against_thirty_digits(T, gaussian):
     reference = TanhReference("1.05", "0.05", T, gaussian)
     ens = rt.Ensemble("vanilla", weights="gaussian" if gaussian else "orthogonal", **BASE)
@@ -54,6 +55,7 @@ def lyapunov_sum(ens, T):
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("T", [1, 8, 100_000])
+@pytest.mark.equation(9)
 def test_any_depth(T, weights):
     ens = rt.Ensemble("vanilla", weights=weights, **BASE)
     spec = rt.spectrum(ens, T)
@@ -71,6 +73,7 @@ def test_any_depth(T, weights):
 
 
 @pytest.mark.parametrize("T", [10, 1000, 100_000])
+@pytest.mark.equation(6, 10)
 def test_first_moment_from_the_density(T):
     """At χ = 1, ∫ e^{2u} p(u) du = 1 though only a fraction ~1/T of the values is near the edge."""
     q = 0.3
@@ -101,6 +104,7 @@ def test_one_orthogonal_step_is_the_law_of_the_slope():
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("T", [1, 4, 16])
+@pytest.mark.equation(9)
 def test_linear_networks(T, weights):
     """Orthogonal: one atom at σ_w^T. Gaussian: Fuss–Catalan, edge σ_w^T √((T+1)^{T+1}/T^T)."""
     ens = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=0.9, sigma_v=0.2, weights=weights)
@@ -142,6 +146,7 @@ def hard_tanh(T, sigma_b):
 
 
 @pytest.mark.parametrize(("T", "sigma_b"), [(2, 0.3), (4, 0.3), (8, 0.8), (3, 1.5)])
+@pytest.mark.equation(9, 10)
 def test_hard_tanh_orthogonal(T, sigma_b):
     """Bernoulli(p)^{⊠T}: atoms 1 − p at 0 and max(0, 1 − T(1 − p)) at σ_w^T; density from the polynomial."""
     spec, p = hard_tanh(T, sigma_b)
@@ -162,6 +167,7 @@ def test_hard_tanh_orthogonal(T, sigma_b):
     assert spec.mass == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.equation(8, 9)
 def test_relu_gaussian_one_step_is_marchenko_pastur():
     """DW with half of the rows zero: an atom 1/2 at 0 and a scaled Marchenko–Pastur law of ratio 1/2."""
     ens = rt.Ensemble(rt.VanillaRNN("relu"), sigma_w=1.3, sigma_v=0.7)
@@ -195,6 +201,7 @@ def distance(spec, samples):
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("sigma_b", [0.3, 0.8])
+@pytest.mark.equation(9)
 def test_tied_weights_have_the_same_law(weights, sigma_b):
     """At σ_b = 0.8 the state is a fixed point and all D_t are one matrix: the law is still the product's."""
     ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=sigma_b, weights=weights, tied=True)

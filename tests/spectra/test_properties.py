@@ -27,6 +27,7 @@ def random_ensemble(rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.equation(9, 11)
 def test_random_ensembles(batch):
     rng = np.random.default_rng(1000 + batch)
     done = 0

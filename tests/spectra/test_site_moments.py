@@ -16,6 +16,7 @@ def scalar_stage(a, b, sigma, orthogonal):
 
 
 @pytest.mark.parametrize("orthogonal", [False, True])
+@pytest.mark.equation(6)
 def test_one_step_closed_form(orthogonal):
     """m_1 = E[A] + E[B]; m_2 = E[(A+B)²] + 2E[A]E[B], plus E[B]² for Gaussian weights; A = a², B = σ²b²."""
     rng = np.random.default_rng(1)
@@ -30,6 +31,7 @@ def test_one_step_closed_form(orthogonal):
 
 @pytest.mark.parametrize("orthogonal", [False, True])
 @pytest.mark.parametrize("T", [1, 3, 50])
+@pytest.mark.equation(11)
 def test_vanilla_is_equation_11(T, orthogonal):
     """a = 0: Var(λ)/m_1² = T(μ_2/μ_1² − 1 − s_1), s_1 = −1 Gaussian, 0 orthogonal, on any population."""
     rng = np.random.default_rng(2)
@@ -63,6 +65,7 @@ def random_chain(n, orthogonal, rng):
 
 
 @pytest.mark.parametrize("orthogonal", [(False, False), (True, True), (True, False)])
+@pytest.mark.equation(6)
 def test_many_gates_and_states_against_matrices(orthogonal):
     rng = np.random.default_rng(4)
     chain = random_chain(500, orthogonal, rng)

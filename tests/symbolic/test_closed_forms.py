@@ -22,6 +22,7 @@ def is_zero(expr):
     return sympy.simplify(expr) == 0
 
 
+@pytest.mark.equation(8)
 def test_transforms_of_theory():
     """theory.md (8) and section 3: S of Gaussian and orthogonal weights and of a mask."""
     assert is_zero(symbolic.weight_transform("gaussian") - 1 / (sigma_w**2 * (1 + m)))
@@ -45,6 +46,7 @@ def test_mask_probability_to_thirty_digits(activation):
     assert is_zero(S - (1 + m) / (mass + m))
 
 
+@pytest.mark.equation(9)
 def test_linear_network_for_any_depth():
     """Fuss–Catalan: right edge σ_w^{2T} (T + 1)^{T+1}/T^T with T a symbol."""
     T = sympy.Symbol("T", positive=True)
@@ -55,6 +57,7 @@ def test_linear_network_for_any_depth():
         assert is_zero(edge.subs(T, depth) - expected.subs(T, depth))
 
 
+@pytest.mark.equation(9)
 def test_algebraic_equation_and_discriminant():
     """T = 2 linear: P(λ, G) = 0 holds for the 30-digit density, and the discriminant has the edge 27/4."""
     P = symbolic.spectral_polynomial(symbolic.weight_transform("gaussian") ** 2).subs(sigma_w, 1)
@@ -75,6 +78,7 @@ def test_relu_one_step_is_marchenko_pastur():
         assert any(is_zero(edge - sigma_w**2 * (1 + sign * sympy.sqrt(p)) ** 2) for edge in edges)
 
 
+@pytest.mark.equation(11)
 def test_expansion_to_third_order():
     """theory.md (11): S = (1 + s_1 m + …)/m_1, Var(λ); S to m³ against the exact S of a mask."""
     T, sigma = sympy.symbols("T sigma_w", positive=True)
@@ -119,6 +123,7 @@ def test_slope_moments_of_a_polynomial():
 
 
 @pytest.mark.parametrize("correlation", ["-0.6", "0.3", "0.95"])
+@pytest.mark.equation(3)
 def test_arcsine_and_arc_cosine_kernels(correlation):
     """The textbook kernels, and a 30-digit double integral (in polar angle for relu)."""
     qv, r = sympy.Rational(7, 10), sympy.Rational(correlation)
@@ -199,6 +204,7 @@ def test_algebraic_spectra_to_thirty_digits(activation, T, weights):
     assert min(abs(z - edge) for z in edges) < mp.mpf(10) ** -30 * edge
 
 
+@pytest.mark.equation(7)
 def test_laws_in_closed_form():
     """S, M, R and moments of Marchenko–Pastur, Haar, mask and Fuss–Catalan laws, against each other, the
     numeric laws of rmtrnn.free, and the 30-digit solver.
@@ -233,6 +239,7 @@ def test_laws_in_closed_form():
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.equation(11)
 def test_product_expansion_with_a_symbolic_depth(weights):
     """The coefficients of S to m³, T a symbol, against the series of the exact S of a masked product."""
     T = sympy.Symbol("T", positive=True)

@@ -30,6 +30,7 @@ def distance(law, x):
 
 
 @pytest.mark.parametrize("orthogonal", [False, True])
+@pytest.mark.equation(15)
 def test_one_constant_site_tied_equals_powers(orthogonal):
     """a = 0, b = 1: J = W^T. Haar: s = sigma^T, an atom; Gaussian: W^T has the law of T free factors."""
     n, steps = 1, 3
@@ -73,6 +74,7 @@ def random_stages(steps, n, haar, rng):
     return [one() for _ in range(steps)]
 
 
+@pytest.mark.equation(15, "Psi")
 def test_hessian_is_the_derivative_of_the_gradient():
     rng = np.random.default_rng(0)
     sites = tied_sites(random_stages(3, 7, (True, False), rng), 3)
@@ -113,6 +115,7 @@ def jacobian(stages, sigma2, haar, rng):
 
 
 @pytest.mark.parametrize("haar", [(False, False), (True, True)])
+@pytest.mark.equation(15)
 def test_two_moments_of_kept_weights_against_matrices(haar):
     """Large lambda to second order: tr JJ^T and tr (JJ^T)^2 with two states and two matrices."""
     rng = np.random.default_rng(1)
@@ -130,6 +133,7 @@ def test_two_moments_of_kept_weights_against_matrices(haar):
     assert abs(mean[0] - chain_moments(stages)[0]) > 5 * (4 * error[0] + 5 / 200)  # that of redrawn weights
 
 
+@pytest.mark.equation(15)
 def test_features_are_those_of_the_equation():
     """A site's share of m_1 by the recursion over its stages is that of the matrices N."""
     stages = random_stages(3, 50, (False, True), np.random.default_rng(2))
@@ -168,6 +172,7 @@ def test_calibrated_weights_take_out_what_the_features_explain():
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.equation(15)
 def test_minimal_rnn_against_matrices(weights):
     """Tied T = 4, N = 400 x 4: the right law fits, a sample of a slower network does not."""
     ens = MINIMAL.replace(weights=weights)
@@ -178,6 +183,7 @@ def test_minimal_rnn_against_matrices(weights):
     assert distance(spec.log_s, wrong) > 0.06
 
 
+@pytest.mark.equation(18)
 def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
     """A leaky RNN, T = 1: matrices reject the law of redrawn weights, whose state has another law."""
     h, e = sympy.symbols("h e")
@@ -240,6 +246,7 @@ def test_a_start_that_is_remembered_gives_way_to_a_small_one(monkeypatch):
     np.testing.assert_allclose(field.autocovariance(), usual.autocovariance(), rtol=0.05)
 
 
+@pytest.mark.equation(18)
 def test_two_time_law_is_that_of_a_network():
     """Autocovariance of h and gate moments against the sites of one network, N = 2000."""
     field = two_time(MINIMAL, 6, population=16384)
