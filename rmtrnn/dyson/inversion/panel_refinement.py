@@ -311,9 +311,19 @@ def _from_guess(
     inverse: np.ndarray | None,
     tol: float,
 ) -> Nodes:
-    """As `_solve`, but a guess from which Newton does not converge is given up."""
+    """As `_solve`, but a guess from which Newton does not converge is given up.
+
+    Where the Hessian of the ``small`` chain does not lead there, that of the whole chain is taken: deep in a
+    tail few sites do not tell it.
+    """
     theta = np.full(u.shape, REAL_AXIS)
-    p, q, _, _, inverse = newton(chain, small, p, q, 2 * u, theta, tol, 20, inverse)
+    guess = p, q
+    p, q, ok, _, inverse = newton(chain, small, p, q, 2 * u, theta, tol, 20, inverse)
+    lost = np.flatnonzero(~ok)
+    if lost.size:
+        p[lost], q[lost], ok[lost], _, inverse[lost] = newton(
+            chain, chain, guess[0][lost], guess[1][lost], 2 * u[lost], theta[lost], tol, 20
+        )
     return Nodes.of(evaluate(chain, small, p, q, 2 * u, 30 * tol, inverse), inverse)
 
 
