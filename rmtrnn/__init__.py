@@ -32,9 +32,11 @@ _HOMES = {
     "eigenvalue_curve": "rmtrnn.spectra",
     "isometry": "rmtrnn.isometry_report",
     "load": "rmtrnn.sampling.sample",
+    "lyapunov": "rmtrnn.spectra.lyapunov",
     "mean_field": "rmtrnn.meanfield",
     "phase_diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",
+    "sample_lyapunov": "rmtrnn.sampling.lyapunov",
     "spectral_radius": "rmtrnn.spectra",
     "spectrum": "rmtrnn.spectra",
 }

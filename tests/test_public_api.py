@@ -12,8 +12,8 @@ import rmtrnn as rt
 NAMES = {
     "rmtrnn": """
         Activation Cell ConvergenceError Ensemble GRU Gate LSTM MinimalRNN NoCriticalPointError Stage Status
-        VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry load mean_field
-        phase_diagram plotting sample spectra spectral_radius spectrum symbolic
+        VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry load lyapunov
+        mean_field phase_diagram plotting sample sample_lyapunov spectra spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
         ACTIVATIONS Activation Cell GRU Gate LIBRARY LSTM MinimalRNN NumericCell NumericStage Stage
@@ -71,6 +71,8 @@ SIGNATURES = {
     "eigenvalue_curve": "ens",
     "spectral_radius": "ens",
     "load": "path",
+    "lyapunov": "ens",
+    "sample_lyapunov": "ens N steps trials seed device dtype progress executor checkpoint",
 }
 
 

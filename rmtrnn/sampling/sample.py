@@ -91,10 +91,10 @@ class Sample:
         k = _validate.integer("k", k, low=0)
         top = self.log_s.max() if k else 0.0
         if math.isinf(top):
-            return _over_trials(np.zeros(self.trials))
+            return over_trials(np.zeros(self.trials))
         with np.errstate(invalid="ignore", under="ignore"):
             powers = np.exp(2 * k * (self.log_s - top)) if k else np.ones_like(self.log_s)
-        scaled = _over_trials(powers.mean(axis=1))
+        scaled = over_trials(powers.mean(axis=1))
         with np.errstate(over="ignore"):
             scale = float(np.exp(2 * k * top))
         return Estimate(scaled.value * scale, scaled.error * scale)
@@ -102,11 +102,11 @@ class Sample:
     def quantile(self, p: float) -> Estimate:
         """Smallest s with a fraction ≥ p of the singular values at or below it: mean and error."""
         with np.errstate(over="ignore", under="ignore"):
-            return _over_trials(np.exp(self._quantiles(p)))
+            return over_trials(np.exp(self._quantiles(p)))
 
     def log_quantile(self, p: float) -> Estimate:
         """The same for log s, which neither over- nor underflows; −∞ (error nan) if s = 0 in any trial."""
-        return _over_trials(self._quantiles(p))
+        return over_trials(self._quantiles(p))
 
     def band(self, p: float, coverage: float = 0.95) -> Band:
         """Interval for the `log_quantile` of a network: mean ∓ Student's t times the standard error.
@@ -124,12 +124,12 @@ class Sample:
     @property
     def largest(self) -> Estimate:
         """Largest log s: mean over trials and standard error. `rmtrnn.compare` sets it beside the edge."""
-        return _over_trials(self.log_s[:, -1])
+        return over_trials(self.log_s[:, -1])
 
     @property
     def smallest(self) -> Estimate:
         """Smallest log s, −∞ (error nan) if s = 0 in any trial."""
-        return _over_trials(self.log_s[:, 0])
+        return over_trials(self.log_s[:, 0])
 
     def _quantiles(self, p: float) -> np.ndarray:
         p = _validate.real("p", p, low=0.0, high=1.0)
@@ -206,7 +206,7 @@ def sample(
         "T": _validate.integer("T", T, low=1),
         "N": _validate.integer("N", N, low=1),
         "seed": _validate.integer("seed", seed, low=0),
-        "burn_in": _plan_burn_in(ens)
+        "burn_in": plan_burn_in(ens)
         if burn_in is None
         else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
         "device": _arrays.resolve_device(device),
@@ -230,7 +230,7 @@ def sample(
     condition, error, steps, stationary = table[:, :_HEADER].T
     made |= {"condition": float(condition.max()), "error": float(error.max()), "burn_in": int(steps.max())}
     made["stationary"] = None if np.isnan(stationary).any() else bool(stationary.all())
-    made |= {"wall_time_s": time.perf_counter() - start, **_host()}
+    made |= {"wall_time_s": time.perf_counter() - start, **host()}
     return Sample(np.ascontiguousarray(table[:, _HEADER:]), ens, parameters["T"], parameters["N"], made)
 
 
@@ -328,7 +328,7 @@ def _time_scale(ens: Ensemble) -> float:
     return field.timescale if field.converged else math.inf
 
 
-def _plan_burn_in(ens: Ensemble) -> dict[str, Any]:
+def plan_burn_in(ens: Ensemble) -> dict[str, Any]:
     """Fixed "steps", or the "least" number for `Network.settle`."""
     if not any(m.free_symbols for stage in ens.cell.stages for m in (stage.a, stage.b, stage.c)):
         return {"steps": 0, "stationary": True}
@@ -357,14 +357,14 @@ def load(path: str | Path) -> Any:
     raise ValueError(f"path = {str(path)!r}: holds a result of unknown kind {kind!r}")
 
 
-def _over_trials(values: np.ndarray) -> Estimate:
+def over_trials(values: np.ndarray) -> Estimate:
     count = len(values)
     with np.errstate(invalid="ignore"):
         error = values.std(ddof=1) / math.sqrt(count) if count > 1 else math.nan
     return Estimate(float(values.mean()), float(error))
 
 
-def _host() -> dict[str, Any]:
+def host() -> dict[str, Any]:
     """What a reader needs to repeat a run: versions and kind of machine, no names of hosts."""
     versions = {"python": platform.python_version(), "rmtrnn": importlib.import_module("rmtrnn").__version__}
     for name in ("numpy", "scipy", "sympy", "cupy"):

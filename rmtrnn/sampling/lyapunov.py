@@ -1,0 +1,249 @@
+"""Lyapunov exponents of finite networks: orthonormal frames carried along a trajectory (Benettin's method).
+
+J_T Q_0 = Q_T R_T ⋯ R_1 with QR factorisations after every few steps; the exponents are the time averages
+
+    u_i = lim (1/T) Σ log |(R_t)_ii|,                                                                      (*)
+
+Benettin, Galgani, Giorgilli and Strelcyn (1980, Meccanica 15, 9), in the form of Geist, Parlitz and
+Lauterborn (1990, Prog. Theor. Phys. 83, 875).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._core import arrays as _arrays
+from rmtrnn._core import progress as _progress
+from rmtrnn._core import random as _random
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.trials import run_trials
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.sampling.network import Network, StepFactor
+from rmtrnn.sampling.random_matrices import DTYPES
+from rmtrnn.sampling.sample import Estimate, host, over_trials, plan_burn_in
+
+_BLOCKS = 8  # of the time, whose scatter gives the error within a trial
+_MOST_SPREAD = math.log(1e6)  # of the growth between two QRs: rounding in R stays near 1e-10 relative
+_MOST_STEPS = 16  # between two QRs, whose factors are kept in memory
+_FRAME = 9  # the stream of a trial (see network.py) that its first frame is drawn from
+
+
+@dataclass(frozen=True)
+class LyapunovSample:
+    """Lyapunov exponents of finite networks, in 1/step. Made by `rmtrnn.sample_lyapunov`.
+
+    ``exponents``: shape (trials, count), falling in every row; ``errors``: standard error of each from eight
+    blocks of the time; ``ensemble``, ``N``, ``steps``; ``provenance``: seed, device, versions, wall time.
+    """
+
+    exponents: np.ndarray
+    errors: np.ndarray
+    ensemble: Ensemble
+    N: int
+    steps: int
+    provenance: dict[str, Any] = field(compare=False)
+
+    @property
+    def trials(self) -> int:
+        """Number of independent networks."""
+        return len(self.exponents)
+
+    @property
+    def largest(self) -> Estimate:
+        """Largest exponent: mean over networks, standard error (for one network that of the time average)."""
+        return self._estimate(self.exponents[:, 0], self.errors[:, 0])
+
+    @property
+    def unstable_fraction(self) -> Estimate:
+        """Share of positive exponents among all; needs the whole spectrum."""
+        self._whole("unstable_fraction")
+        return over_trials(np.mean(self.exponents > 0.0, axis=1))
+
+    @property
+    def entropy_rate(self) -> Estimate:
+        """Sum of the positive exponents per unit of the state."""
+        return over_trials(np.maximum(self.exponents, 0.0).sum(axis=1) / self._size)
+
+    @property
+    def kaplan_yorke(self) -> Estimate:
+        """Kaplan–Yorke dimension per unit: j + Σ_{i≤j} u_i / |u_{j+1}|, j the last with a sum ≥ 0."""
+        self._whole("kaplan_yorke")
+        return over_trials(np.array([_kaplan_yorke(row) for row in self.exponents]) / self._size)
+
+    @property
+    def _size(self) -> int:
+        return len(self.ensemble.cell.state) * self.N
+
+    def _whole(self, name: str) -> None:
+        if self.exponents.shape[1] < self._size:
+            raise ValueError(f"{name}: needs all {self._size} exponents; sample with count=None")
+
+    def _estimate(self, values: np.ndarray, errors: np.ndarray) -> Estimate:
+        if self.trials > 1:
+            return over_trials(values)
+        return Estimate(float(values[0]), float(errors[0]))
+
+    def __repr__(self) -> str:
+        return (
+            f"<LyapunovSample of {self.ensemble!r}, N={self.N}, {self.steps} steps, {self.trials} networks: "
+            f"largest {self.largest.value:.5g} ± {self.largest.error:.1g}>"
+        )
+
+
+def sample_lyapunov(
+    ens: Ensemble,
+    N: int = 256,
+    steps: int = 2000,
+    trials: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float64",
+    progress: bool | _progress.Report | None = None,
+    executor: Executor | None = None,
+    checkpoint: str | Path | None = None,
+    *,
+    count: int | None = None,
+    burn_in: int | None = None,
+) -> LyapunovSample:
+    """Sample random networks of N units and estimate their Lyapunov exponents, eq. (*) of the module.
+
+    QR follows QR so often that the columns of the frame grow apart by about 1e6 in between, and by halves
+    where that is too long. A quarter of ``steps`` is run before, in which the frame turns towards the
+    Oseledets directions; neighbouring exponents converge like e^{−(u_i − u_{i+1}) t}. ``errors`` come from
+    eight blocks of the time. An exponent is −∞ (error nan) where its column is lost in rounding within a
+    step: exact zeros of φ', as relu has, and singular values of one step below 1e-13 of the largest.
+
+    ens : `Ensemble`; ``ens.tied`` is honoured. N, trials : integers ≥ 1; steps : integer ≥ 16.
+    count : number of exponents, the largest ones; None: all of them (cost N times as high as for one).
+    seed, device, dtype, progress, executor, checkpoint, burn_in : as for `rmtrnn.sample`.
+
+    Returns a `LyapunovSample`. Raises TypeError or ValueError naming a bad argument.
+
+    >>> ly = rt.sample_lyapunov(rt.Ensemble("vanilla", sigma_w=3.0), N=32, steps=64, burn_in=100)
+    >>> ly.exponents.shape
+    (1, 32)
+    """
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
+    size = len(ens.cell.state) * _validate.integer("N", N, low=1)
+    parameters = {
+        "ensemble": ens.to_dict(),
+        "N": N,
+        "steps": _validate.integer("steps", steps, low=2 * _BLOCKS),
+        "count": size if count is None else _validate.integer("count", count, low=1, high=size),
+        "seed": _validate.integer("seed", seed, low=0),
+        "burn_in": plan_burn_in(ens)
+        if burn_in is None
+        else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
+        "device": _arrays.resolve_device(device),
+        "dtype": _validate.choice("dtype", dtype, DTYPES),
+    }
+    start = time.perf_counter()
+    rows = run_trials(
+        exponents_of_trial,
+        parameters,
+        _validate.integer("trials", trials, low=1),
+        executor=executor,
+        checkpoint=checkpoint,
+        report=_progress.reporter(progress),
+        label="lyapunov",
+    )
+    table = np.array(rows).reshape(len(rows), 2, parameters["count"])
+    order = np.argsort(-table[:, 0], axis=1)
+    exponents, errors = (np.take_along_axis(table[:, part], order, axis=1) for part in (0, 1))
+    made = {key: parameters[key] for key in ("seed", "device", "dtype", "burn_in")}
+    made |= {"wall_time_s": time.perf_counter() - start, **host()}
+    return LyapunovSample(exponents, errors, ens, N, steps, made)
+
+
+def exponents_of_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
+    """The exponents of one network in the order of its frame, then their standard errors."""
+    with _arrays.strict_linear_algebra(parameters["device"]):
+        xp = _arrays.module_for(parameters["device"])
+        ens = Ensemble.from_dict(parameters["ensemble"])
+        network = Network(ens, parameters["N"], parameters["seed"], trial, xp, parameters["dtype"])
+        plan = parameters["burn_in"]
+        if "least" in plan:
+            network.settle(plan["least"])
+        else:
+            network.run(plan["steps"])
+        rng = _random.stream(parameters["seed"], trial, _FRAME)
+        start = rng.standard_normal((network.state.size, parameters["count"]))
+        frame = _Frame(network, xp.linalg.qr(xp.asarray(start))[0], xp)
+        frame.run(parameters["steps"] // 4)
+        blocks = np.array([frame.run(n) / n for n in _block_lengths(parameters["steps"])])
+        lengths = np.array(_block_lengths(parameters["steps"]))
+        found = np.isfinite(blocks).all(axis=0)
+        mean = np.where(found, lengths @ np.where(found, blocks, 0.0) / lengths.sum(), -np.inf)
+        spread = np.where(found, blocks, 0.0).std(axis=0, ddof=1) / math.sqrt(_BLOCKS)
+        return np.concatenate([mean, np.where(found, spread, np.nan)])
+
+
+class _Frame:
+    """An orthonormal frame along the trajectory of a network, and the interval between two QRs."""
+
+    def __init__(self, network: Network, q: Any, xp: Any) -> None:
+        self._network, self._q, self._xp = network, q, xp
+        self._interval = 1
+
+    def run(self, steps: int) -> np.ndarray:
+        """Σ log |R_ii| over ``steps`` steps."""
+        total, done = np.zeros(self._q.shape[1]), 0
+        while done < steps:
+            factors = [self._network.step() for _ in range(min(self._interval, steps - done))]
+            growth = self._advance(factors)
+            total += growth
+            done += len(factors)
+            self._interval = _next_interval(growth, len(factors))
+        return total
+
+    def _advance(self, factors: list[StepFactor]) -> np.ndarray:
+        """log |R_ii| of the product of ``factors``; by halves where a column would be lost in rounding."""
+        y = self._q
+        for factor in factors:
+            y = factor(y)
+        q, r = self._xp.linalg.qr(y)
+        growth = _log_above_rounding(np.abs(_arrays.to_host(self._xp.diagonal(r))))
+        if len(factors) > 1 and np.isneginf(growth).any():
+            half = len(factors) // 2
+            return self._advance(factors[:half]) + self._advance(factors[half:])
+        self._q = q
+        return growth
+
+
+def _log_above_rounding(size: np.ndarray) -> np.ndarray:
+    """log |R_ii|; −∞ for what rounding leaves of a column that the other columns span."""
+    lost = size <= len(size) * np.finfo(float).eps * size.max(initial=0.0)
+    with np.errstate(divide="ignore"):
+        return np.where(lost, -np.inf, np.log(np.where(lost, 1.0, size)))
+
+
+def _next_interval(growth: np.ndarray, length: int) -> int:
+    """Steps after which the columns of the frame have grown apart by at most `_MOST_SPREAD`."""
+    finite = growth[np.isfinite(growth)]
+    spread = float(np.ptp(finite)) if finite.size else 0.0
+    if spread * _MOST_STEPS <= _MOST_SPREAD * length:
+        return _MOST_STEPS
+    return max(1, int(_MOST_SPREAD * length / spread))
+
+
+def _block_lengths(steps: int) -> list[int]:
+    return [len(part) for part in np.array_split(np.arange(steps), _BLOCKS)]
+
+
+def _kaplan_yorke(exponents: np.ndarray) -> float:
+    """j + Σ_{i≤j} u_i/|u_{j+1}| for falling exponents, j the last index with a sum ≥ 0."""
+    sums = np.cumsum(exponents)
+    stable = np.flatnonzero(~(sums >= 0.0))
+    if stable.size == 0:
+        return float(len(exponents))
+    j = int(stable[0])
+    before = float(sums[j - 1]) if j else 0.0
+    return j + before / abs(float(exponents[j]))
