@@ -17,7 +17,7 @@ from documents import ROOT, Block, blocks, execute, same
 import rmtrnn as rt
 from rmtrnn.cli import main
 from rmtrnn.cli.cellfile import read_cell
-from tools import equation_table
+from tools import doc_tables
 
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "tools" / "docsite" / "command_line.md"]
 GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.py"))
@@ -154,15 +154,9 @@ def test_sources_are_in_the_list_of_references():
     assert {name for name, _ in listed} <= {name for name, _ in cited}
 
 
-def test_table_of_equations_is_up_to_date():
-    """``python -m tools.equation_table`` writes it."""
-    text = equation_table.THEORY.read_text(encoding="utf-8")
-    assert equation_table.written(text, equation_table.marked_tests(ROOT / "tests")) == text
-
-
 def test_every_equation_has_tests():
-    marked = equation_table.marked_tests(ROOT / "tests")
-    assert set(marked) == set(equation_table.functions(equation_table.THEORY.read_text(encoding="utf-8")))
+    marked = doc_tables.marked_tests(ROOT / "tests")
+    assert set(marked) == set(doc_tables.functions(doc_tables.THEORY.read_text(encoding="utf-8")))
 
 
 def test_docstrings_cite_equations_that_exist():

@@ -15,7 +15,8 @@ def test_there_are_blocks():
 
 
 @pytest.mark.parametrize("index", range(len(BLOCKS)))
-def test_block_runs(index, capsys):
+def test_block_runs(index, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # one block saves a picture
     exec(compile(BLOCKS[index], f"README.md, block {index}", "exec"), {})
     assert "nan" not in capsys.readouterr().out
 
