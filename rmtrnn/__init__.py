@@ -17,6 +17,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "Activation": "rmtrnn.cells",
     "Cell": "rmtrnn.cells",
+    "UGRNN": "rmtrnn.cells",
+    "MinLSTM": "rmtrnn.cells",
+    "MinGRU": "rmtrnn.cells",
+    "MGU": "rmtrnn.cells",
+    "Leaky": "rmtrnn.cells",
+    "JANET": "rmtrnn.cells",
+    "CFN": "rmtrnn.cells",
     "GRU": "rmtrnn.cells",
     "Gate": "rmtrnn.cells",
     "LSTM": "rmtrnn.cells",

@@ -11,13 +11,14 @@ import rmtrnn as rt
 
 NAMES = {
     "rmtrnn": """
-        Activation Cell ConvergenceError Ensemble GRU Gate LSTM MinimalRNN NoCriticalPointError Stage Status
+        Activation CFN Cell ConvergenceError Ensemble GRU Gate JANET LSTM Leaky MGU MinGRU MinLSTM
+        MinimalRNN NoCriticalPointError Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry load lyapunov
         mean_field phase_diagram plotting sample sample_lyapunov spectra spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
-        ACTIVATIONS Activation Cell GRU Gate LIBRARY LSTM MinimalRNN NumericCell NumericStage Stage
-        VanillaRNN logistic normal_cdf sech2 softplus
+        ACTIVATIONS Activation CFN Cell GRU Gate JANET LIBRARY LSTM Leaky MGU MinGRU MinLSTM MinimalRNN
+        NumericCell NumericStage Stage UGRNN VanillaRNN logistic normal_cdf sech2 softplus
     """,
     "rmtrnn.free": """
         Discrete FussCatalan MarchenkoPastur PositiveLaw Pushforward RealLaw Semicircle

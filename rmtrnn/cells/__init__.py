@@ -3,16 +3,36 @@
 from rmtrnn.cells.activation import ACTIVATIONS, Activation
 from rmtrnn.cells.cell import Cell, Gate, NumericCell, NumericStage, Stage
 from rmtrnn.cells.functions import logistic, normal_cdf, sech2, softplus
-from rmtrnn.cells.library import GRU, LIBRARY, LSTM, MinimalRNN, VanillaRNN
+from rmtrnn.cells.library import (
+    CFN,
+    GRU,
+    JANET,
+    LIBRARY,
+    LSTM,
+    MGU,
+    UGRNN,
+    Leaky,
+    MinGRU,
+    MinimalRNN,
+    MinLSTM,
+    VanillaRNN,
+)
 
 __all__ = [
     "ACTIVATIONS",
+    "CFN",
     "GRU",
+    "JANET",
     "LIBRARY",
     "LSTM",
+    "MGU",
+    "UGRNN",
     "Activation",
     "Cell",
     "Gate",
+    "Leaky",
+    "MinGRU",
+    "MinLSTM",
     "MinimalRNN",
     "NumericCell",
     "NumericStage",

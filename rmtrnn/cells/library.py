@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ import sympy
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells.activation import Activation
 from rmtrnn.cells.cell import Cell, Gate, Stage
-from rmtrnn.cells.functions import logistic
+from rmtrnn.cells.functions import logistic, softplus
 
 h, c, x, u, v = (sympy.Symbol(name, real=True) for name in ("h", "c", "x", "u", "v"))
 
@@ -139,11 +140,141 @@ class LSTM(_LibraryCell):
         self.__dict__.update(options={"peephole": peephole})
 
 
+class Leaky(_LibraryCell):
+    """The leaky network with step δ: h' = (1 - δ) h + δ φ. State (h,), gate "e".
+
+    ``form="rate"``: φ = tanh(e), e = W h + V x + b, the firing-rate model and the echo state network.
+    ``form="current"``: φ = e, e = W tanh(h) + V x + b, the model of Sompolinsky, Crisanti and Sommers (1988)
+    in steps of δ. ``delta`` in (0, 1].
+
+    >>> rt.Leaky(0.25, form="current").stages[0].update
+    (0.25*e + 0.75*h,)
+    """
+
+    def __init__(self, delta: float = 0.25, form: str = "rate") -> None:
+        delta = _validate.real("delta", delta, low=0.0, high=1.0, low_open=True)
+        _validate.choice("form", form, ("rate", "current"))
+        e = _gate("e", h if form == "rate" else sympy.tanh(h))
+        drive = sympy.tanh(e.symbol) if form == "rate" else e.symbol
+        super().__init__("leaky", state=h, input=x, gates=[e], update=(1 - delta) * h + delta * drive)
+        self.__dict__.update(options={"delta": delta, "form": form})
+
+
+class MinGRU(_LibraryCell):
+    """h' = (1 - z) h + z e_c, z = σ(e_z); both gates read the input only. State (h,), gates "z", "c".
+
+    Feng, Tung, Ahmed, Bengio and Hajimirsadeghi (2024, arXiv:2410.01201), without their positive candidate.
+
+    >>> rt.MinGRU().gates
+    ('z', 'c')
+    """
+
+    def __init__(self) -> None:
+        z, candidate = _gate("z", 0), _gate("c", 0)
+        update = logistic(-z.symbol) * h + logistic(z.symbol) * candidate.symbol
+        super().__init__("mingru", state=h, input=x, gates=[z, candidate], update=update)
+        self.__dict__.update(options={})
+
+
+class MinLSTM(_LibraryCell):
+    """h' = (f h + i e_g)/(f + i), f = σ(e_f), i = σ(e_i); all gates read the input only. State (h,).
+
+    Gates "f", "i", "g". Feng et al. (2024, arXiv:2410.01201), with their length-independent scaling.
+
+    >>> rt.MinLSTM().gates
+    ('f', 'i', 'g')
+    """
+
+    def __init__(self) -> None:
+        f, i, g = (_gate(name, 0) for name in "fig")
+        log_ratio = softplus(-i.symbol) - softplus(-f.symbol)  # log f - log i
+        update = logistic(log_ratio) * h + logistic(-log_ratio) * g.symbol
+        super().__init__("minlstm", state=h, input=x, gates=[f, i, g], update=update)
+        self.__dict__.update(options={})
+
+
+class MGU(_LibraryCell):
+    """h' = (1 - f) h + f tanh(e_c), f = σ(e_f), e_c = W_c (f h) + V_c x + b_c. State (h,), gates "f", "c".
+
+    The minimal gated unit of Zhou, Wu, Zhang and Zhou (2016, arXiv:1603.09420): two stages.
+
+    >>> len(rt.MGU().stages)
+    2
+    """
+
+    def __init__(self) -> None:
+        f, candidate = _gate("f", h), _gate("c", v)
+        stages = [
+            Stage(h, (h, v, u), [f], (h, logistic(f.symbol) * h, logistic(f.symbol))),
+            Stage((h, v, u), h, [candidate], (1 - u) * h + u * sympy.tanh(candidate.symbol)),
+        ]
+        super().__init__("mgu", state=h, input=x, stages=stages)
+        self.__dict__.update(options={})
+
+
+class UGRNN(_LibraryCell):
+    """h' = g h + (1 - g) tanh(e_c), g = σ(e_g). State (h,), gates "g", "c".
+
+    The update gate network of Collins, Sohl-Dickstein and Sussillo (2017, arXiv:1611.09913).
+
+    >>> rt.UGRNN().gates
+    ('g', 'c')
+    """
+
+    def __init__(self) -> None:
+        g, candidate = _gate("g", h), _gate("c", h)
+        update = logistic(g.symbol) * h + logistic(-g.symbol) * sympy.tanh(candidate.symbol)
+        super().__init__("ugrnn", state=h, input=x, gates=[g, candidate], update=update)
+        self.__dict__.update(options={})
+
+
+class JANET(_LibraryCell):
+    """h' = σ(e_f) h + (1 - σ(e_f - β)) tanh(e_c). State (h,), gates "f", "c".
+
+    The forget gate alone, van der Westhuizen and Lasenby (2018, arXiv:1804.04849); their β is 1.
+
+    >>> rt.JANET(beta=1.0).gates
+    ('f', 'c')
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        beta = _validate.real("beta", beta)
+        f, candidate = _gate("f", h), _gate("c", h)
+        update = logistic(f.symbol) * h + logistic(beta - f.symbol) * sympy.tanh(candidate.symbol)
+        super().__init__("janet", state=h, input=x, gates=[f, candidate], update=update)
+        self.__dict__.update(options={"beta": beta})
+
+
+class CFN(_LibraryCell):
+    """h' = θ tanh(h) + η tanh(e_c), θ = σ(e_t), η = σ(e_i). State (h,), gates "t", "i", "c".
+
+    The chaos free network of Laurent and von Brecht (2017, arXiv:1612.06212); gate "c" reads the input only.
+
+    >>> rt.CFN().gates
+    ('t', 'i', 'c')
+    """
+
+    def __init__(self) -> None:
+        t, i, candidate = _gate("t", h), _gate("i", h), _gate("c", 0)
+        update = logistic(t.symbol) * sympy.tanh(h) + logistic(i.symbol) * sympy.tanh(candidate.symbol)
+        super().__init__("cfn", state=h, input=x, gates=[t, i, candidate], update=update)
+        self.__dict__.update(options={})
+
+
 LIBRARY: dict[str, Callable[..., _LibraryCell]] = {
     "vanilla": VanillaRNN,
     "minimal": MinimalRNN,
     "gru": GRU,
+    "gru_reset_after": functools.partial(GRU, reset_after=True),
     "lstm": LSTM,
+    "lstm_peephole": functools.partial(LSTM, peephole=True),
+    "leaky": Leaky,
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "mgu": MGU,
+    "ugrnn": UGRNN,
+    "janet": JANET,
+    "cfn": CFN,
 }
 
 

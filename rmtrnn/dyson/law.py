@@ -132,9 +132,12 @@ def grouped_chain(
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:
-    """One stage over the sites of all parts; weight matrices of size zero are left out."""
-    used = [k for k, variance in enumerate(parts[0].sigma2) if variance > 0]
+    """One stage over the sites of all parts, without weight matrices that add nothing to it.
+
+    Those of size zero, those of gates that read nothing (c = 0), and of gates without effect (b = 0).
+    """
     a, b, c = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("a", "b", "c"))
+    used = [k for k, variance in enumerate(parts[0].sigma2) if variance > 0 and b[k].any() and c[k].any()]
     return Stage(
         a,
         b[used],
