@@ -25,9 +25,11 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.sampling.network import Network, StepFactor
+from rmtrnn.sampling import burn_in as _burn_in
+from rmtrnn.sampling.network import Network, Networks
 from rmtrnn.sampling.random_matrices import DTYPES
-from rmtrnn.sampling.sample import Estimate, host, over_trials, plan_burn_in
+from rmtrnn.sampling.sample import Estimate, host, over_trials
+from rmtrnn.sampling.step_jacobian import StepJacobian
 
 _BLOCKS = 8  # of the time, whose scatter gives the error within a trial
 _MOST_SPREAD = math.log(1e6)  # of the growth between two QRs: rounding in R stays near 1e-10 relative
@@ -139,7 +141,7 @@ def sample_lyapunov(
         "steps": _validate.integer("steps", steps, low=2 * _BLOCKS),
         "count": size if count is None else _validate.integer("count", count, low=1, high=size),
         "seed": _validate.integer("seed", seed, low=0),
-        "burn_in": plan_burn_in(ens)
+        "burn_in": _burn_in.plan(ens)
         if burn_in is None
         else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
         "device": _arrays.resolve_device(device),
@@ -168,12 +170,9 @@ def exponents_of_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
     with _arrays.strict_linear_algebra(parameters["device"]):
         xp = _arrays.module_for(parameters["device"])
         ens = Ensemble.from_dict(parameters["ensemble"])
-        network = Network(ens, parameters["N"], parameters["seed"], trial, xp, parameters["dtype"])
-        plan = parameters["burn_in"]
-        if "least" in plan:
-            network.settle(plan["least"])
-        else:
-            network.run(plan["steps"])
+        networks = Networks(ens, parameters["N"], parameters["seed"], [trial], xp, parameters["dtype"])
+        _burn_in.run(networks, parameters["burn_in"])
+        network = Network.alone(networks)
         rng = _random.stream(parameters["seed"], trial, _FRAME)
         start = rng.standard_normal((network.state.size, parameters["count"]))
         frame = _Frame(network, xp.linalg.qr(xp.asarray(start))[0], xp)
@@ -204,7 +203,7 @@ class _Frame:
             self._interval = _next_interval(growth, len(factors))
         return total
 
-    def _advance(self, factors: list[StepFactor]) -> np.ndarray:
+    def _advance(self, factors: list[StepJacobian]) -> np.ndarray:
         """log |R_ii| of the product of ``factors``; by halves where a column would be lost in rounding."""
         y = self._q
         for factor in factors:

@@ -1,217 +1,173 @@
-"""Finite random networks: their steps, and the factors of their Jacobians, on NumPy or CuPy."""
+"""Finite random networks of theory.md (1): states, and Jacobians of steps, on NumPy or CuPy."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
-from rmtrnn._core import arrays as _arrays
 from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling.random_matrices import random_matrices
-from rmtrnn.sampling.step_jacobian import StageFactor, StepFactor
-
-# Streams of one trial: (seed, trial, purpose, gate), each read from the first step on.
-_STATE, _INPUT, _WEIGHT, _BIAS, _INPUT_WEIGHT, _FIELD = range(6)
+from rmtrnn.sampling.step_jacobian import StageJacobian, StagePattern, StepJacobian
 
 
-# Burn-in: first look after this many steps, then after twice as many, ...; MULTIPLE times those are run.
-FIRST_LOOK, MULTIPLE, LONGEST = 125, 4, 16_000
-# Means over successive quarters agree within so many standard errors, plus relative and absolute shares.
-ERRORS, RELATIVE, ABSOLUTE, BATCHES = 3.0, 1e-3, 1e-6, 5
+class _Stream(IntEnum):
+    """What a random stream of one trial is for; its name is (seed, trial, purpose, number of the gate)."""
+
+    STATE = 0
+    INPUT = 1
+    WEIGHT = 2
+    BIAS = 3
+    INPUT_WEIGHT = 4
+    RECURRENT = 5
 
 
 class Networks:
     """Draws of N units from ``ens``, theory.md (1): trials ``trials`` of ``seed``, run side by side.
 
     The state has shape (s, B, N) for B trials and starts with independent N(0, 1) entries. Every step sees
-    fresh inputs. ``state`` is written over by the step after the next: copy what is to be kept.
+    fresh inputs. ``state`` is overwritten by the step after the next: copy what is to be kept.
     Tied: W, V, b are drawn once. Untied: anew at every step. A trial has the same numbers, bit for bit on the
-    host, in whatever company it runs: it draws from its own streams, and no sum goes over trials.
+    host, whatever trials run beside it: it draws from its own streams, and no sum goes over trials.
 
-    An untied W is independent of the state it meets. So as long as only the state is wanted, W r may be drawn
+    An untied W is independent of the state that it multiplies. Where only the state is wanted, W r is drawn
     directly, with the same law: |r| times a Gaussian vector of variance σ_w²/N (Gaussian W), or σ_w|r| times
     a uniform direction (Haar W). In the same way V x is σ_v |x|/√N times a standard Gaussian vector.
     """
 
     def __init__(self, ens: Ensemble, n: int, seed: int, trials: Sequence[int], xp: Any, dtype: str) -> None:
-        self.ens, self.n, self.xp, self.dtype = ens, n, xp, dtype
-        self._seed, self._trials = seed, list(trials)
+        self.ens, self.n, self.xp, self.dtype, self.trials = ens, n, xp, dtype, list(trials)
+        self._seed = seed
         self._stages = ens.cell.numeric(xp).stages
-        self._streams: dict[tuple[int, int], list[np.random.Generator]] = {}
-        self._kept: dict[tuple[int, int], Any] = {}
-        start = [rng.standard_normal((len(ens.cell.state), n)) for rng in self._generators(_STATE)]
+        self._patterns = [StagePattern.of(stage) for stage in ens.cell.stages]
+        self._streams: dict[tuple[_Stream, int], list[np.random.Generator]] = {}
+        self._tied: dict[tuple[_Stream, int], Any] = {}
+        start = [rng.standard_normal((len(ens.cell.state), n)) for rng in self._generators(_Stream.STATE)]
         self.state = self._array(np.stack(start, axis=1))
-        self._make_room()
+        self._buffers = self._new_buffers()
 
     def run(self, steps: int) -> None:
         """Advance the states by ``steps`` steps."""
         for _ in range(steps):
-            self._advance(with_factor=False)
+            self._advance(with_jacobian=False)
 
-    def settle(self, least: int = 0) -> list[tuple[int, bool]]:
-        """Run each trial until its state is stationary; return its number of steps and whether it is.
-
-        After t = 125, 250, 500, … steps the mean of h² over all sites (for every vector of the state) in the
-        last quarter of the steps is compared with that in the quarter before. Once they agree within their
-        errors at some t ≥ ``least``/4 the network runs on to 4t: a deviation that decays as e^(−t/τ) and is
-        lost in noise of a few per cent at t is gone by then. LONGEST steps are run at most; the flag is False
-        if that was not enough.
-        """
-        everyone, kept, streams = self._trials, self._kept, self._streams
-        ends: dict[int, tuple[int, bool]] = {}
-        states: dict[int, Any] = {}
-        look, step = FIRST_LOOK, 0
-        squares: Any = self.xp.empty((LONGEST // MULTIPLE, *self.state.shape[:2]), dtype=self.dtype)
-        while self._trials:
-            self.run(1)
-            if step < len(squares):
-                squares[step] = self.xp.mean(self.state * self.state, axis=2)
-            step += 1
-            if step == look:
-                if MULTIPLE * look >= least:
-                    ends |= self._agreeing(squares, look, ends)
-                look *= 2
-                if MULTIPLE * look > LONGEST:
-                    ends = dict.fromkeys(self._trials, (LONGEST, False)) | ends
-            ended = [trial in ends and ends[trial][0] == step for trial in self._trials]
-            if any(ended):
-                states |= {
-                    trial: self.state[:, column].copy()
-                    for column, trial in enumerate(self._trials)
-                    if ended[column]
-                }
-                squares = self._narrow(np.flatnonzero(~np.array(ended)), squares)
-        self._trials, self._kept, self._streams = everyone, kept, streams
-        self.state = self.xp.stack([states[trial] for trial in everyone], axis=1)
-        self._make_room()
-        return [ends[trial] for trial in everyone]
-
-    def _agreeing(
-        self, squares: Any, look: int, ends: dict[int, tuple[int, bool]]
-    ) -> dict[int, tuple[int, bool]]:
-        """Where the trials end that are found stationary after ``look`` steps."""
-        rows = _arrays.to_host(squares[look // 2 : look]).astype(float)
-        return {
-            trial: (MULTIPLE * look, True)
-            for column, trial in enumerate(self._trials)
-            if trial not in ends and _agree(rows[:, :, column])
-        }
-
-    def _narrow(self, columns: np.ndarray, squares: Any) -> Any:
-        """Go on with these trials only; return their squares."""
-        rest = self.xp.asarray(columns)
-        self._trials = [self._trials[column] for column in columns]
-        self._kept = {key: values[rest] for key, values in self._kept.items()}
-        self._streams = {key: [rngs[k] for k in columns] for key, rngs in self._streams.items()}
-        self.state = self.state[:, rest]
-        self._make_room()
-        return squares[:, :, rest]
-
-    def _make_room(self) -> None:
-        self._work = [
-            _Work(stage, self.state.shape[1:], self.xp, self.dtype) for stage in self.ens.cell.stages
-        ]
-
-    def step(self) -> StepFactor:
+    def step(self) -> StepJacobian:
         """Advance the states by one step; return Y ↦ J Y of that step, Y of shape (B, s N, r)."""
-        return self._advance(with_factor=True)
+        return StepJacobian(self._advance(with_jacobian=True))
 
-    def _advance(self, *, with_factor: bool) -> StepFactor:
-        x = self._array(np.stack([self.ens.sample_input(rng, self.n) for rng in self._generators(_INPUT)]))
-        site = self.state
-        factors = []
-        position = 0
-        for symbolic, numeric, work in zip(self.ens.cell.stages, self._stages, self._work, strict=True):
-            reads = numeric.read(site, out=work.reads)
+    def select(self, columns: Sequence[int]) -> Networks:
+        """Return some of the networks, which go on from their present states.
+
+        They share their random streams with the others here, so of the two objects only one may advance.
+        """
+        chosen, rest = copy.copy(self), self.xp.asarray(columns, dtype=np.int64)
+        chosen.trials = [self.trials[column] for column in columns]
+        chosen._tied = {key: values[rest] for key, values in self._tied.items()}
+        chosen._streams = {key: [rngs[k] for k in columns] for key, rngs in self._streams.items()}
+        chosen.state = self.state[:, rest]
+        chosen._buffers = chosen._new_buffers()
+        return chosen
+
+    def _new_buffers(self) -> list[_StageBuffers]:
+        sites = self.state.shape[1:]
+        return [_StageBuffers(stage, sites, self.xp, self.dtype) for stage in self.ens.cell.stages]
+
+    def _advance(self, *, with_jacobian: bool) -> list[StageJacobian]:
+        """Advance by one step; return the Jacobians of its stages, none of them ``with_jacobian=False``."""
+        inputs = [self.ens.sample_input(rng, self.n) for rng in self._generators(_Stream.INPUT)]
+        x, site, position = self._array(np.stack(inputs)), self.state, 0
+        jacobians = []
+        for symbolic, numeric, pattern, buffers in zip(
+            self.ens.cell.stages, self._stages, self._patterns, self._buffers, strict=True
+        ):
+            gate_inputs = numeric.read(site, out=buffers.gate_inputs)
             weights = []
             for k, gate in enumerate(symbolic.gates):
-                weight = self._weight(gate.name, position) if with_factor or self.ens.tied else None
+                weight = self._weight(gate.name, position) if with_jacobian or self.ens.tied else None
                 weights.append(weight)
-                recurrent = (
-                    self._field(gate.name, position, reads[k])
-                    if weight is None
-                    else self._applied(weight, reads[k])
-                )
-                self.xp.add(recurrent, self._drive(gate.name, position, x), out=work.e[k])
+                recurrent = self._recurrent(gate.name, position, weight, gate_inputs[k])
+                self.xp.add(recurrent, self._drive(gate.name, position, x), out=buffers.e[k])
                 position += 1
-            if with_factor:
-                site, a, b, c = numeric.advance(site, x, work.e)
-                factors.append(StageFactor(symbolic, a, b, c, weights, self.xp))
+            if with_jacobian:
+                site, a, b, c = numeric.advance(site, x, buffers.e)
+                jacobians.append(StageJacobian(pattern, a, b, c, weights, self.xp))
             else:
-                site = numeric.update(site, x, work.e, out=work.other_than(site))
+                site = numeric.update(site, x, buffers.e, out=buffers.state_other_than(site))
         self.state = site
-        return StepFactor(factors)
-
-    def _applied(self, matrices: Any, vectors: Any) -> Any:
-        return self.xp.matmul(matrices, vectors[..., None])[..., 0]
+        return jacobians
 
     def _weight(self, gate: str, position: int) -> Any:
+        """W of one gate, (B, N, N)."""
         law = self.ens.gate(gate)
-        return self._once(
-            _WEIGHT, position, lambda: self._matrices(_WEIGHT, position, law.weights, law.sigma_w)
+        return self._drawn(
+            _Stream.WEIGHT, position, lambda rngs: self._matrices(law.weights, law.sigma_w, rngs)
         )
 
-    def _field(self, gate: str, position: int, reads: Any) -> Any:
+    def _recurrent(self, gate: str, position: int, weight: Any | None, gate_input: Any) -> Any:
+        """W r, (B, N); drawn from its law where ``weight`` is None."""
+        if weight is not None:
+            return _applied(self.xp, weight, gate_input)
         law = self.ens.gate(gate)
-        direction = self._normals(_FIELD, position)
+        direction = self._normals(self._generators(_Stream.RECURRENT, position))
         length: Any = math.sqrt(self.n)
         if law.weights != "gaussian":
             length = np.linalg.norm(direction, axis=1, keepdims=True)
-        return self._array(law.sigma_w * direction / length) * self._norms(reads)
+        return self._array(law.sigma_w * direction / length) * self._norms(gate_input)
 
     def _drive(self, gate: str, position: int, x: Any) -> Any:
-        """V x + b."""
+        """V x + b, (B, N)."""
         law = self.ens.gate(gate)
-        bias = self._once(
-            _BIAS,
-            position,
-            lambda: self._array(law.mu_b + law.sigma_b * self._normals(_BIAS, position)),
+        bias = self._drawn(
+            _Stream.BIAS, position, lambda rngs: self._array(law.mu_b + law.sigma_b * self._normals(rngs))
         )
         if law.sigma_v == 0.0:
             return bias
         if not self.ens.tied:
-            direction = self._normals(_INPUT_WEIGHT, position)
+            direction = self._normals(self._generators(_Stream.INPUT_WEIGHT, position))
             return bias + self._array(law.sigma_v * direction / math.sqrt(self.n)) * self._norms(x)
-        v = self._once(
-            _INPUT_WEIGHT,
-            position,
-            lambda: self._matrices(_INPUT_WEIGHT, position, "gaussian", law.sigma_v),
+        v = self._drawn(
+            _Stream.INPUT_WEIGHT, position, lambda rngs: self._matrices("gaussian", law.sigma_v, rngs)
         )
-        return bias + self._applied(v, x)
+        return bias + _applied(self.xp, v, x)
 
     def _norms(self, vectors: Any) -> Any:
         return self.xp.sqrt(self.xp.sum(vectors * vectors, axis=-1, keepdims=True))
 
-    def _once(self, purpose: int, position: int, draw: Callable[[], Any]) -> Any:
-        """A draw for this step; for tied networks, the one draw for all steps."""
+    def _drawn(
+        self, purpose: _Stream, position: int, draw: Callable[[list[np.random.Generator]], Any]
+    ) -> Any:
+        """A draw for this step; for tied networks the one draw for all steps."""
         if not self.ens.tied:
-            return draw()
-        if (purpose, position) not in self._kept:
-            self._kept[purpose, position] = draw()
-        return self._kept[purpose, position]
+            return draw(self._generators(purpose, position))
+        if (purpose, position) not in self._tied:
+            self._tied[purpose, position] = draw(self._generators(purpose, position))
+        return self._tied[purpose, position]
 
-    def _normals(self, purpose: int, position: int) -> np.ndarray:
-        """Standard normal numbers on the host, (B, n)."""
-        drawn = np.empty((len(self._trials), self.n))
-        for rng, row in zip(self._generators(purpose, position), drawn, strict=True):
+    def _normals(self, rngs: list[np.random.Generator]) -> np.ndarray:
+        """Standard normal numbers on the host, (B, N)."""
+        drawn = np.empty((len(rngs), self.n))
+        for rng, row in zip(rngs, drawn, strict=True):
             rng.standard_normal(out=row)
         return drawn
 
-    def _matrices(self, purpose: int, position: int, kind: str, scale: float) -> Any:
-        return random_matrices(kind, self.n, scale, self._generators(purpose, position), self.xp, self.dtype)
+    def _matrices(self, kind: str, scale: float, rngs: list[np.random.Generator]) -> Any:
+        return random_matrices(kind, self.n, scale, rngs, self.xp, self.dtype)
 
     def _array(self, values: Any) -> Any:
         return self.xp.asarray(values, dtype=self.dtype)
 
-    def _generators(self, purpose: int, position: int = 0) -> list[np.random.Generator]:
+    def _generators(self, purpose: _Stream, position: int = 0) -> list[np.random.Generator]:
         """The streams of all trials for one purpose."""
         key = (purpose, position)
         if key not in self._streams:
-            self._streams[key] = [_random.stream(self._seed, trial, *key) for trial in self._trials]
+            self._streams[key] = [
+                _random.stream(self._seed, trial, int(purpose), position) for trial in self.trials
+            ]
         return self._streams[key]
 
 
@@ -222,9 +178,16 @@ class Network:
         self.ens, self.n, self.xp = ens, n, xp
         self._one = Networks(ens, n, seed, [trial], xp, dtype)
 
+    @classmethod
+    def alone(cls, networks: Networks) -> Network:
+        """Return the only one of the networks, which goes on from its present state."""
+        network = cls.__new__(cls)
+        network.ens, network.n, network.xp, network._one = networks.ens, networks.n, networks.xp, networks
+        return network
+
     @property
     def state(self) -> Any:
-        """The state, (s, N); written over by the step after the next."""
+        """The state, (s, N); overwritten by the step after the next."""
         return self._one.state[:, 0]
 
     @state.setter
@@ -235,36 +198,24 @@ class Network:
         """Advance the state by ``steps`` steps."""
         self._one.run(steps)
 
-    def settle(self, least: int = 0) -> tuple[int, bool]:
-        """`Networks.settle`."""
-        return self._one.settle(least)[0]
-
-    def step(self) -> StepFactor:
+    def step(self) -> StepJacobian:
         """Advance the state by one step; return Y ↦ J Y of that step, Y of shape (s N, r)."""
-        return self._one.step().of(0)
+        return self._one.step().of_network(0)
 
 
-class _Work:
-    """Arrays of one stage that every step writes into: what the weights multiply, e, and the state after."""
+class _StageBuffers:
+    """Arrays of one stage that every step overwrites: gate inputs, pre-activations, the state after it."""
 
     def __init__(self, stage: Any, sites: tuple[int, ...], xp: Any, dtype: str) -> None:
-        self.reads, self.e = (xp.empty((len(stage.gates), *sites), dtype=dtype) for _ in range(2))
+        self.gate_inputs, self.e = (xp.empty((len(stage.gates), *sites), dtype=dtype) for _ in range(2))
         self._states = [xp.empty((len(stage.outputs), *sites), dtype=dtype) for _ in range(2)]
 
-    def other_than(self, site: Any) -> Any:
-        """An array for the state after the stage that is not the one before it."""
+    def state_other_than(self, site: Any) -> Any:
+        """An array for the state after the stage that is not the state before it."""
         first, second = self._states
         return second if site is first else first
 
 
-def _agree(rows: np.ndarray) -> bool:
-    """Whether the first and second half of a stretch of time, shape (steps, columns), have the same means."""
-    half = len(rows) // 2
-    batches = [
-        np.array([batch.mean(axis=0) for batch in np.array_split(part, BATCHES)])
-        for part in (rows[:half], rows[half:])
-    ]
-    means = [batch.mean(axis=0) for batch in batches]
-    error = np.sqrt(sum(batch.var(axis=0, ddof=1) / BATCHES for batch in batches))
-    allowed = ERRORS * error + RELATIVE * np.abs(means[1]) + ABSOLUTE
-    return bool(np.all(np.abs(means[1] - means[0]) <= allowed))
+def _applied(xp: Any, matrices: Any, vectors: Any) -> Any:
+    """Matrix times vector for every network, (B, N, N) and (B, N)."""
+    return xp.matmul(matrices, vectors[..., None])[..., 0]

@@ -8,15 +8,12 @@ import os
 import platform
 import sys
 import time
-from bisect import bisect_right
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import sympy
 from scipy.special import stdtrit
 
 from rmtrnn._core import arrays as _arrays
@@ -25,25 +22,9 @@ from rmtrnn._core import storage as _storage
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import mean_field
-from rmtrnn.meanfield.expansion import expand
-from rmtrnn.sampling.network import LONGEST, Networks
-from rmtrnn.sampling.products import LogProduct
-from rmtrnn.sampling.products.log_product import longest_group
-from rmtrnn.sampling.products.side_by_side import LogProducts
+from rmtrnn.sampling import burn_in as _burn_in
+from rmtrnn.sampling import trial as _trial
 from rmtrnn.sampling.random_matrices import DTYPES
-
-# In front of the log singular values of a trial: condition and error of the product, steps of burn-in, and
-# whether the state was stationary after them (nan: not asked).
-_HEADER = 4
-# Burn-in: so many time scales of the mean field; so many steps where that is infinite.
-TIME_SCALES, WITHOUT_LIMIT = 8.0, 500
-# Arrays of the size of J that the product and its factorisations hold at once.
-MATRICES = 9
-# Trials run side by side, of networks with a J up to this width; with J split side by side up to these.
-TOGETHER, NARROW, SMALL = 64, 128, {"cpu": 32, "cuda": 64}
-# Widest matrix for cuSOLVER's SVD by CuPy: beyond 18,900 its workspace size overflows (cupy issue 7611).
-LARGEST_SVD = 18_000
 
 
 class Estimate(NamedTuple):
@@ -169,9 +150,8 @@ def sample(
 
     Every trial draws a network, starts it from N(0, 1) entries, runs ``burn_in`` steps with fresh inputs, and
     accumulates J_T of theory.md (1) over the next T steps by `rmtrnn.sampling.products.LogProduct`, so that
-    all s·N singular values have high relative accuracy, whatever T. Weights, inputs and biases of trial i
-    depend on (seed, i) only: the result is the same, bit for bit, on any number of workers with the same
-    BLAS.
+    all s·N singular values have high relative accuracy, whatever T. Trial i depends on (seed, i) only: the
+    result is the same, bit for bit, on any number of workers with the same BLAS.
 
     ens : `Ensemble`. ``ens.tied`` says whether W, V, b are redrawn at every step.
     T, N, trials : integers ≥ 1. seed : integer ≥ 0.
@@ -188,12 +168,8 @@ def sample(
         not depend on the state). ``Sample.stationary`` is False where that was not enough: near a critical
         point, or without a stationary state (then 500 steps are run).
 
-    Networks with up to 128 rows of J run side by side, up to 64 trials in one call (with an executor or a
-    checkpoint fewer, so that 64 jobs remain): faster on one core, and the way to use a GPU for them.
-
     Raises TypeError or ValueError naming a bad argument, among them an N beyond the memory (the largest that
-    fits is named) or, on a GPU, beyond 18,000 rows of J; ValueError for a checkpoint file that is damaged or
-    belongs to other arguments; RuntimeError for device="cuda" without one.
+    fits is named); ValueError for a checkpoint file of other arguments; RuntimeError for a missing GPU.
 
     >>> mc = rt.sample(rt.Ensemble("minimal", sigma_w=3.0, R=0.5), T=2, N=32, trials=2, burn_in=20)
     >>> mc.log_s.shape
@@ -201,143 +177,42 @@ def sample(
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
-    parameters = {
-        "ensemble": ens.to_dict(),
-        "T": _validate.integer("T", T, low=1),
-        "N": _validate.integer("N", N, low=1),
-        "seed": _validate.integer("seed", seed, low=0),
-        "burn_in": plan_burn_in(ens)
-        if burn_in is None
-        else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
-        "device": _arrays.resolve_device(device),
-        "dtype": _validate.choice("dtype", dtype, DTYPES),
-    }
     trials = _validate.integer("trials", trials, low=1)
-    _check_size(ens, parameters)
+    parameters = _parameters(ens, T=T, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
     start = time.perf_counter()
     rows = run_trials(
-        sample_trials,
+        _trial.sample_trials,
         parameters,
         trials,
         executor=executor,
         checkpoint=checkpoint,
         report=_progress.reporter(progress),
         label="sample",
-        together=TOGETHER if len(ens.cell.state) * parameters["N"] <= NARROW else 1,
+        together=_trial.side_by_side(ens, parameters["N"]),
     )
-    table = np.stack(rows)
+    log_s, found = _trial.table(rows)
     made = {key: value for key, value in parameters.items() if key not in ("ensemble", "T", "N")}
-    condition, error, steps, stationary = table[:, :_HEADER].T
-    made |= {"condition": float(condition.max()), "error": float(error.max()), "burn_in": int(steps.max())}
-    made["stationary"] = None if np.isnan(stationary).any() else bool(stationary.all())
-    made |= {"wall_time_s": time.perf_counter() - start, **host()}
-    return Sample(np.ascontiguousarray(table[:, _HEADER:]), ens, parameters["T"], parameters["N"], made)
+    made |= {**found, "wall_time_s": time.perf_counter() - start, **host()}
+    return Sample(log_s, ens, parameters["T"], parameters["N"], made)
 
 
-def sample_trials(parameters: dict[str, Any], trials: list[int]) -> list[np.ndarray]:
-    """Of each trial the header, then the log singular values, ascending."""
-    with _arrays.strict_linear_algebra(parameters["device"]):
-        return _sample_trials(Ensemble.from_dict(parameters["ensemble"]), parameters, trials)
-
-
-def _sample_trials(
-    ens: Ensemble, parameters: dict[str, Any], trials: list[int], *, small: bool = True
-) -> list[np.ndarray]:
-    """``small``: matrices that are small enough are multiplied and split all at once."""
-    xp = _arrays.module_for(parameters["device"])
-    n = parameters["N"]
-    width = len(ens.cell.state) * n
-    networks = Networks(ens, n, parameters["seed"], trials, xp, parameters["dtype"])
-    plan = parameters["burn_in"]
-    if "least" in plan:
-        settled = networks.settle(plan["least"])
-    else:
-        networks.run(plan["steps"])
-        settled = [(plan["steps"], plan["stationary"])] * len(trials)
-    if not bool(xp.all(xp.isfinite(networks.state))):
-        raise ValueError(f"ens = {ens!r}: the state of the network is not finite after the burn-in")
-    if small and width <= SMALL[parameters["device"]] and not _may_vanish(ens):
-        found = LogProducts(len(trials), width, xp)
-        for _ in range(parameters["T"]):
-            found.multiply(networks.step())
-        results = list(zip(found.condition, found.error, found.log_singular_values(), strict=True))
-    else:
-        products = [LogProduct(width, xp) for _ in trials]
-        for _ in range(parameters["T"]):
-            factor = networks.step()
-            for column, product in enumerate(products):
-                product.multiply(factor.of(column))
-        # The values first: the error is complete only after them.
-        values = [product.log_singular_values() for product in products]
-        results = [
-            (product.condition, product.error, row) for product, row in zip(products, values, strict=True)
-        ]
-    rows = []
-    for trial, (steps, stationary), (condition, error, row) in zip(trials, settled, results, strict=True):
-        if row is None:
-            rows += _sample_trials(ens, parameters, [trial], small=False)
-            continue
-        header = [condition, error, steps, math.nan if stationary is None else stationary]
-        rows.append(np.concatenate([header, row]))
-    return rows
-
-
-def _may_vanish(ens: Ensemble) -> bool:
-    """Whether slopes may be exactly zero, as relu's are."""
-    kinds = (sympy.Piecewise, sympy.Heaviside, sympy.Max, sympy.Min)
-    return any(part.has(*kinds) for stage in ens.cell.stages for part in (stage.a, stage.b, stage.c))
-
-
-def memory_needed(ens: Ensemble, N: int, dtype: str = "float64") -> int:
-    """Bytes that one trial of `sample` needs at its peak, an upper estimate.
-
-    For the product ``MATRICES`` arrays of width s·N and the longest group of pending factors, and for the
-    network its N × N weights: of one step, or for tied networks of all gates, with input weights.
-    """
-    width = len(ens.cell.state) * N
-    product = 8 * (MATRICES * width**2 + longest_group(width) * N**2 * len(ens.cell.gates))
-    weights = np.dtype(dtype).itemsize * N**2 * len(ens.cell.gates) * (2 if ens.tied else 1)
-    return product + weights
-
-
-def _check_size(ens: Ensemble, parameters: dict[str, Any]) -> None:
-    """ValueError for N beyond the memory, or on a GPU beyond what cuSOLVER's SVD is right for."""
-    n, device, dtype = parameters["N"], parameters["device"], parameters["dtype"]
-    largest = LARGEST_SVD // len(ens.cell.state)
-    if device == "cuda" and n > largest:
-        raise ValueError(
-            f"N = {n}: must be at most {largest} on a CUDA device for a state of {len(ens.cell.state)} "
-            "vectors; beyond, cuSOLVER returns wrong singular values without a word. Use device='cpu'"
-        )
-    available = _arrays.memory_available(device)
-    needed = memory_needed(ens, n, dtype)
-    if needed > available:
-        fits = bisect_right(range(1, n), available, key=lambda size: memory_needed(ens, size, dtype))
-        raise ValueError(
-            f"N = {n}: one trial needs {needed / 2**30:.3g} GiB, and device {device!r} has "
-            f"{available / 2**30:.3g} GiB; N = {fits} would fit"
-        )
-
-
-@lru_cache(maxsize=32)
-def _time_scale(ens: Ensemble) -> float:
-    """Of the mean field, where it is a matter of moments (cells affine in their state); else 0."""
-    if expand(ens.cell) is None:
-        return 0.0
-    field = mean_field(ens)
-    return field.timescale if field.converged else math.inf
-
-
-def plan_burn_in(ens: Ensemble) -> dict[str, Any]:
-    """Fixed "steps", or the "least" number for `Network.settle`."""
-    if not any(m.free_symbols for stage in ens.cell.stages for m in (stage.a, stage.b, stage.c)):
-        return {"steps": 0, "stationary": True}
-    least = TIME_SCALES * _time_scale(ens)
-    if not least < math.inf:
-        return {"steps": WITHOUT_LIMIT, "stationary": False}
-    if least > LONGEST:
-        return {"steps": LONGEST, "stationary": False}
-    return {"least": math.ceil(least)}
+def _parameters(
+    ens: Ensemble, *, T: int, N: int, seed: int, burn_in: int | None, device: str, dtype: str
+) -> dict[str, Any]:
+    """What every trial depends on, checked, in plain JSON types."""
+    parameters = {
+        "ensemble": ens.to_dict(),
+        "T": _validate.integer("T", T, low=1),
+        "N": _validate.integer("N", N, low=1),
+        "seed": _validate.integer("seed", seed, low=0),
+        "burn_in": _burn_in.plan(ens)
+        if burn_in is None
+        else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
+        "device": _arrays.resolve_device(device),
+        "dtype": _validate.choice("dtype", dtype, DTYPES),
+    }
+    _trial.check_size(ens, parameters)
+    return parameters
 
 
 def load(path: str | Path) -> Any:

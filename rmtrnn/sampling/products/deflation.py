@@ -1,4 +1,4 @@
-"""The smallest directions of a group of factors, kept where the plain product of the group loses them.
+"""Deflation of the smallest directions of a group of factors, which the plain product of the group loses.
 
 Y = F_g ⋯ F_1 X is formed plainly, in rounding errors E ~ ε|Y|, and Y = X' U. A product of Gaussian factors is
 ill-conditioned in few directions only. In a triangular factor of a matrix without special structure they all
@@ -26,24 +26,38 @@ last rows of diag(2^d) T one after the other.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rmtrnn._core import arrays as _arrays
-from rmtrnn.sampling.products import dense, graded
+from rmtrnn.sampling.products import dense
+from rmtrnn.sampling.products.accuracy import largest_norm, rounding_size, signs
 
-# Directions set apart: this share of all, and at least so many.
-SHARE, FEWEST = 16, 8
-# Largest share of A that V_aᵀ C may have. It shrinks in the next group, and is near 1 where S is only noise.
-LEAK = 1e-2
+
+@dataclass(frozen=True)
+class DeflationSettings:
+    """Numbers of the deflation. Empirical: tests/sampling/products/test_settings.py moves each by ×3 and ÷3.
+
+    share, fewest : one direction in ``share`` is set apart, and ``fewest`` at least.
+    leak : largest share of A that V_aᵀ C may have. It shrinks in the next group, and is near 1 where S is
+        only noise.
+    """
+
+    share: int = 16
+    fewest: int = 8
+    leak: float = 1e-2
+
+
+SETTINGS = DeflationSettings()
 
 
 class Corner(NamedTuple):
     """S = 2^exponent V U_j ⋯ U_1 U_0 with U_i = ``uppers[i]`` upper triangular and V = ``left``.
 
     ``left`` is orthogonal, or where ``rows`` is given P L of an LU factorisation, kept in one array with U_j,
-    with (P L)[rows] = L.
+    with (P L)[rows] = L. ``amplification`` of rounding errors is that of the whole group.
     """
 
     uppers: list[np.ndarray]
@@ -53,71 +67,77 @@ class Corner(NamedTuple):
     amplification: float
 
 
+class _Backward(NamedTuple):
+    """What `_backward` finds: Fᵀ N = 2^j N' R for each factor, after Z = 2^j N R.
+
+    ``columns``: the last N. ``triangles``: the R, that of Z first. ``exponents``: the j. ``sizes``: the norms
+    of Fᵀ applied to a vector of signs, over 2^j.
+    """
+
+    columns: Any
+    triangles: Any
+    exponents: Any
+    sizes: Any
+
+
 def width(n: int) -> int:
-    """Number of directions set apart, 0 for matrices too small for it."""
-    k = max(FEWEST, n // SHARE)
+    """Return the number of directions set apart, 0 for matrices too small for it."""
+    k = max(SETTINGS.fewest, n // SETTINGS.share)
     return k if n >= 4 * k else 0
 
 
-def backward(factor: Any) -> Any | None:
-    """N ↦ Fᵀ N, or None if the factor cannot do that."""
+def transpose_of(factor: Any) -> Any | None:
+    """Return N ↦ Fᵀ N, or None if the factor cannot do that."""
     if callable(factor):
         return getattr(factor, "transposed", None)
     return lambda columns: dense.product(factor.T, columns)
 
 
-def found_anew(
-    split: Any, x: Any, factors: list[Any], d: np.ndarray, rounding: float, spread: float, xp: Any
+def deflated_corner(
+    split: Any, x: Any, factors: list[Any], d: np.ndarray, spread: float, xp: Any
 ) -> Corner | None:
-    """The corner S of ``split`` = (X', U, …) of Y = F_g ⋯ F_1 X, by (exact); None where it cannot be told.
+    """Return the corner S of ``split`` = (X', U, …) of Y = F_g ⋯ F_1 X by (exact); None if it is only noise.
 
-    ``rounding`` is the size of rounding errors of products, ``x`` the X before, ``d`` the scales before;
-    errors of U_aa count ``spread`` times. The amplification returned is that of the whole group.
+    ``x`` and ``d`` are X and the scales before the group; errors of U_aa count ``spread`` times.
     """
     n = len(split.upper)
     k = width(n)
     m = n - k
     c = dense.solve_upper(split.upper, split.upper[:, m:], xp, m)[:m]
-    columns, r, shift = _orthonormal(split.x.annihilator(k), xp)
-    triangles, shifts, sizes = [r], [shift], [xp.ones(())]
-    probe = xp.asarray(graded.signs(n)[:, :1] / math.sqrt(n))
-    for factor in reversed(factors):
-        images = backward(factor)(xp.concatenate([columns, probe], axis=1))  # pyright: ignore[reportOptionalCall]
-        columns, r, shift = _orthonormal(images[:, :k], xp)
-        triangles.append(r)
-        shifts.append(shift)
-        sizes.append(xp.ldexp(xp.linalg.norm(images[:, k]), -shift))
-    v = columns if x is None else x.transposed(columns)
+    back = _backward(split.x.annihilator(k), factors, xp)
+    v = back.columns if x is None else x.transposed(back.columns)
     if split.order is not None:
         v = v[xp.asarray(split.order)]
-    found = (
-        xp.stack(triangles),
-        xp.stack(shifts),
-        xp.stack(sizes),
-        v[m:].T,
-        v[:m].T @ c,
-        xp.sum(c * c, axis=0),
-    )
-    triangles, shifts, sizes, kept, leak, squares = (_arrays.to_host(part) for part in found)
+    fetched = (*back[1:], v[m:].T, v[:m].T @ c, xp.sum(c * c, axis=0))
+    triangles, exponents, sizes, kept, leak, squares = (_arrays.to_host(part) for part in fetched)
     if not np.isfinite(triangles).all():
         return None
-
-    d = d if split.order is None else d[split.order]
-    ahead = np.ldexp(1.0, np.clip(d[m:].max() - d[:m], -1000, 1000))
     weight = math.sqrt(1.0 + squares.max())
-    apart = spread * math.hypot(
-        graded.largest_norm(split.apart), weight * graded.largest_norm(split.apart * ahead[:, None])
-    )
+    well_conditioned = spread * _error_of_rest(split, d, weight, m)
+    errors = _Errors(rounding_size(n), weight, well_conditioned)
     a = kept - leak
-    amplification = _amplification(a, leak, weight, triangles[1:], sizes[1:], apart, rounding)
+    amplification = errors.total(a, leak, triangles[1:], sizes[1:])
     if amplification is None:
         return None
-    left, upper = np.linalg.qr(a)
-    uppers = [upper]
-    for r in triangles[:0:-1]:
-        left, upper = np.linalg.qr(r.T @ left)
-        uppers.append(upper)
-    return _closed(triangles[0].T @ left, uppers, int(shifts.sum()), amplification, split.x)
+    last, uppers = _right_to_left(a, triangles)
+    return _corner(last, uppers, int(exponents.sum()), amplification, split.x)
+
+
+def _backward(z: Any, factors: list[Any], xp: Any) -> _Backward:
+    """Apply F_gᵀ, …, F_1ᵀ to the columns of Z, orthonormalised after each: Fᵀ N = 2^j N' R."""
+    n, k = z.shape
+    columns, r, exponent = _orthonormal(z, xp)
+    triangles, exponents, sizes = [r], [exponent], [xp.ones(())]
+    probe = xp.asarray(signs(n)[:, :1] / math.sqrt(n))
+    for factor in reversed(factors):
+        transpose = transpose_of(factor)
+        assert transpose is not None  # asked for before the group is deflated
+        images = transpose(xp.concatenate([columns, probe], axis=1))
+        columns, r, exponent = _orthonormal(images[:, :k], xp)
+        triangles.append(r)
+        exponents.append(exponent)
+        sizes.append(xp.ldexp(xp.linalg.norm(images[:, k]), -exponent))
+    return _Backward(columns, xp.stack(triangles), xp.stack(exponents), xp.stack(sizes))
 
 
 def _orthonormal(columns: Any, xp: Any) -> tuple[Any, Any, Any]:
@@ -132,7 +152,55 @@ def _orthonormal(columns: Any, xp: Any) -> tuple[Any, Any, Any]:
     return dense.times_inverse(columns, r, xp), r, shift
 
 
-def _closed(
+def _error_of_rest(split: Any, d: np.ndarray, weight: float, m: int) -> float:
+    """Amplification by U_aa: of its own columns, and of the columns b through C."""
+    d = d if split.order is None else d[split.order]
+    ahead = np.ldexp(1.0, np.clip(d[m:].max() - d[:m], -1000, 1000))
+    return math.hypot(largest_norm(split.apart), weight * largest_norm(split.apart * ahead[:, None]))
+
+
+class _Errors(NamedTuple):
+    """Rounding errors: ``rounding`` of a product, ``weight`` = √(1 + max |C|²), ``rest`` those of U_aa."""
+
+    rounding: float
+    weight: float
+    rest: float
+
+    def total(
+        self, a: np.ndarray, leak: np.ndarray, triangles: np.ndarray, sizes: np.ndarray
+    ) -> float | None:
+        """Root of the sum of squares of U_aa, of every Fᵀ N, of A, and of the error of C in A.
+
+        None if A is only noise.
+        """
+        probes = signs(len(a))
+        scales = np.maximum(sizes, np.linalg.norm(triangles, axis=1).max(axis=1))
+        with np.errstate(all="ignore"):
+            try:
+                inverse = largest_norm(np.linalg.solve(a, probes))
+                products = [
+                    self.rounding * scale * largest_norm(np.linalg.solve(r, probes))
+                    for scale, r in zip(scales, triangles, strict=True)
+                ]
+            except np.linalg.LinAlgError:
+                return None
+        leaked = float(np.linalg.norm(leak, 2)) * inverse
+        if not leaked <= SETTINGS.leak:
+            return None
+        return math.hypot(self.rest, self.rest * leaked, self.rounding * self.weight * inverse, *products)
+
+
+def _right_to_left(a: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Split S = R_gᵀ ⋯ R_0ᵀ A from the right: A = Q U_0, R_0ᵀ Q = Q' U_1, …; R_gᵀ Q is left, and the U."""
+    left, upper = np.linalg.qr(a)
+    uppers = [upper]
+    for r in triangles[:0:-1]:
+        left, upper = np.linalg.qr(r.T @ left)
+        uppers.append(upper)
+    return triangles[0].T @ left, uppers
+
+
+def _corner(
     last: np.ndarray, uppers: list[np.ndarray], exponent: int, amplification: float, x: Any
 ) -> Corner | None:
     """Split the last factor like the whole Y: with X' triangular or orthogonal."""
@@ -143,32 +211,3 @@ def _closed(
     if found is None:
         return None
     return Corner([*uppers, found[1]], exponent, found[1], found[0].rows, amplification)
-
-
-def _amplification(
-    a: np.ndarray,
-    leak: np.ndarray,
-    weight: float,
-    triangles: np.ndarray,
-    sizes: np.ndarray,
-    apart: float,
-    rounding: float,
-) -> float | None:
-    """Root of the sum of squares: of U_aa, of every product Fᵀ N, of A, and of the error of C in A."""
-    k = len(a)
-    probes = graded.signs(k)
-    scales = np.maximum(sizes, np.linalg.norm(triangles, axis=1).max(axis=1))
-    with np.errstate(all="ignore"):
-        try:
-            inverse = graded.largest_norm(np.linalg.solve(a, probes))
-            stages = [
-                rounding * scale * graded.largest_norm(np.linalg.solve(r, probes))
-                for scale, r in zip(scales, triangles, strict=True)
-            ]
-        except np.linalg.LinAlgError:
-            return None
-    leaked = float(np.linalg.norm(leak, 2)) * inverse
-    if not leaked <= LEAK:
-        return None
-    kernel = rounding * weight * inverse
-    return math.hypot(apart, apart * leaked, kernel, *stages)

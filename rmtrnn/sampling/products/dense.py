@@ -6,6 +6,7 @@ Arrays on the host are kept in Fortran order, so that LAPACK works in the memory
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,26 @@ from rmtrnn._core import arrays as _arrays
 # SciPy makes these names at import, so type checkers do not know them.
 blas: Any = _blas
 lapack: Any = _lapack
-# Side of the tiles of a transposed copy, rows of one with columns in another order, LAPACK's panels, size
-# from which products of triangular matrices are taken whole.
-TILE, GATHER, PANEL, LEAF = 64, 32, 64, 128
 
 
-class Spare:
+@dataclass(frozen=True)
+class BlockSizes:
+    """Sides of blocks, in rows. Empirical, for speed alone: no value depends on them beyond rounding.
+
+    tile : of a copy in the other order of memory. gather : of a copy with permuted columns.
+    panel : of LAPACK's workspace. leaf : triangular matrices up to this size are multiplied whole.
+    """
+
+    tile: int = 64
+    gather: int = 32
+    panel: int = 64
+    leaf: int = 128
+
+
+BLOCKS = BlockSizes()
+
+
+class Workspace:
     """Arrays to write into: a long product allocates only its first few (new pages cost the host 5 %)."""
 
     def __init__(self, xp: Any) -> None:
@@ -62,13 +77,13 @@ class UnitLower:
         upper[self._xp.arange(len(upper)), self._xp.arange(len(upper))] = 1.0
         return upper
 
-    def multiplied(self, factor: Any, spare: Spare) -> Any:
+    def multiplied(self, factor: Any, workspace: Workspace) -> Any:
         """factor · X; on the host half the work of a product of full matrices."""
         if self._xp is not np or factor.dtype != np.float64 or factor.shape[0] != factor.shape[1]:
-            return product(factor, self.dense().astype(factor.dtype, copy=False), spare)
-        gathered = spare.take(factor.shape)
-        for start in range(0, len(factor), GATHER):
-            gathered.T[:, start : start + GATHER] = factor[start : start + GATHER].T[self.rows]
+            return product(factor, self.dense().astype(factor.dtype, copy=False), workspace)
+        gathered = workspace.take(factor.shape)
+        for start in range(0, len(factor), BLOCKS.gather):
+            gathered.T[:, start : start + BLOCKS.gather] = factor[start : start + BLOCKS.gather].T[self.rows]
         return blas.dtrmm(1.0, self.lu, gathered, side=1, lower=1, diag=1, overwrite_b=1)
 
     def transposed(self, values: Any) -> Any:
@@ -84,30 +99,19 @@ class UnitLower:
 
     def solve_lower(self, values: Any) -> Any:
         """L⁻¹ values."""
-        if self._xp is np:
-            return lapack.dtrtrs(self.lu, values, lower=1, unitdiag=1)[0]
-        from cupyx.scipy.linalg import solve_triangular
-
-        return solve_triangular(self.lu, values, lower=True, unit_diagonal=True, check_finite=False)
+        return _solve_triangular(self.lu, values, self._xp, lower=True, unit_diagonal=True)
 
     def annihilator(self, k: int) -> Any:
         """Z, k columns, with Zᵀ X = (0  L_bb), L_bb the last k × k block of L."""
         xp = self._xp
         values = xp.zeros((len(self.lu), k))
         values[-k:] = xp.triu(self.lu[-k:, -k:].T, 1) + xp.eye(k)
-        if xp is np:
-            values = lapack.dtrtrs(self.lu, values, lower=1, trans=1, unitdiag=1)[0]
-        else:
-            from cupyx.scipy.linalg import solve_triangular
-
-            values = solve_triangular(
-                self.lu, values, trans=1, lower=True, unit_diagonal=True, check_finite=False
-            )
+        values = _solve_triangular(self.lu, values, xp, transposed=True, lower=True, unit_diagonal=True)
         out = xp.empty_like(values)
         out[xp.asarray(self.rows)] = values
         return out
 
-    def cornered(self, left: np.ndarray, rows: np.ndarray) -> UnitLower:
+    def with_last_block(self, left: np.ndarray, rows: np.ndarray) -> UnitLower:
         """P L with another last block: ``left`` holds L_bb below its diagonal, rows as in ``rows``."""
         k = len(rows)
         self.lu[-k:, :-k] = self.lu[-k:, :-k][self._xp.asarray(rows)]
@@ -125,15 +129,15 @@ class Orthogonal:
 
     def dense(self) -> Any:
         n = len(self._tau)
-        q = lapack.dorgqr(self._reflectors, self._tau, lwork=PANEL * n)[0]
+        q = lapack.dorgqr(self._reflectors, self._tau, lwork=BLOCKS.panel * n)[0]
         if self._corner is not None:
             q[:, -len(self._corner) :] @= self._corner
         out = np.empty_like(q)
         out[self._rows] = q
         return out
 
-    def multiplied(self, factor: Any, spare: Spare) -> Any:
-        return product(factor, self.dense().astype(factor.dtype, copy=False), spare)
+    def multiplied(self, factor: Any, workspace: Workspace) -> Any:
+        return product(factor, self.dense().astype(factor.dtype, copy=False), workspace)
 
     def transposed(self, values: Any) -> Any:
         """Xᵀ values."""
@@ -145,18 +149,18 @@ class Orthogonal:
 
     def coordinates(self, values: Any) -> Any:
         """X⁻¹ values, of X as it was made."""
-        return lapack.dormqr("L", "T", self._reflectors, self._tau, values[self._rows], PANEL * 8)[0]
+        return lapack.dormqr("L", "T", self._reflectors, self._tau, values[self._rows], BLOCKS.panel * 8)[0]
 
     def annihilator(self, k: int) -> Any:
         """The last k columns of X."""
         n = len(self._tau)
         columns = np.eye(n, k, k - n, order="F")
-        rotated = lapack.dormqr("L", "N", self._reflectors, self._tau, columns, PANEL * 8)[0]
+        rotated = lapack.dormqr("L", "N", self._reflectors, self._tau, columns, BLOCKS.panel * 8)[0]
         out = np.empty_like(rotated)
         out[self._rows] = rotated
         return out
 
-    def cornered(self, left: np.ndarray, rows: None) -> Orthogonal:
+    def with_last_block(self, left: np.ndarray, rows: None) -> Orthogonal:
         """Q with its last columns times ``left``."""
         self._corner = left
         return self
@@ -171,8 +175,8 @@ class Dense:
     def dense(self) -> Any:
         return self._array
 
-    def multiplied(self, factor: Any, spare: Spare) -> Any:
-        return product(factor, self._array.astype(factor.dtype, copy=False), spare)
+    def multiplied(self, factor: Any, workspace: Workspace) -> Any:
+        return product(factor, self._array.astype(factor.dtype, copy=False), workspace)
 
     def transposed(self, values: Any) -> Any:
         """Xᵀ values."""
@@ -186,7 +190,7 @@ class Dense:
         """The last k columns of X."""
         return self._array[:, -k:]
 
-    def cornered(self, left: np.ndarray, rows: None) -> Dense:
+    def with_last_block(self, left: np.ndarray, rows: None) -> Dense:
         """Q with its last columns times ``left``."""
         k = len(left)
         self._array[:, -k:] = self._array[:, -k:] @ self._xp.asarray(left)
@@ -203,9 +207,9 @@ def fortran(matrix: Any, *, copy: bool = False) -> Any:
     if matrix.flags.f_contiguous:
         return matrix.copy(order="F") if copy else matrix
     out = np.empty(matrix.shape, order="F")
-    for i in range(0, matrix.shape[0], TILE):
-        for j in range(0, matrix.shape[1], TILE):
-            out[i : i + TILE, j : j + TILE] = matrix[i : i + TILE, j : j + TILE]
+    for i in range(0, matrix.shape[0], BLOCKS.tile):
+        for j in range(0, matrix.shape[1], BLOCKS.tile):
+            out[i : i + BLOCKS.tile, j : j + BLOCKS.tile] = matrix[i : i + BLOCKS.tile, j : j + BLOCKS.tile]
     return out
 
 
@@ -215,17 +219,19 @@ def upper_triangle(matrix: Any) -> Any:
     if xp is not np:
         return xp.triu(matrix)
     out = np.zeros(matrix.shape, order="F")
-    for i in range(0, len(matrix), TILE):
-        out[i : i + TILE, i : i + TILE] = np.triu(matrix[i : i + TILE, i : i + TILE])
-        for j in range(i + TILE, matrix.shape[1], TILE):
-            out[i : i + TILE, j : j + TILE] = matrix[i : i + TILE, j : j + TILE]
+    for i in range(0, len(matrix), BLOCKS.tile):
+        out[i : i + BLOCKS.tile, i : i + BLOCKS.tile] = np.triu(
+            matrix[i : i + BLOCKS.tile, i : i + BLOCKS.tile]
+        )
+        for j in range(i + BLOCKS.tile, matrix.shape[1], BLOCKS.tile):
+            out[i : i + BLOCKS.tile, j : j + BLOCKS.tile] = matrix[i : i + BLOCKS.tile, j : j + BLOCKS.tile]
     return out
 
 
-def product(matrix: Any, y: Any, spare: Spare | None = None) -> Any:
+def product(matrix: Any, y: Any, workspace: Workspace | None = None) -> Any:
     """matrix · y, in Fortran order on the host: half as long again otherwise for y of few columns."""
     xp = _arrays.namespace(y)
-    out = (spare or Spare(xp)).take((len(matrix), y.shape[1]), xp.result_type(matrix, y))
+    out = (workspace or Workspace(xp)).take((len(matrix), y.shape[1]), xp.result_type(matrix, y))
     return xp.matmul(matrix, y, out=out)
 
 
@@ -245,9 +251,7 @@ def times_inverse(columns: Any, upper: Any, xp: Any) -> Any:
     """columns · triu(upper)⁻¹."""
     if xp is np:
         return blas.dtrsm(1.0, upper, columns, side=1)
-    from cupyx.scipy.linalg import solve_triangular
-
-    return solve_triangular(upper, columns.T, trans=1, check_finite=False).T
+    return _solve_triangular(upper, columns.T, xp, transposed=True).T
 
 
 def lu(y: Any, xp: Any) -> tuple[UnitLower, Any] | None:
@@ -267,7 +271,7 @@ def qr(y: Any, row_sizes: Any, xp: Any) -> tuple[Orthogonal | Dense, Any]:
     """Y = X R with X = Q orthogonal, large rows first, so that small rows keep their own digits."""
     rows = xp.argsort(-xp.asarray(row_sizes))
     if xp is np:
-        reflectors, tau, _, _ = lapack.dgeqrf(fortran(y[rows]), lwork=PANEL * len(y), overwrite_a=1)
+        reflectors, tau, _, _ = lapack.dgeqrf(fortran(y[rows]), lwork=BLOCKS.panel * len(y), overwrite_a=1)
         return Orthogonal(reflectors, tau, rows), reflectors
     q, r = xp.linalg.qr(y[rows])
     out = xp.empty_like(q)
@@ -280,37 +284,55 @@ def solve_upper(upper: Any, values: Any, xp: Any, size: int | None = None) -> An
     if size is not None and size < len(values):
         values = values.copy()  # cheaper than the block as a matrix of its own
         values[size:] = 0.0
+    return _solve_triangular(upper, values, xp)
+
+
+def _solve_triangular(
+    matrix: Any,
+    values: Any,
+    xp: Any,
+    *,
+    lower: bool = False,
+    transposed: bool = False,
+    unit_diagonal: bool = False,
+) -> Any:
+    """matrix⁻¹ values, or (matrixᵀ)⁻¹ values; only the named triangle of the matrix is read."""
+    trans = int(transposed)
     if xp is np:
-        return lapack.dtrtrs(upper, values)[0]
+        return lapack.dtrtrs(matrix, values, lower=int(lower), trans=trans, unitdiag=int(unit_diagonal))[0]
     from cupyx.scipy.linalg import solve_triangular
 
-    return solve_triangular(upper, values, check_finite=False)
+    return solve_triangular(
+        matrix, values, trans=trans, lower=lower, unit_diagonal=unit_diagonal, check_finite=False
+    )
 
 
 def r_factor(y: Any, xp: Any) -> Any:
     """R of Y = Q R in the upper triangle; below it anything. Y may be overwritten."""
     if xp is not np:
         return xp.linalg.qr(y, mode="r")
+    if y.size == 0:  # LAPACK prints a message for an array without rows
+        return np.empty((min(y.shape), y.shape[1]))
     y = fortran(y)
-    return lapack.dgeqrf(y, lwork=PANEL * y.shape[1], overwrite_a=1)[0][: min(y.shape)]
+    return lapack.dgeqrf(y, lwork=BLOCKS.panel * y.shape[1], overwrite_a=1)[0][: min(y.shape)]
 
 
-def upper_times(upper: Any, t: Any, spare: Spare, *, triangular: bool) -> Any:
+def upper_times(upper: Any, t: Any, workspace: Workspace, *, triangular: bool) -> Any:
     """triu(upper) · T; T may be overwritten. ``triangular``: T is upper triangular too; saves a third."""
     if _arrays.namespace(t) is not np:
-        out = product(_arrays.namespace(t).triu(upper), t, spare)
+        out = product(_arrays.namespace(t).triu(upper), t, workspace)
     elif not triangular:
         return blas.dtrmm(1.0, upper, fortran(t), overwrite_b=1)
     else:
-        out = spare.take(t.shape)
+        out = workspace.take(t.shape)
         _triangular_product(upper, t, out)
-    spare.give(t)
+    workspace.give(t)
     return out
 
 
 def _triangular_product(a: Any, b: Any, out: Any) -> None:
     """triu(a) · triu(b) into the upper triangle of ``out``, by halves."""
-    if len(a) <= LEAF:
+    if len(a) <= BLOCKS.leaf:
         block = blas.dtrmm(1.0, a, b)
         np.copyto(out, block)
         return
@@ -331,7 +353,7 @@ def eigenvalues_of_gram(m: Any) -> np.ndarray:
     or missing ones (nan) mean that M was too badly conditioned for its square.
     """
     gram = lapack.dlauum(fortran(m.T, copy=True), lower=1, overwrite_c=1)[0]
-    _, diagonal, off_diagonal, _, _ = lapack.dsytrd(gram, lower=1, lwork=PANEL * len(m), overwrite_a=1)
+    _, diagonal, off_diagonal, _, _ = lapack.dsytrd(gram, lower=1, lwork=BLOCKS.panel * len(m), overwrite_a=1)
     values, _, _, info = lapack.dpteqr(diagonal, off_diagonal, np.zeros((1, 1)), compute_z=0)
     return values[::-1] if info == 0 else np.full(len(m), math.nan)
 

@@ -14,104 +14,133 @@ keep the digits of every row of such a matrix, provided its rows come from large
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rmtrnn._core import arrays as _arrays
-from rmtrnn._core import random as _random
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.sampling.products import dense
+from rmtrnn.sampling.products.accuracy import UNIT, largest_norm, signs
 
-# Largest range of d (log2) handled at once: squares of squares stay within doubles.
-BLOCK_RANGE, WINDOW_RANGE = 560, 360
-# 2^d within this range is applied to the rows of T as it stands.
-DIRECT_RANGE = 900
-# Couplings between blocks below this are dropped: they change every singular value by less, relatively.
-NEGLIGIBLE = 1e-13
-MAX_SWEEPS = 200
-# Matrices up to this size go to gejsv whole.
-JACOBI_SIZE = 160
-# Windows, after this many sweeps. Values nearer than 2^MARGIN to a window's ends feel the rows left out.
-WINDOW_SWEEPS, WINDOW_MARGIN = 3, 8.0
-# T is squared, as it stands, where rounding errors times ‖T⁻¹‖² are this much below the tolerance.
-SQUARED = 0.1
-PROBES = 3
-UNIT = float(np.finfo(np.float64).eps) / 2
 LOG_2 = math.log(2.0)
 
 
-def scaled_product(
-    upper: Any, t: Any, d: np.ndarray, spare: dense.Spare, *, triangular: bool
-) -> tuple[Any, np.ndarray]:
-    """diag(2^d') T' = triu(upper) · diag(2^d) T, rows of T' with largest entry in [½, 1).
+@dataclass(frozen=True)
+class GradedSettings:
+    """Numbers of the method. Ranges are powers of two, log2 of the ratio of the largest 2^d to the smallest.
 
-    T is used up. ``t`` None is the identity; ``triangular``: T is upper triangular.
+    Derived from the range of doubles, 2^±1022:
+    block_range : the squares within one Jacobi block stay in range, 2 · 560 < 2044, with room for T.
+    window_range : the Gram matrix of a window, and sums of its entries' squares, 4 · 360 < 2044.
+    direct_range : 2^d is applied to the rows of T as it stands, 900 < 1022 with room for T.
+
+    Empirical, moved by ×3 and ÷3 in tests/sampling/products/test_settings.py:
+    negligible : relative. A coupling between blocks below it changes every singular value by less.
+    sweeps : most sweeps of QR before the method gives up.
+    jacobi_size : rows. Smaller matrices go to one-sided Jacobi rotations whole; speed.
+    window_sweeps : sweeps before a matrix is cut into windows.
+    window_margin : log2. Values so near to the end of a window feel the rows left out.
+    squared : share of the tolerance. T is squared where rounding errors times ‖T⁻¹‖² are below it.
+    """
+
+    block_range: int = 560
+    window_range: int = 360
+    direct_range: int = 900
+    negligible: float = 1e-13
+    sweeps: int = 200
+    jacobi_size: int = 160
+    window_sweeps: int = 3
+    window_margin: float = 8.0
+    squared: float = 0.1
+
+
+SETTINGS = GradedSettings()
+
+
+def scaled_product(
+    upper: Any, t: Any, d: np.ndarray, workspace: dense.Workspace, *, triangular: bool
+) -> tuple[Any, np.ndarray]:
+    """Return T' and d' with diag(2^d') T' = triu(upper) · diag(2^d) T, rows of T' as in `row_scaled`.
+
+    T is overwritten. ``t`` None is the identity; ``triangular``: T is upper triangular.
     """
     xp = _arrays.namespace(upper)
     smallest = float(np.log2(np.min(np.abs(_arrays.to_host(xp.diagonal(upper))))))
     if t is None:
         t, base = dense.upper_triangle(upper), np.zeros(len(upper), dtype=np.int64)
-    elif np.ptp(d) - smallest <= DIRECT_RANGE:
+    elif np.ptp(d) - smallest <= SETTINGS.direct_range:
         base = np.full(len(d), d.max())
         t *= power_of_two(d - base, xp)[:, None]
-        t = dense.upper_times(upper, t, spare, triangular=triangular)
+        t = dense.upper_times(upper, t, workspace, triangular=triangular)
     else:
         base = d
-        upper = xp.triu(upper) * power_of_two(np.triu(d[None, :] - d[:, None]), xp)
-        t = dense.upper_times(dense.fortran(upper), t, spare, triangular=triangular)
-    return _row_scaled(t, base, xp)
+        upper = conjugated(upper, d)
+        t = dense.upper_times(dense.fortran(upper), t, workspace, triangular=triangular)
+    return row_scaled(t, base)
 
 
-def disorder(size: np.ndarray) -> float:
-    """How far the largest entry exceeds one before it: 0 for entries that never grow."""
+def grading_violation(size: np.ndarray) -> float:
+    """Return by how much an entry exceeds one before it, at most: 0 for entries that never grow."""
     return float(np.max(np.maximum.accumulate(size[::-1])[::-1] - size, initial=0.0))
 
 
-def with_lower(upper: Any, t: Any, d: np.ndarray, spare: dense.Spare) -> tuple[Any, np.ndarray]:
-    """T', upper triangular, and d' with the singular values of L diag(2^d) T, L = ``upper``ᵀ unit lower.
+def with_lower(upper: Any, t: Any, d: np.ndarray, workspace: dense.Workspace) -> tuple[Any, np.ndarray]:
+    """Return T', upper triangular, and d' with the singular values of L diag(2^d) T, L = ``upper``ᵀ.
 
     (L diag(2^d) T)ᵀ = Q R diag(2^d) Lᵀ with Tᵀ = Q R, where the product of the last three is triangular as
     they are. The entries of d come nearly in decreasing order.
     """
     xp = _arrays.namespace(t)
     d, t = _scaled_upper(dense.r_factor(dense.fortran(t.T, copy=True), xp), d, xp)
-    return _row_scaled(dense.upper_times(t, upper, spare, triangular=True), d, xp)
+    return row_scaled(dense.upper_times(t, upper, workspace, triangular=True), d)
 
 
 def inverse_norm(t: Any, xp: Any) -> float:
-    """‖T⁻¹ r‖ for the worst of a few vectors r of signs; T upper triangular."""
+    """Return ‖T⁻¹ r‖ for the worst of a few vectors r of signs; T upper triangular."""
     return largest_norm(_arrays.to_host(dense.solve_upper(t, xp.asarray(signs(len(t))), xp)))
 
 
-def largest_norm(columns: np.ndarray) -> float:
-    """Largest norm of a column; ∞ if there is none, or nan."""
-    norm = float(np.max(np.linalg.norm(columns, axis=0)))
-    return norm if math.isfinite(norm) else math.inf
-
-
-@lru_cache(maxsize=4)
-def signs(n: int) -> np.ndarray:
-    """A few vectors like those of rounding errors, (n, PROBES): fixed signs."""
-    return np.where(_random.stream(0).random((n, PROBES)) < 0.5, -1.0, 1.0)
-
-
 def power_of_two(exponents: np.ndarray, xp: Any) -> Any:
-    """2^k, 0 or ∞ beyond doubles."""
+    """Return 2^k, 0 or ∞ beyond doubles."""
     with np.errstate(over="ignore", under="ignore"):
         return xp.asarray(np.ldexp(1.0, np.clip(exponents, -2000, 2000)))
 
 
-def _row_scaled(t: Any, d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray]:
-    sizes = _arrays.to_host(_arrays.largest(t, axis=1))
-    exponents = np.frexp(sizes)[1].astype(np.int64)
-    t *= power_of_two(-exponents, xp)[:, None]
-    return t, d + exponents
+def conjugated(upper: Any, d: Any) -> Any:
+    """Return diag(2^−d) triu(U) diag(2^d), for d that hardly grows along the diagonal; d may be longer."""
+    xp = _arrays.namespace(upper)
+    rows, columns = upper.shape[-2:]
+    exponents = xp.asarray(d[..., None, :columns] - d[..., :rows, None])
+    with np.errstate(over="ignore", under="ignore"):
+        return xp.ldexp(xp.triu(upper), xp.clip(xp.triu(exponents), -2000, 2000))
 
 
-def graded_qr(y: Any, d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any, np.ndarray, float]:
-    """Factor y·diag(2^d) = Q·diag(2^d')·T·Π; return Q, d', T, the column order Π, log2 of the range of R.
+def row_scaled(t: Any, d: Any) -> tuple[Any, Any]:
+    """Return T' and d' with diag(2^d') T' = diag(2^d) T, rows of T' with largest entry in [½, 1).
+
+    T is overwritten. d lies where T does, or on the host.
+    """
+    xp = _arrays.namespace(t)
+    # A row of subnormal numbers is scaled as far as doubles allow.
+    exponents = xp.clip(xp.frexp(_arrays.largest(t, axis=t.ndim - 1))[1], -1000, 1000)
+    t *= xp.ldexp(1.0, -exponents)[..., None]
+    return t, d + (exponents if _arrays.namespace(d) is xp else _arrays.to_host(exponents))
+
+
+class GradedQR(NamedTuple):
+    """y·diag(2^d_before) = Q·diag(2^d)·T·Π: Π takes the columns in ``order``; log2 of the range of R."""
+
+    q: Any
+    d: np.ndarray
+    t: Any
+    order: np.ndarray
+    log_range: float
+
+
+def graded_qr(y: Any, d: np.ndarray, xp: Any) -> GradedQR:
+    """Factor y·diag(2^d) = Q·diag(2^d')·T·Π for y of any shape.
 
     Columns go in decreasing size, and rows of y too, so that those of very different size keep their own
     digits. Rows of zeros are taken out before and put back after, and columns of zeros dropped, so that exact
@@ -133,19 +162,20 @@ def graded_qr(y: Any, d: np.ndarray, xp: Any) -> tuple[Any, np.ndarray, Any, np.
         log_range = max(-float(np.log2(diagonal.min())), 0.0) if len(diagonal) else 0.0
     d, t = _scaled_upper(r, d[order], xp)
     kept = np.flatnonzero(_arrays.to_host(xp.any(t != 0.0, axis=1)))
-    return q[:, xp.asarray(kept)], d[kept], t[xp.asarray(kept)], order, log_range
+    kept_there = xp.asarray(kept)
+    return GradedQR(q[:, kept_there], d[kept], t[kept_there], order, log_range)
 
 
 def _scaled_upper(r: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
     """diag(2^d') T = triu(r) diag(2^d)."""
     base = d[: len(r)]
-    if len(d) and np.ptp(d) <= DIRECT_RANGE:
+    if len(d) and np.ptp(d) <= SETTINGS.direct_range:
         t = dense.upper_triangle(r)
         t *= power_of_two(d - d.max(), xp)
         base = np.full(len(r), d.max())
     else:
-        t = xp.triu(r) * power_of_two(np.triu(d[None, :] - base[:, None]), xp)
-    t, d = _row_scaled(t, base, xp)
+        t = conjugated(r, d)
+    t, d = row_scaled(t, base)
     return d, t
 
 
@@ -159,35 +189,44 @@ def _swept(t: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
 def graded_log_singular_values(
     t: Any, d: np.ndarray, xp: Any, *, triangular: bool, tolerance: float = 1e-10
 ) -> np.ndarray:
-    """Log singular values of diag(2^d)·t, t of full row rank, unordered.
+    """Return the log singular values of diag(2^d)·t, t of full row rank, unordered.
 
-    Up to JACOBI_SIZE rows: sweeps of QR, until T falls into blocks whose ranges fit a double; gejsv does each
-    block. Above: tridiagonalisation, checked by the determinant to ``tolerance``, of the whole, after a
+    Up to ``jacobi_size`` rows: sweeps of QR, until T falls into blocks whose ranges fit a double; gejsv does
+    each block. Above: tridiagonalisation, checked by the determinant to ``tolerance``, of the whole, after a
     sweep if it must be, or of overlapping windows; if they fail, as for small ones.
     """
-    large = len(d) > JACOBI_SIZE
-    if large and np.ptp(d) <= WINDOW_RANGE:
-        for _ in range(2):
-            if triangular and UNIT * inverse_norm(t, xp) ** 2 < SQUARED * tolerance:
-                values = _checked(t, d, xp, tolerance)
-                if values is not None:
-                    return values
-            d, t = _swept(t, d, xp)
-            triangular = True
+    large = len(d) > SETTINGS.jacobi_size
+    if large and np.ptp(d) <= SETTINGS.window_range:
+        if triangular:
+            values = _squared(t, d, xp, tolerance)
+            if values is not None:
+                return values
+        d, t = _swept(t, d, xp)
+        values = _squared(t, d, xp, tolerance)
+        if values is not None:
+            return values
+        d, t = _swept(t, d, xp)
     t = _arrays.to_host(t)
-    for sweep in range(1, MAX_SWEEPS + 1):
+    for sweep in range(1, SETTINGS.sweeps + 1):
         d, t = _swept(t, d, np)
-        if large and sweep == WINDOW_SWEEPS:
+        if large and sweep == SETTINGS.window_sweeps:
             values = _windows(t, d, tolerance)
             if values is not None:
                 return values
-        blocks = _blocks(t, d) if sweep >= WINDOW_SWEEPS or not large else None
+        blocks = _blocks(t, d) if sweep >= SETTINGS.window_sweeps or not large else None
         if blocks is not None:
             return np.concatenate([_jacobi(t[a:b, a:b], d[a:b]) for a, b in blocks] or [np.zeros(0)])
     raise ConvergenceError(
-        f"log singular values: blocks did not decouple in {MAX_SWEEPS} sweeps "
+        f"log singular values: blocks did not decouple in {SETTINGS.sweeps} sweeps "
         f"(range 2^{np.ptp(d)}, {len(d)} values)"
     )
+
+
+def _squared(t: Any, d: np.ndarray, xp: Any, tolerance: float) -> np.ndarray | None:
+    """`_checked` where T is so well conditioned that its square will do; else None."""
+    if not UNIT * inverse_norm(t, xp) ** 2 < SETTINGS.squared * tolerance:
+        return None
+    return _checked(t, d, xp, tolerance)
 
 
 def _checked(t: Any, d: np.ndarray, xp: Any, tolerance: float) -> np.ndarray | None:
@@ -209,16 +248,16 @@ def _checked(t: Any, d: np.ndarray, xp: Any, tolerance: float) -> np.ndarray | N
 def _windows(t: np.ndarray, d: np.ndarray, tolerance: float) -> np.ndarray | None:
     """Log singular values of diag(2^d)·t, upper triangular and swept, from overlapping windows.
 
-    The window that starts at row a gives the values between its top less WINDOW_MARGIN and its end, where 2^d
-    has fallen by WINDOW_RANGE, plus WINDOW_MARGIN: beyond, the rows left out still couple. None where a
+    The window that starts at row a gives the values between its top less the margin and its end, where 2^d
+    has fallen by ``window_range``, plus the margin: beyond, the rows left out still couple. None where a
     window fails its check, leaves a value uncovered, or meets the last one out of order.
     """
-    n, margin = len(d), WINDOW_MARGIN * LOG_2
+    n, margin = len(d), SETTINGS.window_margin * LOG_2
     scale = np.maximum.accumulate(d[::-1])[::-1]
     found: list[float] = []
     start, ceiling = 0, math.inf
     while len(found) < n:
-        stop = int(np.searchsorted(-scale, WINDOW_RANGE - scale[start], side="right"))
+        stop = int(np.searchsorted(-scale, SETTINGS.window_range - scale[start], side="right"))
         floor = -math.inf if stop == n else scale[stop - 1] * LOG_2 + margin
         values = _checked(t[start:stop, start:stop], d[start:stop], np, tolerance)
         if values is None:
@@ -237,17 +276,17 @@ def _windows(t: np.ndarray, d: np.ndarray, tolerance: float) -> np.ndarray | Non
 def _blocks(t: np.ndarray, d: np.ndarray) -> list[tuple[int, int]] | None:
     """Ranges [a, b) of upper triangular T with negligible couplings between them, or None if too wide."""
     n = len(d)
-    if n == 0 or np.ptp(d) <= BLOCK_RANGE:
+    if n == 0 or np.ptp(d) <= SETTINGS.block_range:
         return [(0, n)] if n else []
     coupling = np.triu(np.abs(t) / np.abs(np.diagonal(t))[:, None], 1)
     corner = np.maximum.accumulate(coupling, axis=0)
     corner = np.maximum.accumulate(corner[:, ::-1], axis=1)[:, ::-1]
-    splits = [k for k in range(1, n) if corner[k - 1, k] <= NEGLIGIBLE] + [n]
+    splits = [k for k in range(1, n) if corner[k - 1, k] <= SETTINGS.negligible] + [n]
     blocks, start = [], 0
     for position, split in enumerate(splits):
         last = position + 1 == len(splits)
-        if last or np.ptp(d[start : splits[position + 1]]) > BLOCK_RANGE:
-            if np.ptp(d[start:split]) > BLOCK_RANGE:
+        if last or np.ptp(d[start : splits[position + 1]]) > SETTINGS.block_range:
+            if np.ptp(d[start:split]) > SETTINGS.block_range:
                 return None
             blocks.append((start, split))
             start = split

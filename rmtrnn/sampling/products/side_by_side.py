@@ -12,16 +12,14 @@ itself looks after a factorisation whether it failed, where errors are to be rai
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from rmtrnn._core import arrays as _arrays
 from rmtrnn._core import validate as _validate
-from rmtrnn.sampling.products import graded
-from rmtrnn.sampling.products.graded import UNIT
-from rmtrnn.sampling.products.log_product import ACCURACY, SMALL, rounding
+from rmtrnn.sampling.products import accuracy, graded
+from rmtrnn.sampling.products.accuracy import UNIT, rounding_size
 
 
 class LogProducts:
@@ -41,19 +39,16 @@ class LogProducts:
         self._steps = 0
         self._error, self._condition = xp.zeros(count), xp.ones(count)
         self._lost = xp.zeros(count, dtype=bool)
-        self._signs = xp.asarray(graded.signs(n))
+        self._signs = xp.asarray(accuracy.signs(n))
 
     @property
     def error(self) -> np.ndarray:
         """Estimated relative errors of the singular values so far."""
-        t = _arrays.to_host(self._t)
+        t, signs = _arrays.to_host(self._t), accuracy.signs(self.n)
         with np.errstate(all="ignore"):
-            spread = [
-                graded.largest_norm(np.linalg.solve(part, graded.signs(self.n))) for part in self._regular(t)
-            ]
-        return _arrays.to_host(self._error) + math.sqrt(self._steps) * UNIT * rounding(self.n) * np.array(
-            spread
-        )
+            inverse_norms = [accuracy.largest_norm(np.linalg.solve(part, signs)) for part in self._regular(t)]
+        rounded = [accuracy.triangle_error(norm, self._steps, self.n) for norm in inverse_norms]
+        return _arrays.to_host(self._error) + np.array(rounded)
 
     @property
     def condition(self) -> np.ndarray:
@@ -71,7 +66,15 @@ class LogProducts:
         unit = max(UNIT, float(np.finfo(y.dtype).eps) / 2)
         y = y.astype(np.float64, copy=False)
         exponent = xp.frexp(xp.max(xp.abs(y), axis=(1, 2)))[1]
-        y = y * xp.ldexp(1.0, -exponent)[:, None, None]
+        amplification = self._split(y * xp.ldexp(1.0, -exponent)[:, None, None])
+        self._d += exponent[:, None]
+        self._error += unit * amplification
+        self._condition = xp.maximum(self._condition, amplification)
+        self._steps += 1
+
+    def _split(self, y: Any) -> Any:
+        """Split Y as in the module's equation; return the amplification of rounding errors."""
+        xp = self._xp
         rows, columns = (xp.max(xp.abs(y), axis=axis) for axis in (2, 1))
         self._lost |= xp.any(rows == 0.0, axis=1) | xp.any(columns == 0.0, axis=1)
         rows, columns = (xp.where(sizes == 0.0, 1.0, sizes) for sizes in (rows, columns))
@@ -83,29 +86,18 @@ class LogProducts:
         q, r = xp.linalg.qr(y)
         self._x = xp.take_along_axis(q, xp.argsort(by_row, axis=1)[:, :, None], axis=1)
 
+        d = xp.take_along_axis(self._d, by_column, axis=1)
+        t = xp.take_along_axis(self._t, by_column[:, :, None], axis=1)
+        self._t, self._d = graded.row_scaled(xp.matmul(graded.conjugated(r, d), t), d)
+
         rows, columns = (
             xp.take_along_axis(sizes, order, axis=1)
             for sizes, order in ((rows, by_row), (columns, by_column))
         )
         probes = xp.matmul(q.swapaxes(1, 2), rows[:, :, None] * self._signs)
-        weights = (columns / xp.max(columns, axis=1)[:, None])[:, :, None]
-        solved = rounding(self.n) * xp.linalg.solve(self._regular(r), probes) * weights
-        amplification = xp.max(xp.sqrt(xp.sum(solved * solved, axis=1)), axis=1)
-        self._error += unit * amplification
-        self._condition = xp.maximum(self._condition, amplification)
-        self._steps += 1
-        self._update(r, by_column, exponent)
-
-    def _update(self, r: Any, order: Any, exponent: Any) -> None:
-        """diag(2^d') T' = R diag(2^d) T, rows of T' with largest entry in [½, 1)."""
-        xp = self._xp
-        d = xp.take_along_axis(self._d, order, axis=1)
-        t = xp.take_along_axis(self._t, order[:, :, None], axis=1)
-        upper = xp.ldexp(r, xp.clip(xp.triu(d[:, None, :] - d[:, :, None]), -2000, 2000))
-        t = xp.matmul(upper, t)
-        added = xp.frexp(xp.max(xp.abs(t), axis=2))[1]
-        self._t = xp.ldexp(t, -added[:, :, None])
-        self._d = d + added + exponent[:, None]
+        shares = columns / xp.max(columns, axis=1)[:, None]
+        solved = xp.linalg.solve(self._regular(r), probes)
+        return accuracy.norms(accuracy.amplified(solved, shares, rounding_size(self.n)))
 
     def _regular(self, upper: Any) -> Any:
         """Matrices R or T, with 1 in place of those of the products that are lost."""
@@ -121,7 +113,7 @@ class LogProducts:
         t, d, lost = (_arrays.to_host(part) for part in (self._t, self._d, self._lost))
         if not np.isfinite(t).all():
             raise ValueError("factor: has entries that are not finite, or a product beyond 1e308")
-        tolerance = 0.1 * ACCURACY * max(self.n, SMALL)
+        tolerance = accuracy.SETTINGS.checked * accuracy.default_tolerance(self.n)
         return [
             None
             if lost[k]
