@@ -14,7 +14,7 @@ from rmtrnn.sampling.network import Network, Networks
 from rmtrnn.sampling.products import LogProduct
 from rmtrnn.sampling.products.side_by_side import LogProducts
 from rmtrnn.sampling.random_matrices import random_matrix
-from rmtrnn.sampling.sample import memory_needed
+from rmtrnn.sampling.trial import memory_needed
 
 TANH = rt.Ensemble("vanilla", sigma_w=1.1, sigma_b=0.2)
 needs_gpu = pytest.mark.skipif(not _arrays.cuda_available(), reason="needs CuPy and a CUDA device")
@@ -111,7 +111,7 @@ def test_nothing_is_fetched_from_the_device_in_a_step(monkeypatch, cell, tied):
     fake_cupy.launched.clear()
     network.step()
     assert fake_cupy.launched == ["rmtrnn_read", "rmtrnn_advance"] * stages
-    for _ in range(product._group):
+    for _ in range(product._plan.length):
         product.multiply(network.step())
     assert fake_cupy.fetched == []
     product.multiply(network.step())

@@ -86,10 +86,11 @@ def equilibrate(networks: Networks, least: int = 0, settings: BurnInSettings = D
     squares = xp.empty((settings.longest // settings.run_on, *networks.state.shape[:2]), networks.dtype)
     while running.trials:
         ends = [found[trial].steps for trial in running.trials if trial in found]
-        stop = min([test, *ends] if len(ends) < len(running.trials) else ends)
+        undecided = len(ends) < len(running.trials)
+        stop = min([test, *ends] if undecided else ends)
         _run_and_record(running, squares, t, stop)
         t = stop
-        if t == test:
+        if undecided and t == test:
             if settings.run_on * t >= least:
                 found = _found_stationary(running.trials, squares, t, settings) | found
             test *= 2
