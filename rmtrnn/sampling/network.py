@@ -57,8 +57,12 @@ class Networks:
             self._advance(with_jacobian=False)
 
     def step(self) -> StepJacobian:
-        """Advance the states by one step; return Y ↦ J Y of that step, Y of shape (B, s N, r)."""
-        return StepJacobian(self._advance(with_jacobian=True))
+        """Advance the states by one step; return Y ↦ J Y of that step, Y of shape (B, s N, r).
+
+        Where a state diverges, J has entries that are not finite; `LogProduct` refuses them.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            return StepJacobian(self._advance(with_jacobian=True))
 
     def select(self, columns: Sequence[int]) -> Networks:
         """Return some of the networks, which go on from their present states.

@@ -91,6 +91,7 @@ def _sampled(ens: Ensemble, parameters: dict[str, Any], trials: list[int]) -> li
     products = LogProducts(len(trials), width, networks.xp)
     for _ in range(parameters["T"]):
         products.multiply(networks.step())
+    _check_finite(networks, f"after {parameters['T']} steps")
     found = zip(products.condition, products.error, burn_ins, products.log_singular_values(), strict=True)
     return [
         Trial(condition, error, burn_in, log_s)
@@ -108,6 +109,7 @@ def _one_by_one(networks: Networks, burn_ins: list[BurnIn], T: int) -> list[Tria
         jacobian = networks.step()
         for column, product in enumerate(products):
             product.multiply(jacobian.of_network(column))
+    _check_finite(networks, f"after {T} steps")
     # The values first: the error is complete only after them.
     values = [product.log_singular_values() for product in products]
     return [
@@ -120,10 +122,15 @@ def _burnt_in(ens: Ensemble, parameters: dict[str, Any], trials: list[int]) -> t
     """The networks of the trials after their burn-in. ValueError if a state is not finite."""
     xp = _arrays.module_for(parameters["device"])
     networks = Networks(ens, parameters["N"], parameters["seed"], trials, xp, parameters["dtype"])
-    burn_ins = _burn_in.run(networks, parameters["burn_in"])
-    if not bool(xp.all(xp.isfinite(networks.state))):
-        raise ValueError(f"ens = {ens!r}: the state of the network is not finite after the burn-in")
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverging state is refused below
+        burn_ins = _burn_in.run(networks, parameters["burn_in"])
+    _check_finite(networks, "after the burn-in")
     return networks, burn_ins
+
+
+def _check_finite(networks: Networks, when: str) -> None:
+    if not bool(networks.xp.all(networks.xp.isfinite(networks.state))):
+        raise ValueError(f"ens = {networks.ens!r}: the state of the network is not finite {when}")
 
 
 def _may_vanish(ens: Ensemble) -> bool:

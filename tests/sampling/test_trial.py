@@ -34,3 +34,42 @@ def test_relu_zeros_are_counted_exactly():
     zeros = np.isneginf(mc.log_s).sum(axis=1)
     assert np.all((zeros >= 10) & (zeros <= 35))
     assert mc.log_s[~np.isneginf(mc.log_s)].min() > -25
+
+
+def quiet_sample(capfd, ens, **options):
+    """A sample; warnings are errors in the tests, and what LAPACK prints is caught here."""
+    mc = rt.sample(ens, trials=2, **options)
+    assert capfd.readouterr() == ("", "")
+    assert not np.isnan(mc.log_s).any()
+    return mc
+
+
+@pytest.mark.parametrize("N", [1, 2, 4, 7])
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_a_product_without_rank_prints_nothing(capfd, weights, N):
+    """Case 21. Thirty relu steps of few units: all singular values are exact zeros, LAPACK got 0 × 0."""
+    ens = rt.Ensemble(rt.VanillaRNN("relu"), sigma_w=2**0.5, weights=weights)
+    mc = quiet_sample(capfd, ens, T=30, N=N)
+    assert np.isneginf(mc.log_s).any()
+
+
+EXTREMES = {
+    "no weights": (rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=0.0, sigma_b=3.0), 1, 170),
+    "saturated": (rt.Ensemble("minimal", sigma_w=1e3, sigma_v=0.5, sigma_b=0.1, mu_b=2.0, tied=True), 30, 64),
+    "beyond doubles": (rt.Ensemble("vanilla", sigma_w=1e3, sigma_b=0.1, mu_b=2.0), 200, 2),
+    "slopes of 1e-300": (rt.Ensemble("vanilla", sigma_b=0.1, mu_b=340.0), 12, 9),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extreme_networks_print_nothing(capfd, name):
+    ens, T, N = EXTREMES[name]
+    quiet_sample(capfd, ens, T=T, N=N, seed=82, burn_in=5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("burn_in", [0, 500])
+def test_a_diverging_state_is_refused_without_a_warning(tied, burn_in):
+    ens = rt.Ensemble(rt.VanillaRNN("relu"), sigma_w=1e3, mu_b=8.0, tied=tied)
+    with pytest.raises(ValueError, match="finite"):
+        rt.sample(ens, T=200, N=16, trials=1, burn_in=burn_in)

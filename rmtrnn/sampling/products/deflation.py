@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmtrnn._core import arrays as _arrays
-from rmtrnn.sampling.products import dense
+from rmtrnn.sampling.products import dense, graded
 from rmtrnn.sampling.products.accuracy import largest_norm, rounding_size, signs
 
 
@@ -146,7 +146,7 @@ def _orthonormal(columns: Any, xp: Any) -> tuple[Any, Any, Any]:
     N need not be orthonormal to rounding, only well conditioned, so that half of all digits is enough for R.
     Beyond that R has entries nan.
     """
-    shift = xp.frexp(_arrays.largest(columns))[1]
+    shift = graded.exponents(_arrays.largest(columns))
     columns = columns * xp.ldexp(1.0, -shift)
     r = dense.cholesky(columns.T @ columns, xp)
     return dense.times_inverse(columns, r, xp), r, shift

@@ -112,9 +112,15 @@ def conjugated(upper: Any, d: Any) -> Any:
     """Return diag(2^−d) triu(U) diag(2^d), for d that hardly grows along the diagonal; d may be longer."""
     xp = _arrays.namespace(upper)
     rows, columns = upper.shape[-2:]
-    exponents = xp.asarray(d[..., None, :columns] - d[..., :rows, None])
+    differences = xp.asarray(d[..., None, :columns] - d[..., :rows, None])
     with np.errstate(over="ignore", under="ignore"):
-        return xp.ldexp(xp.triu(upper), xp.clip(xp.triu(exponents), -2000, 2000))
+        return xp.ldexp(xp.triu(upper), xp.clip(xp.triu(differences), -2000, 2000))
+
+
+def exponents(sizes: Any) -> Any:
+    """Return k with sizes/2^k in [½, 1), as far as 2^k and 2^−k are doubles; 0 for 0."""
+    xp = _arrays.namespace(sizes)
+    return xp.clip(xp.frexp(sizes)[1], -1000, 1000)
 
 
 def row_scaled(t: Any, d: Any) -> tuple[Any, Any]:
@@ -123,10 +129,9 @@ def row_scaled(t: Any, d: Any) -> tuple[Any, Any]:
     T is overwritten. d lies where T does, or on the host.
     """
     xp = _arrays.namespace(t)
-    # A row of subnormal numbers is scaled as far as doubles allow.
-    exponents = xp.clip(xp.frexp(_arrays.largest(t, axis=t.ndim - 1))[1], -1000, 1000)
-    t *= xp.ldexp(1.0, -exponents)[..., None]
-    return t, d + (exponents if _arrays.namespace(d) is xp else _arrays.to_host(exponents))
+    added = exponents(_arrays.largest(t, axis=t.ndim - 1))
+    t *= xp.ldexp(1.0, -added)[..., None]
+    return t, d + (added if _arrays.namespace(d) is xp else _arrays.to_host(added))
 
 
 class GradedQR(NamedTuple):
@@ -182,7 +187,8 @@ def _scaled_upper(r: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
 def _swept(t: Any, d: np.ndarray, xp: Any) -> tuple[np.ndarray, Any]:
     """d' and T', upper triangular, with the singular values of diag(2^d) T: R of the transpose."""
     sizes = _arrays.to_host(_arrays.largest(t, axis=1))
-    order = np.argsort(-(np.log2(sizes) + d), kind="stable")
+    with np.errstate(divide="ignore"):
+        order = np.argsort(-(np.log2(sizes) + d), kind="stable")
     return _scaled_upper(dense.r_factor(t[xp.asarray(order)].T, xp), d[order], xp)
 
 
@@ -278,7 +284,8 @@ def _blocks(t: np.ndarray, d: np.ndarray) -> list[tuple[int, int]] | None:
     n = len(d)
     if n == 0 or np.ptp(d) <= SETTINGS.block_range:
         return [(0, n)] if n else []
-    coupling = np.triu(np.abs(t) / np.abs(np.diagonal(t))[:, None], 1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a row of zeros couples to nothing
+        coupling = np.triu(np.where(t == 0.0, 0.0, np.abs(t) / np.abs(np.diagonal(t))[:, None]), 1)
     corner = np.maximum.accumulate(coupling, axis=0)
     corner = np.maximum.accumulate(corner[:, ::-1], axis=1)[:, ::-1]
     splits = [k for k in range(1, n) if corner[k - 1, k] <= SETTINGS.negligible] + [n]

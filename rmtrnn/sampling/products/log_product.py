@@ -391,7 +391,7 @@ class _Sizes:
         if not (np.isfinite(rows).all() and np.isfinite(columns).all()):
             raise ValueError("factor: has entries that are not finite, or a product beyond 1e308")
         top = rows.max(initial=0.0)
-        exponent = int(np.clip(np.frexp(top)[1], -1000, 1000))
+        exponent = int(graded.exponents(top))
         self.exponent = exponent if abs(exponent) > SETTINGS.scaled else 0
         self.positive = bool(rows.all() and columns.all())
         self.smallest = min(rows.min(initial=top), columns.min(initial=top)) / top if top > 0.0 else 0.0
@@ -416,7 +416,7 @@ def _near_one(y: Any, xp: Any, *, ours: bool) -> tuple[Any, Any]:
 
     Powers of two are exact. On the host k = 0 where that will do; from a device no value is fetched for it.
     """
-    exponent = xp.frexp(_arrays.largest(y))[1]
+    exponent = graded.exponents(_arrays.largest(y))
     if xp is np and abs(exponent) <= SETTINGS.scaled:
         return y, 0
     return xp.multiply(y, xp.ldexp(1.0, -exponent), out=y if ours else None), exponent

@@ -65,7 +65,7 @@ class LogProducts:
             y = factor(self._x)
         unit = max(UNIT, float(np.finfo(y.dtype).eps) / 2)
         y = y.astype(np.float64, copy=False)
-        exponent = xp.frexp(xp.max(xp.abs(y), axis=(1, 2)))[1]
+        exponent = graded.exponents(xp.max(xp.abs(y), axis=(1, 2)))
         amplification = self._split(y * xp.ldexp(1.0, -exponent)[:, None, None])
         self._d += exponent[:, None]
         self._error += unit * amplification
