@@ -1,9 +1,12 @@
 """A trial has the same bits whatever trials run beside it; exact zeros are counted; nothing is printed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn.sampling import trial
 from rmtrnn.sampling.trial import sample_trials
 
 COMPANY = {
@@ -23,8 +26,8 @@ def test_a_trial_has_the_same_bits_in_any_company(name, dtype):
     parameters |= {"burn_in": {"least": 0}, "dtype": dtype}
     together = sample_trials(parameters, list(range(6)))
     for trials in ([4], [5, 1, 2]):
-        for trial, row in zip(trials, sample_trials(parameters, trials), strict=True):
-            assert np.array_equal(row, together[trial], equal_nan=True)
+        for number, row in zip(trials, sample_trials(parameters, trials), strict=True):
+            assert np.array_equal(row, together[number], equal_nan=True)
     lengths = {row[2] for row in together}
     assert len(lengths) > 1 or name != "minimal, slow"
 
@@ -73,3 +76,21 @@ def test_a_diverging_state_is_refused_without_a_warning(tied, burn_in):
     ens = rt.Ensemble(rt.VanillaRNN("relu"), sigma_w=1e3, mu_b=8.0, tied=tied)
     with pytest.raises(ValueError, match="finite"):
         rt.sample(ens, T=200, N=16, trials=1, burn_in=burn_in)
+
+
+@pytest.mark.parametrize("factor", [3, 1 / 3])
+@pytest.mark.parametrize("number", ["together", "narrow", "small"])
+def test_numbers_of_speed_moved_by_three_change_no_value(monkeypatch, number, factor):
+    """How trials are taken together decides about the time alone: values agree within stated errors."""
+    ens = rt.Ensemble("vanilla", sigma_w=1.3, sigma_b=0.2)
+    before = rt.sample(ens, T=6, N=40, trials=3, burn_in=20)
+    value = getattr(trial.SETTINGS, number)
+    moved = (
+        {key: round(own * factor) for key, own in value.items()}
+        if number == "small"
+        else round(value * factor)
+    )
+    monkeypatch.setattr(trial, "SETTINGS", dataclasses.replace(trial.SETTINGS, **{number: moved}))
+    after = rt.sample(ens, T=6, N=40, trials=3, burn_in=20)
+    error = before.provenance["error"] + after.provenance["error"]
+    assert np.max(np.abs(after.log_s - before.log_s)) < error
