@@ -32,6 +32,16 @@ class Forward:
     second: np.ndarray
     overlap: np.ndarray
     reads: np.ndarray
+    readings: Readings
+
+    def gate_correlation(self) -> np.ndarray:
+        """Correlation of the two replicas' pre-activations at equal steps, (K, steps); 1 where they are 0."""
+        t = np.arange(self.reads.shape[-1])
+        read = self.readings
+        own = read.recurrent(0.5 * (self.reads[:, 0, 0, t, t] + self.reads[:, 1, 1, t, t]))
+        own += (read.white + read.constant)[:, None]
+        shared = read.recurrent(self.reads[:, 0, 1, t, t]) + (read.shared_white + read.constant)[:, None]
+        return np.where(own > 0.0, shared / np.where(own > 0.0, own, 1.0), 1.0)
 
 
 def march(
@@ -77,7 +87,7 @@ class _March:
         Q, C = (np.array(column).T for column in zip(*rows, strict=True))
         r, T = self.replicas, self.steps
         reads = self.moments.reshape(-1, T, r, T, r).transpose(0, 2, 4, 1, 3)
-        return Forward(Q, C, reads)
+        return Forward(Q, C, reads, self.readings)
 
     def _step(self, t: int, sites: list[np.ndarray]) -> list[np.ndarray]:
         first = 0

@@ -13,8 +13,8 @@ from rmtrnn.meanfield import stationary_moments, transfer_operator
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.hermite_series import NodeMap
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
-from rmtrnn.meanfield.result import MeanField
-from rmtrnn.meanfield.solve import mean_field, named, parameters_of
+from rmtrnn.meanfield.result import MeanField, named
+from rmtrnn.meanfield.solve import mean_field, parameters_of
 
 STARTS = (1e-6, 1.0, 100.0)  # not 0, which may be an unstable state
 SAME = 1e-6  # relative distance of second moments below which two states are one

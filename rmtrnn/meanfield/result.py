@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ Trajectory = np.ndarray | Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, repr=False)
 class MeanField:
-    """Stationary mean field of an ensemble with weights redrawn at every step; theory.md (2)–(6).
+    """Stationary mean field of an ensemble: theory.md (2)–(6) untied, (18)–(19) tied.
 
     Attributes
     ----------
@@ -39,8 +39,13 @@ class MeanField:
         c_t[t] is the correlation of e^{t+1}, which reads h^t
 
     error_t : estimated error of Q_t and C_t, the largest over time (0 for cells solved by moments)
-    method : "moments" (exact but for rounding), or "population" (sampled: see ``error``; ``residual`` is then
-        the relative drift of Q over the averaging window)
+    method : "moments" (exact but for rounding), "population" (sampled: see ``error``; ``residual`` is then
+        the relative drift of Q over the averaging window), or "spectra" (tied: `rmtrnn.meanfield.tied_field`;
+        ``residual`` is the last change of the power spectra, relative to the variance)
+    theory : "untied" (weights redrawn at every step) or "tied" (kept)
+    errors : absolute errors by quantity ("Q", "q", "chi", "c_star", "chi_star"), where they are known
+    covariances : tied: autocovariances by name of state and gate, see `autocovariance`
+    note : what limits the result, in words
 
     Where the network has no stationary state (status DIVERGED) the stationary quantities are nan.
     """
@@ -61,6 +66,43 @@ class MeanField:
     C_star: Number = float("nan")
     error_t: float = 0.0
     method: str = "moments"
+    theory: str = "untied"
+    errors: Mapping[str, float] = field(default_factory=dict)
+    covariances: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    note: str = ""
+
+    @property
+    def lyapunov(self) -> float:
+        """Largest Lyapunov exponent per step, ½ log χ (N → ∞ at fixed T, then T → ∞); −inf where χ = 0."""
+        with np.errstate(divide="ignore"):
+            return float(0.5 * np.log(self.chi))
+
+    @property
+    def timescales(self) -> dict[str, float]:
+        """Three time scales in steps; theory.md section 7.
+
+        "difference": −1/log χ, decay of a small difference of two equal replicas. "correlation": −1/log χ at
+        c*, return of the replicas' overlap to its fixed point, the ``timescale``. "autocovariance" (tied):
+        half the sum over lags of the decaying part of the first state's autocovariance, relative to its
+        variance; nan where it is not known.
+        """
+        found = {"difference": float(timescale(self.chi)), "correlation": self.timescale}
+        return found | {"autocovariance": _decay(next(iter(self.covariances.values()), np.zeros(0)))}
+
+    def autocovariance(self, name: str | None = None) -> np.ndarray:
+        """Autocovariance in time of a tied network's state or gate, over lags 0, 1, 2, …
+
+        A state: E[h^t h^{t+lag}]. A gate: the covariance of its pre-activation, theory.md (18). ``name``: of
+        a state or a gate; default the first state. ValueError for another name, and for untied weights, whose
+        pre-activations are independent in time.
+        """
+        if not self.covariances:
+            raise ValueError(
+                f"autocovariance: not known for theory {self.theory!r} here; "
+                "use mean_field(ens.replace(tied=True)), in a stationary state"
+            )
+        name = next(iter(self.covariances)) if name is None else name
+        return self.covariances[choice("name", name, tuple(self.covariances))]
 
     @property
     def converged(self) -> bool:
@@ -81,10 +123,38 @@ class MeanField:
             ("chi_star", self.chi_star, "slope of the correlation map at c_star"),
             ("timescale", self.timescale, "steps"),
         ]
-        lines = [f"MeanField of {self.ensemble!r}"]
+        lines = [f"MeanField of {self.ensemble!r}, {self.theory} weights"]
         lines += [f"  {name:<10}{_text(value)}   {meaning}" for name, value, meaning in rows]
         lines.append(f"  {self.status.message}; residual {self.residual:.1e}, error of Q {self.error:.1e}")
+        lines += [f"  {self.note}"] if self.note else []
         return "\n".join(lines)
+
+
+def timescale(chi: Any) -> Any:
+    """ξ = −1/log χ in steps (docs/theory.md (6)); inf where χ ≥ 1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.asarray(chi) < 1.0, -1.0 / np.log(chi), np.where(np.isnan(chi), np.nan, np.inf))
+
+
+def named(names: Any, values: np.ndarray) -> Any:
+    """One value for one name, else a mapping by name."""
+    entries = [value if np.ndim(value) else float(value) for value in values]
+    return entries[0] if len(entries) == 1 else dict(zip(names, entries, strict=True))
+
+
+def ratio(C: np.ndarray, Q: np.ndarray) -> np.ndarray:
+    """C/Q; where Q = 0 the replicas are equal, and the correlation is 1."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(Q == 0.0, 1.0, C / Q)
+
+
+def _decay(covariance: np.ndarray) -> float:
+    """Half the sum over lags of what decays of an autocovariance, relative to lag 0; in steps."""
+    if covariance.size < 2 or covariance[0] <= 0.0:
+        return float("nan")
+    rest = covariance[covariance.size // 2 :].mean()
+    decaying = covariance[: covariance.size // 2] - rest
+    return float(decaying.sum() - 0.5 * decaying[0]) / float(covariance[0])
 
 
 def _text(value: Number) -> str:

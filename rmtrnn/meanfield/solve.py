@@ -14,7 +14,8 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import population, stationary_moments
 from rmtrnn.meanfield.expansion import Expansion, expand
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
-from rmtrnn.meanfield.result import MeanField
+from rmtrnn.meanfield.result import MeanField, named, ratio, timescale
+from rmtrnn.meanfield.tied_result import is_equal_to_untied, tied_mean_field, without_memory
 
 
 def mean_field(
@@ -30,8 +31,14 @@ def mean_field(
 
     Pre-activations are Gaussian, e_k^t ~ N(μ_b, q_k^t) with q_k^t = σ_w² E[reads_k²] + σ_v² R + σ_b²
     (docs/theory.md (2)), and the second moments of the state follow from the cell's update ((3), (4) for
-    vanilla cells and minimalRNN). Weights and biases are redrawn at every step, also where ``ens.tied``; for
-    vanilla cells both have the same Q and q.
+    vanilla cells and minimalRNN), where weights and biases are redrawn at every step.
+
+    With ``ens.tied`` they are kept, and the pre-activations of a site are a Gaussian process in time ((18),
+    (19)): solved by `rmtrnn.meanfield.tied_field` on power spectra, with an ``error`` of three standard
+    errors over eight groups of sites. The default is the state reached from E[h²] = 1. For cells without
+    memory and with one pre-activation (vanilla) Q, q, chi and the two-replica quantities of both theories are
+    equal: the law of h^t depends on q alone, which (2) closes, and that of (h_a^t, h_b^t) on the covariance
+    of (e_a^t, e_b^t), whatever E[h^t h^s] is for t ≠ s. They are computed by the moments.
 
     Parameters
     ----------
@@ -40,14 +47,15 @@ def mean_field(
         Also return the trajectories ``Q_t``, ``c_t``, ``C_t``, of length steps + 1.
     Q0 : number ≥ 0, or mapping by state name, optional
         Second moment E[h²] at the start, of a centred law. It selects the fixed point where there are several
-        (default 1), and starts the trajectories (default: the stationary state).
+        (default 1), and starts the trajectories (default: the stationary state; tied: 1, since a stationary
+        start would need the past).
     C0 : number with |C0| ≤ Q0, or mapping by state name, optional
         Overlap E[h_a h_b] of two replicas at the start, in the units of Q0. Default: independent replicas.
 
     sites, seed : int
         Size of the population (a power of two) and its seed, for cells whose update is not affine in the
-        state (LSTM, user cells). ``error`` is then three standard errors over eight independent
-        populations.
+        state (LSTM, user cells), and for tied weights. ``error`` is then three standard errors over eight
+        independent populations.
 
     Returns a `MeanField`. Raises TypeError for an ``ens`` that is no Ensemble, ValueError for steps < 0,
     Q0 < 0 or |C0| > Q0.
@@ -64,6 +72,21 @@ def mean_field(
     first = _by_state("Q0", Q0, names, low=0.0)
     overlap = _by_state("C0", C0, names, low=-math.inf)
     _check_overlap(first, overlap, names)
+    if ens.tied and not is_equal_to_untied(ens):
+        return tied_mean_field(ens, steps, first, overlap, sites, seed)
+    if ens.tied:
+        return without_memory(ens, _untied(ens, steps, first, overlap, sites, seed), _untied)
+    return _untied(ens, steps, first, overlap, sites, seed)
+
+
+def _untied(
+    ens: Ensemble,
+    steps: int | None,
+    first: np.ndarray | None,
+    overlap: np.ndarray | None,
+    sites: int,
+    seed: int,
+) -> MeanField:
     expansion = expand(ens.cell)
     if expansion is None:
         return _population_mean_field(ens, steps, first, overlap, sites, seed)
@@ -88,12 +111,6 @@ def parameters_of(ens: Ensemble) -> Parameters:
     )
 
 
-def timescale(chi: Any) -> Any:
-    """ξ = −1/log χ in steps (docs/theory.md (6)); inf where χ ≥ 1."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(chi) < 1.0, -1.0 / np.log(chi), np.where(np.isnan(chi), np.nan, np.inf))
-
-
 def _affine_mean_field(
     ens: Ensemble,
     expansion: Expansion,
@@ -110,7 +127,7 @@ def _affine_mean_field(
     diagonal = np.arange(1, s + 1)
     Q = found.S[diagonal, diagonal, 0]
     C = found.S_pair[diagonal, diagonal, 0]
-    c = found.rho[:, 0] if len(map.expansion.functions) == 1 else _ratio(C, Q)
+    c = found.rho[:, 0] if len(map.expansion.functions) == 1 else ratio(C, Q)
     Q_t = c_t = C_t = None
     if steps is not None:
         stationary = (
@@ -119,7 +136,7 @@ def _affine_mean_field(
         single = stationary if Q0 is None else stationary_moments.start(begin)
         pair = stationary_moments.start(single[0, 1:] ** 2 if C0 is None else overlap, single[0, 1:])
         Q_t, C_t, rho_t = _trajectory(map, single, pair, steps)
-        c_t = rho_t if len(rho_t) == 1 else _ratio(C_t, Q_t)
+        c_t = rho_t if len(rho_t) == 1 else ratio(C_t, Q_t)
     return MeanField(
         ensemble=ens,
         Q=named(names, Q),
@@ -157,7 +174,7 @@ def _population_mean_field(
         site = None if restart is None else restart.pair[0]
         share = np.clip(share, -1.0, 1.0)
         Q_t, C_t, rho_t, error_t = population.trajectory(ens, steps, sites, seed, second, share, site)
-        c_t = rho_t if len(rho_t) == 1 else _ratio(C_t, Q_t)
+        c_t = rho_t if len(rho_t) == 1 else ratio(C_t, Q_t)
         trajectories = {"Q_t": named(names, Q_t), "C_t": named(names, C_t), "c_t": named(names, c_t)}
         trajectories["error_t"] = error_t
     if found is None:
@@ -167,7 +184,7 @@ def _population_mean_field(
         ensemble=ens,
         Q=named(names, found.Q.value),
         q=named(ens.cell.gates, found.q.value),
-        c_star=named(names, found.rho.value if single_gate else _ratio(found.C.value, found.Q.value)),
+        c_star=named(names, found.rho.value if single_gate else ratio(found.C.value, found.Q.value)),
         chi=float(found.chi.value),
         chi_star=float(found.chi_star.value),
         timescale=float(timescale(found.chi_star.value)),
@@ -214,18 +231,6 @@ def _trajectory(
         single, pair = following, map.advance_pair(pair, P)
     Q, C, correlation = (np.array(column).T for column in zip(*rows, strict=True))
     return Q, C, correlation
-
-
-def _ratio(C: np.ndarray, Q: np.ndarray) -> np.ndarray:
-    """C/Q; where Q = 0 the replicas are equal, and the correlation is 1."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(Q == 0.0, 1.0, C / Q)
-
-
-def named(names: Any, values: np.ndarray) -> Any:
-    """One value for one name, else a mapping by name."""
-    entries = [value if np.ndim(value) else float(value) for value in values]
-    return entries[0] if len(entries) == 1 else dict(zip(names, entries, strict=True))
 
 
 def _by_state(name: str, value: Any, names: list[str], low: float) -> np.ndarray | None:

@@ -34,6 +34,7 @@ class TiedField(NamedTuple):
     residual: float
     state: TiedState | None
     zero_growth: float | None
+    note: str = ""
 
 
 @functools.lru_cache(maxsize=32)
@@ -100,6 +101,7 @@ def _alive(ens: Ensemble, state: TiedState, zero: float | None) -> TiedField:
         spectra.residual,
         state,
         zero,
+        "" if state.decayed else f"memory longer than {process.period // 4} steps is not resolved",
     )
 
 

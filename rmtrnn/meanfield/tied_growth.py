@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmtrnn._core import random as _random
-from rmtrnn.meanfield.periodic_process import GROUPS, Normals, PeriodicSites
+from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, Normals, PeriodicSites
 from rmtrnn.meanfield.tied_solver import DEFAULT, History, Settings
 
 Entries = list[tuple[int, int, np.ndarray]]  # (to, from, values (period, sites), or (period, 1) if constant)
@@ -97,13 +97,17 @@ class _Differences:
         self.reset()
 
     def reset(self) -> None:
+        """Start from κ = 0."""
         shape = (len(self.process.ens.cell.state), self.process.n)
         self.kappa, self.slope = np.zeros(shape), np.zeros(shape)
 
-    def run(self, eta: np.ndarray, mu: float) -> tuple[np.ndarray, np.ndarray]:
-        """Readings of κ and of its derivative, (D, period, sites)."""
+    def run(self, eta: np.ndarray, mu: float, with_slope: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Readings of κ (D, period, sites), and those of its derivative."""
         shape = (self.process.readings.count, self.process.period, self.process.n)
-        reads, slopes = np.zeros(shape), np.zeros(shape)
+        reads = np.zeros(shape)
+        if not with_slope:
+            return self._without_slope(eta, mu, reads), None
+        slopes = np.zeros(shape)
         kappa, slope = self.kappa, self.slope
         for t in range(self.process.period):
             for stage in self.stages:
@@ -124,7 +128,24 @@ class _Differences:
         self.kappa, self.slope = kappa, slope
         return reads, slopes
 
+    def _without_slope(self, eta: np.ndarray, mu: float, reads: np.ndarray) -> np.ndarray:
+        kappa = self.kappa
+        for t in range(self.process.period):
+            for stage in self.stages:
+                for d, j, value in stage.c:
+                    reads[d, t] += value[t] * kappa[j]
+                after = np.zeros((stage.outputs, kappa.shape[1]))
+                for i, j, value in stage.a:
+                    after[i] += value[t] * kappa[j]
+                for i, k, value in stage.b:
+                    after[i] += value[t] * eta[k, t]
+                kappa = after
+            kappa /= mu
+        self.kappa = kappa
+        return reads
+
     def scale(self, factor: float) -> None:
+        """Multiply κ and its derivative."""
         self.kappa, self.slope = factor * self.kappa, factor * self.slope
 
 
@@ -152,17 +173,18 @@ class _PowerIteration:
         self.normals = Normals(gates, process.period, process.per_group, rng)
         self.sides = [_Differences(recorder.stages, process) for recorder in recorders]
 
-    def round(self, m: np.ndarray, mu: float) -> tuple[np.ndarray, np.ndarray]:
-        """Images of the spectrum m (D, nodes) and their derivatives in log μ, (D, groups, nodes)."""
+    def round(self, m: np.ndarray, mu: float, with_slope: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Images (D, groups, nodes) of the spectrum m (D, nodes); mean of their derivatives in log μ."""
         spectrum = self.nodes.spectrum(self.process.readings.recurrent(np.maximum(m, 0.0)[:, None]))
         eta = self.normals.process(spectrum)
+        power = self.process.power
         with np.errstate(over="ignore", invalid="ignore"):
-            runs = [side.run(eta, mu) for side in self.sides]
+            runs = [side.run(eta, mu, with_slope) for side in self.sides]
             (left, left_slope), (right, right_slope) = runs[0], runs[-1]
-            if len(runs) == 1:
-                return self.process.power(left), 2.0 * self.process.power(left, left_slope)
-            slopes = self.process.power(left, right_slope) + self.process.power(right, left_slope)
-            return self.process.power(left, right), slopes
+            images = power(left) if len(runs) == 1 else power(left, right)
+            if left_slope is None or right_slope is None:
+                return images, None
+            return images, (power(left, right_slope) + power(right, left_slope)).mean(axis=1)
 
     def solve(self, settings: Settings, start: Growth | None) -> Growth:
         nodes, weight = self.nodes, self.nodes.weight / self.nodes.period
@@ -172,15 +194,19 @@ class _PowerIteration:
         else:
             m, mu = start.spectrum, float(np.sqrt(start.chi))
         safe, lowest, history = max(mu, 1.0), 0.0, History(settings.depth)
-        scale, step = 1.0, np.inf
+        scale, step, delay, known, trail = 1.0, np.inf, 1.0, 0.0, []
         for count in range(1, settings.rounds + 1):
-            images, slopes = self.round(m, mu)
-            image, rho, delay = _summary(nodes, images.mean(axis=1), slopes.mean(axis=1))
+            # The delay changes little once μ does.
+            with_slope = count <= 2 or abs(np.log(mu / known)) * delay > SAME_DELAY
+            images, slope = self.round(m, mu, with_slope)
+            known = mu if with_slope else known
+            image, rho, delay = _summary(nodes, images.mean(axis=1), slope, delay)
             if not np.isfinite(rho) or rho > LARGEST:
                 # Below what the slowest site forgets κ grows without end: go back up.
                 lowest, mu = mu, 2.0 * mu if mu >= safe else np.sqrt(mu * safe)
                 if safe / lowest - 1.0 < settings.tolerance and safe > lowest:
-                    return Growth(safe**2, np.full(GROUPS, safe**2), m, step, count, True, True)
+                    limit = (safe / lowest) ** 2 - 1.0
+                    return Growth(safe**2, np.full(GROUPS, safe**2), m, limit, count, True, True)
                 for side in self.sides:
                     side.reset()
                 history = History(settings.depth)
@@ -195,11 +221,13 @@ class _PowerIteration:
                 np.append((weight * m).ravel(), scale * np.log(mu)),
                 np.append((weight * image).ravel(), scale * (np.log(mu) + np.log1p(change))),
             )
+            trail.append(np.log(mu))
+            step = min(step, float(np.ptp(trail[-SETTLED:])) if len(trail) >= SETTLED else np.inf)
             if step < 3.0 * settings.tolerance:
                 break
             following = history.following()
             shape = following[:-1].reshape(m.shape) / weight
-            m = np.where(shape > 0.1 * image, shape, 0.1 * np.maximum(image, 0.0))
+            m = np.where(shape > 0.1 * image, shape, 0.1 * image)
             m /= max(nodes.variance(m).sum(), 1e-300)
             wish = following[-1] / scale - np.log(mu)
             if abs(wish) > 3.0 * abs(change) + settings.tolerance:
@@ -207,34 +235,44 @@ class _PowerIteration:
             mu = max(mu * np.exp(wish), np.sqrt(lowest * mu))
             for side in self.sides:
                 side.scale(1.0 / np.sqrt(rho))
-        groups = self._by_group(history, scale, mu, images, slopes)
+        groups = self._by_group(history, scale, mu, images, delay)
         return Growth(mu**2, groups**2, m, step, count, step < 3.0 * settings.tolerance)
 
     def _by_group(
-        self, history: History, scale: float, mu: float, images: np.ndarray, slopes: np.ndarray
+        self, history: History, scale: float, mu: float, images: np.ndarray, delay: float
     ) -> np.ndarray:
         """μ that the groups would have on the same spectra of (18), to first order."""
         weight = self.nodes.weight / self.nodes.period
-        joint, rho, delay = _summary(self.nodes, images.mean(axis=1), slopes.mean(axis=1))
+        joint, rho, _ = _summary(self.nodes, images.mean(axis=1), None, delay)
         found = []
         for group in range(GROUPS):
-            image, own, _ = _summary(self.nodes, images[:, group], slopes[:, group])
+            image, own, _ = _summary(self.nodes, images[:, group], None, delay)
             shift = np.append((weight * (image - joint)).ravel(), scale * 0.5 * np.log(own / rho) / delay)
             found.append(mu * np.exp(history.response(shift)[-1] / scale))
         return np.array(found)
 
 
 LARGEST = 1e8  # of the gain of one round: beyond, κ grows at some site
+SETTLED = 4  # rounds over which log μ stays the same: what noise leaves of the spectrum hardly moves it
+SAME_DELAY = 0.05  # change of log μ · delay up to which the delay need not be known anew
 UNSHAPED = 0.3  # change of the spectrum beyond which Anderson's memory is of no use
 
 
-def _summary(nodes, image: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """The normalised image, ρ, and the mean delay −½ ∂log ρ/∂log μ (at least 1 step)."""
+def _summary(
+    nodes: FrequencyNodes, image: np.ndarray, slope: np.ndarray | None, delay: float
+) -> tuple[np.ndarray, float, float]:
+    """The normalised image, ρ, and the mean delay −½ ∂log ρ/∂log μ, at least 1 step; without slope ``delay``.
+
+    The spectrum of two replicas is positive too (their trajectories are alike in law given what they share),
+    but for the noise of a finite number of sites, which is cut off.
+    """
     rho = float(nodes.variance(image).sum())
     if not np.isfinite(rho) or rho <= 0.0:
-        return image, np.inf if not np.isfinite(rho) else 1e-300, 1.0
-    delay = -0.5 * float(nodes.variance(slope).sum()) / rho
-    return image / rho, rho, max(delay, 1.0) if np.isfinite(delay) else 1.0
+        return image, np.inf if not np.isfinite(rho) else 1e-300, delay
+    if slope is not None:
+        delay = max(-0.5 * float(nodes.variance(slope).sum()) / rho, 1.0)
+    positive = np.maximum(image, 0.0)
+    return positive / float(nodes.variance(positive).sum()), rho, delay
 
 
 def _newton(rho: float, delay: float) -> float:

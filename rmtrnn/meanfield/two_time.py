@@ -362,7 +362,7 @@ def _linearised(field: TwoTime, T: int, n: int, seed: int, groups: int) -> list[
 
 @functools.lru_cache(maxsize=16)
 def _second_moments(ens: Ensemble) -> np.ndarray:
-    Q = mean_field(ens).Q
+    Q = mean_field(ens.replace(tied=False)).Q
     return np.array(list(Q.values()) if isinstance(Q, Mapping) else [Q], dtype=float)
 
 

@@ -142,5 +142,5 @@ def _time_scale(ens: Ensemble) -> float:
     """Steps: −1/log χ_{c*} of the mean field (6) of a cell affine in its state; 0 for other cells."""
     if expand(ens.cell) is None:
         return 0.0
-    field = mean_field(ens)
+    field = mean_field(ens.replace(tied=False))  # a first guess; `equilibrate` looks further
     return field.timescale if field.converged else math.inf

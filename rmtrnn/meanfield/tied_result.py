@@ -1,0 +1,194 @@
+"""From the spectra of a tied network to a `MeanField`: theory.md (18)–(19)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._core.status import Status
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.forward_process import march
+from rmtrnn.meanfield.periodic_process import GROUPS
+from rmtrnn.meanfield.population import Estimate
+from rmtrnn.meanfield.result import MeanField, Number, named, ratio, timescale
+from rmtrnn.meanfield.site_process import memory
+from rmtrnn.meanfield.tied_field import TiedField, standard_error, tied_field, tied_growth
+from rmtrnn.meanfield.tied_replicas import replicas
+
+LAGS = 64  # of the autocovariance of a cell without memory, which is the same at all lags ≥ 1
+
+
+def is_equal_to_untied(ens: Ensemble) -> bool:
+    """Whether Q, q, χ and the two-replica quantities are those of redrawn weights.
+
+    So it is where the state is a function of one pre-activation and the input of the same step: the law of
+    h^t depends on q^t alone, and that of (h_a^t, h_b^t) on the covariance of (e_a^t, e_b^t), which both close
+    at equal times whatever E[h^t h^s] is.
+    """
+    return not memory(ens.cell) and len(ens.cell.gates) == 1
+
+
+def without_memory(ens: Ensemble, found: MeanField, untied: Callable[..., MeanField]) -> MeanField:
+    """The tied result of a cell without memory: the untied one, and the autocovariance.
+
+    E[h^t h^s] for t ≠ s obeys the recursion of two replicas with the bias in common and fresh inputs,
+    E[x_a x_b] = E[x]², from E[h_a h_b] = 0.
+    """
+    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    covariances: dict[str, np.ndarray] = {}
+    if found.converged:
+        shared = 0.0 if ens.R == 0.0 else ens.input_moment(1) ** 2 / ens.R
+        apart = untied(ens.replace(Sigma=shared), None, None, None, 2048, 0)
+        names = [symbol.name for symbol in ens.cell.state]
+        for name, Q, C in zip(names, _values(found.Q), _values(apart.C_star), strict=True):
+            covariances[name] = _constant(Q, C)
+        (gate,) = ens.cell.gates
+        q = found.q_of(gate)
+        covariances[gate] = _constant(q, q * _values(apart.c_star)[0])
+    return MeanField(**{**fields, "theory": "tied", "covariances": covariances})
+
+
+def tied_mean_field(
+    ens: Ensemble,
+    steps: int | None,
+    Q0: np.ndarray | None,
+    C0: np.ndarray | None,
+    sites: int,
+    seed: int,
+) -> MeanField:
+    """The mean field of a network with tied weights, as `rmtrnn.mean_field` returns it."""
+    field = tied_field(ens, None if Q0 is None else tuple(Q0), sites, seed)
+    names = [symbol.name for symbol in ens.cell.state]
+    trajectories = {} if steps is None else _trajectories(ens, steps, Q0, C0, sites, seed)
+    pair = _pair(ens, field, Q0, C0, sites, seed)
+    single_gate = len(ens.cell.gates) == 1
+    status, note = field.status, field.note
+    if field.status is Status.CONVERGED and not pair["converged"]:
+        status = Status.MAX_ITERATIONS
+    return MeanField(
+        ensemble=ens,
+        Q=named(names, field.Q.value),
+        q=named(ens.cell.gates, field.q.value),
+        c_star=named(names, pair["rho"].value if single_gate else pair["c"].value),
+        chi=pair["chi"],
+        chi_star=pair["chi_star"],
+        timescale=float(timescale(pair["chi_star"])),
+        status=status,
+        residual=max(field.residual, pair["residual"]),
+        error=float(np.max(field.Q.error)),
+        C_star=named(names, pair["c"].value * field.Q.value),
+        method="spectra",
+        theory="tied",
+        errors={
+            "Q": float(np.max(field.Q.error)),
+            "q": float(np.max(field.q.error)),
+            "chi": pair["chi_error"],
+            "c_star": float(np.max((pair["rho"] if single_gate else pair["c"]).error)),
+            "chi_star": pair["chi_star_error"],
+        },
+        covariances=_covariances(ens, field),
+        note="; ".join(part for part in (note, pair["note"]) if part),
+        **trajectories,
+    )
+
+
+def _pair(
+    ens: Ensemble, field: TiedField, Q0: np.ndarray | None, C0: np.ndarray | None, sites: int, seed: int
+) -> dict[str, Any]:
+    """χ, the overlap of two replicas, and χ there, each with its error."""
+    s, K = len(ens.cell.state), len(ens.cell.gates)
+    if field.state is None:
+        chi = np.nan if field.status is Status.DIVERGED else field.zero_growth
+        same = np.full(s, np.nan) if field.status is Status.DIVERGED else np.ones(s)
+        rho = np.full(K, same[0])
+        return _equal(Estimate(same, 0.0 * same), Estimate(rho, 0.0 * rho), chi, 0.0, True, "")
+    growth, error = tied_growth(field, seed)
+    note = "" if not growth.site_limited else "χ is what the sites with the longest memory forget per step"
+    if ens.Sigma == 1.0 and growth.chi <= 1.0 and C0 is None:
+        ones = Estimate(np.ones(s), np.zeros(s)), Estimate(np.ones(K), np.zeros(K))
+        return _equal(*ones, growth.chi, error, growth.converged, note, growth.residual)
+    first = np.ones(s) if Q0 is None else np.maximum(Q0, 1e-300)
+    share = None if C0 is None else np.clip(C0 / first, -1.0, 1.0)
+    two = replicas(ens, field.state, share, sites // 2, seed)
+    if two.growth.site_limited:
+        note = "χ at c* is an upper bound: the sites with the longest memory hide what is below"
+    c = ratio(two.overlap, two.second)
+    return {
+        "c": Estimate(c.mean(axis=1), standard_error(c)),
+        "rho": Estimate(two.correlation.mean(axis=1), standard_error(two.correlation)),
+        "chi": growth.chi,
+        "chi_error": error,
+        "chi_star": two.growth.chi,
+        "chi_star_error": float(standard_error(two.growth.groups)),
+        "converged": growth.converged and two.growth.converged and two.cross.converged,
+        "residual": max(growth.residual, two.growth.residual, two.cross.residual),
+        "note": note,
+    }
+
+
+def _equal(
+    c: Estimate, rho: Estimate, chi: Any, error: float, converged: bool, note: str, residual: float = 0.0
+) -> dict[str, Any]:
+    """Equal replicas."""
+    return {
+        "c": c,
+        "rho": rho,
+        "chi": float(chi),
+        "chi_error": error,
+        "chi_star": float(chi),
+        "chi_star_error": error,
+        "converged": converged,
+        "residual": residual,
+        "note": note,
+    }
+
+
+def _covariances(ens: Ensemble, field: TiedField) -> dict[str, np.ndarray]:
+    """Autocovariances over lags up to half the period: of the states, then of the gates."""
+    if field.state is None:
+        return {}
+    process, values = field.state.sites, field.state.spectra.values
+    read, nodes = process.readings, process.nodes
+    states = np.empty((len(ens.cell.state), process.period, process.n))
+    process.run(process.pre_activations(values[:, None])[0], states=states)
+    found = {}
+    for symbol, series in zip(ens.cell.state, states, strict=True):
+        power = np.mean(np.abs(np.fft.rfft(series, axis=0)) ** 2, axis=1) / process.period
+        found[symbol.name] = np.fft.irfft(power, process.period)[: process.period // 2 + 1]
+    gates = nodes.covariance(read.recurrent(values)) + read.constant[:, None]
+    gates[:, 0] += read.white
+    return found | {name: row for name, row in zip(ens.cell.gates, gates, strict=True) if name not in found}
+
+
+def _trajectories(
+    ens: Ensemble, steps: int, Q0: np.ndarray | None, C0: np.ndarray | None, sites: int, seed: int
+) -> dict[str, Any]:
+    """Q_t, C_t, c_t of the forward process: means over `GROUPS` independent ones, and their error."""
+    names = [symbol.name for symbol in ens.cell.state]
+    second = np.ones(len(names)) if Q0 is None else Q0
+    share = np.zeros(len(names)) if C0 is None else C0 / np.where(second > 0.0, second, 1.0)
+    runs = [
+        march(ens, steps + 1, max(sites // 2, 256), seed * GROUPS + group, second, np.clip(share, -1.0, 1.0))
+        for group in range(GROUPS)
+    ]
+    Q, C = (np.array([getattr(run, name) for run in runs])[..., :-1] for name in ("second", "overlap"))
+    c = ratio(C.mean(axis=0), Q.mean(axis=0))
+    if len(ens.cell.gates) == 1:
+        c = np.mean([run.gate_correlation() for run in runs], axis=0)
+    error = max(float(np.max(standard_error(np.moveaxis(rows, 0, -1)))) for rows in (Q, C))
+    return {
+        "Q_t": named(names, Q.mean(axis=0)),
+        "C_t": named(names, C.mean(axis=0)),
+        "c_t": named(names if len(ens.cell.gates) > 1 else ["e"], c),
+        "error_t": error,
+    }
+
+
+def _constant(first: float, rest: float) -> np.ndarray:
+    return np.concatenate([[first], np.full(LAGS - 1, rest)])
+
+
+def _values(value: Number) -> list[float]:
+    return [float(one) for one in (value.values() if isinstance(value, Mapping) else [value])]
