@@ -201,8 +201,9 @@ class _PowerIteration:
             images, slope = self.round(m, mu, with_slope)
             known = mu if with_slope else known
             image, rho, delay = _summary(nodes, images.mean(axis=1), slope, delay)
-            if not np.isfinite(rho) or rho > LARGEST:
-                # Below what the slowest site forgets κ grows without end: go back up.
+            if not 0.0 < rho < LARGEST:
+                # Below what the slowest site forgets κ grows without end, and of two replicas only noise is
+                # left: go back up.
                 lowest, mu = mu, 2.0 * mu if mu >= safe else np.sqrt(mu * safe)
                 if safe / lowest - 1.0 < settings.tolerance and safe > lowest:
                     limit = (safe / lowest) ** 2 - 1.0
@@ -243,12 +244,14 @@ class _PowerIteration:
     ) -> np.ndarray:
         """μ that the groups would have on the same spectra of (18), to first order."""
         weight = self.nodes.weight / self.nodes.period
-        joint, rho, _ = _summary(self.nodes, images.mean(axis=1), None, delay)
+        joint = images.mean(axis=1)
+        rho = float(self.nodes.variance(joint).sum())
         found = []
         for group in range(GROUPS):
-            image, own, _ = _summary(self.nodes, images[:, group], None, delay)
-            shift = np.append((weight * (image - joint)).ravel(), scale * 0.5 * np.log(own / rho) / delay)
-            found.append(mu * np.exp(history.response(shift)[-1] / scale))
+            change = (images[:, group] - joint) / rho
+            gain = 0.5 * float(self.nodes.variance(change).sum()) / delay
+            shift = np.append((weight * change).ravel(), scale * gain)
+            found.append(mu * np.exp(np.clip(history.response(shift)[-1] / scale, -1.0, 1.0)))
         return np.array(found)
 
 
@@ -267,8 +270,8 @@ def _summary(
     but for the noise of a finite number of sites, which is cut off.
     """
     rho = float(nodes.variance(image).sum())
-    if not np.isfinite(rho) or rho <= 0.0:
-        return image, np.inf if not np.isfinite(rho) else 1e-300, delay
+    if not 0.0 < rho < np.inf:
+        return image, rho, delay
     if slope is not None:
         delay = max(-0.5 * float(nodes.variance(slope).sum()) / rho, 1.0)
     positive = np.maximum(image, 0.0)

@@ -29,6 +29,7 @@ SIMULATED = {
 }
 
 
+@pytest.mark.equation(18)
 @pytest.mark.parametrize("name", SIMULATED)
 def test_moments_are_those_of_networks(name):
     ens, Q, Q_scatter, q, q_scatter = SIMULATED[name]
@@ -87,6 +88,7 @@ def test_start_selects_the_zero_state():
     assert zero.Q == 0.0 and zero.chi == pytest.approx(1.25**2, rel=1e-9)
 
 
+@pytest.mark.equation(18)
 @pytest.mark.parametrize("sigma_b", [0.0, 0.3])
 def test_vanilla_cells_are_equal_to_redrawn_ones_but_for_the_autocovariance(sigma_b):
     ens = rt.Ensemble("vanilla", sigma_w=1.5, sigma_v=0.3, sigma_b=sigma_b, Sigma=0.5, tied=True)
@@ -104,6 +106,7 @@ def test_vanilla_cells_are_equal_to_redrawn_ones_but_for_the_autocovariance(sigm
     assert abs(lags[3:200].mean() - kept.autocovariance()[3]) < 0.03 * kept.Q
 
 
+@pytest.mark.equation(18)
 def test_flow_limit_at_one_step_size():
     """g = 2, δ = 0.1: Δ0 = 1.9248 and exponent 0.1125 per unit time of the limit; theory.md section 7."""
     ens = rt.Ensemble(flow(0.1), sigma_w=2.0, tied=True)
@@ -138,3 +141,33 @@ def test_settings_move_the_result_within_its_error(name, factor):
     fields_ = [tied._alive(ens, state, None) for state in states]
     first, second = (field.Q for field in fields_)
     assert abs(first.value[0] - second.value[0]) < first.error[0] + second.error[0]
+
+
+@pytest.mark.equation(19)
+@pytest.mark.parametrize("Sigma", [0.0, 0.9])
+def test_two_replicas_are_those_of_networks(Sigma):
+    """Two copies of one network with different starts and inputs of correlation Sigma."""
+    N, steps = 1000, 200
+    ens = rt.Ensemble("minimal", sigma_w=3.0, sigma_v=1.0, mu_b=1.0, Sigma=Sigma, tied=True)
+    rng = np.random.default_rng(5)
+    W, V = (scale * rng.standard_normal((N, N)) / np.sqrt(N) for scale in (3.0, 1.0))
+    a, b = rng.standard_normal((2, N))
+    rows = []
+    for step in range(steps):
+        x_a, own = rng.standard_normal((2, N))
+        x_b = Sigma * x_a + np.sqrt(1.0 - Sigma**2) * own
+        e_a, e_b = W @ a + V @ x_a + 1.0, W @ b + V @ x_b + 1.0
+        u_a, u_b = 1.0 / (1.0 + np.exp(-e_a)), 1.0 / (1.0 + np.exp(-e_b))
+        a, b = u_a * a + (1.0 - u_a) * x_a, u_b * b + (1.0 - u_b) * x_b
+        if step >= 50:
+            rows.append([np.mean(a * b), 0.5 * np.mean(a**2 + b**2), np.mean((e_a - 1.0) * (e_b - 1.0))])
+    rows = np.array(rows)
+    spread = rows.reshape(15, 10, 3).mean(axis=1).std(axis=0, ddof=1) / np.sqrt(15)
+    mf = rt.mean_field(ens)
+    overlap, Q, shared = rows.mean(axis=0)
+    assert abs(mf.Q - Q) < 4.0 * spread[1] + mf.error + 0.01 * Q
+    assert abs(mf.C_star - overlap) < 4.0 * spread[0] + mf.errors["c_star"] * mf.Q + 0.01 * Q
+    assert abs(mf.c_star - shared / mf.q) < 4.0 * spread[2] / mf.q + mf.errors["c_star"] + 0.02
+    assert mf.chi_star <= mf.chi
+    wrong = rt.mean_field(ens.replace(tied=False))
+    assert abs(wrong.Q - Q) > 4.0 * spread[1] + mf.error + 0.01 * Q
