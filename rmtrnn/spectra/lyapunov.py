@@ -1,16 +1,34 @@
-"""Lyapunov spectra: the law of lim (log s)/T as N → ∞ and then T → ∞, in closed form for vanilla networks."""
+"""Lyapunov spectra: the law of lim (log s)/T as N → ∞ and then T → ∞.
+
+Vanilla networks have a closed form (`rmtrnn.free.exponents`). For gated cells with untied weights the
+quantiles of log s at T, 2T and 4T are extrapolated. A stationary chain has u_T(p) = λ(p) T + c(p) + d(p)/T:
+what the two ends of the chain add to log s is c, and their overlap dies out. With v = u/T,
+
+    λ = (8 v_{4T} − 6 v_{2T} + v_T)/3,        error = |λ − (2 v_{4T} − v_{2T})| + …,                       (*)
+
+Richardson's extrapolation of two orders. The error is the last correction plus those of the quantiles.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from rmtrnn._core.status import Status
+import numpy as np
+
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.cells import VanillaRNN
+from rmtrnn.dyson.quantiles import LogQuantiles, log_quantiles
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.free.exponents import ExponentLaw
+from rmtrnn.laws.quantile_law import QuantileLaw
+from rmtrnn.meanfield import mean_field
 from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.vanilla_moments import preactivation_variance
+
+LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)  # of the quantiles
 
 
 @dataclass(frozen=True)
@@ -23,7 +41,7 @@ class LyapunovSpectrum:
     estimated error of the cdf; ``status``. Made by `rmtrnn.lyapunov`.
     """
 
-    spectrum: ExponentLaw
+    spectrum: ExponentLaw | QuantileLaw
     ensemble: Ensemble
     method: str
     error: float
@@ -80,19 +98,22 @@ class LyapunovSpectrum:
         )
 
 
-def lyapunov(ens: Ensemble) -> LyapunovSpectrum:
-    """Law of the Lyapunov exponents lim (log s_i(J_T))/T of a vanilla network: N → ∞, then T → ∞.
+def lyapunov(ens: Ensemble, *, T: int = 32, population: int = 16384, seed: int = 0) -> LyapunovSpectrum:
+    """Law of the Lyapunov exponents lim (log s_i(J_T))/T of a random network: N → ∞, then T → ∞.
 
-    With S the S-transform of the law of s² of one step (theory.md (8), (9)) a share p of all exponents
-    exceeds −½ log S(−p): `rmtrnn.free.exponents`, eq. (*). The same for tied and untied weights, as theory.md
-    (9) is. The largest exponent is ½ log χ. For T finite use `rmtrnn.spectrum(ens, T).log_s`, divided by T;
-    for networks of finite N `rmtrnn.sample_lyapunov`.
+    Vanilla cells: with S the S-transform of the law of s² of one step (theory.md (8), (9)) a share p of all
+    exponents exceeds −½ log S(−p): `rmtrnn.free.exponents`, eq. (*). The same for tied and untied weights, as
+    theory.md (9) is. Gated cells with untied weights: the extrapolation (*) of this module, from the matrix
+    Dyson equation at T, 2T and 4T steps. The largest exponent is ½ log χ in both cases. For finite times use
+    `rmtrnn.spectrum(ens, T).log_s`, divided by T; for networks of finite N `rmtrnn.sample_lyapunov`.
 
-    ens : `Ensemble` of a vanilla cell.
+    ens : `Ensemble`; gated cells must be untied.
+    T : integer ≥ 24, the shortest chain that is extrapolated; population, seed : sites of the Dyson equation,
+        see `rmtrnn.dyson.quantiles.log_quantiles`. Vanilla cells need none of these.
 
-    Returns a `LyapunovSpectrum`. Raises TypeError if ``ens`` is no Ensemble, ValueError for a gated cell
-    (whose steps are not free of each other: use `rmtrnn.sample_lyapunov`), `ConvergenceError` where the
-    network has no stationary state.
+    Returns a `LyapunovSpectrum`. Raises TypeError if ``ens`` is no Ensemble, ValueError for a bad argument or
+    a gated cell with tied weights (use `rmtrnn.sample_lyapunov`), `ConvergenceError` where the network has no
+    stationary state.
 
     >>> lya = rt.lyapunov(rt.Ensemble("vanilla", sigma_w=3.0))
     >>> round(lya.largest, 4), round(lya.unstable_fraction, 4), round(lya.kaplan_yorke, 4)
@@ -100,11 +121,34 @@ def lyapunov(ens: Ensemble) -> LyapunovSpectrum:
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")
-    if not isinstance(ens.cell, VanillaRNN):
+    T = _validate.integer("T", T, low=24)
+    if isinstance(ens.cell, VanillaRNN):
+        variance, status = preactivation_variance(ens)
+        law = ExponentLaw(VanillaLaw(ens, 1, variance).squares)
+        return LyapunovSpectrum(law, ens, "s-transform", law.error, status)
+    if ens.tied:
         raise ValueError(
-            f"ens: cell {ens.cell.name!r} is gated: its steps are not free of each other, and the limit "
-            "has no closed form. Use rt.sample_lyapunov(ens, N, steps)"
+            f"ens.tied = True: must be False for the gated cell {ens.cell.name!r}, whose exponents with tied "
+            "weights have no theory here yet. Use rt.sample_lyapunov(ens, N, steps)"
         )
-    variance, status = preactivation_variance(ens)
-    law = ExponentLaw(VanillaLaw(ens, 1, variance).squares)
-    return LyapunovSpectrum(law, ens, "s-transform", law.error, status)
+    chains = [log_quantiles(ens, T * 2**k, LEVELS, population=population, seed=seed) for k in range(3)]
+    law = _extrapolated(chains, T, 0.5 * math.log(mean_field(ens).chi))
+    converged = all(chain.converged for chain in chains)
+    status = Status.CONVERGED if converged else Status.MAX_ITERATIONS
+    return LyapunovSpectrum(law, ens, "dyson", law.error, status)
+
+
+def _extrapolated(chains: list[LogQuantiles], T: int, largest: float) -> QuantileLaw:
+    """Eq. (*); the error in u becomes one of the cdf by the density, 1/u'(p)."""
+    short, middle, long = (chain.log_s / (T * 2**k) for k, chain in enumerate(chains))
+    limit = (8.0 * long - 6.0 * middle + short) / 3.0
+    quantiles = np.array([chain.error / (T * 2**k) for k, chain in enumerate(chains)])
+    error = np.abs(limit - (2.0 * long - middle)) + np.array([1.0, 6.0, 8.0]) @ quantiles / 3.0
+    below = limit < largest  # the exact edge; others exceed it by no more than their errors
+    if not np.all(np.diff(limit[below]) > 0.0):
+        raise ConvergenceError(
+            f"the quantiles extrapolated from T = {T} are out of order by their errors; "
+            "try a larger population or a larger T"
+        )
+    slope = np.gradient(limit, np.array(LEVELS))
+    return QuantileLaw(np.array(LEVELS)[below], limit[below], largest, float(np.max(error / slope)))

@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn.dyson.quantiles import log_quantiles
+from rmtrnn.spectra.lyapunov import LEVELS, _extrapolated
 
 
 def test_published_simulation_of_the_tanh_map():
@@ -32,8 +35,10 @@ def test_tied_and_untied_weights_have_the_same_exponents():
 
 
 def test_what_has_no_closed_form_is_refused_with_a_way_out():
-    with pytest.raises(ValueError, match=r"gated.*rt.sample_lyapunov"):
-        rt.lyapunov(rt.Ensemble("gru"))
+    with pytest.raises(ValueError, match=r"tied = True.*rt.sample_lyapunov"):
+        rt.lyapunov(rt.Ensemble("gru", tied=True))
+    with pytest.raises(ValueError, match="T = 2"):
+        rt.lyapunov(rt.Ensemble("gru"), T=2)
     with pytest.raises(TypeError, match="expected an Ensemble"):
         rt.lyapunov("vanilla")  # pyright: ignore[reportArgumentType]
 
@@ -42,3 +47,30 @@ def test_numbers_as_json():
     numbers = rt.lyapunov(rt.Ensemble("vanilla", sigma_w=1.5)).to_dict()
     assert numbers["status"] == "CONVERGED"
     assert numbers["largest"] == pytest.approx(rt.lyapunov(rt.Ensemble("vanilla", sigma_w=1.5)).largest)
+
+
+@pytest.mark.slow
+def test_the_extrapolation_finds_the_closed_form():
+    """The Dyson equation of a vanilla network at T = 24, 48, 96 against its S-transform."""
+    ens = rt.Ensemble("vanilla", sigma_w=2.0, sigma_b=0.3)
+    exact = rt.lyapunov(ens)
+    chains = [log_quantiles(ens, 24 * 2**k, LEVELS, population=2048) for k in range(3)]
+    law = _extrapolated(chains, 24, exact.largest)
+    miss = np.abs(exact.spectrum.cdf(law.quantiles) - np.array(LEVELS)).max()
+    assert miss < law.error < 5e-3
+    assert law.kaplan_yorke == pytest.approx(exact.kaplan_yorke, abs=1e-3)
+    assert law.entropy_rate == pytest.approx(exact.entropy_rate, abs=1e-4)
+    plain = np.abs(exact.spectrum.cdf(chains[2].log_s / 96) - np.array(LEVELS)).max()
+    assert plain > 10 * miss  # without the extrapolation
+
+
+@pytest.mark.slow
+def test_gated_networks_have_the_extrapolated_exponents():
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
+    law = rt.lyapunov(ens, T=24, population=2048)
+    assert law.converged and law.largest == pytest.approx(0.5 * math.log(rt.mean_field(ens).chi))
+    found = np.sort(rt.sample_lyapunov(ens, N=96, steps=300, seed=3).exponents[0])
+    ranks = (np.arange(found.size) + 0.5) / found.size
+    assert np.abs(law.spectrum.cdf(found) - ranks).max() < law.error + 0.03
+    wrong = rt.lyapunov(rt.Ensemble("vanilla", sigma_w=1.0)).spectrum
+    assert np.abs(wrong.cdf(found) - ranks).max() > 0.1
