@@ -9,6 +9,8 @@ A point of the minimalRNN's family is only an initialisation if the network real
   larger q a second, chaotic state;
 - carried by many sites: E[u'²]²/E[u'⁴] ≥ 1/64, so that 16 sites of 1024 share the growth of a step. For large
   μ_b and small q a few sites in 10⁶, whose gate happens to open, make up χ = 1; a real network has none.
+
+Letters: T, the number of steps; q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

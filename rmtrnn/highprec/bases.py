@@ -4,6 +4,8 @@
 # pyright: reportMissingImports=false, reportOptionalMemberAccess=false
 """The laws that are multiplied T times: each gives m(w) = E[X/(w − X)] and its derivatives at any
 precision.
+
+Letters: q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ fails, it raises CertificationError and says which.
 *principal* logarithms, w, −κ and −(1 + m) proven to lie in the open upper half plane. Then Im F = 0 says
 that the sum of the arguments is 0, not a multiple of 2π, and that is the physical branch: see the proof in
 `rmtrnn.highprec.formulas`.
+
+Letters: T, the number of steps; q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

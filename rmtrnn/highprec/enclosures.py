@@ -6,6 +6,8 @@
 
 The variable is e itself, so that kinks are exact and only the Gaussian weight knows q. Beyond |e − μ| = A√q
 the integrand is bounded on the real line by elementary means, from the structure of the expression.
+
+Letters: q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

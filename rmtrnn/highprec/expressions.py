@@ -64,22 +64,22 @@ def _inside(low: sympy.Expr, high: sympy.Expr) -> sympy.Expr:
 def _resolve(expr: sympy.Expr, z: sympy.Symbol, point: sympy.Expr) -> sympy.Expr:
     """Replace what is not analytic by its value on the piece that holds ``point``."""
 
-    def sign(u: sympy.Expr) -> int:
-        value = sympy.N(u.subs(z, point), 30)
+    def sign(y: sympy.Expr) -> int:
+        value = sympy.N(y.subs(z, point), 30)
         return 1 if value > 0 else -1
 
     def case(node: sympy.Piecewise) -> sympy.Expr:
         return next(value for value, condition in node.args if condition.subs(z, point) == True)  # noqa: E712
 
     def extreme(node: sympy.Expr, largest: bool) -> sympy.Expr:
-        return (max if largest else min)(node.args, key=lambda u: sympy.N(u.subs(z, point), 30))
+        return (max if largest else min)(node.args, key=lambda y: sympy.N(y.subs(z, point), 30))
 
     expr = expr.replace(lambda node: isinstance(node, sympy.Piecewise), case)
     expr = expr.replace(lambda node: isinstance(node, sympy.Max), lambda node: extreme(node, True))
     expr = expr.replace(lambda node: isinstance(node, sympy.Min), lambda node: extreme(node, False))
-    expr = expr.replace(sympy.Abs, lambda u: sign(u) * u)
-    expr = expr.replace(sympy.sign, lambda u: sympy.Integer(sign(u)))
-    return expr.replace(sympy.Heaviside, lambda u, *_: sympy.Integer(1 if sign(u) > 0 else 0))
+    expr = expr.replace(sympy.Abs, lambda y: sign(y) * y)
+    expr = expr.replace(sympy.sign, lambda y: sympy.Integer(sign(y)))
+    return expr.replace(sympy.Heaviside, lambda y, *_: sympy.Integer(1 if sign(y) > 0 else 0))
 
 
 def mpmath_function(z: sympy.Symbol, expressions: Sequence[sympy.Expr]) -> Callable[[Any], list[Any]]:
@@ -162,27 +162,27 @@ def _fixed(expr: sympy.Expr, x: Any, analytic: bool) -> Any:
     return _constant(expr)
 
 
-def _logistic(u: Any) -> Any:
-    return 1 / (1 + (-u).exp())
+def _logistic(y: Any) -> Any:
+    return 1 / (1 + (-y).exp())
 
 
-def _normal_cdf(u: Any) -> Any:
+def _normal_cdf(y: Any) -> Any:
     from flint import acb
 
-    return (-u / acb(2).sqrt()).erfc() / 2
+    return (-y / acb(2).sqrt()).erfc() / 2
 
 
 _ENTIRE_OR_MEROMORPHIC: dict[Any, Callable[[Any], Any]] = {
-    sympy.exp: lambda u: u.exp(),
-    sympy.tanh: lambda u: u.tanh(),
-    sympy.sinh: lambda u: u.sinh(),
-    sympy.cosh: lambda u: u.cosh(),
-    sympy.sech: lambda u: u.sech(),
-    sympy.sin: lambda u: u.sin(),
-    sympy.cos: lambda u: u.cos(),
-    sympy.erf: lambda u: u.erf(),
-    sympy.erfc: lambda u: u.erfc(),
+    sympy.exp: lambda y: y.exp(),
+    sympy.tanh: lambda y: y.tanh(),
+    sympy.sinh: lambda y: y.sinh(),
+    sympy.cosh: lambda y: y.cosh(),
+    sympy.sech: lambda y: y.sech(),
+    sympy.sin: lambda y: y.sin(),
+    sympy.cos: lambda y: y.cos(),
+    sympy.erf: lambda y: y.erf(),
+    sympy.erfc: lambda y: y.erfc(),
     logistic: _logistic,
-    sech2: lambda u: u.sech() ** 2,
+    sech2: lambda y: y.sech() ** 2,
     normal_cdf: _normal_cdf,
 }

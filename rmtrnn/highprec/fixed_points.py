@@ -1,4 +1,7 @@
-"""Fixed points of the mean field, slopes and critical points at any precision; theory.md (2)–(5), (17)."""
+"""Fixed points of the mean field, slopes and critical points at any precision; theory.md (2)–(5), (17).
+
+Letters: R, the second moment of the input; q, the variance of a pre-activation.
+"""
 
 from __future__ import annotations
 

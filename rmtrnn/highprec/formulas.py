@@ -31,6 +31,8 @@ A point w with Im w > 0, λ(w) = λ real, and the sum of arguments exactly 0 (no
 physical one, M(λ + i0) = m(w). On the real axis off supp X, where κ and 1 + m are positive, θ → 0 in (*)
 gives F'(w): if F'(w) > 0 then θ*(w) = 0 and the density at λ(w) is zero. To the right of sup X every term
 r/(s − r)² falls with r, so F' increases there: it has one zero, the right edge.
+
+Letters: T, the number of steps.
 """
 
 from __future__ import annotations

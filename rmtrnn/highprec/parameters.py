@@ -8,6 +8,8 @@ A Python float is read as the shortest decimal that gives it back: sigma_w = 1.0
 binary number 1.0500000000000000444…, because the decimal is what its author wrote. So are Floats of double
 precision in an activation's expression; those with more digits are taken as they stand. λ may be given as
 text, a Fraction or an mpmath number as well; those too are taken as they stand.
+
+Letters: R, the second moment of the input.
 """
 
 from __future__ import annotations

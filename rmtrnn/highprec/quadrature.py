@@ -19,6 +19,8 @@ Analytic φ' without zeros: the trapezoidal rule in z = (x − μ)/√q. Between
 which is the trapezoidal rule after x = x(t). Both converge geometrically (halving the step doubles the
 correct digits). The step is halved until two successive results agree to all digits asked for, so that the
 true error is far below.
+
+Letters: q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

@@ -2,7 +2,10 @@
 # pyright: reportAttributeAccessIssue=false, reportOperatorIssue=false, reportArgumentType=false
 # pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
 # pyright: reportMissingImports=false, reportOptionalMemberAccess=false
-"""Density, distribution function, edge and moments of the squared singular values of J_T at any precision."""
+"""Density, distribution function, edge and moments of the squared singular values of J_T at any precision.
+
+Letters: T, the number of steps; theta = arg lambda.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@
 The definition is a list of free cumulants (Marchenko–Pastur), an S-transform (Fuss–Catalan) or an M-transform
 (constants, masks); the other transforms and the moments follow by `rmtrnn.symbolic.transforms` and by
 Lagrange inversion. Conventions: theory.md (7).
+
+Letters: R, the R-transform; T, the number of steps.
 """
 
 from __future__ import annotations

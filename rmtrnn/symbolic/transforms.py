@@ -6,6 +6,8 @@
 
 M(w) = E[X/(w − X)], S(m) = (1 + m)/(m M^{-1}(m)), G(z) = E[1/(z − X)] = (1 + M(z))/z, R(g) = G^{-1}(g) − 1/g.
 Everything is returned as a SymPy expression in the symbols of this module, so `sympy.latex` prints it.
+
+Letters: M, the M-transform; R, the R-transform; T, the number of steps.
 """
 
 from __future__ import annotations
