@@ -150,6 +150,11 @@ def test_a_smaller_size_never_replaces_a_larger_one():
     assert study.destination(own, "full") == standard
 
 
+def test_the_main_job_leaves_the_clone_clean():
+    own = command.STUDIES["quickstart"]
+    assert study.destination(own, own.committed) == study.DRAFTS / "quick" / "quickstart"
+
+
 def test_running_all_at_a_size_takes_the_largest_below_it(monkeypatch):
     both, one = _study("both", sizes=("quick", "standard")), _study("one")
     monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (both, one)})

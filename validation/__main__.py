@@ -216,7 +216,7 @@ def _run_one(own: study.Study, size: str, workers: study.Workers, options: argpa
         )
     print(f"\nfigures, data and report: {folder}")
     if folder == study.DRAFTS / size / own.name:
-        print("paper_figures is unchanged: it keeps a larger size of this study (--output overrides)")
+        print(f"paper_figures is unchanged (--output paper_figures/{own.name} writes there)")
     if folder == study.FIGURES / own.name:
         print(f"report of all studies: {report.write()}")
     return 0

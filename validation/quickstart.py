@@ -69,4 +69,5 @@ STUDY = study.Study(
     cases=list_cases,
     compute=cases.compute,
     report=report,
+    draft=True,
 )

@@ -148,7 +148,8 @@ class Study:
 
     ``cases(size)`` lists the cases; ``compute(case, workers)`` returns (meta, arrays) of one;
     ``report(results, size, folder)`` writes tables and figures from what was saved. ``cost`` says what each
-    size takes, in words. ``claims(results)`` and ``requires``: see the top of this module.
+    size takes, in words. ``claims(results)`` and ``requires``: see the top of this module. A ``draft``
+    writes to `DRAFTS` unless a folder is given: newcomers run it, and their clone stays clean.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Study:
     report: Callable[[dict[str, Result], str, Path], None]
     claims: Callable[[dict[str, Result]], list[Claim]] | None = None
     requires: tuple[str, ...] = ()
+    draft: bool = False
 
     @property
     def committed(self) -> str:
@@ -190,6 +192,8 @@ def destination(study: Study, size: str) -> Path:
 
     What belongs there is the committed size, or a larger one that lies there already.
     """
+    if study.draft:
+        return DRAFTS / size / study.name
     path = FIGURES / study.name / "claims.json"
     lying = json.loads(path.read_text())["size"] if path.exists() else study.committed
     larger = SIZES.index(size) >= max(SIZES.index(lying), SIZES.index(study.committed))
