@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from rmtrnn._core.registry import DRAW, KINDS, RESTORE
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -38,7 +40,7 @@ _HOMES = {
     "critical": "rmtrnn.criticality.point",
     "eigenvalue_curve": "rmtrnn.spectra",
     "isometry": "rmtrnn.isometry_report",
-    "load": "rmtrnn.sampling.sample",
+    "load": "rmtrnn._core.storage",
     "lyapunov": "rmtrnn.spectra.lyapunov",
     "mean_field": "rmtrnn.meanfield",
     "phase_diagram": "rmtrnn.phase",
@@ -48,7 +50,22 @@ _HOMES = {
     "spectrum": "rmtrnn.spectra",
 }
 _MODULES = ("free", "highprec", "plotting", "spectra", "symbolic")
+# Where results are defined, by the kind under which they are saved.
+_RESULTS = {
+    "comparison": "rmtrnn.comparison",
+    "critical point": "rmtrnn.criticality.point",
+    "ensemble": "rmtrnn.ensemble",
+    "isometry": "rmtrnn.isometry_report",
+    "mean field": "rmtrnn.meanfield.result",
+    "phase diagram": "rmtrnn.phase",
+    "sample": "rmtrnn.sampling.sample",
+    "spectrum": "rmtrnn.spectra",
+}
 _EXTRAS = ("torch",)  # found as rt.torch, but not in __all__: they need an optional package
+
+for _registry in (RESTORE, KINDS):
+    _registry.homes.update(_RESULTS)
+DRAW.homes.update(dict.fromkeys(_RESULTS, "rmtrnn.plotting"))
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])
 

@@ -10,6 +10,9 @@ import numpy as np
 from scipy.special import ndtri, stdtr
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.records import record
+from rmtrnn._core.result import Result, stored
+from rmtrnn._core.status import Status
 from rmtrnn.sampling.sample import Sample
 from rmtrnn.spectra.result import Spectrum
 
@@ -27,6 +30,7 @@ ATOM_WIDTH = 1e-9
 TAILS = tuple(10.0**-k for k in range(6, 0, -1)) + tuple(1.0 - 10.0**-k for k in range(1, 7))
 
 
+@record("moment score")
 class MomentScore(NamedTuple):
     """k-th moment of s²: theory, sample, standard error of the sample, z = (sample − theory)/error."""
 
@@ -37,6 +41,7 @@ class MomentScore(NamedTuple):
     z: float
 
 
+@record("edge score")
 class EdgeScore(NamedTuple):
     """Largest or smallest singular value (not 0) beside the edge of the law, all in log s.
 
@@ -55,8 +60,9 @@ class EdgeScore(NamedTuple):
     deviation: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@stored("comparison")
+@dataclass(frozen=True, eq=False)
+class Comparison(Result):
     """What `rmtrnn.compare` found; ``str()`` gives a table.
 
     kolmogorov : largest difference of the distribution functions (all trials pooled).
@@ -71,6 +77,7 @@ class Comparison:
     level, verdict : "agrees" if p_value > level; "disagrees" if not; "undecided" if p_value > level only
         thanks to the error that the theory states of itself, or if the theory is not converged.
     agrees : verdict == "agrees".
+    error, status : of the theory.
     """
 
     theory: str
@@ -86,6 +93,10 @@ class Comparison:
     p_value: float
     level: float
     verdict: str
+    error: float
+    status: Status
+
+    remedies = Spectrum.remedies
 
     @property
     def agrees(self) -> bool:
@@ -171,8 +182,8 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
     p_value = _p_value(sums, allowance)
     unaided = _p_value(sums, allowance - granted)
     return Comparison(
-        theory=f"{spec.ensemble!r}, T={spec.T}, {spec.method}",
-        sample=f"{mc.ensemble!r}, T={mc.T}, N={mc.N}, {mc.trials} trials"
+        theory=f"{spec.ensemble}, T={spec.T}, {spec.method}",
+        sample=f"{mc.ensemble}, T={mc.T}, N={mc.N}, {mc.trials} trials"
         + (", NOT stationary after the burn-in" if mc.stationary is False else ""),
         kolmogorov=_kolmogorov(spec, log_s.ravel(), below.ravel(), at.ravel()),
         wasserstein=_wasserstein(spec, log_s.ravel(), at.ravel(), zero_mass),
@@ -185,6 +196,8 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
         p_value=p_value,
         level=level,
         verdict=_verdict(p_value, unaided, level, granted, spec.converged),
+        error=spec.error,
+        status=spec.status,
     )
 
 

@@ -12,11 +12,13 @@ import numpy as np
 from scipy.special import ndtri
 
 from rmtrnn._core import random as _random
+from rmtrnn._core import records as _records
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import LIBRARY, Cell
 
 WEIGHTS = ("gaussian", "orthogonal")
 INPUT_LAWS = ("gaussian", "rademacher", "uniform")
+GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
 
 
 @dataclass(frozen=True)
@@ -119,14 +121,14 @@ class Ensemble:
     ----------
     cell : str or Cell
         "vanilla" (tanh), "minimal", "gru", "lstm", or a `Cell`.
-    sigma_w, sigma_v, mu_b, sigma_b : number, or mapping {gate name: number} with every gate
+    sigma_w, sigma_v, mu_b, sigma_b : number, or mapping {gate name: number}; a gate left out has the default
         W_ij ~ N(0, sigma_w²/N), or W = sigma_w·Haar; V_ij ~ N(0, sigma_v²/N); b_i ~ N(mu_b, sigma_b²).
         Each pre-activation has its own W, V, b. All sigma ≥ 0. Defaults 1, 0, 0, 0.
     R : number ≥ 0
         Second moment E[x²] of the inputs. Default 1.
     Sigma : number in [-1, 1]
         Correlation E[x_a x_b]/R of the inputs of two sequences a and b. Default 0.
-    weights : "gaussian" or "orthogonal", or mapping {gate name: one of them}
+    weights : "gaussian" or "orthogonal", or mapping {gate name: one of them}; a gate left out is Gaussian
         Orthogonal needs sigma_w > 0.
     tied : bool
         False: W, V, b are drawn anew at every step. True: one draw for all steps, as in a real network.
@@ -167,7 +169,7 @@ class Ensemble:
     ) -> None:
         cell = _cell(cell)
         columns = {
-            "sigma_w": _per_gate("sigma_w", sigma_w, cell.gates, low=0.0),
+            "sigma_w": _per_gate("sigma_w", sigma_w, cell.gates, low=0.0, default=1.0),
             "sigma_v": _per_gate("sigma_v", sigma_v, cell.gates, low=0.0),
             "mu_b": _per_gate("mu_b", mu_b, cell.gates, low=-math.inf),
             "sigma_b": _per_gate("sigma_b", sigma_b, cell.gates, low=0.0),
@@ -289,7 +291,15 @@ class Ensemble:
         """A call that can be pasted; arguments at their default are left out."""
         named = LIBRARY.get(self.cell.name)
         plain = named is not None and repr(self.cell) == repr(named())
-        parts = [repr(self.cell.name) if plain else repr(self.cell)]
+        return self._call(repr(self.cell.name) if plain else repr(self.cell))
+
+    def __str__(self) -> str:
+        """As ``repr``, but a user's own cell by its name alone."""
+        own = repr(self.cell).startswith("rt.Cell.from_dict")
+        return self._call(f"<cell {self.cell.name!r}>") if own else repr(self)
+
+    def _call(self, cell: str) -> str:
+        parts = [cell]
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
             if field.name == "input_law":
@@ -301,6 +311,9 @@ class Ensemble:
         return f"rt.Ensemble({', '.join(parts)})"
 
 
+_records.register("ensemble", Ensemble, Ensemble.to_dict, Ensemble.from_dict)
+
+
 def _cell(cell: Any) -> Cell:
     if isinstance(cell, Cell):
         return cell
@@ -309,29 +322,32 @@ def _cell(cell: Any) -> Cell:
     return LIBRARY[_validate.choice("cell", cell, LIBRARY)]()
 
 
-def _complete(name: str, value: Mapping[str, Any], gates: tuple[str, ...]) -> None:
-    unknown, missing = sorted(set(value) - set(gates), key=str), sorted(set(gates) - set(value))
+def _known_gates(name: str, value: Mapping[str, Any], gates: tuple[str, ...]) -> None:
+    unknown = sorted(set(value) - set(gates), key=str)
     if unknown:
         raise ValueError(
             f"{name} = {dict(value)!r}: has the unknown gates {unknown}; the gates are {list(gates)}"
         )
-    if missing:
-        raise ValueError(f"{name} = {dict(value)!r}: misses the gates {missing}; the gates are {list(gates)}")
 
 
-def _per_gate(name: str, value: Any, gates: tuple[str, ...], *, low: float) -> dict[str, float]:
+def _per_gate(
+    name: str, value: Any, gates: tuple[str, ...], *, low: float, default: float = 0.0
+) -> dict[str, float]:
+    """One number for each gate; gates that a mapping leaves out have the default."""
     if not isinstance(value, Mapping):
         number = _validate.real(name, value, low=low)
         return dict.fromkeys(gates, number)
-    _complete(name, value, gates)
-    return {gate: _validate.real(f"{name}[{gate!r}]", value[gate], low=low) for gate in gates}
+    _known_gates(name, value, gates)
+    return {gate: _validate.real(f"{name}[{gate!r}]", value.get(gate, default), low=low) for gate in gates}
 
 
 def _weights(value: Any, gates: tuple[str, ...]) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return dict.fromkeys(gates, _validate.choice("weights", value, WEIGHTS))
-    _complete("weights", value, gates)
-    return {gate: _validate.choice(f"weights[{gate!r}]", value[gate], WEIGHTS) for gate in gates}
+    _known_gates("weights", value, gates)
+    return {
+        gate: _validate.choice(f"weights[{gate!r}]", value.get(gate, WEIGHTS[0]), WEIGHTS) for gate in gates
+    }
 
 
 def _collapsed(column: dict[str, Any]) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rmtrnn._core import validate as _validate
-from rmtrnn._core.status import Status
+from rmtrnn._core.progress import Report, shown
+from rmtrnn._core.records import record
+from rmtrnn._core.result import Result, stored
+from rmtrnn._core.status import CONFIDENCE, Status
 from rmtrnn.cells import MinimalRNN, VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import Interval, tabulate
@@ -20,12 +23,12 @@ from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra import Spectrum, minimal_rnn, second_moment, spectrum
 
 PROBABILITIES = (0.05, 0.5, 0.95)
-CONFIDENCE = 3.0  # sampled errors are this many standard errors
 _EPS = float(np.finfo(float).eps)
 _TAIL = 1e-2  # share of the mass whose density is not integrated: it may reach down to s = 0
 _NOT_KNOWN = math.nan
 
 
+@record("measured")
 class Measured(NamedTuple):
     """A number and its estimated absolute error (nan where there is no estimate)."""
 
@@ -36,8 +39,9 @@ class Measured(NamedTuple):
         return f"{self.value:.6g}" if math.isnan(self.error) else f"{self.value:.6g} ± {self.error:.1g}"
 
 
-@dataclass(frozen=True)
-class Isometry:
+@stored("isometry")
+@dataclass(frozen=True, eq=False)
+class Isometry(Result):
     """How close the singular values s of J_T are to 1. Made by `rmtrnn.isometry`.
 
     Attributes
@@ -71,10 +75,12 @@ class Isometry:
     status: Status
     error: float
 
-    @property
-    def converged(self) -> bool:
-        """Whether the spectrum was computed to its tolerance."""
-        return self.status is Status.CONVERGED
+    remedies = Spectrum.remedies
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every number with its error, the quantiles of s and of log s."""
+        quantiles = {f"{p:g}": value._asdict() for p, value in self.quantiles.items()}
+        return super().to_dict() | {"quantiles": quantiles}
 
     @property
     def quantiles(self) -> dict[float, Measured]:
@@ -106,14 +112,16 @@ class Isometry:
             ("distance", str(self.distance), "√E[(s − 1)²], to the nearest orthogonal matrix"),
         ]
         growth = ", ".join(f"{v.value:.4g} at T = {t}" for t, v in self.growth)
-        lines = [f"Isometry of {self.ensemble!r}, T = {self.T}"]
+        lines = [f"Isometry of {self.ensemble}, T = {self.T}"]
         lines += [f"  {name:<12}{value:<26}{meaning}" for name, value, meaning in rows]
         lines.append(f"  {'growth':<12}variance of s²: {growth}")
-        lines.append(f"  spectrum: {self.method}, {self.status.message}, cdf error {self.error:.1e}")
+        lines.append(f"  spectrum: {self.method}, {self.message}, cdf error {self.error:.1e}")
         return "\n".join(lines)
 
 
-def isometry(ens: Ensemble, T: int, spec: Spectrum | None = None) -> Isometry:
+def isometry(
+    ens: Ensemble, T: int, spec: Spectrum | None = None, *, progress: bool | Report | None = None
+) -> Isometry:
     """Measure how far the T-step Jacobian is from an isometry: theory.md section 5.
 
     m_1 and the variance of s² are those of theory.md (11) for vanilla cells, of the closed recursion of
@@ -127,6 +135,7 @@ def isometry(ens: Ensemble, T: int, spec: Spectrum | None = None) -> Isometry:
     T : int ≥ 1
     spec : Spectrum, optional
         The spectrum if it is known, ``rmtrnn.spectrum(ens, T, ...)`` with options of your own.
+    progress : None, True, or callable (done, total, label)
 
     Returns an `Isometry`; look at its ``converged`` and at the error beside every number.
 
@@ -138,10 +147,13 @@ def isometry(ens: Ensemble, T: int, spec: Spectrum | None = None) -> Isometry:
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
     T = _validate.integer("T", T, low=1)
-    if spec is None:
-        spec = spectrum(ens, T)
-    elif spec.ensemble != ens or spec.T != T:
+    if spec is not None and (spec.ensemble != ens or spec.T != T):
         raise ValueError(f"spec: is of {spec.ensemble!r}, T = {spec.T}; must be of ens = {ens!r}, T = {T}")
+    with shown(progress):
+        return _measured(ens, T, spectrum(ens, T) if spec is None else spec)
+
+
+def _measured(ens: Ensemble, T: int, spec: Spectrum) -> Isometry:
     growth = variance_growth(ens, T)
     known = bool(growth)
     m_1 = growth[-1][1] if known else _spectral(spec, 1)

@@ -12,24 +12,26 @@ import numpy as np
 
 from rmtrnn._core import progress as _progress
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
-from rmtrnn.ensemble import Ensemble
+from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
 from rmtrnn.meanfield import mean_field
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.grid import stationary_grid
 from rmtrnn.meanfield.moment_map import Parameters
 from rmtrnn.meanfield.solve import named, timescale
 
-GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
 INPUT_PARAMETERS = ("R", "Sigma")
 CHUNK = 2048  # points that are solved together
 
+_QUANTITIES = ("Q", "q", "c_star", "chi", "chi_star", "timescale", "status", "residual", "error")
 Axis = tuple[str, str | None]
 Quantity = np.ndarray | Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True, repr=False)
-class PhaseDiagram:
+@stored("phase diagram")
+@dataclass(frozen=True, repr=False, eq=False)
+class PhaseDiagram(Result):
     """The quantities of `MeanField` as arrays over a grid.
 
     ``axes`` maps the name of each parameter, in the order given, to its values ("mu_b", or "mu_b.f" for one
@@ -46,9 +48,9 @@ class PhaseDiagram:
     chi: np.ndarray
     chi_star: np.ndarray
     timescale: np.ndarray
-    status: np.ndarray
+    status: np.ndarray  # pyright: ignore[reportIncompatibleVariableOverride]
     residual: np.ndarray
-    error: np.ndarray
+    error: np.ndarray  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,20 +58,46 @@ class PhaseDiagram:
         return self.chi.shape
 
     @property
-    def converged(self) -> np.ndarray:
+    def converged(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Boolean array: where all fixed points were found."""
         return self.status == Status.CONVERGED
+
+    @property
+    def message(self) -> str:
+        """How many points ended how, and what the least common endings mean."""
+        found = [status for status in Status if np.any(self.status == status)]
+        counts = ", ".join(f"{np.count_nonzero(self.status == s)} {s.name.lower()}" for s in found)
+        reasons = "; ".join(f"{s.name.lower()}: {s.message}" for s in found if s is not Status.CONVERGED)
+        return f"{counts} ({reasons})" if reasons else counts
+
+    def to_pandas(self) -> Any:
+        """A row for each point of the grid, a column for each parameter and quantity. Needs pandas."""
+        grids = np.meshgrid(*self.axes.values(), indexing="ij")
+        columns = {name: grid.ravel() for name, grid in zip(self.axes, grids, strict=True)}
+        columns |= {name: values.ravel() for name, values in self._arrays().items()}
+        return optional("pandas").DataFrame(columns)
+
+    def to_xarray(self) -> Any:
+        """The quantities as a Dataset over the parameters. Needs xarray."""
+        arrays = {name: (tuple(self.axes), values) for name, values in self._arrays().items()}
+        return optional("xarray").Dataset(
+            arrays, coords=dict(self.axes), attrs={"ensemble": repr(self.ensemble)}
+        )
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """All quantities by name, those by gate or state as "q.f"."""
+        found: dict[str, np.ndarray] = {}
+        for name in _QUANTITIES:
+            value = getattr(self, name)
+            parts = value if isinstance(value, Mapping) else {"": value}
+            found |= {f"{name}.{part}" if part else name: array for part, array in parts.items()}
+        return found
 
     def __repr__(self) -> str:
         axes = ", ".join(
             f"{name}: {values[0]:g} to {values[-1]:g} ({values.size})" for name, values in self.axes.items()
         )
-        counts = [
-            f"{int(np.sum(self.status == status))} {status.name.lower()}"
-            for status in Status
-            if np.any(self.status == status)
-        ]
-        return f"PhaseDiagram of {self.ensemble!r}\n  {axes}\n  {', '.join(counts)}"
+        return f"PhaseDiagram of {self.ensemble}\n  {axes}\n  {self.message}"
 
 
 def phase_diagram(
@@ -119,23 +147,27 @@ def phase_diagram(
     for done, outcome in enumerate(outcomes, start=1):
         solved.append(outcome)
         report(done, len(tasks), "phase diagram")
+    return _diagram(ens, axes, solved)
+
+
+def _diagram(
+    ens: Ensemble, axes: list[tuple[Axis, np.ndarray]], solved: list[dict[str, np.ndarray]]
+) -> PhaseDiagram:
+    """The solved chunks as arrays over the grid."""
     shape = tuple(values.size for _, values in axes)
     columns = {key: np.concatenate([part[key] for part in solved], axis=-1) for key in solved[0]}
     arrays = {key: value.reshape(*value.shape[:-1], *shape) for key, value in columns.items()}
     states = [symbol.name for symbol in ens.cell.state]
     single_gate = len(ens.cell.gates) == 1
+    scalars = {name: arrays[name] for name in ("chi", "chi_star", "status", "residual", "error")}
     return PhaseDiagram(
         ensemble=ens,
         axes={_label(axis): values for axis, values in axes},
         Q=_named(states, arrays["Q"]),
         q=_named(ens.cell.gates, arrays["q"]),
         c_star=_named(ens.cell.gates if single_gate else states, arrays["c_star"]),
-        chi=arrays["chi"],
-        chi_star=arrays["chi_star"],
         timescale=timescale(arrays["chi_star"]),
-        status=arrays["status"],
-        residual=arrays["residual"],
-        error=arrays["error"],
+        **scalars,
     )
 
 

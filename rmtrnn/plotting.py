@@ -17,6 +17,7 @@ import numpy as np
 from cycler import cycler
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.registry import DRAW
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,6 +184,27 @@ def plot_comparison(
     return ax
 
 
+def plot_sample(mc: Sample, ax: Axes | None = None, *, bins: int | None = None, **options: Any) -> Axes:
+    """Draw the histogram of a sample's log10 s, exact zeros left out.
+
+    mc : what `rmtrnn.sample` returned
+    bins : number of bins; by default the square root of the number of singular values, 20 to 80
+    options : passed to ``ax.stairs``
+
+    ``ax``: matplotlib axes (default: new ones); returned.
+    """
+    log_s = np.asarray(mc.log_s, dtype=float).ravel()
+    finite = log_s[np.isfinite(log_s)] / LN10
+    bins = int(np.clip(math.sqrt(log_s.size), 20, 80)) if bins is None else bins
+    counts, edges = np.histogram(finite, bins=bins)
+    ax = _axes(ax)
+    look = {"fill": True, "color": SAMPLE, "alpha": 0.65} | options
+    ax.stairs(counts / (log_s.size * np.diff(edges)), edges, **look)
+    ax.set(xlabel=LOG_S, ylabel=f"density of {LOG_S}")
+    ax.set_title(f"{_title(mc.ensemble)}, $T = {mc.T}$; sample {mc.trials} × $N = {mc.N}$")
+    return ax
+
+
 def plot_phase_diagram(
     pd: PhaseDiagram, quantity: str = "chi", ax: Axes | None = None, **options: Any
 ) -> Axes:
@@ -214,7 +236,7 @@ def plot_phase_diagram(
     if np.nanmin(chi) < 1.0 < np.nanmax(chi):
         ax.contour(x, y, chi.T, levels=[1.0], colors=PALETTE[1], linewidths=1.6)
         ax.plot([], [], color=PALETTE[1], label=r"$\chi = 1$")
-        ax.legend()
+        ax.legend(loc="upper left")
     ax.set(xlabel=_NAMES.get(x_name, x_name), ylabel=_NAMES.get(y_name, y_name))
     return ax
 
@@ -237,7 +259,7 @@ def plot_correlation(mf: MeanField, ax: Axes | None = None, **options: Any) -> A
         ax.axhline(float(fixed[name]), color=line.get_color(), linestyle="--", linewidth=1.0)
     ax.plot([], [], color="0.3", linestyle="--", linewidth=1.0, label=r"fixed point $c^*$")
     ax.set(xlabel="step t", ylabel="correlation", title=_title(mf.ensemble))
-    ax.legend()
+    ax.legend(loc="lower right")
     return ax
 
 
@@ -253,6 +275,15 @@ _NAMES = {
     "q": r"variance $q^*$ of the pre-activation",
     "Q": r"second moment $Q^*$ of the state",
 }
+
+
+for _kind, _draw in {
+    "mean field": plot_correlation,
+    "phase diagram": plot_phase_diagram,
+    "sample": plot_sample,
+    "spectrum": plot_spectrum,
+}.items():
+    DRAW.register(_kind, _draw)
 
 
 def _axes(ax: Axes | None) -> Axes:

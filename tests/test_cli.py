@@ -71,7 +71,7 @@ def test_phase_takes_grids_from_flags(capsys):
     status, found, err = run(capsys, "phase", *arguments, "--json")
     ens = rt.Ensemble("minimal", sigma_v=1.0, R=0.46)
     pd = rt.phase_diagram(ens, sigma_w=np.linspace(1, 8, 3), mu_b=np.linspace(-4, 8, 4))
-    assert status == 0 and np.array_equal(found["chi"], pd.chi) and "phase diagram [" in err
+    assert status == 0 and np.array_equal(found["chi"], pd.chi) and "phase diagram: 100%" in err
     _, _, err = run(capsys, "phase", *arguments, "--json", "--quiet")
     assert err == ""
 
@@ -218,7 +218,7 @@ def test_sample_compared_saved_and_drawn(capsys, tmp_path):
     )  # fmt: skip
     mc = rt.sample(rt.Ensemble("vanilla"), T=3, N=24, trials=3, burn_in=50)
     assert status == 0 and found["moments"]["1"]["value"] == mc.moment(1).value
-    assert found["comparison"]["verdict"] in ("agrees", "undecided", "disagrees") and "sample [" in err
+    assert found["comparison"]["verdict"] in ("agrees", "undecided", "disagrees") and "sample: 100%" in err
     assert np.array_equal(rt.load(saved).log_s, mc.log_s)
     assert picture.read_bytes().startswith(b"\x89PNG")
 

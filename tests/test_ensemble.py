@@ -228,10 +228,9 @@ def test_ensembles_are_frozen():
             ValueError,
             r"sigma_w = .* unknown gates \['z'\]; the gates are",
         ),
-        ({"sigma_b": {"r": 1, "u": 1}}, ValueError, r"sigma_b = .* misses the gates \['c'\]"),
         ({"sigma_w": {"r": 1, "u": -2, "c": 1}}, ValueError, r"sigma_w\['u'\] = -2: must be"),
         ({"weights": "haar"}, ValueError, r"weights = 'haar': must be one of \['gaussian', 'orthogonal'\]"),
-        ({"weights": {"r": "gaussian"}}, ValueError, "weights = .* misses the gates"),
+        ({"weights": {"r": "gaussian", "z": "orthogonal"}}, ValueError, r"unknown gates \['z'\]"),
         ({"weights": 1}, TypeError, "weights = 1"),
         ({"weights": "orthogonal", "sigma_w": 0}, ValueError, "orthogonal weights need sigma_w > 0"),
         ({"R": -0.1}, ValueError, r"R = -0\.1"),
@@ -274,3 +273,21 @@ def test_import_is_light():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_mapping_leaves_the_other_gates_at_the_default():
+    partial = rt.Ensemble("lstm", sigma_w={"i": 2.0}, mu_b={"f": 3.0}, weights={"g": "orthogonal"})
+    full = rt.Ensemble(
+        "lstm",
+        sigma_w={"f": 1.0, "i": 2.0, "o": 1.0, "g": 1.0},
+        mu_b={"f": 3.0, "i": 0.0, "o": 0.0, "g": 0.0},
+        weights={"f": "gaussian", "i": "gaussian", "o": "gaussian", "g": "orthogonal"},
+    )
+    assert partial == full and partial.gate("o").mu_b == 0.0 and partial.gate("f").sigma_w == 1.0
+    assert rt.Ensemble("lstm", mu_b={}) == rt.Ensemble("lstm")
+
+
+def test_text_of_an_own_cell_is_its_name():
+    own, erf = rt.Ensemble(LEAKY, sigma_w=2.0), rt.Ensemble(rt.VanillaRNN("erf"), sigma_w=2.0)
+    assert str(own) == "rt.Ensemble(<cell 'leaky'>, sigma_w=2.0)"
+    assert str(erf) == repr(erf)

@@ -1,52 +1,56 @@
-"""Progress that costs nothing when off.
+"""Progress by tqdm, at no cost when off.
 
-Long-running functions take ``progress=``: ``None`` (silent), ``True`` (a bar on standard error), or
-a callable ``report(done, total, label)``.
+Long-running functions take ``progress=``: ``None`` (silent), ``True`` (a bar: on standard error, in notebooks
+in place), or a callable ``report(done, total, label)``; ``total`` 0 stands for an unknown number.
+
+A front door opens `shown`; whatever runs inside it, on any of its threads, calls `advance` without being
+handed the bar.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TextIO
 
 Report = Callable[[int, int, str], None]
+LOG_INTERVAL = 10.0  # seconds between lines where standard error is a file: logs stay short
 
 
 class ProgressBar:
-    """A one-line bar ``label [####----] 12/40  0:03<0:07`` on a text stream (standard error).
-
-    On a stream that is no terminal it prints one line for each finished tenth, so that logs stay short.
-    """
-
-    WIDTH = 30
+    """A tqdm bar driven by ``report(done, total, label)``; it closes itself when all is done."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
-        self._start: float | None = None
-        self._printed_tenth = -1
+        self._stream = stream
+        self._bar: Any = None
+        self._label = ""
 
     def __call__(self, done: int, total: int, label: str) -> None:
-        now = time.monotonic()
-        if self._start is None or done == 0:
-            self._start, self._printed_tenth = now, -1
-        elapsed = now - self._start
-        remaining = elapsed * (total - done) / done if done else float("nan")
-        filled = self.WIDTH * done // max(total, 1)
-        line = (
-            f"{label} [{'#' * filled}{'-' * (self.WIDTH - filled)}] {done}/{total}"
-            f"  {_clock(elapsed)}<{_clock(remaining)}"
-        )
-        if self._stream.isatty():
-            self._stream.write("\r\x1b[2K" + line + ("\n" if done >= total else ""))
-            self._stream.flush()
-            return
-        tenth = 10 * done // max(total, 1)
-        if tenth > self._printed_tenth:
-            self._printed_tenth = tenth
-            self._stream.write(line + "\n")
-            self._stream.flush()
+        if self._bar is None or self._label != label or done < self._bar.n:
+            self.close()
+            self._bar, self._label = self._new(total, label), label
+        self._bar.total = total or None
+        self._bar.update(done - self._bar.n)
+        if done >= total > 0:
+            self.close()
+
+    def close(self) -> None:
+        """End the line of an unfinished bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _new(self, total: int, label: str) -> Any:
+        bar: Any
+        if self._stream is None and "ipykernel" in sys.modules:
+            from tqdm.auto import tqdm as bar
+        else:
+            from tqdm import tqdm as bar
+        stream = sys.stderr if self._stream is None else self._stream
+        interval = 0.1 if stream.isatty() or "ipykernel" in sys.modules else LOG_INTERVAL
+        return bar(desc=label, total=total or None, file=stream, mininterval=interval, dynamic_ncols=True)
 
 
 def reporter(progress: bool | Report | None) -> Report:
@@ -60,12 +64,43 @@ def reporter(progress: bool | Report | None) -> Report:
     raise TypeError(f"progress = {progress!r}: expected None, True, or a callable (done, total, label)")
 
 
+class _Count:
+    """How much of one kind of work was done; see `advance`."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._done: dict[str, int] = {}
+
+    def advance(self, label: str, amount: int, total: int) -> None:
+        done = self._done[label] = self._done.get(label, 0) + amount
+        self._report(done, total, label)
+
+
+_CURRENT: ContextVar[_Count | None] = ContextVar("rmtrnn_progress", default=None)
+
+
+@contextmanager
+def shown(progress: bool | Report | None) -> Iterator[None]:
+    """In this context `advance` goes to ``progress``; where that is None, to the surrounding context's."""
+    report = reporter(progress)
+    if report is _silent:
+        yield
+        return
+    token = _CURRENT.set(_Count(report))
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+        if isinstance(report, ProgressBar):
+            report.close()
+
+
+def advance(label: str, amount: int = 1, total: int = 0) -> None:
+    """Count ``amount`` more of the work called ``label``, of ``total`` in all (0: unknown)."""
+    count = _CURRENT.get()
+    if count is not None:
+        count.advance(label, amount, total)
+
+
 def _silent(done: int, total: int, label: str) -> None:
     pass
-
-
-def _clock(seconds: float) -> str:
-    if seconds != seconds:
-        return "--:--"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"

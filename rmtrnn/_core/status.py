@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+CONFIDENCE = 3.0
+"""Reported errors of sampled numbers are this many standard errors: 99.7 % of a normal law lie within."""
+
 
 class Status(IntEnum):
     """Outcome of one solve. Integer-valued, so that arrays of it are plain integer arrays.
@@ -24,16 +27,19 @@ class Status(IntEnum):
 
     @property
     def message(self) -> str:
-        """What happened and what to try, in one line."""
+        """What happened and what to try, in one line that holds for every solver; see also ``message`` of a
+        result, which knows the arguments of its own solver."""
         return _MESSAGES[self]
 
 
 _MESSAGES = {
     Status.CONVERGED: "converged",
-    Status.MAX_ITERATIONS: "iteration limit reached; try a larger max_iterations or a looser tolerance",
-    Status.NOT_FINITE: "a non-finite value appeared; check the parameters, or start closer to the solution",
-    Status.NO_SOLUTION: "no solution exists in the allowed range of the parameters",
-    Status.DIVERGED: "the iteration grows without bound: the network has no finite stationary state here",
+    Status.MAX_ITERATIONS: "the iteration ended before its tolerance was met; error and residual say how far "
+    "from it the numbers are",
+    Status.NOT_FINITE: "a value that is not finite appeared; try smaller sigma_w, sigma_v, sigma_b or |mu_b|",
+    Status.NO_SOLUTION: "no solution exists in the allowed range of the parameters; widen the range",
+    Status.DIVERGED: "the iteration grows without bound: the network has no finite stationary state here; "
+    "try a smaller sigma_w, or a bounded activation",
 }
 
 

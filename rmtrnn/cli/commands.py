@@ -18,13 +18,11 @@ import numpy as np
 
 import rmtrnn as rt
 from rmtrnn._core import validate as _validate
-from rmtrnn.cells import LIBRARY, Cell, VanillaRNN
+from rmtrnn.cells import LIBRARY, Cell
 from rmtrnn.cli.cellfile import read_cell
 from rmtrnn.cli.grammar import shown, suggestion
 from rmtrnn.cli.options import UsageError
 
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-SLOW_STEPS = 8  # above, the spectrum of a gated cell takes minutes or hours
 CELL_OPTIONS = {"activation": "vanilla", "peephole": "lstm", "reset_after": "gru"}
 GRID = ("sigma_w", "sigma_v", "mu_b", "sigma_b", "R", "Sigma")
 
@@ -83,28 +81,10 @@ def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
     points, path = settings.pop("points", None), settings.pop("save", None)
     method = settings.pop("method", "auto")
     ens, T = _ensemble(settings), _steps(settings)
-    if progress and method == "auto" and not isinstance(ens.cell, VanillaRNN):
-        print("spectrum: solving the Dyson equation; this takes longer for larger T", file=sys.stderr)
-    spec = rt.spectrum(ens, T, method=method)
+    spec = rt.spectrum(ens, T, method=method, progress=progress)
     if path is not None:
         spec.save(path)
-    logs = {p: float(spec.log_s.icdf(p)) for p in QUANTILES}
-    record = {
-        "ensemble": ens.to_dict(),
-        "T": T,
-        "method": spec.method,
-        "converged": spec.converged,
-        "status": spec.status.name.lower(),
-        "error": spec.error,
-        "mass": spec.mass,
-        "support": spec.support,
-        "log_support": spec.log_s.support,
-        "atoms": spec.atoms,
-        "moments": {str(k): spec.moment(k) for k in (1, 2)},
-        "variance": spec.variance,
-        "quantiles": {f"{p:g}": float(spec.icdf(p)) for p in QUANTILES},
-        "log_quantiles": {f"{p:g}": u for p, u in logs.items()},
-    }
+    record = spec.to_dict()
     if points is not None:
         record["density"] = _density(spec, _validate.integer("points", points, low=2, high=100000))
     text = {
@@ -115,9 +95,9 @@ def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
         "mean of s²": record["moments"]["1"],
         "variance of s²": record["variance"],
         "error of the cdf": spec.error,
-        "status": spec.status.message,
+        "status": spec.message,
     }
-    return Outcome(record, text, "" if spec.converged else spec.status.message, lambda ax: spec.plot(ax=ax))
+    return Outcome(record, text, "" if spec.converged else spec.message, lambda ax: spec.plot(ax=ax))
 
 
 def _density(spec: Any, points: int) -> dict[str, Any]:
@@ -132,19 +112,13 @@ def mean_field(settings: dict[str, Any], progress: Any) -> Outcome:
     options = {name: settings.pop(name) for name in ("steps", "Q0", "C0") if name in settings}
     ens = _ensemble(settings)
     field = rt.mean_field(ens, **options)
-    names = ("Q", "q", "C_star", "c_star", "chi", "chi_star", "timescale", "residual", "error", "method")
-    values = {name: getattr(field, name) for name in names}
-    ended = {"converged": field.converged, "status": field.status.name.lower()}
-    record = {"ensemble": ens.to_dict(), **values, **ended}
-    if field.Q_t is not None:
-        record |= {name: getattr(field, name) for name in ("Q_t", "C_t", "c_t", "error_t")}
 
     def draw(ax: Any) -> Any:
         if field.c_t is None:
             raise UsageError("--plot draws the correlation against the step: give --steps too")
         return rt.plotting.plot_correlation(field, ax=ax)
 
-    return Outcome(record, repr(field), "" if field.converged else field.status.message, draw)
+    return Outcome(field.to_dict(), repr(field), "" if field.converged else field.message, draw)
 
 
 def phase(settings: dict[str, Any], progress: Any) -> Outcome:
@@ -183,20 +157,36 @@ def phase(settings: dict[str, Any], progress: Any) -> Outcome:
 
 def critical(settings: dict[str, Any], progress: Any) -> Outcome:
     cell, T, full = _cell(settings), _steps(settings), settings.pop("spectrum", False)
-    if progress and not isinstance(cell, VanillaRNN):
-        print("critical: solving; up to a minute where χ is sampled (lstm)", file=sys.stderr)
-    from rmtrnn.criticality.point import NoCriticalPointError
+    from rmtrnn.criticality.point import QUICK_STEPS, NoCriticalPointError
 
     try:
-        point = rt.critical(cell, T, **settings)
+        point = rt.critical(cell, T, progress=progress, **settings)
     except NoCriticalPointError as error:
         record = {"T": T, "found": False, "side": error.side, "chi_range": error.chi, "message": str(error)}
         return Outcome(record, {"critical point": "none"}, str(error))
-    field = point.field
-    record = {
+    draw = None
+    if full or point.is_quick:
+        point.measure(progress=progress)
+        draw = lambda ax: rt.spectrum(point.ensemble, T).plot(ax=ax)  # noqa: E731
+    text: dict[str, Any] = {
+        "critical point": f"{point.method}, T = {T}",
+        "ensemble": str(point.ensemble),
+        "chi": f"{point.chi:.12g} ± {point.chi_error:.1g}",
+        "time scale": f"{point.timescale:.6g} steps",
+    }
+    text |= {"note": point.message} if point.message else {}
+    slow = f"not computed: slow for this cell at T > {QUICK_STEPS}; --spectrum does it"
+    text["isometry"] = slow if point.measured is None else f"\n{point.measured}"
+    return Outcome(_critical_record(point), text, "" if point.converged else point.field.message, draw)
+
+
+def _critical_record(point: rt.criticality.Critical) -> dict[str, Any]:
+    field, found = point.field, point.measured
+    measured = None if found is None else found.to_dict() | {"in_band": found.within(point.band)}
+    return {
         "found": True,
         "ensemble": point.ensemble.to_dict(),
-        "T": T,
+        "T": point.T,
         "method": point.method,
         "chi": point.chi,
         "chi_error": point.chi_error,
@@ -204,43 +194,11 @@ def critical(settings: dict[str, Any], progress: Any) -> Outcome:
         "timescale": point.timescale,
         "q": field.q,
         "Q": field.Q,
-        "converged": field.converged,
+        "converged": point.converged,
         "message": point.message,
-        "variance": None,
-        "condition_number": None,
-        "isometry": None,
-    }
-    text: dict[str, Any] = {
-        "critical point": f"{point.method}, T = {T}",
-        "ensemble": repr(point.ensemble) if cell.name in LIBRARY else point.ensemble.to_dict()["sigma_w"],
-        "chi": f"{point.chi:.12g} ± {point.chi_error:.1g}",
-        "time scale": f"{point.timescale:.6g} steps",
-    }
-    text |= {"note": point.message} if point.message else {}
-    draw = None
-    if full or isinstance(cell, VanillaRNN) or T <= SLOW_STEPS:
-        found = point.isometry
-        record |= {"variance": found.variance.value, "condition_number": found.condition_number.value}
-        record["isometry"] = _isometry(found, point.isometric)
-        text["isometry"] = "\n" + str(found)
-        draw = lambda ax: rt.spectrum(point.ensemble, T).plot(ax=ax)  # noqa: E731
-    else:
-        text["isometry"] = f"not computed: slow for this cell at T > {SLOW_STEPS}; --spectrum does it"
-    return Outcome(record, text, "" if field.converged else field.status.message, draw)
-
-
-def _isometry(found: Any, met: bool) -> dict[str, Any]:
-    return {
-        "m_1": found.m_1._asdict(),
-        "variance": found.variance._asdict(),
-        "condition_number": found.condition_number._asdict(),
-        "distance": found.distance._asdict(),
-        "quantiles": {f"{p:g}": value._asdict() for p, value in found.quantiles.items()},
-        "growth": [{"T": t, **value._asdict()} for t, value in found.growth],
-        "method": found.method,
-        "converged": found.converged,
-        "error": found.error,
-        "in_band": met,
+        "variance": None if found is None else found.variance.value,
+        "condition_number": None if found is None else found.condition_number.value,
+        "isometry": measured,
     }
 
 
@@ -254,17 +212,8 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
         mc = rt.sample(ens, T, progress=progress, executor=executor, **options)
     if path is not None:
         mc.save(path)
-    quantiles = {f"{p:g}": mc.log_quantile(p)._asdict() for p in QUANTILES}
-    moments = {str(k): mc.moment(k)._asdict() for k in (1, 2)}
-    record = {
-        "ensemble": ens.to_dict(),
-        "T": T,
-        "N": mc.N,
-        "trials": mc.trials,
-        "log_quantiles": quantiles,
-        "moments": moments,
-        "provenance": mc.provenance,
-    }
+    record = mc.to_dict()
+    moments, quantiles = record["moments"], record["log_quantiles"]
     text: dict[str, Any] = {"sample": f"{mc.trials} networks of {mc.N} units, T = {T}"}
     text |= {f"mean of s^{2 * int(k)}": f"{m['value']:.6g} ± {m['error']:.2g}" for k, m in moments.items()}
     text |= {
@@ -277,7 +226,7 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
         keys = ("kolmogorov", "wasserstein", "p_value", "verdict")
         record["comparison"] = {key: getattr(report, key) for key in keys}
         text["comparison"] = "\n" + str(report)
-        problem = "" if spec.converged else f"the theory: {spec.status.message}"
+        problem = "" if spec.converged else f"the theory: {spec.message}"
 
     def draw(ax: Any) -> Any:
         return rt.plotting.plot_comparison(rt.spectrum(ens, T), mc, ax=ax)

@@ -7,21 +7,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from rmtrnn._core import records
 
 _WIDTH = 18
 
 
 def plain(value: Any) -> Any:
     """``value`` as JSON types. A number that JSON does not have becomes "Infinity", "-Infinity" or "NaN"."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
+    return _finite(records.plain(value))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value

@@ -3,15 +3,18 @@ decays, with the least spread over T steps."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
 
 from rmtrnn._core import validate as _validate
-from rmtrnn._core.status import ConvergenceError
-from rmtrnn.cells import MinimalRNN, VanillaRNN
+from rmtrnn._core.progress import Report, shown
+from rmtrnn._core.result import Result, stored
+from rmtrnn._core.status import ConvergenceError, Status
+from rmtrnn.cells import Cell, MinimalRNN, VanillaRNN
 from rmtrnn.criticality.closed_form import (
     MU_RANGE,
     Q_RANGE,
@@ -29,10 +32,16 @@ __all__ = ["Critical", "NoCriticalPointError", "critical"]
 
 BAND = (0.9, 1.1)
 SCALES = {"sigma_w": (1e-2, 20.0)}  # what is free where nothing else is said
+QUICK_STEPS = 8  # up to which the spectrum of a gated cell takes seconds
 
 
-@dataclass(frozen=True, repr=False)
-class Critical:
+class NotMeasuredError(RuntimeError):
+    """Raised where a number needs a spectrum that takes minutes or more; ``measure()`` computes it."""
+
+
+@stored("critical point")
+@dataclass(frozen=True, repr=False, eq=False)
+class Critical(Result):
     """A critical point and what it achieves. Made by `rmtrnn.critical`.
 
     Attributes
@@ -45,9 +54,11 @@ class Critical:
     field : mean field of the ensemble; chi_star and timescale are its. Where two input sequences differ
         (Sigma < 1), chi_star < 1 and the time scale is finite also here; with equal inputs they are 1 and inf
     message : what limits the point, in words
+    measured : the `Isometry` of J_T, None until `measure` was called
 
-    The spectrum is computed when ``isometry``, ``variance`` (of s²), ``condition_number`` or ``isometric`` is
-    asked for first (never assumed from chi = 1), the mean field likewise.
+    ``isometry``, ``variance`` (of s²), ``condition_number`` and ``isometric`` come from the spectrum, never
+    assumed from chi = 1. They call `measure` where that takes seconds: vanilla cells, and T ≤ 8; otherwise
+    they raise `NotMeasuredError` until `measure` was called. Printing a point computes nothing.
     """
 
     ensemble: Ensemble
@@ -56,12 +67,19 @@ class Critical:
     method: str
     chi: float
     chi_error: float
-    message: str = ""
+    field: MeanField
+    message: str = ""  # pyright: ignore[reportIncompatibleMethodOverride]
+    measured: Isometry | None = None
 
-    @functools.cached_property
-    def field(self) -> MeanField:
-        """Mean field of the ensemble."""
-        return mean_field(self.ensemble)
+    @property
+    def status(self) -> Status:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How the mean field was found."""
+        return self.field.status
+
+    @property
+    def error(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Estimated error of chi."""
+        return self.chi_error
 
     @property
     def chi_star(self) -> float:
@@ -73,10 +91,26 @@ class Critical:
         """−1/log χ_{c*} in steps."""
         return self.field.timescale
 
-    @functools.cached_property
+    def measure(self, *, progress: bool | Report | None = None) -> Isometry:
+        """Compute the spectrum of J_T at this point, on the first call, and return how isometric it is."""
+        if self.measured is None:
+            object.__setattr__(self, "measured", isometry(self.ensemble, self.T, progress=progress))
+        return cast(Isometry, self.measured)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether `measure` takes seconds: a vanilla cell, or few steps."""
+        return isinstance(self.ensemble.cell, VanillaRNN) or self.T <= QUICK_STEPS
+
+    @property
     def isometry(self) -> Isometry:
         """What the spectrum of J_T is at this point."""
-        return isometry(self.ensemble, self.T)
+        if self.measured is None and not self.is_quick:
+            raise NotMeasuredError(
+                f"the spectrum of {self.ensemble.cell.name!r} at T = {self.T} was not computed, which may "
+                "take minutes or hours: call measure(progress=True) first"
+            )
+        return self.measure()
 
     @property
     def variance(self) -> float:
@@ -93,30 +127,37 @@ class Critical:
         """Whether the 5–95 % range of s lies in the band."""
         return self.isometry.within(self.band)
 
+    def _compared(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return replace(self, measured=None)._parts()
+
     def __repr__(self) -> str:
-        return f"<Critical point {self.ensemble!r}, T={self.T}, chi={self.chi!r}, {self.method}>"
+        return f"<Critical point {self.ensemble}, T={self.T}, chi={self.chi!r}, {self.method}>"
 
     def __str__(self) -> str:
         low, high = self.band
-        verdict = "meets" if self.isometric else "does not meet"
         lines = [
-            f"Critical point ({self.method}): chi = {self.chi:.12g}, time scale {self.timescale:.4g} steps",
-            str(self.isometry),
-            f"  the 5–95 % range of s {verdict} [{low:g}, {high:g}]",
+            f"Critical point ({self.method}): chi = {self.chi:.12g}, time scale {self.timescale:.4g} steps"
         ]
+        if self.measured is None:
+            lines += [f"  {self.ensemble}, T = {self.T}", "  spectrum not computed yet: measure() does"]
+        else:
+            verdict = "meets" if self.measured.within(self.band) else "does not meet"
+            lines += [str(self.measured), f"  the 5–95 % range of s {verdict} [{low:g}, {high:g}]"]
+        lines += [] if self.converged else [f"  mean field: {self.field.message}"]
         return "\n".join([*lines, f"  {self.message}"] if self.message else lines)
 
 
 def critical(
-    cell: Any,
+    cell: str | Cell,
     T: int,
-    weights: Any = "orthogonal",
+    weights: str | Mapping[str, str] = "orthogonal",
     R: float = 1.0,
     *,
     q: float | tuple[float, float] | None = None,
-    mu_b: Any = None,
+    mu_b: float | Mapping[str, float] | tuple[float, float] | None = None,
     band: tuple[float, float] = BAND,
-    free: Any = None,
+    free: Mapping[str, Any] | None = None,
+    progress: bool | Report | None = None,
     **parameters: Any,
 ) -> Critical:
     """A critical initialisation for T steps: χ_1 = 1, and the singular values of J_T as close to 1 as can be.
@@ -154,6 +195,7 @@ def critical(
     free : {parameter: (low, high)} or {parameter: {gate: (low, high)}}, optional
         At most three of sigma_w, sigma_v, mu_b, sigma_b, solved in this order. Default: sigma_w in
         (0.01, 20) for all gates.
+    progress : None, True, or callable (done, total, label)
 
     Returns a `Critical`. Raises TypeError or ValueError for bad arguments, among them `NoCriticalPointError`
     where no point in the bounds has χ = 1, with the side (ordered or chaotic) on which the cell is.
@@ -169,13 +211,16 @@ def critical(
                 raise ValueError(
                     f"{name} = {parameters[name]!r}: the closed form finds it; leave it out, or use free"
                 )
-        return _closed_form(closed, base, T, band, q, mu_b)
+        with shown(progress):
+            return _closed_form(closed, base, T, band, q, mu_b)
     if q is not None:
         raise ValueError(f"q = {q!r}: only closed forms take it; use free with sigma_v or sigma_b")
     if isinstance(mu_b, tuple):
         raise ValueError(f"mu_b = {mu_b!r}: bounds belong in free, as {{'mu_b': (low, high)}}")
-    chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
-    return Critical(chosen, T, band, "solve", chi, error, _other_states(chosen))
+    with shown(progress):
+        chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
+        field, message = mean_field(chosen), "; ".join(filter(None, (_other_states(chosen), _silent(chosen))))
+    return Critical(chosen, T, band, "solve", chi, error, field, message)
 
 
 def _closed_form(
@@ -197,10 +242,10 @@ def _closed_form(
     if not state.converged or abs(state.chi - 1.0) > TOLERANCE:
         raise ConvergenceError(
             f"the closed form {point.ensemble!r} is not the state that the network reaches: "
-            f"χ = {state.chi!r}, {state.status.message}. There is another one; try another q or mu_b"
+            f"χ = {state.chi!r}, {state.message}. There is another one; try another q or mu_b"
         )
     error = abs(state.chi - 1.0) + state.residual
-    return Critical(point.ensemble, T, band, "closed form", state.chi, error, point.message)
+    return Critical(point.ensemble, T, band, "closed form", state.chi, error, state, point.message)
 
 
 def _other_states(ens: Ensemble) -> str:
@@ -210,6 +255,12 @@ def _other_states(ens: Ensemble) -> str:
         return ""
     listed = ", ".join(f"E[h²] = {Q:.4g} with χ = {chi:.4g}" for Q, chi in others)
     return f"the network has another stable state ({listed}): which one it is in depends on where it starts"
+
+
+def _silent(ens: Ensemble) -> str:
+    """A warning where nothing drives the network; else nothing."""
+    driven = ens.R > 0 and any(ens.gate(gate).sigma_v > 0 for gate in ens.cell.gates)
+    return "" if driven else "the gates do not read the input: give sigma_v > 0 for a network that does"
 
 
 def _start(mu_b: Any) -> Any:

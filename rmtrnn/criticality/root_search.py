@@ -11,14 +11,14 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.progress import advance
 from rmtrnn.cells import VanillaRNN
-from rmtrnn.ensemble import Ensemble
+from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.growth import field_of_one, growth_rates, is_smooth
 from rmtrnn.spectra import second_moment
 
 TOLERANCE = 1e-8  # of χ = 1
-GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
 POINTS, SAMPLED_POINTS = 65, 17  # along the parameter that is solved for; fewer where χ is sampled
 MANIFOLD_POINTS = {1: 17, 2: 6}  # along each of the others, by their number
 REFINEMENT = 0.05  # width to which the others are found, as a share of their grid's spacing
@@ -154,6 +154,7 @@ class _Line:
 
     def excess(self, value: float, *, quick: bool | None = None) -> float:
         quick = self.sampled if quick is None else quick
+        advance("critical point: values of chi")
         return float(growth_rates([self.at(value)], quick=quick)[0][0]) - 1.0
 
 
@@ -246,6 +247,7 @@ def spread(ens: Ensemble, T: int) -> float:
     Where only sampled sites can tell, few and always the same: enough to compare neighbouring points. The
     result of the search is measured anew.
     """
+    advance("critical point: spreads")
     ens = ens.replace(tied=False)
     if isinstance(ens.cell, VanillaRNN):
         return second_moment(ens, T).ratio

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn._core.arrays import to_host
+from rmtrnn._core.progress import advance
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.recursive_green import Chain, Sweep, forward, sweep
 
@@ -176,6 +177,7 @@ def newton(
     On the real axis outside the support the strengths are real and only the fact matters: there a rough step
     is enough (see `_OUTSIDE_STEP`).
     """
+    advance("Dyson equation: points solved", len(log_lambda))
     gates, unknowns = chain.n_gates, chain.unknowns
     relative = np.full(len(log_lambda), np.inf)
     size = (len(log_lambda), unknowns.count, unknowns.count)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-CONFIDENCE = 3.0  # standard errors in the error of a sampled moment
+from rmtrnn._core.status import CONFIDENCE
 
 
 class Moments(NamedTuple):

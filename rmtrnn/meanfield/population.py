@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn._core.status import Status
+from rmtrnn._core.status import CONFIDENCE, Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.site_process import Growth, SiteProcess, draw_initial, seeds
 
@@ -22,7 +22,6 @@ AVERAGED_STEPS = 128
 MIN_RELAXATION, MAX_RELAXATION = 32, 4096
 UNSETTLED_RUN = 256  # steps that replicates run first where the dynamics does not settle anyway
 TRAJECTORY_FACTOR = 4
-CONFIDENCE = 3.0  # reported errors are this many standard errors
 LARGEST = 1e12  # moments beyond this mean that there is no stationary state
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import Status
 from rmtrnn._core.validate import choice
 
@@ -15,8 +16,9 @@ Number = float | Mapping[str, float]
 Trajectory = np.ndarray | Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True, repr=False)
-class MeanField:
+@stored("mean field")
+@dataclass(frozen=True, repr=False, eq=False)
+class MeanField(Result):
     """Stationary mean field of an ensemble: theory.md (2)–(6) untied, (18)–(19) tied.
 
     Attributes
@@ -104,11 +106,6 @@ class MeanField:
         name = next(iter(self.covariances)) if name is None else name
         return self.covariances[choice("name", name, tuple(self.covariances))]
 
-    @property
-    def converged(self) -> bool:
-        """Whether all fixed points were found."""
-        return self.status == Status.CONVERGED
-
     def q_of(self, gate: str) -> float:
         """Variance of the pre-activation of ``gate``; ValueError for an unknown name."""
         choice("gate", gate, self.ensemble.cell.gates)
@@ -123,9 +120,9 @@ class MeanField:
             ("chi_star", self.chi_star, "slope of the correlation map at c_star"),
             ("timescale", self.timescale, "steps"),
         ]
-        lines = [f"MeanField of {self.ensemble!r}, {self.theory} weights"]
+        lines = [f"MeanField of {self.ensemble}, {self.theory} weights"]
         lines += [f"  {name:<10}{_text(value)}   {meaning}" for name, value, meaning in rows]
-        lines.append(f"  {self.status.message}; residual {self.residual:.1e}, error of Q {self.error:.1e}")
+        lines.append(f"  {self.message}; residual {self.residual:.1e}, error of Q {self.error:.1e}")
         lines += [f"  {self.note}"] if self.note else []
         return "\n".join(lines)
 

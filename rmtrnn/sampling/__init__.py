@@ -1,5 +1,5 @@
 """Finite networks: weights, trajectories, Jacobians, singular values."""
 
-from rmtrnn.sampling.sample import Estimate, Sample, load
+from rmtrnn.sampling.sample import Estimate, Sample
 
-__all__ = ["Estimate", "Sample", "load"]
+__all__ = ["Estimate", "Sample"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import platform
@@ -18,15 +17,19 @@ from scipy.special import stdtrit
 
 from rmtrnn._core import arrays as _arrays
 from rmtrnn._core import progress as _progress
-from rmtrnn._core import storage as _storage
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.records import record
+from rmtrnn._core.result import Result, optional, stored
+from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling import burn_in as _burn_in
 from rmtrnn.sampling import trial as _trial
 from rmtrnn.sampling.random_matrices import DTYPES
 
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of tables and of `Sample.to_dict`
 
+@record("estimate")
 class Estimate(NamedTuple):
     """A mean over trials and its standard error (nan for a single trial)."""
 
@@ -42,8 +45,9 @@ class Band(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class Sample:
+@stored("sample")
+@dataclass(frozen=True, eq=False)
+class Sample(Result):
     """Log singular values of J_T = ∂h^T/∂h^0 of finite random networks. Made by `rmtrnn.sample`.
 
     ``log_s``: shape (trials, s·N) for a state of s vectors, ascending in every row; −∞ for exact zeros.
@@ -55,7 +59,7 @@ class Sample:
     ensemble: Ensemble
     T: int
     N: int
-    provenance: dict[str, Any] = field(compare=False)
+    provenance: dict[str, Any] = field(repr=False)
 
     @property
     def trials(self) -> int:
@@ -117,10 +121,57 @@ class Sample:
         width = self.log_s.shape[1]
         return self.log_s[:, max(math.ceil(p * width) - 1, 0)]
 
-    def save(self, path: str | Path) -> Path:
-        """Write npz + JSON (no pickle); read it back with `rmtrnn.load`. Returns the path written."""
+    @property
+    def status(self) -> Status:
+        """CONVERGED: a sample is what it is. ``stationary`` says whether the networks had settled."""
+        return Status.CONVERGED
+
+    @property
+    def error(self) -> float:
+        """Largest estimated rounding error of a log s; nan where it was not estimated."""
+        return float(self.provenance.get("error", math.nan))
+
+    @property
+    def message(self) -> str:
+        """Whether the networks were stationary and, if not, what to try."""
+        if self.stationary is False:
+            return "the networks were not stationary when their Jacobian started; try a larger burn_in="
+        return "sampled"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Moments of s², quantiles of log s, each with its standard error, and how the sample was made."""
+        return {
+            "ensemble": self.ensemble.to_dict(),
+            "T": self.T,
+            "N": self.N,
+            "trials": self.trials,
+            "converged": self.converged,
+            "message": self.message,
+            "log_quantiles": {f"{p:g}": self.log_quantile(p)._asdict() for p in QUANTILES},
+            "moments": {str(k): self.moment(k)._asdict() for k in (1, 2)},
+            "provenance": self.provenance,
+        }
+
+    def to_pandas(self) -> Any:
+        """The table of all singular values: trial, rank from the smallest, log s, s."""
+        trials, width = self.log_s.shape
+        with np.errstate(over="ignore", under="ignore"):
+            s = np.exp(self.log_s)
+        columns = {
+            "trial": np.repeat(np.arange(trials), width),
+            "rank": np.tile(np.arange(width), trials),
+            "log_s": self.log_s.ravel(),
+            "s": s.ravel(),
+        }
+        return optional("pandas").DataFrame(columns)
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta = {"ensemble": self.ensemble.to_dict(), "T": self.T, "N": self.N, "provenance": self.provenance}
-        return _storage.write(path, "sample", meta, {"log_s": self.log_s})
+        return meta, {"log_s": self.log_s}
+
+    def _compared(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta, arrays = self._parts()
+        return {key: value for key, value in meta.items() if key != "provenance"}, arrays
 
     @classmethod
     def restore(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Sample:
@@ -129,7 +180,7 @@ class Sample:
         return cls(arrays["log_s"], ensemble, meta["T"], meta["N"], meta["provenance"])
 
     def __repr__(self) -> str:
-        return f"<Sample of {self.ensemble!r}, T={self.T}, N={self.N}, {self.trials} trials>"
+        return f"<Sample of {self.ensemble}, T={self.T}, N={self.N}, {self.trials} trials>"
 
 
 def sample(
@@ -215,23 +266,6 @@ def _parameters(
     return parameters
 
 
-def load(path: str | Path) -> Any:
-    """Read a `Spectrum` or a `Sample` that ``.save(path)`` wrote (npz + JSON, no pickle).
-
-    Raises FileNotFoundError, or ValueError if the file holds something else.
-
-    >>> path = rt.spectrum(rt.Ensemble("vanilla", sigma_b=0.1), T=2).save("law")
-    >>> rt.load(path).T
-    2
-    """
-    kind, meta, arrays = _storage.read(path)
-    if kind == "sample":
-        return Sample.restore(meta, arrays)
-    if kind == "spectrum":
-        return importlib.import_module("rmtrnn.spectra.result").Spectrum.restore(meta, arrays)
-    raise ValueError(f"path = {str(path)!r}: holds a result of unknown kind {kind!r}")
-
-
 def over_trials(values: np.ndarray) -> Estimate:
     count = len(values)
     with np.errstate(invalid="ignore"):
@@ -241,8 +275,8 @@ def over_trials(values: np.ndarray) -> Estimate:
 
 def host() -> dict[str, Any]:
     """What a reader needs to repeat a run: versions and kind of machine, no names of hosts."""
-    versions = {"python": platform.python_version(), "rmtrnn": importlib.import_module("rmtrnn").__version__}
-    for name in ("numpy", "scipy", "sympy", "cupy"):
+    versions = {"python": platform.python_version()}
+    for name in ("rmtrnn", "numpy", "scipy", "sympy", "cupy"):
         if name in sys.modules:
             versions[name] = sys.modules[name].__version__
     return {"versions": versions, "host": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"}

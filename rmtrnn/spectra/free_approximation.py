@@ -16,8 +16,8 @@ from rmtrnn.dyson.law import untied_law
 from rmtrnn.dyson.recursive_green import Chain, Stage
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
-from rmtrnn.spectra.free_product import vanilla_spectrum
 from rmtrnn.spectra.result import Spectrum
+from rmtrnn.spectra.routes import vanilla_spectrum
 
 _NODES = 400  # at least so many stand for the one-step law; half as many tell their error
 _TOL = 1e-5

@@ -25,13 +25,11 @@ import numpy as np
 import sympy
 
 from rmtrnn import free
-from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import Status
-from rmtrnn.cells import Activation, VanillaRNN
+from rmtrnn.cells import Activation
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.laws.tabulated import Interval, TabulatedLaw, tabulate
-from rmtrnn.spectra.result import Spectrum
-from rmtrnn.spectra.vanilla_moments import linear_pieces, preactivation_variance, vanilla_moments
+from rmtrnn.laws.tabulated import Interval, tabulate
+from rmtrnn.spectra.vanilla_moments import linear_pieces
 
 _TAIL = 1e-2  # share of the mass whose density is not integrated: tails towards s = 0 are long and costly
 
@@ -108,30 +106,6 @@ class VanillaLaw:
     def from_parts(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> VanillaLaw:
         """Build the law again from what `to_parts` gave."""
         return cls(Ensemble.from_dict(meta["ensemble"]), meta["T"], meta["q"], Status(meta["status"]))
-
-
-def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
-    """Law of the singular values of the T-step Jacobian of a vanilla network, theory.md (9); exact as N → ∞.
-
-    The same for tied and for redrawn weights: see the module's text for why. T = 1 with orthogonal weights is
-    the law of σ_w|φ'(e)| itself. ``moment`` and ``variance`` are those of theory.md (11).
-
-    Raises ValueError if the cell is not a vanilla one or T < 1, and `ConvergenceError` where the network has
-    no stationary state and the slopes φ'(e) depend on it (those of a linear network, or of a relu network
-    with μ_b = 0, do not).
-
-    ``ens``: an `Ensemble` of a vanilla cell.
-
-    >>> rt.spectra.vanilla_spectrum(rt.Ensemble("vanilla", sigma_b=0.1), T=100_000).converged
-    True
-    """
-    if not isinstance(ens.cell, VanillaRNN):
-        raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
-    T = _validate.integer("T", T, low=1)
-    q, status = preactivation_variance(ens)
-    vanishes = vanilla_moments(ens, T).log_m1 == -math.inf
-    law = TabulatedLaw([], atoms=[(-math.inf, 1.0)]) if vanishes else VanillaLaw(ens, T, q, status)
-    return Spectrum(law, ensemble=ens, T=T, method="s-transform")
 
 
 def slope_law(ens: Ensemble, q: float) -> Any:

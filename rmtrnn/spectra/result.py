@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rmtrnn._core import random as _random
-from rmtrnn._core import storage as _storage
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.protocol import LogLaw, LogView, elementwise, exponential, probability
 from rmtrnn.laws.tabulated import TabulatedLaw
+from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.site_moments import known_moments
 
-# Where the laws that can be stored live; each has to_parts and from_parts.
-_LAWS = {
-    "TabulatedLaw": ("rmtrnn.laws.tabulated", "TabulatedLaw"),
-    "VanillaLaw": ("rmtrnn.spectra.free_product", "VanillaLaw"),
-}
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of `Spectrum.to_dict`
+_LAWS = {law.__name__: law for law in (TabulatedLaw, VanillaLaw)}
 
 
-class Spectrum:
+@stored("spectrum")
+class Spectrum(Result):
     """Limit law (N → ∞) of the singular values s of the Jacobian J_T = ∂h^T/∂h^0.
 
     All functions take s, not s²; ``moment`` and ``variance`` are those of s², as in lim tr (J Jᵀ)^k / N.
@@ -37,6 +34,10 @@ class Spectrum:
     "dyson"; ``tied``; ``status`` and ``converged``; ``error``, estimated largest error of
     the cdf; ``mass``, the total mass as computed (1 up to the error); ``log_s``, the same law in log s.
     """
+
+    remedies: ClassVar[Mapping[Status, str]] = {
+        Status.MAX_ITERATIONS: "try a larger population=, a smaller tol=, or fewer steps T="
+    }
 
     def __init__(
         self,
@@ -62,17 +63,12 @@ class Spectrum:
         return self.ensemble.tied
 
     @property
-    def status(self) -> Status:
-        """How the computation ended; ``status.message`` says what to try."""
+    def status(self) -> Status:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How the computation ended; ``message`` says what to try."""
         return self._law.status
 
     @property
-    def converged(self) -> bool:
-        """Whether the law was computed to its tolerance."""
-        return self._law.status is Status.CONVERGED
-
-    @property
-    def error(self) -> float:
+    def error(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Estimated largest error of the cdf."""
         return self._law.error
 
@@ -167,42 +163,65 @@ class Spectrum:
         n = _validate.integer("n", n, low=0)
         return exponential(self._law.icdf(_random.generator(rng).random(n)))
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the density; returns the axes. See `rmtrnn.plotting.plot_spectrum`."""
-        # Loaded by name on use: plotting is the top layer, and matplotlib must not load before.
-        return importlib.import_module("rmtrnn.plotting").plot_spectrum(self, ax=ax, **options)
-
     def __repr__(self) -> str:
         sides = ", ".join(f"[{a:.6g}, {b:.6g}]" for a, b in self.support) or "none"
         atoms = "".join(f", atom {mass:.6g} at {s:.6g}" for s, mass in self.atoms)
-        ended = "converged" if self.converged else f"NOT converged ({self.status.message})"
+        ended = "converged" if self.converged else f"NOT converged ({self.message})"
         return (
-            f"<Spectrum of {self.ensemble!r}, T={self.T}, method={self.method!r}: "
+            f"<Spectrum of {self.ensemble}, T={self.T}, method={self.method!r}: "
             f"s in {sides}{atoms}; cdf error {self.error:.1e}, {ended}>"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What was computed, as JSON types: the arguments, the status, the law's description (no arrays)."""
+        """Status, support, atoms, moments of s² and quantiles as plain numbers.
+
+        The moments of gated cells are computed on the first call (see ``moment``).
+        """
+        log_quantiles = {f"{p:g}": float(self.log_s.icdf(p)) for p in QUANTILES}
         return {
             "ensemble": self.ensemble.to_dict(),
             "T": self.T,
             "method": self.method,
-            "law": {"class": type(self._law).__name__} | self._law.to_parts()[0],
+            "converged": self.converged,
+            "status": self.status.name.lower(),
+            "message": self.message,
+            "error": self.error,
+            "mass": self.mass,
+            "support": [list(interval) for interval in self.support],
+            "log_support": [list(interval) for interval in self.log_s.support],
+            "atoms": [list(atom) for atom in self.atoms],
+            "moments": {str(k): self.moment(k) for k in (1, 2)},
+            "variance": self.variance,
+            "quantiles": {f"{p:g}": float(self.icdf(p)) for p in QUANTILES},
+            "log_quantiles": log_quantiles,
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write npz + JSON (no pickle); read it back with `rmtrnn.load`. Returns the path written."""
-        return _storage.write(path, "spectrum", self.to_dict(), self._law.to_parts()[1])
+    def to_pandas(self, points: int = 200) -> Any:
+        """A table of ``points`` quantiles: p, s, log s, the density of log s and its cdf. Needs pandas."""
+        points = _validate.integer("points", points, low=1)
+        p = (np.arange(points) + 0.5) / points
+        u = self.log_s.icdf(p)
+        density, cdf = self.log_s.pdf(u), self.log_s.cdf(u)
+        return optional("pandas").DataFrame(
+            {"p": p, "s": exponential(u), "log_s": u, "pdf_log_s": density, "cdf": cdf}
+        )
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        description, arrays = self._law.to_parts()
+        law = {"class": type(self._law).__name__} | description
+        return {"ensemble": self.ensemble.to_dict(), "T": self.T, "method": self.method, "law": law}, arrays
 
     @classmethod
     def restore(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Spectrum:
         """Build the spectrum again from what `save` wrote (`rmtrnn.load` calls this)."""
+        law = _LAWS[_validate.choice("law", meta["law"]["class"], _LAWS)].from_parts(meta["law"], arrays)
         ensemble = Ensemble.from_dict(meta["ensemble"])
-        home, name = _LAWS[_validate.choice("law", meta["law"]["class"], _LAWS)]
-        law = getattr(importlib.import_module(home), name).from_parts(meta["law"], arrays)
         if meta["method"] == "dyson":
             return dyson_spectrum(law, ensemble, meta["T"])
         return cls(law, ensemble=ensemble, T=meta["T"], method=meta["method"])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spectrum.restore, self._parts()
 
 
 def dyson_spectrum(law: TabulatedLaw, ens: Ensemble, T: int) -> Spectrum:

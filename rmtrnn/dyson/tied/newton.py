@@ -22,6 +22,7 @@ import numpy as np
 from scipy.linalg import lu_factor, lu_solve
 
 from rmtrnn._core.arrays import to_host
+from rmtrnn._core.progress import advance
 from rmtrnn.dyson.newton import second_order
 from rmtrnn.dyson.tied.equations import (
     Averages,
@@ -150,6 +151,7 @@ def solve_point(
     converge, as in a sparse tail, that of all sites is taken; where Newton's method does not, the map of (15)
     is iterated.
     """
+    advance("Dyson equation: points solved")
     unknowns = Unknowns.of(sites)
     best = Point(P, Q, np.inf)
     if 2 * len(unknowns) <= _MOST_UNKNOWNS:

@@ -1,0 +1,110 @@
+"""Which method answers for which ensemble: `spectrum`, and the exact law of vanilla networks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rmtrnn._core import validate as _validate
+from rmtrnn._core.progress import Report, shown
+from rmtrnn.cells import VanillaRNN
+from rmtrnn.dyson.law import dyson_law
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws.tabulated import TabulatedLaw
+from rmtrnn.spectra.free_product import VanillaLaw
+from rmtrnn.spectra.result import Spectrum, dyson_spectrum
+from rmtrnn.spectra.vanilla_moments import preactivation_variance, vanilla_moments
+
+METHODS = ("auto", "s-transform", "dyson")
+
+
+def spectrum(
+    ens: Ensemble,
+    T: int,
+    method: str = "auto",
+    *,
+    population: int | None = None,
+    seed: int | None = None,
+    tol: float | None = None,
+    max_points: int | None = None,
+    device: str | None = None,
+    progress: bool | Report | None = None,
+    **tied_only: Any,
+) -> Spectrum:
+    """Limit law (N → ∞) of the singular values of the T-step Jacobian J_T = ∂h^T/∂h^0.
+
+    Parameters
+    ----------
+    ens : Ensemble
+        The random network, in its stationary state. ``ens.tied`` is honoured.
+    T : int ≥ 1
+        Number of steps.
+    method : "auto", "s-transform" or "dyson"
+        "s-transform": theory.md (9), exact, vanilla cells only (there tied and untied weights have the same
+        law, see `vanilla_spectrum`), T up to 10⁵ and more. "dyson": the matrix Dyson equation, theory.md
+        (12)-(15), any cell. "auto": the first for vanilla cells, the second for all others.
+    population, seed, tol, max_points
+        Of the Dyson equation: sites that carry the averages (more of them: a smaller ``error``), their seed,
+        the error of the cdf from the number of points in s, and where that number stops growing. None: the
+        defaults of `rmtrnn.dyson.law.untied_law`, or of `rmtrnn.dyson.tied.law.tied_law` for tied weights.
+    device : "cpu", "cuda" or "auto"
+        Where the Dyson equation of redrawn weights is evaluated.
+    progress : None, True, or callable (done, total, label)
+        Counts the points λ at which the Dyson equation was solved; their number is not known beforehand.
+    **tied_only
+        ``coarse``, ``medium`` and ``field_population`` of `rmtrnn.dyson.tied.law.tied_law`.
+
+    The S-transform is exact and takes none of these.
+
+    Returns a `Spectrum`; look at its ``converged`` and ``error``.
+
+    Raises TypeError or ValueError for bad arguments (among them "s-transform" for a gated cell, whose factors
+    are not free of each other), `ConvergenceError` if the mean field has no stationary state.
+
+    >>> spec = rt.spectrum(rt.Ensemble(rt.VanillaRNN("linear")), T=2)      # Fuss–Catalan
+    >>> round(float(spec.support[0][1]) ** 2, 6), round(spec.moment(2), 6)
+    (6.75, 3.0)
+    """
+    if not isinstance(ens, Ensemble):
+        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    T = _validate.integer("T", T, low=1)
+    _validate.choice("method", method, METHODS)
+    given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
+    accuracy = {name: value for name, value in given.items() if value is not None} | tied_only
+    is_vanilla = isinstance(ens.cell, VanillaRNN)
+    if method == "s-transform" and not is_vanilla:
+        raise ValueError(
+            f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
+            "other; use 'dyson'"
+        )
+    if is_vanilla and method != "dyson":
+        if accuracy:
+            raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")
+        return vanilla_spectrum(ens, T)
+    with shown(progress):
+        law = dyson_law(ens, T, **accuracy)
+    return dyson_spectrum(law, ens, T)
+
+
+def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
+    """Law of the singular values of the T-step Jacobian of a vanilla network, theory.md (9); exact as N → ∞.
+
+    The same for tied and for redrawn weights: see the module's text for why. T = 1 with orthogonal weights is
+    the law of σ_w|φ'(e)| itself. ``moment`` and ``variance`` are those of theory.md (11).
+
+    Raises ValueError if the cell is not a vanilla one or T < 1, and `ConvergenceError` where the network has
+    no stationary state and the slopes φ'(e) depend on it (those of a linear network, or of a relu network
+    with μ_b = 0, do not).
+
+    ``ens``: an `Ensemble` of a vanilla cell.
+
+    >>> rt.spectra.vanilla_spectrum(rt.Ensemble("vanilla", sigma_b=0.1), T=100_000).converged
+    True
+    """
+    if not isinstance(ens.cell, VanillaRNN):
+        raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
+    T = _validate.integer("T", T, low=1)
+    q, status = preactivation_variance(ens)
+    vanishes = vanilla_moments(ens, T).log_m1 == -math.inf
+    law = TabulatedLaw([], atoms=[(-math.inf, 1.0)]) if vanishes else VanillaLaw(ens, T, q, status)
+    return Spectrum(law, ensemble=ens, T=T, method="s-transform")
