@@ -44,7 +44,7 @@ COMMANDS = {
     "critical": Command(
         "an initialisation at which the mean squared singular value neither grows nor decays",
         (*ENSEMBLE, "T", "q", "band", "free", "spectrum", "plot"),
-        "rmtrnn critical lstm --T 200 --json",
+        "rmtrnn critical lstm --T 200 --sigma-v 0.5 --json",
     ),
     "sample": Command(
         "singular values of sampled networks",

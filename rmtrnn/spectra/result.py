@@ -216,7 +216,7 @@ class Spectrum(Result):
         """Build the spectrum again from what `save` wrote (`rmtrnn.load` calls this)."""
         law = _LAWS[_validate.choice("law", meta["law"]["class"], _LAWS)].from_parts(meta["law"], arrays)
         ensemble = Ensemble.from_dict(meta["ensemble"])
-        if meta["method"] == "dyson":
+        if meta["method"] == "dyson" and isinstance(law, TabulatedLaw):
             return dyson_spectrum(law, ensemble, meta["T"])
         return cls(law, ensemble=ensemble, T=meta["T"], method=meta["method"])
 
