@@ -29,6 +29,7 @@ from rmtrnn.sampling.random_matrices import DTYPES
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of tables and of `Sample.to_dict`
 
+
 @record("estimate")
 class Estimate(NamedTuple):
     """A mean over trials and its standard error (nan for a single trial)."""
