@@ -129,7 +129,8 @@ def lyapunov(ens: Ensemble, *, T: int = 32, population: int = 16384, seed: int =
     if ens.tied:
         raise ValueError(
             f"ens.tied = True: must be False for the gated cell {ens.cell.name!r}, whose exponents with tied "
-            "weights have no theory here yet. Use rt.sample_lyapunov(ens, N, steps)"
+            "weights have no theory here yet. rt.mean_field(ens).lyapunov is the largest one; use "
+            "rt.sample_lyapunov(ens, N, steps) for the others"
         )
     chains = [log_quantiles(ens, T * 2**k, LEVELS, population=population, seed=seed) for k in range(3)]
     law = _extrapolated(chains, T, 0.5 * math.log(mean_field(ens).chi))
