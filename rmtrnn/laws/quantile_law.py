@@ -3,6 +3,8 @@
 Between the first level p_0 and 1 the quantile u(p) is the monotone cubic of Fritsch and Carlson (1980, SIAM
 J. Numer. Anal. 17, 238). Below p_0 it goes on as u_0 + κ log(p/p_0), the exponential tail through the two
 lowest quantiles, of which nothing is known but its mass.
+
+Letters: p, a probability; u = log s.
 """
 
 from __future__ import annotations

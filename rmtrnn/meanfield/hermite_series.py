@@ -3,6 +3,8 @@
 With f(μ + √q z) = Σ_l a_l he_l(z) in normalised Hermite polynomials, E[f(e_a) g(e_b)] = Σ_l a_l b_l ρ^l
 (Mehler): after one pass for the coefficients, a step of the overlap costs a short power series instead of a
 two-dimensional integral. What the series leaves out is at most |ρ|^L times the missing part of E[f²].
+
+Letters: q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Moments of the site-state are kept as arrays S[i, j] over (1, s_1, …, s_n), so that S[0, j] = E[s_j] and
 S[i, j] = E[s_i s_j] (one replica) or E[s_i^a s_j^b] (two); the input as X[p, p'] over (1, x). Points come
 last.
+
+Letters: Sigma, the correlation of two inputs; q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The tied mean field of one ensemble, put together: which state, its moments, growth and two replicas."""
+"""The tied mean field of one ensemble, put together: which state, its moments, growth and two replicas.
+
+Letters: Q, the second moment of the state; q, the variance of a pre-activation.
+"""
 
 from __future__ import annotations
 

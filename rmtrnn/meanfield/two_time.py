@@ -13,6 +13,8 @@ steps it takes until a state is forgotten for given pre-activations. Sites are d
 Gates that stay shut for as long as the weights are kept forget in thousands of steps. But they hardly write
 either, so that their states are small: where the burn-in is not enough, the process is started again from a
 small state, which such sites need not forget, and the others build up.
+
+Letters: R, the second moment of the input.
 """
 
 from __future__ import annotations

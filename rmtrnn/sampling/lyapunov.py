@@ -6,6 +6,8 @@ J_T Q_0 = Q_T R_T ⋯ R_1 with QR factorisations after every few steps; the expo
 
 Benettin, Galgani, Giorgilli and Strelcyn (1980, Meccanica 15, 9), in the form of Geist, Parlitz and
 Lauterborn (1990, Prog. Theor. Phys. 83, 875).
+
+Letters: N, the number of units.
 """
 
 from __future__ import annotations
@@ -188,13 +190,13 @@ def exponents_of_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
 class _Frame:
     """An orthonormal frame along the trajectory of a network, and the interval between two QRs."""
 
-    def __init__(self, network: Network, q: Any, xp: Any) -> None:
-        self._network, self._q, self._xp = network, q, xp
+    def __init__(self, network: Network, basis: Any, xp: Any) -> None:
+        self._network, self._basis, self._xp = network, basis, xp
         self._interval = 1
 
     def run(self, steps: int) -> np.ndarray:
         """Σ log |R_ii| over ``steps`` steps."""
-        total, done = np.zeros(self._q.shape[1]), 0
+        total, done = np.zeros(self._basis.shape[1]), 0
         while done < steps:
             factors = [self._network.step() for _ in range(min(self._interval, steps - done))]
             growth = self._advance(factors)
@@ -205,15 +207,15 @@ class _Frame:
 
     def _advance(self, factors: list[StepJacobian]) -> np.ndarray:
         """log |R_ii| of the product of ``factors``; by halves where a column would be lost in rounding."""
-        y = self._q
+        y = self._basis
         for factor in factors:
             y = factor(y)
-        q, r = self._xp.linalg.qr(y)
+        basis, r = self._xp.linalg.qr(y)
         growth = _log_above_rounding(np.abs(_arrays.to_host(self._xp.diagonal(r))))
         if len(factors) > 1 and np.isneginf(growth).any():
             half = len(factors) // 2
             return self._advance(factors[:half]) + self._advance(factors[half:])
-        self._q = q
+        self._basis = basis
         return growth
 
 

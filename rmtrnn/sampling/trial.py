@@ -1,4 +1,7 @@
-"""One trial of a sample: a network, its burn-in, its Jacobian over T steps, the log singular values."""
+"""One trial of a sample: a network, its burn-in, its Jacobian over T steps, the log singular values.
+
+Letters: N, the number of units.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ what the two ends of the chain add to log s is c, and their overlap dies out. Wi
     λ = (8 v_{4T} − 6 v_{2T} + v_T)/3,        error = |λ − (2 v_{4T} − v_{2T})| + …,                       (*)
 
 Richardson's extrapolation of two orders. The error is the last correction plus those of the quantiles.
+
+Letters: T, the number of steps.
 """
 
 from __future__ import annotations

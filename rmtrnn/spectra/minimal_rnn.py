@@ -15,6 +15,8 @@ linearly with T, as it does for vanilla networks (theory.md (11)), at the rate
     κ (2 − κ) E[X²] − [κ² if orthogonal]  ≥  2 κ (1 − κ),   since E[X²] ≥ g² = 1.
 
 So a critical minimalRNN is isometric over T steps only if κ T ≪ 1: its gate must stay shut.
+
+Letters: Q, the second moment of the state.
 """
 
 from __future__ import annotations

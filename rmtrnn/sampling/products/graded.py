@@ -137,7 +137,7 @@ def row_scaled(t: Any, d: Any) -> tuple[Any, Any]:
 class GradedQR(NamedTuple):
     """y·diag(2^d_before) = Q·diag(2^d)·T·Π: Π takes the columns in ``order``; log2 of the range of R."""
 
-    q: Any
+    basis: Any
     d: np.ndarray
     t: Any
     order: np.ndarray

@@ -303,7 +303,7 @@ class LogProduct:
         """Y of any shape, with rows or columns of zeros: Householder, columns sorted."""
         found = graded.graded_qr(y, self._d[: y.shape[1]], self._xp)
         amplification = rounding_size(self.n) * 2.0 ** min(found.log_range, 1000.0)
-        x = dense.Dense(found.q, self._xp)
+        x = dense.Dense(found.basis, self._xp)
         return _Split(x, found.t, found.d, found.order, amplification, amplification)
 
     def _order(self, columns: np.ndarray) -> np.ndarray | None:
