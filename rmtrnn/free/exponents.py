@@ -28,11 +28,23 @@ from rmtrnn._core import random as _random
 from rmtrnn.free.positive_law import PositiveLaw
 from rmtrnn.laws.protocol import elementwise, probability
 
-_TOP = 40.0  # largest log ω: X is at most 1, so p is below e^{-40} = 4e-18 there
-_LOST = 1e-10  # mass of the lowest exponents that is left out: where 1 − p is lower sums over X cost seconds
-_PANEL = 2.0  # width in log ω. The integrands are analytic for |Im log ω| < π, so 16 Gauss–Legendre nodes
-_NODES = 16  # leave an error of order (π + √(π² + 1))^{-32} = 1e-26; half as many tell it
-_NEWTON_STEPS = 3  # from the table: each squares the relative error of some 1e-2
+
+@dataclass(frozen=True)
+class CurveSettings:
+    """How the curve (**) is tabulated.
+
+    ``top``: largest log ω. X is at most 1, so p < e^{-top} = 4e-18 beyond.
+    ``lost``: mass of the lowest exponents that is left out; sums over X cost seconds where 1 − p is smaller.
+    ``panel``: width of a panel in log ω. ``nodes``: Gauss–Legendre nodes of a panel. The integrands are
+    analytic for |Im log ω| < π, so the error is of order (π + √(π² + 1))^{-2 nodes} = 1e-26.
+    ``newton_steps``: from the table; each one squares the relative error, some 1e-2 at first.
+    """
+
+    top: float = 40.0
+    lost: float = 1e-10
+    panel: float = 2.0
+    nodes: int = 16
+    newton_steps: int = 3
 
 
 class Exponents(NamedTuple):
@@ -71,6 +83,7 @@ class ExponentLaw:
     """
 
     step: PositiveLaw
+    settings: CurveSettings = CurveSettings()
 
     @property
     def atoms(self) -> tuple[tuple[float, float], ...]:
@@ -95,7 +108,7 @@ class ExponentLaw:
     @property
     def error(self) -> float:
         """Estimated error of the cdf: of the sums over X, and the mass that is left out at the lower end."""
-        return _LOST + float(np.max(self._table.at.error)) if self.support else 0.0
+        return self.settings.lost + float(np.max(self._table.at.error)) if self.support else 0.0
 
     @property
     def mean(self) -> float:
@@ -198,7 +211,7 @@ class ExponentLaw:
         return 1.0 - sum(mass for location, mass in self.step._base.atoms if location == 0.0)
 
     def _lower_edge(self) -> float:
-        """−∞ with a square Gaussian factor or an atom at 0; else u that all but `_LOST` exceed."""
+        """−∞ with a square Gaussian factor or an atom at 0; else u that all but ``settings.lost`` exceed."""
         if 1.0 in self.step._ratios or self._most < 1.0:
             return -math.inf
         return float(self._table.at.u[0, 0])
@@ -216,17 +229,17 @@ class ExponentLaw:
 
     @functools.cached_property
     def _table(self) -> _Table:
-        """The curve, panel by panel from the top down to where `_LOST` of the mass is left."""
-        nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-        end, panels, sums, total = _TOP, [], [], 0.0
+        """The curve, panel by panel from the top down to where ``settings.lost`` of the mass is left."""
+        nodes, weights = np.polynomial.legendre.leggauss(self.settings.nodes)
+        end, panels, sums, total = self.settings.top, [], [], 0.0
         while True:
-            x = end - 0.5 * _PANEL * (1.0 - nodes)
+            x = end - 0.5 * self.settings.panel * (1.0 - nodes)
             at = self.at(x)
-            total += 0.5 * _PANEL * float((at.u * at.density_by_log_omega) @ weights)
+            total += 0.5 * self.settings.panel * float((at.u * at.density_by_log_omega) @ weights)
             panels.append((x, at))
             sums.append(total)
-            end -= _PANEL
-            if at.cdf[0] - (1.0 - self._most) < _LOST:
+            end -= self.settings.panel
+            if at.cdf[0] - (1.0 - self._most) < self.settings.lost:
                 break
         x = np.array([x for x, _ in panels[::-1]])
         curve = Exponents(*(np.array(part) for part in zip(*(at for _, at in panels[::-1]), strict=True)))
@@ -236,7 +249,7 @@ class ExponentLaw:
         """log ω at exponents u: Newton's method from the table; u grows with ω."""
         x, at = self._table.log_omega, self._table.at
         found = np.interp(u, at.u.ravel(), x.ravel())
-        for _ in range(_NEWTON_STEPS):
+        for _ in range(self.settings.newton_steps):
             here = self.at(found)
             found = found - (here.u - u) / here.u_slope
         return found
@@ -246,7 +259,7 @@ class ExponentLaw:
         x, at = self._table.log_omega, self._table.at
         odds = np.log(level) - np.log1p(-level)
         found = np.interp(odds, (np.log(at.cdf) - np.log(at.survival)).ravel(), x.ravel())
-        for _ in range(_NEWTON_STEPS):
+        for _ in range(self.settings.newton_steps):
             here = self.at(found)
             miss = np.log(here.cdf) - np.log(here.survival) - odds
             found = found - miss * here.cdf * here.survival / here.density_by_log_omega
@@ -255,9 +268,9 @@ class ExponentLaw:
     def _sum_above(self, log_omega: float) -> float:
         """∫ u dp over the exponents above u(ω)."""
         sums, start = self._table.sums, self._table.start
-        panel = min(int((log_omega - start) / _PANEL), len(sums) - 1)
-        top = start + (panel + 1) * _PANEL
-        nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+        panel = min(int((log_omega - start) / self.settings.panel), len(sums) - 1)
+        top = start + (panel + 1) * self.settings.panel
+        nodes, weights = np.polynomial.legendre.leggauss(self.settings.nodes)
         at = self.at(0.5 * (top + log_omega) + 0.5 * (top - log_omega) * nodes)
         part = 0.5 * (top - log_omega) * float((at.u * at.density_by_log_omega) @ weights)
         return part + (float(sums[panel + 1]) if panel + 1 < len(sums) else 0.0)

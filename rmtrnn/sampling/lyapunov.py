@@ -33,10 +33,24 @@ from rmtrnn.sampling.random_matrices import DTYPES
 from rmtrnn.sampling.sample import Estimate, host, over_trials
 from rmtrnn.sampling.step_jacobian import StepJacobian
 
-_BLOCKS = 8  # of the time, whose scatter gives the error within a trial
-_MOST_SPREAD = math.log(1e6)  # of the growth between two QRs: rounding in R stays near 1e-10 relative
-_MOST_STEPS = 16  # between two QRs, whose factors are kept in memory
 _FRAME = 9  # the stream of a trial (see network.py) that its first frame is drawn from
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """How a frame is followed.
+
+    ``blocks``: of the time, whose scatter gives the error within a trial; t = 2.4 at 95 % for 8.
+    ``spread``: log of the growth apart of the columns between two QRs; rounding in R stays near 1e-10
+    relative. ``most_steps``: between two QRs; the factors of so many steps are kept in memory.
+    """
+
+    blocks: int = 8
+    spread: float = math.log(1e6)
+    most_steps: int = 16
+
+
+SETTINGS = FrameSettings()
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ def sample_lyapunov(
     parameters = {
         "ensemble": ens.to_dict(),
         "N": N,
-        "steps": _validate.integer("steps", steps, low=2 * _BLOCKS),
+        "steps": _validate.integer("steps", steps, low=2 * SETTINGS.blocks),
         "count": size if count is None else _validate.integer("count", count, low=1, high=size),
         "seed": _validate.integer("seed", seed, low=0),
         "burn_in": _burn_in.plan(ens)
@@ -183,7 +197,7 @@ def exponents_of_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
         lengths = np.array(_block_lengths(parameters["steps"]))
         found = np.isfinite(blocks).all(axis=0)
         mean = np.where(found, lengths @ np.where(found, blocks, 0.0) / lengths.sum(), -np.inf)
-        spread = np.where(found, blocks, 0.0).std(axis=0, ddof=1) / math.sqrt(_BLOCKS)
+        spread = np.where(found, blocks, 0.0).std(axis=0, ddof=1) / math.sqrt(SETTINGS.blocks)
         return np.concatenate([mean, np.where(found, spread, np.nan)])
 
 
@@ -227,16 +241,16 @@ def _log_above_rounding(size: np.ndarray) -> np.ndarray:
 
 
 def _next_interval(growth: np.ndarray, length: int) -> int:
-    """Steps after which the columns of the frame have grown apart by at most `_MOST_SPREAD`."""
+    """Steps after which the columns of the frame have grown apart by at most ``SETTINGS.spread``."""
     finite = growth[np.isfinite(growth)]
     spread = float(np.ptp(finite)) if finite.size else 0.0
-    if spread * _MOST_STEPS <= _MOST_SPREAD * length:
-        return _MOST_STEPS
-    return max(1, int(_MOST_SPREAD * length / spread))
+    if spread * SETTINGS.most_steps <= SETTINGS.spread * length:
+        return SETTINGS.most_steps
+    return max(1, int(SETTINGS.spread * length / spread))
 
 
 def _block_lengths(steps: int) -> list[int]:
-    return [len(part) for part in np.array_split(np.arange(steps), _BLOCKS)]
+    return [len(part) for part in np.array_split(np.arange(steps), SETTINGS.blocks)]
 
 
 def _kaplan_yorke(exponents: np.ndarray) -> float:

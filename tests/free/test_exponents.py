@@ -1,5 +1,6 @@
 """Exponents of free products: closed forms, an independent algorithm at large T, identities."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import integrate, optimize
 
 import rmtrnn as rt
-from rmtrnn.free.exponents import ExponentLaw
+from rmtrnn.free.exponents import CurveSettings, ExponentLaw
 
 GAUSSIAN = rt.free.MarchenkoPastur()
 BIASED = rt.free.Discrete([0.3, 1.0, 2.0], [0.2, 0.5, 0.3])
@@ -103,3 +104,17 @@ def test_the_dimension_is_where_the_sum_vanishes():
 def test_bad_levels_are_refused():
     with pytest.raises(ValueError, match="p = "):
         ExponentLaw(GAUSSIAN).icdf(1.5)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3])
+@pytest.mark.parametrize("name", ["lost", "panel", "nodes", "newton_steps", "top"])
+def test_numbers_do_not_hang_on_the_settings(name, factor):
+    usual = CurveSettings()
+    value = max(1, round(getattr(usual, name) * factor)) if name != "lost" else usual.lost * factor
+    changed = ExponentLaw(LAWS["tanh"], dataclasses.replace(usual, **{name: value}))
+    law = ExponentLaw(LAWS["tanh"])
+    # A third of the nodes leaves 1e-9 of the integrals; a third of the top leaves e^{-13} of the mass.
+    p = np.array([0.01, 0.3, 0.7, 0.99])
+    np.testing.assert_allclose(changed.icdf(p), law.icdf(p), atol=1e-9 if name != "newton_steps" else 1e-6)
+    assert changed.kaplan_yorke == pytest.approx(law.kaplan_yorke, abs=1e-5)
+    assert changed.entropy_rate == pytest.approx(law.entropy_rate, abs=1e-5)

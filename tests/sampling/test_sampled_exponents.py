@@ -1,12 +1,13 @@
 """Lyapunov exponents of finite networks: theory, long products, an independent QR, exact cases."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.sampling.lyapunov import _kaplan_yorke
+from rmtrnn.sampling.lyapunov import SETTINGS, _kaplan_yorke
 from rmtrnn.sampling.network import Network
 
 TANH = rt.Ensemble("vanilla", sigma_w=3.0)
@@ -86,3 +87,17 @@ def test_trials_resume(tmp_path):
     np.testing.assert_array_equal(both.exponents[0], first.exponents[0])
     with pytest.raises(ValueError, match="steps = 3"):
         rt.sample_lyapunov(TANH, steps=3)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3])
+@pytest.mark.parametrize("name", ["spread", "most_steps"])
+def test_when_the_frame_is_factorised_does_not_matter(monkeypatch, name, factor):
+    """R of a product is the product of the R: exponents change by rounding only."""
+    ens = TANH.replace(tied=True)
+    usual = rt.sample_lyapunov(ens, N=16, steps=120, burn_in=50)
+    value = type(getattr(SETTINGS, name))(getattr(SETTINGS, name) * factor)
+    changed = dataclasses.replace(SETTINGS, **{name: value})
+    monkeypatch.setattr("rmtrnn.sampling.lyapunov.SETTINGS", changed)
+    found = rt.sample_lyapunov(ens, N=16, steps=120, burn_in=50)
+    np.testing.assert_allclose(found.exponents[0, :4], usual.exponents[0, :4], atol=1e-6)
+    assert np.sum(found.exponents) == pytest.approx(np.sum(usual.exponents), abs=1e-6)
