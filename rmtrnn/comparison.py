@@ -1,4 +1,7 @@
-"""Theory against sample: distances between the two laws, and a test that knows how rigid spectra are."""
+"""Theory against sample: distances between the two laws, and a test that knows how rigid spectra are.
+
+Letters: T, the number of steps; u = log s.
+"""
 
 from __future__ import annotations
 

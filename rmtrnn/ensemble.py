@@ -1,4 +1,7 @@
-"""One frozen object that says which random network: a cell and the laws of its weights and inputs."""
+"""One frozen object that says which random network: a cell and the laws of its weights and inputs.
+
+Letters: p, a probability.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """critical: how to initialise a network so that the mean squared singular value of J_T neither grows nor
-decays, with the least spread over T steps."""
+decays, with the least spread over T steps.
+
+Letters: q, the variance of a pre-activation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Critical points of any cell: χ = 1 along one free parameter, least spread along the others."""
+"""Critical points of any cell: χ = 1 along one free parameter, least spread along the others.
+
+Letters: T, the number of steps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Singular values of the Jacobians of sampled networks, and results read back from disk."""
+"""Singular values of the Jacobians of sampled networks, and results read back from disk.
+
+Letters: N, the number of units; T, the number of steps; p, a probability.
+"""
 
 from __future__ import annotations
 

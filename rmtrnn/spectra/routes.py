@@ -1,4 +1,7 @@
-"""Which method answers for which ensemble: `spectrum`, and the exact law of vanilla networks."""
+"""Which method answers for which ensemble: `spectrum`, and the exact law of vanilla networks.
+
+Letters: T, the number of steps.
+"""
 
 from __future__ import annotations
 
