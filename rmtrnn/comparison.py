@@ -173,7 +173,7 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
     if not isinstance(mc, Sample):
         raise TypeError(f"mc: expected an rmtrnn Sample, got {type(mc).__name__}")
     if mc.trials < 2:
-        raise ValueError("mc: has 1 trial; must have at least 2, the spread over trials is the yardstick")
+        raise ValueError("mc: has 1 trial; must have at least 2, the test needs the spread over trials")
     level = _validate.real("level", level, low=0.0, high=1.0, low_open=True, high_open=True)
     log_s = _snapped(mc.log_s, spec.log_s.atoms)
     zero_mass = sum(mass for u, mass in spec.log_s.atoms if u == -math.inf)

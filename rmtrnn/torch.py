@@ -195,7 +195,7 @@ def initialize_(
         ``rt.LSTM()``, and for `torch.nn.GRU` ``rt.GRU(reset_after=True)``, which is PyTorch's variant.
         For that cell σ_v must be 0 for gate "c", whose input part is gate "i".
 
-    The embeddings of `MinimalRNN` are not touched. Raises TypeError for another module, ValueError where the
+    The embeddings of `MinimalRNN` stay as they are. Raises TypeError for another module, ValueError where the
     cell and the module differ or the module has no bias for an ensemble that needs one.
     """
     if not isinstance(ens, Ensemble):

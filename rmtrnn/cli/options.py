@@ -197,7 +197,7 @@ OPTIONS: dict[str, Option] = {
     "R": _values("second moment of the inputs (default 1)"),
     "Sigma": _values("correlation of the inputs of two sequences (default 0)"),
     "weights": Option(read_words, _check_words, "LAW", "gaussian or orthogonal; by gate: r=gaussian,..."),
-    "tied": _flag("one draw of the weights for all steps"),
+    "tied": _flag("tied weights: one draw for all steps"),
     "input_law": _text("LAW", "gaussian, rademacher or uniform (default gaussian)"),
     "T": _integer("number of steps of the Jacobian"),
     "method": _text("NAME", "auto, s-transform or dyson (default auto)"),

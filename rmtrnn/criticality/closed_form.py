@@ -3,7 +3,7 @@
 A point of the minimalRNN's family is only an initialisation if the network really is in that state. Besides
 σ_v² ≥ 0 that asks for three things, all checked here:
 
-- stable and unique: with G(Q) the second moment at which a site settles while the network has Q, the state
+- stable and unique: with G(Q) the second moment that a site reaches while the network has Q, the state
   must be approached from every Q ≠ Q*, at a rate no less than a tenth of the free one,
   |Q − G(Q)| ≥ 0.1 |Q − Q*|. For μ_b ≳ 3.5 the family has an unstable branch at small q, and from there up to
   larger q a second, chaotic state;
@@ -243,7 +243,7 @@ def _best_on_grid(
     allowed = family.drive >= gate.sigma_b**2
     if not (fixed and mus.size == 1):
         allowed &= family.participation >= PARTICIPATION
-    allowed &= _settles(family, mus, base.R)
+    allowed &= _is_reached_stably(family, mus, base.R)
     if not np.any(allowed):
         return None
     q, mu_b, sigma_w2 = (array[allowed] for array in (family.q, family.mu_b, family.sigma_w2))
@@ -256,7 +256,7 @@ def _best_on_grid(
     return None
 
 
-def _settles(family: CriticalFamily, mus: np.ndarray, R: float) -> np.ndarray:
+def _is_reached_stably(family: CriticalFamily, mus: np.ndarray, R: float) -> np.ndarray:
     """Where |Q − G(Q)| ≥ 0.1 |Q − Q*| with the right sign for all Q on a wide grid of q = σ_w² Q + drive."""
     probes = np.geomspace(1e-2, 1e4, 121)
     shut = CriticalFamily.at(*np.meshgrid(probes, mus, indexing="ij"), R).Q  # G at (probe, μ_b)

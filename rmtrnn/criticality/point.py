@@ -189,7 +189,7 @@ def critical(
     T : int ≥ 1
     weights, R, and ``parameters`` sigma_w, sigma_v, sigma_b, Sigma, tied, input_law : as for `Ensemble`. The
         closed forms find sigma_w and sigma_v themselves. With tied weights the choice is made by the
-        mean field and variance of redrawn ones; the record is that of the tied network.
+        mean field and variance of untied ones; the record is that of the tied network.
     q : number, or (low, high), optional
         Closed forms: the variance of the pre-activation, or bounds on it.
     mu_b : number, mapping by gate, or for the minimalRNN also (low, high), optional

@@ -26,7 +26,7 @@ POINTS, SAMPLED_POINTS = 65, 17  # along the parameter that is solved for; fewer
 MANIFOLD_POINTS = {1: 17, 2: 6}  # along each of the others, by their number
 REFINEMENT = 0.05  # width to which the others are found, as a share of their grid's spacing
 SITES = 2**9  # of the populations that compare spreads
-NOWHERE = 1e9  # stands for the spread where there is no critical point
+NOWHERE = 1e9  # the spread where there is no critical point
 RESEEDS = (1, 2, 3)  # further point sets that tell how well a sampled χ is known
 NOISY_STEP = 1e-3  # of a bracket: to which a root is found where χ is sampled with noise
 POLISH = (1e-3, 1e-2, 0.1)  # of the range: where the root of χ on all points is looked for around that on few
@@ -123,7 +123,7 @@ def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble,
     if not manifold:
         raise _nothing(ens, parameters, chi)
     rest, root = _least_spread(ens, parameters, manifold, T, axes)
-    chosen = place(ens, parameters, (_polished(_Line(ens, parameters, rest), root), *rest))
+    chosen = place(ens, parameters, (_corrected(_Line(ens, parameters, rest), root), *rest))
     value = float(growth_rates([chosen])[0][0])
     return chosen, value, _chi_error(chosen, value)
 
@@ -192,7 +192,7 @@ def _root(line: _Line, low: float, high: float, *, quick: bool | None = None) ->
     return root if not line.smooth and miss <= _chi_error(line.at(root), 1.0 + excess(root)) else None
 
 
-def _polished(line: _Line, root: float) -> float:
+def _corrected(line: _Line, root: float) -> float:
     """The root of χ on all points, from that on few; as it is where the two are the same function."""
     if not (line.sampled and line.smooth):
         return root
@@ -245,7 +245,7 @@ def _least_spread(
 
 
 def spread(ens: Ensemble, T: int) -> float:
-    """m_2/m_1² of s² over T steps, 1 + its variance where χ = 1; with redrawn weights for gated cells.
+    """m_2/m_1² of s² over T steps, 1 + its variance where χ = 1; with untied weights for gated cells.
 
     Where only sampled sites can tell, few and always the same: enough to compare neighbouring points. The
     result of the search is measured anew.

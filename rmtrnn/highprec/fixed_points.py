@@ -123,7 +123,7 @@ def fixed_point(ens: Ensemble, dps: int = 50) -> Any:
     An mpmath number with ``dps`` digits.
 
     Raises ValueError for other cells, and ConvergenceError if the mean field has no finite fixed point or
-    Newton's method does not settle (at criticality, where the derivative is 1).
+    Newton's method does not converge (at criticality, where the derivative is 1).
 
     >>> ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
     >>> mpmath.nstr(rt.highprec.fixed_point(ens, dps=30), 20)
@@ -176,7 +176,7 @@ def _fixed_point(ens: Ensemble, dps: int) -> Any:
                 if abs(q - sigma2 * value - rest) <= mp.mpf(10) ** -(dps + 3) * q:
                     return +q
         raise ConvergenceError(
-            "fixed_point: Newton's method did not settle; dq'/dq may be 1 here (critical), or q* = 0"
+            "fixed_point: Newton's method did not converge; dq'/dq may be 1 here (critical), or q* = 0"
         )
 
 

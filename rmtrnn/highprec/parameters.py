@@ -6,8 +6,8 @@
 
 A Python float is read as the shortest decimal that gives it back: sigma_w = 1.05 means 105/100, not the
 binary number 1.0500000000000000444…, because the decimal is what its author wrote. So are Floats of double
-precision in an activation's expression; those with more digits are taken as they stand. λ may be given as
-text, a Fraction or an mpmath number as well; those too are taken as they stand.
+precision in an activation's expression; those with more digits are taken exactly. λ may be given as
+text, a Fraction or an mpmath number as well; those too are taken exactly.
 
 Letters: R, the second moment of the input.
 """
@@ -161,4 +161,4 @@ def _fraction(value: sympy.Expr) -> Fraction:
 
 def _require_untied(ens: Ensemble) -> None:
     if ens.tied:
-        raise ValueError("ens: tied = True; these closed equations hold for weights redrawn at every step")
+        raise ValueError("ens: tied = True; these closed equations hold for untied weights")

@@ -101,7 +101,7 @@ class Product:
             x -= step
             x = mp.re(x) if mp.im(x) == 0 else x
         raise ConvergenceError(
-            f"root: Newton's method did not settle at log λ = {mp.nstr(log_target, 15)} (last step "
+            f"root: Newton's method did not converge at log λ = {mp.nstr(log_target, 15)} (last step "
             f"{mp.nstr(abs(step), 3)}); λ may lie within 10^-{self.dps} of an edge: raise dps"
         )
 

@@ -125,7 +125,7 @@ class _Transfer:
         """E[reads²] of the distinct readings, from 1 or ``start``; None if it grows without bound."""
         reads = np.ones(self.names) if start is None else start
         for _ in range(12):
-            found = self._settle(reads)
+            found = self._equilibrate(reads)
             if found is None:
                 return None
             reads, law = found
@@ -140,11 +140,11 @@ class _Transfer:
             moved = max(abs(low - self.grid.low), abs(high - self.grid.high))
             if moved <= RESIZED * (self.grid.high - self.grid.low):
                 # Once more on the grid of its own law, so that the result does not depend on the way here.
-                found = self._settle(reads)
+                found = self._equilibrate(reads)
                 return None if found is None else found[0]
         return None
 
-    def _settle(self, reads: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def _equilibrate(self, reads: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """The self-consistent E[reads²] on the present grid, and the law of y there."""
 
         def following(values: np.ndarray, index: np.ndarray) -> np.ndarray:

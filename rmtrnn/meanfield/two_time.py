@@ -1,4 +1,4 @@
-"""Two-time mean field of networks that keep one draw of their weights: theory.md section 4, "Tied weights".
+"""Two-time mean field of networks with tied weights, theory.md (18).
 
 With one W, V, b for all steps the pre-activations of a gate at one site are a Gaussian process in time,
 
@@ -62,7 +62,7 @@ class TwoTime:
     ``noise``, its standard error where there are several runs, else 0. ``clipped``, the largest conditional
     variance, relative to the variance, that rounding had made negative and that was set to zero. ``status``
     says whether the drift is below 5 %. ``start``, the size of the state at the start of the process and of
-    every window, relative to that of redrawn weights and to ``second_moment``.
+    every window, relative to that of untied weights and to ``second_moment``.
     """
 
     ensemble: Ensemble
@@ -95,7 +95,7 @@ def two_time(
     few sites, the law drifts over its second half by less than 1 % or no more than a finite number of sites
     explains, and a state is forgotten in that time; if it still drifts by 5 % then, 960 steps are taken from
     a small state (some minutes);
-    ``status`` says whether it settled. Raises `ConvergenceError` if the untied mean field, from which the
+    ``status`` says whether it is stationary. Raises `ConvergenceError` if the untied mean field, from which the
     start is taken, has no stationary state.
     """
     return two_time_group(ens, steps, (seed,), population=population, burn_in=burn_in)[0]

@@ -127,7 +127,7 @@ class Sample(Result):
 
     @property
     def status(self) -> Status:
-        """CONVERGED: a sample is what it is. ``stationary`` says whether the networks had settled."""
+        """CONVERGED: a sample is what it is. ``stationary`` says whether the networks were stationary."""
         return Status.CONVERGED
 
     @property
@@ -208,7 +208,7 @@ def sample(
     all s·N singular values have high relative accuracy, whatever T. Trial i depends on (seed, i) only: the
     result is the same, bit for bit, on any number of workers with the same BLAS.
 
-    ens : `Ensemble`. ``ens.tied`` says whether W, V, b are redrawn at every step.
+    ens : `Ensemble`. ``ens.tied`` says whether W, V, b are drawn once (tied) or anew at every step.
     T, N, trials : integers ≥ 1. seed : integer ≥ 0.
     device : "auto" (CUDA if CuPy sees a device, else the CPU), "cpu", "cuda".
     dtype : "float64", or "float32" for the network and its matrix products; factorisations are in float64

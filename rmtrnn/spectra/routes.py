@@ -51,7 +51,7 @@ def spectrum(
         the error of the cdf from the number of points in s, and where that number stops growing. None: the
         defaults of `rmtrnn.dyson.law.untied_law`, or of `rmtrnn.dyson.tied.law.tied_law` for tied weights.
     device : "cpu", "cuda" or "auto"
-        Where the Dyson equation of redrawn weights is evaluated.
+        Where the Dyson equation of untied weights is evaluated.
     progress : None, True, or callable (done, total, label)
         Counts the points λ at which the Dyson equation was solved; their number is not known beforehand.
     **tied_only
@@ -92,7 +92,7 @@ def spectrum(
 def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
     """Law of the singular values of the T-step Jacobian of a vanilla network, theory.md (9); exact as N → ∞.
 
-    The same for tied and for redrawn weights: see the module's text for why. T = 1 with orthogonal weights is
+    The same for tied and for untied weights: see the module's text for why. T = 1 with orthogonal weights is
     the law of σ_w|φ'(e)| itself. ``moment`` and ``variance`` are those of theory.md (11).
 
     Raises ValueError if the cell is not a vanilla one or T < 1, and `ConvergenceError` where the network has
