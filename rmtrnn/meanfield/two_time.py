@@ -95,7 +95,7 @@ def two_time(
     few sites, the law drifts over its second half by less than 1 % or no more than a finite number of sites
     explains, and a state is forgotten in that time; if it still drifts by 5 % then, 960 steps are taken from
     a small state (some minutes);
-    ``status`` says whether it is stationary. Raises `ConvergenceError` if the untied mean field, from which the
+    ``status`` says whether it converged. Raises `ConvergenceError` if the untied mean field, from which the
     start is taken, has no stationary state.
     """
     return two_time_group(ens, steps, (seed,), population=population, burn_in=burn_in)[0]
