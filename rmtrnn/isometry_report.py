@@ -16,7 +16,6 @@ from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import CONFIDENCE, Status
 from rmtrnn.cells import MinimalRNN, VanillaRNN
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.laws.tabulated import Interval, tabulate
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.growth import field_of_one
@@ -24,7 +23,6 @@ from rmtrnn.spectra import Spectrum, minimal_rnn, second_moment, spectrum
 
 PROBABILITIES = (0.05, 0.5, 0.95)
 _EPS = float(np.finfo(float).eps)
-_TAIL = 1e-2  # share of the mass whose density is not integrated: it may reach down to s = 0
 _NOT_KNOWN = math.nan
 
 
@@ -256,32 +254,11 @@ def _condition(spec: Spectrum) -> Measured:
 
 
 def _distance(spec: Spectrum) -> Measured:
-    """√E[(s − 1)²]: the density above a low quantile, the quantile function below it."""
+    """√E[(s − 1)²], and how far an error of the cdf may move it."""
     if not math.isfinite(spec.error):
         return Measured(_NOT_KNOWN, _NOT_KNOWN)
-
-    def square(u: np.ndarray) -> np.ndarray:
-        return np.expm1(u) ** 2
-
-    atoms = spec.log_s.atoms
-    start = sum(mass for u, mass in atoms if u == -math.inf)
-    total = sum(mass * float(square(np.array(u))) for u, mass in atoms)
-    continuous = 1.0 - sum(mass for _, mass in atoms)
-    slack = spec.error
-    if spec.log_s.support and continuous > 0.0:
-        bottom = float(spec.log_s.icdf(start + _TAIL * (1.0 - start)))
-        pieces = [Interval(max(a, bottom), b) for a, b in spec.log_s.support if b > bottom]
-        upper = tabulate(spec.log_s.pdf, pieces, tol=1e-10)
-        # weighted() scales the tabulated mass to 1.
-        below = spec.log_s.cdf(bottom) - sum(mass for u, mass in atoms if u <= bottom)
-        total += (continuous - below) * upper.weighted(square)
-        slack += abs(upper.mass - (continuous - below))
-        nodes, weights = np.polynomial.legendre.leggauss(24)
-        p = start + 0.5 * (spec.log_s.cdf(bottom) - start) * (1 + nodes)
-        finite = spec.log_s.icdf(p)
-        inside = np.isfinite(finite) & ~np.isin(finite, [u for u, _ in atoms])
-        total += 0.5 * below * float(np.sum(weights * np.where(inside, square(finite), 0.0)))
-    distance = math.sqrt(max(total, 0.0))
+    square = spec.log_s.expectation(lambda u: np.expm1(u) ** 2)
+    distance, slack = math.sqrt(max(square, 0.0)), spec.error + abs(spec.mass - 1.0)
     top = max((b for _, b in spec.support), default=1.0)
     error = slack * (1.0 + max(top - 1.0, 0.0) ** 2)
     return Measured(

@@ -22,55 +22,15 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn.free import subordination
 from rmtrnn.free.base_transforms import Base, PointMasses
-from rmtrnn.free.boundary_curve import Curve, Piece
-from rmtrnn.free.s_transform_series import product_moments
+from rmtrnn.free.boundary_curve import Curve
+from rmtrnn.free.log_form import PositiveLogView, ProductInLog
+from rmtrnn.laws.protocol import elementwise, exponential, logarithm
 
 _ONE = PointMasses(np.array([1.0]), np.array([1.0]))
-_BISECTIONS = 60
+_BISECTIONS = 80
 _AXIS = 700.0  # how far |log w| goes on the real axis
 _NEAREST = 1e-13  # nearest approach of log w to the right end of the law
 _MET = 1e-8  # relative; a target met worse than that is beyond the ends of the axis
-
-
-class LogView:
-    """The law in v = log x: density, distribution function, quantiles, support, atoms and mean of v."""
-
-    def __init__(self, law: PositiveLaw) -> None:
-        self._law = law
-
-    def pdf(self, v: Any) -> Any:
-        """Density of v (atoms left out); 0 off the support."""
-        return _elementwise(self._law._log_pdf, v)
-
-    def cdf(self, v: Any) -> Any:
-        """P(log X ≤ v), atoms included."""
-        return _elementwise(self._law._log_cdf, v)
-
-    def icdf(self, p: Any) -> Any:
-        """Smallest v with cdf(v) ≥ p; p in [0, 1]. −∞ where the mass at x = 0 reaches p."""
-        p = np.asarray(p, dtype=float)
-        if not np.all((p >= 0) & (p <= 1)):
-            raise ValueError(f"p = {p!r}: must lie in [0, 1]")
-        return _elementwise(self._law._log_icdf, p)
-
-    @property
-    def support(self) -> tuple[tuple[float, float], ...]:
-        """Closed intervals of the continuous part; −∞ stands for x = 0."""
-        return self._law._log_support()
-
-    @property
-    def atoms(self) -> tuple[tuple[float, float], ...]:
-        """Pairs (v, mass), exact; v = −∞ for mass at x = 0."""
-        return self._law._log_atoms()
-
-    @property
-    def mean(self) -> float:
-        """E[log X] = t E[log X_base] + Σ n_c E[log MP_c] + log(scale); −∞ with mass at 0."""
-        return self._law._log_mean()
-
-    def moment(self, k: int) -> float:
-        """log E[X^k], which does not overflow."""
-        return self._law._log_moment(_validate.integer("k", k, low=0))
 
 
 class PositiveLaw:
@@ -96,6 +56,7 @@ class PositiveLaw:
         self._ratios = dict(sorted((ratios or {}).items()))
         self._log_scale = float(log_scale)
         self._text = text
+        self._in_log = ProductInLog(self._base, self._power, self._ratios, self._log_scale)
 
     # -- algebra ---------------------------------------------------------------------------------------------
 
@@ -144,21 +105,23 @@ class PositiveLaw:
     # -- the law in x ----------------------------------------------------------------------------------------
 
     @functools.cached_property
-    def log(self) -> LogView:
+    def log(self) -> PositiveLogView:
         """The same law in v = log x."""
-        return LogView(self)
+        return PositiveLogView(self._in_log)
 
     def pdf(self, x: Any) -> Any:
         """Density of the continuous part at x; 0 off the support and at x ≤ 0."""
-        return _elementwise(self._pdf, x)
+        return elementwise(self._pdf, "x", x)
 
     def cdf(self, x: Any) -> Any:
         """P(X ≤ x), atoms included."""
-        return _elementwise(lambda x: np.where(x >= 0, self._log_cdf(_log(x)), 0.0), x)
+        return elementwise(
+            lambda x: np.where(x >= 0, self._in_log.cdf(logarithm(x, self._in_log)), 0.0), "x", x
+        )
 
     def icdf(self, p: Any) -> Any:
         """Smallest x with cdf(x) ≥ p."""
-        return np.exp(self.log.icdf(p))
+        return exponential(self.log.icdf(p))
 
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """Return n independent draws (not eigenvalues: those repel)."""
@@ -179,7 +142,7 @@ class PositiveLaw:
     @property
     def support(self) -> tuple[tuple[float, float], ...]:
         """Closed intervals of the continuous part."""
-        return tuple((math.exp(a), math.exp(b)) for a, b in self.log.support)
+        return tuple((exponential(a), exponential(b)) for a, b in self.log.support)
 
     @property
     def atoms(self) -> tuple[tuple[float, float], ...]:
@@ -188,12 +151,12 @@ class PositiveLaw:
         At 0 the base's mass; elsewhere a base atom a of mass α survives the t-th free power as a^t of mass
         1 − t(1 − α), if that is positive and there is no Marchenko–Pastur factor.
         """
-        return tuple((math.exp(v), mass) for v, mass in self.log.atoms)
+        return tuple((exponential(v), mass) for v, mass in self.log.atoms)
 
     @functools.cached_property
     def error(self) -> float:
         """Estimated absolute error of the cdf: quadrature of the base's transforms, rounding, mass defect."""
-        if self._is_base:
+        if self._in_log.is_base:
             return 1e-15
         estimate = 1e-15
         mass = sum(weight for _, weight in self.log.atoms)
@@ -209,7 +172,7 @@ class PositiveLaw:
 
     def M(self, w: Any) -> Any:
         """M(w) = E[X/(w − X)]; w complex or real, a real w inside the support standing for w + i0."""
-        return _elementwise(self._moment_transform, w, complex)
+        return elementwise(self._moment_transform, "w", w, dtype=complex)
 
     def G(self, z: Any) -> Any:
         """G(z) = E[1/(z − X)] = (1 + M(z))/z."""
@@ -220,14 +183,14 @@ class PositiveLaw:
 
         M⁻¹ is taken on the real axis left and right of the law: m < 0 and m > 0. ValueError elsewhere.
         """
-        return _elementwise(self._s_transform, m)
+        return elementwise(self._s_transform, "m", m)
 
     def R(self, g: Any) -> Any:
         """R(g) = G⁻¹(g) − 1/g for real g in (G(0−), G(right edge)), by R(m S(m)) = 1/S(m); R(0) = E[X].
 
         G⁻¹ is taken on the real axis left and right of the law: g < 0 and g > 0. ValueError elsewhere.
         """
-        return _elementwise(self._r_transform, g)
+        return elementwise(self._r_transform, "g", g)
 
     @property
     def closed_stieltjes(self) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -244,129 +207,19 @@ class PositiveLaw:
     # -- how it is done --------------------------------------------------------------------------------------
 
     @property
-    def _is_base(self) -> bool:
-        return self._power == 1.0 and not self._ratios
-
-    @functools.cached_property
     def _curve(self) -> Curve:
-        return Curve(self._base, self._power, self._ratios, self._log_scale)
+        return self._in_log.curve
 
     def _pdf(self, x: np.ndarray) -> np.ndarray:
         density = np.zeros(x.shape)
         positive = x > 0
-        density[positive] = self._log_pdf(np.log(x[positive])) / x[positive]
+        density[positive] = self._in_log.pdf(np.log(x[positive])) / x[positive]
         return density
-
-    def _log_pdf(self, v: np.ndarray) -> np.ndarray:
-        if self._is_base:
-            return self._base.log_pdf(v - self._log_scale)
-        density = np.zeros(v.shape)
-        for piece in self._curve.pieces:
-            inside = (v > piece.v_left) & (v < piece.v_right)
-            if np.any(inside):
-                log_w = self._curve.invert(v[inside], piece)
-                density[inside] = np.maximum(-np.imag(self._curve.at(log_w).m) / math.pi, 0.0)
-        return density
-
-    def _log_cdf(self, v: np.ndarray) -> np.ndarray:
-        if self._is_base:
-            return self._base.log_cdf(v - self._log_scale)
-        total = np.zeros(v.shape)
-        for location, mass in self._log_atoms():
-            total += mass * (v >= location)
-        for piece in self._curve.pieces:
-            total += np.where(v >= piece.v_right, piece.mass, 0.0)
-            inside = (v > piece.v_left) & (v < piece.v_right)
-            if np.any(inside):
-                log_w = self._curve.invert(v[inside], piece)
-                above = self._curve.survival(log_w, self._curve.at(log_w))
-                total[inside] += np.clip(piece.survival_left - above, 0.0, piece.mass)
-        return np.clip(total, 0.0, 1.0)
-
-    def _log_icdf(self, p: np.ndarray) -> np.ndarray:
-        if self._is_base:
-            return self._base.log_icdf(p) + self._log_scale
-        marks: list[tuple[float, float, Piece | None]] = [(v, mass, None) for v, mass in self._log_atoms()]
-        marks += [(piece.v_left, piece.mass, piece) for piece in self._curve.pieces]
-        result = np.full(p.shape, np.nan)
-        below = 0.0
-        order = sorted(marks, key=lambda mark: (mark[0], mark[2] is not None))
-        for position, (v, mass, piece) in enumerate(order):
-            last = position == len(order) - 1
-            here = np.isnan(result) & ((p <= below + mass) | last)
-            if np.any(here):
-                result[here] = (
-                    v if piece is None else self._quantile(np.clip(p[here] - below, 0.0, mass), piece)
-                )
-            below += mass
-        return result
-
-    def _quantile(self, p: np.ndarray, piece: Piece) -> np.ndarray:
-        """v with mass p below it inside one piece, 0 ≤ p ≤ mass: bracketed Newton from the table."""
-        curve = self._curve
-        known = np.maximum.accumulate(piece.survival_left - piece.survival)
-        v = np.interp(p, known, piece.v)
-        low, high = np.full(p.shape, piece.v_left), np.full(p.shape, piece.v_right)
-        live = np.flatnonzero((p > 0) & (p < piece.mass))
-        deep = np.flatnonzero((p > 0) & (p < known[0]) & math.isinf(piece.v_left))
-        if deep.size:  # below the table the mass is exponential in v
-            rate = math.log(known[1] / known[0]) / (piece.v[1] - piece.v[0])
-            v[deep] = piece.v[0] + np.log(p[deep] / known[0]) / rate
-        for _ in range(_BISECTIONS):
-            if not live.size:
-                break
-            log_w = curve.invert(v[live], piece)
-            point = curve.at(log_w)
-            mass = piece.survival_left - curve.survival(log_w, point)
-            high[live] = np.where(mass > p[live], v[live], high[live])
-            low[live] = np.where(mass > p[live], low[live], v[live])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                new = v[live] + (p[live] - mass) * math.pi / -np.imag(point.m)
-            lo, hi = low[live], high[live]
-            middle = np.where(np.isfinite(lo), 0.5 * (lo + hi), hi - 1.0)
-            new = np.where((new > lo) & (new < hi), new, middle)
-            open_ = (np.abs(mass - p[live]) > 1e-15) & (hi - lo > 4e-16 * (1.0 + np.abs(hi)))
-            v[live] = np.where(open_, new, v[live])
-            live = live[open_]
-        v[p <= 0] = piece.v_left
-        v[p >= piece.mass] = piece.v_right
-        return v
-
-    def _log_support(self) -> tuple[tuple[float, float], ...]:
-        if self._is_base:
-            return tuple((a + self._log_scale, b + self._log_scale) for a, b in self._base.log_support)
-        return tuple((piece.v_left, piece.v_right) for piece in self._curve.pieces)
-
-    def _log_atoms(self) -> tuple[tuple[float, float], ...]:
-        atoms = []
-        for location, mass in self._base.atoms:
-            if location == 0.0:
-                atoms.append((-math.inf, mass))
-            elif not self._ratios and 1.0 - self._power * (1.0 - mass) > 0.0:
-                kept = 1.0 - self._power * (1.0 - mass)
-                atoms.append((self._power * math.log(location) + self._log_scale, kept))
-        return tuple(sorted(atoms))
-
-    def _log_mean(self) -> float:
-        if any(location == 0.0 for location, _ in self._base.atoms):
-            return -math.inf
-        total = self._power * self._base.log_mean() + self._log_scale
-        for ratio, count in self._ratios.items():
-            rest = 0.0 if ratio == 1.0 else (1.0 - ratio) * math.log1p(-ratio) / ratio
-            total += count * (-1.0 - rest)
-        return total
-
-    def _log_moment(self, k: int) -> float:
-        if k == 0:
-            return 0.0
-        base = [self._base.moment(j) for j in range(1, k + 1)]
-        scale, moments = product_moments(base, self._power, self._ratios)
-        return k * (scale + self._log_scale) + math.log(moments[k - 1])
 
     def _moment_transform(self, w: np.ndarray) -> np.ndarray:
         log_w = np.log(w)
         log_w = np.real(log_w) + 1j * np.abs(np.imag(log_w))
-        if self._is_base:
+        if self._in_log.is_base:
             y = np.exp(self._log_scale - log_w)
             m = y * self._base.sums(y).a1
         else:
@@ -377,7 +230,7 @@ class PositiveLaw:
         x, here = self._on_the_axis(m, lambda m, one_plus_m, log_lambda: m)
         if not np.all((np.abs(here - m) <= _MET * np.abs(m)) & (m > self._floor)):
             raise ValueError(f"m = {m!r}: must lie in {self._transform_domain()[0]}")
-        s = np.full(m.shape, np.exp(-self._log_moment(1)))
+        s = np.full(m.shape, np.exp(-self._in_log.log_moment(1)))
         off = m != 0
         log_lambda = self._axis_point(x[off], np.sign(m[off]))[2]
         s[off] = np.exp(np.log1p(m[off]) - np.log(np.abs(m[off])) - log_lambda)
@@ -389,7 +242,7 @@ class PositiveLaw:
         )
         if not np.all(np.abs(here - g) <= _MET * np.abs(g)):
             raise ValueError(f"g = {g!r}: must lie in {self._transform_domain()[1]}")
-        r = np.full(g.shape, np.exp(self._log_moment(1)))
+        r = np.full(g.shape, np.exp(self._in_log.log_moment(1)))
         off = g != 0
         r[off] = self._axis_point(x[off], np.sign(g[off]))[0] / g[off]  # R = 1/S = m/g: nothing cancels
         return r
@@ -407,12 +260,12 @@ class PositiveLaw:
     @property
     def _floor(self) -> float:
         """M(0−) = P(X = 0) − 1, where m begins on the real axis."""
-        return sum(mass for v, mass in self._log_atoms() if v == -math.inf) - 1.0
+        return sum(mass for v, mass in self._in_log.atoms if v == -math.inf) - 1.0
 
     @property
     def _right_end(self) -> float:
         """log w at the right end of the law, the largest point of the base being w = 1."""
-        return 0.0 if self._is_base or not self._curve.pieces else self._curve.pieces[-1].x_right
+        return 0.0 if self._in_log.is_base or not self._curve.pieces else self._curve.pieces[-1].x_right
 
     def _on_the_axis(
         self, target: np.ndarray, size: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -431,7 +284,7 @@ class PositiveLaw:
         def value(where: np.ndarray) -> np.ndarray:
             return sign * np.abs(size(*self._axis_point(place(where), sign)))
 
-        for _ in range(_BISECTIONS + 20):
+        for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
             beyond = np.abs(value(middle)) > np.abs(target)
             low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
@@ -463,14 +316,3 @@ class PositiveLaw:
             if " " in self._text.split("(")[0] or " @ " in self._text or " ** " in self._text
             else self._text
         )
-
-
-def _elementwise(function: Any, argument: Any, dtype: type = float) -> Any:
-    array = np.asarray(argument, dtype=dtype)
-    result = function(array.ravel()).reshape(array.shape)
-    return result[()] if array.ndim == 0 else result
-
-
-def _log(x: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), -np.inf)

@@ -26,6 +26,7 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.free.s_transform_series import multiplied_moments
+from rmtrnn.laws.protocol import elementwise, probability
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -86,39 +87,41 @@ class RealLaw:
     # -- the law ---------------------------------------------------------------------------------------------
 
     def pdf(self, x: Any) -> Any:
-        """Density of the continuous part; 0 off the support."""
-        array = np.asarray(x, dtype=float)
-        flat = array.ravel()
-        density = np.zeros(flat.shape)
-        _ = self._scale  # refuses a law of which a part was not found
-        inside = np.any([(flat > a) & (flat < b) for a, b in self.support], axis=0) if self.support else []
-        if np.any(inside):
-            density[inside] = np.maximum(-np.imag(self._stieltjes(flat[inside] + 0j)) / math.pi, 0.0)
-        return density.reshape(array.shape)[()]
+        """Density of the continuous part; 0 off the support. ValueError for nan."""
+        return elementwise(self._pdf, "x", x)
 
     def cdf(self, x: Any) -> Any:
-        """P(X ≤ x), atoms included."""
-        array = np.asarray(x, dtype=float)
-        flat = array.ravel()
-        scale = self._scale  # refuses a law of which a part was not found
-        total = np.sum([mass * (flat >= where) for where, mass in self.atoms], axis=0) + np.zeros(flat.shape)
-        for left, right, primitive in self._pieces:
-            angle = np.arccos(np.clip((left + right - 2.0 * flat) / (right - left), -1.0, 1.0))
-            total += scale * primitive(angle)
-        return np.clip(total, 0.0, 1.0).reshape(array.shape)[()]
+        """P(X ≤ x), atoms included. ValueError for nan."""
+        return elementwise(self._cdf, "x", x)
 
     def icdf(self, p: Any) -> Any:
         """Smallest x with cdf(x) ≥ p, 0 ≤ p ≤ 1."""
-        array = np.asarray(p, dtype=float)
-        if not np.all((array >= 0) & (array <= 1)):
-            raise ValueError(f"p = {p!r}: must lie in [0, 1]")
+        return elementwise(self._icdf, "p", probability(p))
+
+    def _pdf(self, x: np.ndarray) -> np.ndarray:
+        density = np.zeros(x.shape)
+        _ = self._scale  # refuses a law of which a part was not found
+        inside = np.any([(x > a) & (x < b) for a, b in self.support], axis=0) if self.support else []
+        if np.any(inside):
+            density[inside] = np.maximum(-np.imag(self._stieltjes(x[inside] + 0j)) / math.pi, 0.0)
+        return density
+
+    def _cdf(self, x: np.ndarray) -> np.ndarray:
+        scale = self._scale  # refuses a law of which a part was not found
+        total = np.sum([mass * (x >= where) for where, mass in self.atoms], axis=0) + np.zeros(x.shape)
+        for left, right, primitive in self._pieces:
+            angle = np.arccos(np.clip((left + right - 2.0 * x) / (right - left), -1.0, 1.0))
+            total += np.where(x > left, scale * primitive(angle), 0.0)
+        return np.clip(total, 0.0, 1.0)
+
+    def _icdf(self, p: np.ndarray) -> np.ndarray:
         points = [end for piece in self.support for end in piece] + [where for where, _ in self.atoms]
-        low, high = np.full(array.shape, min(points)), np.full(array.shape, max(points))
+        low, high = np.full(p.shape, min(points)), np.full(p.shape, max(points))
         for _ in range(60):
             middle = 0.5 * (low + high)
-            below = self.cdf(middle) < array
+            below = self._cdf(middle) < p
             low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return high[()]
+        return high
 
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """Return n independent draws."""

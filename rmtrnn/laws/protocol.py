@@ -15,7 +15,7 @@ class LogForm(Protocol):
     """A law of u = log s as functions of float arrays, u = −∞ standing for s = 0.
 
     ``support`` are the intervals of the continuous part, ``atoms`` pairs (u, mass), both in increasing order.
-    ``icdf(p)`` is the smallest u with cdf(u) ≥ p.
+    ``icdf(p)`` is the smallest u with cdf(u) ≥ p, ``expectation(f)`` is E[f(u)] for a function f of arrays.
     """
 
     @property
@@ -23,9 +23,10 @@ class LogForm(Protocol):
     @property
     def support(self) -> tuple[tuple[float, float], ...]: ...
 
-    def pdf(self, u: np.ndarray) -> np.ndarray: ...
-    def cdf(self, u: np.ndarray) -> np.ndarray: ...
-    def icdf(self, p: np.ndarray) -> np.ndarray: ...
+    def pdf(self, u: np.ndarray, /) -> np.ndarray: ...
+    def cdf(self, u: np.ndarray, /) -> np.ndarray: ...
+    def icdf(self, p: np.ndarray, /) -> np.ndarray: ...
+    def expectation(self, f: Callable[[np.ndarray], np.ndarray], /) -> float: ...
 
 
 class LogLaw(LogForm, Protocol):
@@ -65,6 +66,10 @@ class LogView:
         """Smallest u with cdf(u) ≥ p; −∞ where the quantile of s is 0. ValueError unless 0 ≤ p ≤ 1."""
         return elementwise(self._law.icdf, "p", probability(p))
 
+    def expectation(self, f: Callable[[np.ndarray], np.ndarray]) -> float:
+        """E[f(u)], atoms included, for a function f of arrays that has a limit at −∞ if s = 0 has mass."""
+        return self._law.expectation(f)
+
     @property
     def support(self) -> tuple[tuple[float, float], ...]:
         """Closed intervals of u that carry the continuous part; −∞ stands for s = 0."""
@@ -76,19 +81,24 @@ class LogView:
         return self._law.atoms
 
 
-def elementwise(function: Callable[[np.ndarray], np.ndarray], name: str, value: Any) -> Any:
-    """Apply a function of one-dimensional arrays to numbers and arrays alike; a number in gives a float out.
+def elementwise(
+    function: Callable[[np.ndarray], np.ndarray], name: str, value: Any, *, dtype: type = float
+) -> Any:
+    """Apply a function of one-dimensional arrays to numbers and arrays alike; a number in gives a number out.
 
-    TypeError unless ``value`` is real, ValueError if it is nan; both name the argument ``name``.
+    TypeError unless ``value`` is real (or complex, where ``dtype`` is), ValueError if it is nan; both errors
+    name the argument ``name``.
     """
     array = np.asarray(value)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
-    array = array.astype(float)
+    if array.dtype.kind not in ("iuf" if dtype is float else "iufc"):
+        raise TypeError(
+            f"{name}: expected {'real' if dtype is float else 'complex'} numbers, got {array.dtype}"
+        )
+    array = array.astype(dtype)
     if np.any(np.isnan(array)):
         raise ValueError(f"{name} = nan: must be a number")
     result = np.asarray(function(array.ravel())).reshape(array.shape)
-    return float(result) if array.ndim == 0 else result
+    return dtype(result) if array.ndim == 0 else result
 
 
 def probability(p: Any) -> Any:
@@ -104,6 +114,15 @@ def exponential(u: Any) -> Any:
     with np.errstate(over="ignore", under="ignore"):
         value = np.exp(u)
     return float(value) if np.ndim(value) == 0 else value
+
+
+def logarithm(x: np.ndarray, law: LogForm) -> np.ndarray:
+    """log x, −∞ for x ≤ 0, and an atom's own u where x is its location e^u, whatever log(e^u) rounds to."""
+    with np.errstate(divide="ignore"):
+        u = np.log(np.maximum(x, 0.0))
+    for location, _ in law.atoms:
+        u = np.where(x == exponential(location), location, u)
+    return u
 
 
 def lower_mass(law: LogForm) -> float:

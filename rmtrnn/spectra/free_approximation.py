@@ -68,7 +68,7 @@ def free_power(step: TabulatedLaw, T: int) -> TabulatedLaw:
     μ^{⊠T} is the law of J Jᵀ for J = D O_T D ⋯ D O_1, D² ~ μ diagonal and O_t independent Haar matrices,
     which is a chain of stages a = 0, b = s, c = 1 of theory.md (1) over the nodes s of μ.
     """
-    panels = sum(len(panels) for _, panels in step._pieces) or 1
+    panels = step.panels or 1
     count = max(2, math.ceil(_NODES / panels))
     fine, coarse = (_power_at_nodes(step, T, nodes) for nodes in (count, (count + 1) // 2))
     points = np.unique(fine.icdf(_LEVELS))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,8 @@ from rmtrnn import free
 from rmtrnn._core.status import Status
 from rmtrnn.cells import Activation
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.laws.tabulated import Interval, tabulate
+from rmtrnn.laws.expectation import expectation, integrated_mass
 from rmtrnn.spectra.vanilla_moments import linear_pieces
-
-_TAIL = 1e-2  # share of the mass whose density is not integrated: tails towards s = 0 are long and costly
 
 
 class VanillaLaw:
@@ -68,17 +67,16 @@ class VanillaLaw:
 
     @property
     def mass(self) -> float:
-        """The cdf at a low quantile, the atoms above it and the integral of the density above it, which the
-        cdf is computed without."""
+        """The density integrated above a low quantile, where the cdf is computed without it."""
         return self._integrated
 
     @functools.cached_property
     def _integrated(self) -> float:
-        start = sum(mass for u, mass in self.atoms if u == -math.inf)
-        bottom = float(self.icdf(np.array([start + _TAIL * (1.0 - start)]))[0])
-        above = [Interval(max(a, bottom), b) for a, b in self.support if b > bottom]
-        atoms = sum(mass for u, mass in self.atoms if u > bottom)
-        return float(self.cdf(np.array([bottom]))[0]) + tabulate(self.pdf, above, tol=1e-9).mass + atoms
+        return integrated_mass(self)
+
+    def expectation(self, f: Callable[[np.ndarray], np.ndarray]) -> float:
+        """E[f(u)]."""
+        return expectation(self, f)
 
     def pdf(self, u: np.ndarray) -> np.ndarray:
         return 2 * self._law.log.pdf(2 * u)

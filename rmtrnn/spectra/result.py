@@ -14,7 +14,7 @@ from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
-from rmtrnn.laws.protocol import LogLaw, LogView, elementwise, exponential, probability
+from rmtrnn.laws.protocol import LogLaw, LogView, elementwise, exponential, logarithm, probability
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.site_moments import known_moments
@@ -96,9 +96,7 @@ class Spectrum(Result):
         """P(singular value ≤ s); 0 for s < 0, the atom at 0 for s = 0."""
 
         def below(s: np.ndarray) -> np.ndarray:
-            with np.errstate(divide="ignore"):
-                u = np.log(np.maximum(s, 0.0))
-            return np.where(s < 0, 0.0, self._law.cdf(u))
+            return np.where(s < 0, 0.0, self._law.cdf(logarithm(s, self._law)))
 
         return elementwise(below, "s", s)
 

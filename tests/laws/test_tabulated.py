@@ -8,7 +8,7 @@ import pytest
 from rmtrnn._core import storage as _storage
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.laws.tabulated import Interval, TabulatedLaw, tabulate
+from rmtrnn.laws.tabulated import Interval, tabulate
 from rmtrnn.spectra.result import Spectrum
 
 
@@ -97,14 +97,6 @@ def test_missing_mass_and_bad_values_are_reported():
 def test_bad_intervals_are_refused(ends):
     with pytest.raises(ValueError, match="interval"):
         Interval(*ends)
-
-
-def test_from_nodes_follows_given_points():
-    density, edge = fuss_catalan(2)
-    u = edge + 1.5 * np.log(np.sin(np.linspace(0, np.pi, 402)[1:-1] / 2) ** 2)
-    law = TabulatedLaw.from_nodes(u, density(u), [Interval(-math.inf, edge, 2 / 3)], error=1e-5)
-    assert law.mass == pytest.approx(1, abs=1e-5)
-    assert law.moment(2) == pytest.approx(3, rel=1e-4)
 
 
 def test_spectrum_interface_and_storage(tmp_path):

@@ -41,7 +41,7 @@ def log_mean(spec, tail):
     bottom = spec.log_s.icdf(tail)
     intervals = [Interval(max(a, bottom), b) for a, b in spec.log_s.support]
     law = tabulate(spec.log_s.pdf, intervals, tol=1e-9)  # scales what is left to mass 1
-    return (1 - tail) * law.weighted(lambda u: u) + tail * bottom
+    return (1 - tail) * law.expectation(lambda u: u) + tail * bottom
 
 
 def lyapunov_sum(ens, T):
