@@ -96,7 +96,7 @@ def _fill_overlap(found: Stationary, map: MomentMap, index: np.ndarray) -> np.nd
         _, G = NodeMap(map.expansion, map.parameters).variances(S, slopes=True)
         missing = map.remainder(G, rho)
     found.S_pair[..., index], found.rho[:, index] = pair, rho
-    found.chi_star[index] = stationary_moments.spectral_radius(
+    found.chi_star[index] = stationary_moments.leading_eigenvalue(
         map.transfer(pair, map.parameters.shared_input, P)
     )
     found.residual[index] = np.maximum(found.residual[index], two.residual)

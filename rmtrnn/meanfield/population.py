@@ -174,8 +174,8 @@ def _stationary_run(ens: Ensemble, pair: Pair, length: int, n: int, seed: int, r
     drift = float(np.max(np.abs(np.mean(Q[half:], axis=0) - np.mean(Q[:half], axis=0)) / np.mean(Q, axis=0)))
     return _Averages(
         *(np.mean(values, axis=0) for values in (Q, q, C, rho)),
-        chi=float(np.exp(np.mean(equal.log_growth[-AVERAGED_STEPS:]))),
-        chi_star=float(np.exp(np.mean(crossed.log_growth[-AVERAGED_STEPS:]))),
+        chi=equal.rate(AVERAGED_STEPS),
+        chi_star=crossed.rate(AVERAGED_STEPS),
         drift=drift,
     )
 

@@ -31,8 +31,9 @@ class MeanField(Result):
         the c of theory.md (5); otherwise C_star/Q, a number or a mapping by state name
     chi : growth per step of the mean squared singular value of the Jacobian; slope of the map of E[h_a h_b]
         at equal replicas
-    chi_star : slope of that map at c_star (its spectral radius for a state vector)
-    timescale : −1/log chi_star in steps; inf where chi_star is 1 or more
+    chi_star : slope of that map at c_star, negative where the overlap changes sides at every step; for a
+        state vector the eigenvalue of largest modulus
+    timescale : −1/log |chi_star| in steps; inf where that is 1 or more
     status, converged, residual : how the fixed points were found; residual is |F(Q) − Q| / Q, or that of c*,
         whichever is larger, recomputed from the returned values
     error : estimated absolute error of Q (the largest one for a state vector)
@@ -128,9 +129,10 @@ class MeanField(Result):
 
 
 def timescale(chi: Any) -> Any:
-    """ξ = −1/log χ in steps (docs/theory.md (6)); inf where χ ≥ 1."""
+    """ξ = −1/log |χ| in steps (docs/theory.md (6)); inf where |χ| ≥ 1. χ < 0 turns the sign at every step."""
+    size = np.abs(chi)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(chi) < 1.0, -1.0 / np.log(chi), np.where(np.isnan(chi), np.nan, np.inf))
+        return np.where(size < 1.0, -1.0 / np.log(size), np.where(np.isnan(size), np.nan, np.inf))
 
 
 def named(names: Any, values: np.ndarray) -> Any:

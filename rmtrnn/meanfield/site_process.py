@@ -71,22 +71,35 @@ class Growth:
     def __init__(self, components: int, n: int, sigma_w: np.ndarray) -> None:
         self.M = np.repeat(np.eye(components)[:, :, None], n, axis=2)
         self.log_growth: list[float] = []
+        self.signs: list[float] = []
         self._gain = sigma_w**2
-        self._size = float(components)
+        self._size = 1.0 * components
+        self._fields = self._last_fields = np.zeros(len(sigma_w))
 
     def stage(self, gates: slice, left: Any, right: Any) -> None:
         """Carry M through one stage with linearisations (a, b, c) of the two sides."""
         (a, b, c), (a_, b_, c_) = left, right
         fields = self._gain[gates] * np.einsum("kin,ijn,kjn->k", c, self.M, c_) / self.M.shape[-1]
+        self._fields[gates] = fields
         carried = np.einsum("ijn,jln,mln->imn", a, self.M, a_, optimize=True)
         self.M = carried + np.einsum("k,kin,kjn->ijn", fields, b, b_, optimize=True)
 
     def end_step(self) -> None:
-        """Record the growth of the mean trace over the step and normalise."""
+        """Record the growth of the mean trace over the step, whether the step turned the sign, and normalise.
+
+        The sign is that of what the weights read: components that nothing reads may cancel in the trace.
+        """
         size = float(np.mean(np.trace(self.M)))
         self.log_growth.append(float(np.log(abs(size) / self._size)) if size else -np.inf)
+        self.signs.append(float(np.sign(self._fields @ self._last_fields)))
         self.M /= abs(size) if size else 1.0
         self._size = 1.0
+        self._last_fields, self._fields = self._fields, np.zeros_like(self._fields)
+
+    def rate(self, steps: int) -> float:
+        """Geometric mean of the growth over the last ``steps``, negative where most steps turn the sign."""
+        sign = -1.0 if np.sum(self.signs[-steps:]) < 0 else 1.0
+        return sign * float(np.exp(np.mean(self.log_growth[-steps:])))
 
     def reorder(self, order: np.ndarray) -> None:
         """Follow a permutation of the sites."""

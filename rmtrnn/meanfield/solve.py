@@ -50,7 +50,8 @@ def mean_field(
         (default 1), and starts the trajectories (default: the stationary state; tied: 1, since a stationary
         start would need the past).
     C0 : number with |C0| ≤ Q0, or mapping by state name, optional
-        Overlap E[h_a h_b] of two replicas at the start, in the units of Q0. Default: independent replicas.
+        Overlap E[h_a h_b] of two replicas at the start, in the units of Q0 (default 1; where trajectories
+        start from the stationary state, |C0| ≤ Q). Default: independent replicas.
 
     sites, seed : int
         Size of the population (a power of two) and its seed, for cells whose update is not affine in the
@@ -71,7 +72,7 @@ def mean_field(
     names = [symbol.name for symbol in ens.cell.state]
     first = _by_state("Q0", Q0, names, low=0.0)
     overlap = _by_state("C0", C0, names, low=-math.inf)
-    _check_overlap(first, overlap, names)
+    _check_overlap(np.ones(len(names)) if first is None else first, overlap, names)
     if ens.tied and not is_equal_to_untied(ens):
         return tied_mean_field(ens, steps, first, overlap, sites, seed)
     if ens.tied:
@@ -134,6 +135,9 @@ def _affine_mean_field(
             found.S if found.status[0] == Status.CONVERGED else stationary_moments.start(np.ones((s, 1)))
         )
         single = stationary if Q0 is None else stationary_moments.start(begin)
+        _check_overlap(
+            single[diagonal, diagonal, 0], C0, names, rounding=float(np.nan_to_num(found.error[0]))
+        )
         pair = stationary_moments.start(single[0, 1:] ** 2 if C0 is None else overlap, single[0, 1:])
         Q_t, C_t, rho_t = _trajectory(map, single, pair, steps)
         c_t = rho_t if len(rho_t) == 1 else ratio(C_t, Q_t)
@@ -170,6 +174,7 @@ def _population_mean_field(
     if steps is not None:
         restart = found if Q0 is None else None
         second = begin if restart is None else restart.Q.value
+        _check_overlap(second, C0, names, rounding=0.0 if found is None else float(np.max(found.Q.error)))
         share = np.zeros(len(second)) if C0 is None else C0 / np.where(second > 0, second, 1.0)
         site = None if restart is None else restart.pair[0]
         share = np.clip(share, -1.0, 1.0)
@@ -243,9 +248,11 @@ def _by_state(name: str, value: Any, names: list[str], low: float) -> np.ndarray
     return np.full(len(names), _validate.real(name, value, low=low))
 
 
-def _check_overlap(Q0: np.ndarray | None, C0: np.ndarray | None, names: list[str]) -> None:
-    if Q0 is None or C0 is None:
-        return
-    for name, first, overlap in zip(names, Q0, C0, strict=True):
-        if abs(overlap) > first:
-            raise ValueError(f"C0 = {overlap!r} for {name}: must lie in [-Q0, Q0] = [{-first:g}, {first:g}]")
+def _check_overlap(Q: np.ndarray, C0: np.ndarray | None, names: list[str], rounding: float = 0.0) -> None:
+    """Refuse overlaps beyond the second moments Q that the replicas start with."""
+    for name, second, overlap in zip(names, Q, () if C0 is None else C0, strict=C0 is not None):
+        if abs(overlap) > second * (1 + 1e-12) + rounding:
+            raise ValueError(
+                f"C0 = {float(overlap)!r} for {name}: the replicas start with E[{name}²] = {second:.6g}, so "
+                f"that it must lie in [{-second:.6g}, {second:.6g}]; Q0 sets where they start"
+            )

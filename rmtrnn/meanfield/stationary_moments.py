@@ -29,7 +29,10 @@ class Stationary:
 
 
 def stationary(map: MomentMap, Q0: np.ndarray, C0: np.ndarray) -> Stationary:
-    """Fixed points of one- and two-replica moments from second moments Q0, overlaps C0 (s, n)."""
+    """Fixed points of one- and two-replica moments from second moments Q0, overlaps C0 (s, n).
+
+    The overlaps start from the share C0/Q0 of the stationary second moments.
+    """
     n = map.parameters.size
     S, one = stationary_moments(map, Q0)
     good = np.flatnonzero(one.status == Status.CONVERGED)
@@ -53,10 +56,12 @@ def stationary(map: MomentMap, Q0: np.ndarray, C0: np.ndarray) -> Stationary:
     q, G = part.variances(S_good, slopes=True)
     result.q[:, good] = q
     result.chi[good] = spectral_radius(part.transfer(S_good, part.parameters.input, G))
-    S_pair, two = stationary_overlap(part, S_good, q, C0[..., good])
+    diagonal = np.arange(1, map.components + 1)
+    share = C0[:, good] / np.where(Q0[:, good] > 0, Q0[:, good], 1.0)
+    S_pair, two = stationary_overlap(part, S_good, q, share * S_good[diagonal, diagonal])
     result.S_pair[..., good] = S_pair
     result.rho[:, good], P = part.correlations(S_pair, q, slopes=True)
-    result.chi_star[good] = spectral_radius(part.transfer(S_pair, part.parameters.shared_input, P))
+    result.chi_star[good] = leading_eigenvalue(part.transfer(S_pair, part.parameters.shared_input, P))
     result.status[good] = np.maximum(result.status[good], two.status)
     result.residual[good] = np.maximum(result.residual[good], two.residual)
     return result
@@ -76,9 +81,22 @@ def start(Q0: np.ndarray, means: np.ndarray | None = None) -> np.ndarray:
 
 def spectral_radius(matrices: np.ndarray) -> np.ndarray:
     """Largest absolute eigenvalue of each of (n, d, d) matrices."""
+    return np.abs(leading_eigenvalue(matrices))
+
+
+def leading_eigenvalue(matrices: np.ndarray) -> np.ndarray:
+    """The eigenvalue of largest modulus of each of (n, d, d) matrices; its modulus where it is not real.
+
+    Of ± pairs, the positive one.
+    """
     if matrices.shape[-1] == 1:
-        return np.abs(matrices[:, 0, 0])
-    return np.max(np.abs(np.linalg.eigvals(matrices)), axis=-1)
+        return matrices[:, 0, 0]
+    values = np.linalg.eigvals(matrices)
+    largest = np.max(np.abs(values), axis=-1)
+    real = np.isreal(values) & (np.abs(values) >= largest[:, None] * (1 - 1e-12))
+    negative = np.any(real & (values.real < 0), axis=-1)
+    positive = np.any((np.abs(values) >= largest[:, None] * (1 - 1e-12)) & ~(values.real < 0), axis=-1)
+    return np.where(negative & ~positive, -largest, largest)
 
 
 def stationary_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPoint]:

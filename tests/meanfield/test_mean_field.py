@@ -5,12 +5,14 @@ import math
 import mpmath as mp
 import numpy as np
 import pytest
+import sympy
 
 import rmtrnn as rt
 from rmtrnn.meanfield import stationary_moments
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.moment_map import MomentMap
 from rmtrnn.meanfield.solve import parameters_of
+from rmtrnn.meanfield.stationary_moments import leading_eigenvalue
 from rmtrnn.numerics.gaussian_quadrature import gaussian_expectation
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, R=0.46, Sigma=1.0)
@@ -280,6 +282,93 @@ def test_gate_lookup_and_text():
     assert "timescale" in repr(field)
     with pytest.raises(ValueError, match="gate"):
         field.q_of("f")
+
+
+COSINE = rt.VanillaRNN(sympy.cos(sympy.Symbol("z")))
+
+
+@pytest.mark.equation(5)
+@pytest.mark.parametrize("Sigma", [-1.0, -0.5, 1.0])
+def test_chi_star_has_the_sign_of_the_slope(Sigma):
+    """E[φ'(e_a) φ'(e_b)] < 0 for cos and opposite inputs; for cos it is E[sin sin] = e^{-q} sinh(q c)."""
+    ens = rt.Ensemble(COSINE, sigma_w=0.6, sigma_v=2.0, Sigma=Sigma)
+    field = rt.mean_field(ens)
+    exact = 0.36 * math.exp(-field.q) * math.sinh(field.q * field.c_star)
+    assert field.chi_star == pytest.approx(exact, rel=1e-10)
+    assert math.copysign(1.0, field.chi_star) == math.copysign(1.0, Sigma)
+    assert field.timescale == pytest.approx(-1 / math.log(abs(exact)), rel=1e-10)
+    start = 0.5 * field.Q * (1.0 if field.C_star < 0 else -1.0)
+    C_t = rt.mean_field(ens, steps=12, Q0=field.Q, C0=start).C_t - field.C_star
+    assert C_t[7] / C_t[6] == pytest.approx(exact, rel=1e-3)
+    grid = rt.phase_diagram(ens, sigma_w=np.array([0.6]))
+    assert grid.chi_star[0] == pytest.approx(exact, rel=1e-9)
+    assert grid.timescale[0] == pytest.approx(field.timescale, rel=1e-9)
+
+
+def test_chi_star_of_a_sampled_population_has_its_sign_too():
+    """A second component that nothing reads, and that is not affine in the state, forces the population."""
+    h, g, x, e = sympy.symbols("h g x e")
+    cell = rt.Cell(
+        "sampled",
+        state=[h, g],
+        input=x,
+        gates=[rt.Gate("e", e, h)],
+        update=[sympy.cos(e), sympy.tanh(h) ** 2],
+    )
+    ens = rt.Ensemble(cell, sigma_w=0.6, sigma_v=2.0, Sigma=-1.0)
+    field = rt.mean_field(ens, sites=256)
+    assert field.method == "population"
+    exact = rt.mean_field(rt.Ensemble(COSINE, sigma_w=0.6, sigma_v=2.0, Sigma=-1.0)).chi_star
+    assert exact < 0.0
+    assert field.chi_star == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "value"), [([[0.5]], 0.5), ([[-0.5]], -0.5), ([[-2.0, 0.0], [0.0, 1.0]], -2.0)]
+)
+def test_leading_eigenvalue_keeps_a_real_sign(matrix, value):
+    assert leading_eigenvalue(np.array([matrix]))[0] == value
+
+
+@pytest.mark.parametrize("matrix", [[[0.0, -2.0], [2.0, 0.0]], [[2.0, 0.0], [0.0, -2.0]]])
+def test_leading_eigenvalue_of_pairs_is_a_modulus(matrix):
+    assert leading_eigenvalue(np.array([matrix]))[0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("Q0", [0.3, 2.0])
+def test_overlap_starts_from_the_share_of_its_own_start(Q0):
+    """In chaos equal replicas are an unstable state: C0 < Q0 must lead away from it, however large Q0 is."""
+    ens = rt.Ensemble("vanilla", sigma_w=3.0, sigma_b=0.1, Sigma=1.0)
+    field = rt.mean_field(ens, steps=200, Q0=Q0, C0=0.9 * Q0)
+    assert field.c_t[-1] < 0.1
+    assert field.c_star == pytest.approx(field.c_t[-1], abs=1e-9)
+    assert rt.mean_field(ens, Q0=Q0, C0=Q0).c_star == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"C0": 9.0}, 1.0),
+        ({"C0": -1.5}, 1.0),
+        ({"steps": 3, "C0": 9.0}, 1.0),
+        ({"steps": 3, "C0": 0.5}, 0.0677755),
+        ({"steps": 3, "Q0": 0.5, "C0": 0.6}, 0.5),
+    ],
+)
+def test_overlaps_beyond_the_second_moment_are_refused(options, limit):
+    ens = rt.Ensemble("vanilla", sigma_b=0.1)
+    with pytest.raises(ValueError, match=rf"C0 = {options['C0']}.*must lie in \[-{limit:g}, {limit:g}\]"):
+        rt.mean_field(ens, **options)
+    Q = rt.mean_field(ens).Q
+    assert rt.mean_field(ens, steps=3, C0=Q).c_t[0] == pytest.approx(1.0)
+
+
+def test_overlaps_of_a_population_are_checked():
+    ens = rt.Ensemble("lstm", sigma_b=0.5)
+    with pytest.raises(ValueError, match=r"C0 = 2\.0 for"):
+        rt.mean_field(ens, C0=2.0, sites=64)
+    with pytest.raises(ValueError, match=r"C0 = 0\.9 for"):
+        rt.mean_field(ens, steps=1, C0=0.9, sites=64)
 
 
 def test_bad_arguments():
