@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -86,6 +87,21 @@ class CriticalFamily:
         return CriticalFamily(q, mu_b, Q, kappa, sigma_w2, q - sigma_w2 * Q, slope2**2 / slope4)
 
 
+class _Recursion(NamedTuple):
+    """Coefficients of the linear recursion of the module's text, arrays over points.
+
+    ``first``: P' = first · P for P_i = E[h^i X], i = 0, 1, 2, of shape (3, 3, ...). ``keep`` = E[u²],
+    ``keep2`` = E[u⁴], ``mixed`` = E[u² u'²], ``drive`` = v E[b²], ``drive2`` = v² E[b⁴].
+    """
+
+    first: np.ndarray
+    keep: np.ndarray
+    keep2: np.ndarray
+    mixed: np.ndarray
+    drive: np.ndarray
+    drive2: np.ndarray
+
+
 def minimal_moments(
     q: np.ndarray,
     mu_b: np.ndarray,
@@ -102,31 +118,35 @@ def minimal_moments(
     q, mu_b, v = np.broadcast_arrays(*(np.asarray(array, dtype=float) for array in (q, mu_b, sigma_w2)))
     law, x = GateLaw(q, mu_b), input_moments
     h = _state_moments(law, x)
-    carry = [law.mean(*((j + 2, i - j, 0) for j in range(i + 1))) for i in range(3)]
-    kick = [law.mean(*((j, i - j, 2) for j in range(i + 1))) for i in range(3)]
-    a, a2, ab, slope2, slope4 = law.mean((2, 0, 0), (4, 0, 0), (2, 0, 2), (0, 0, 2), (0, 0, 4))
-    gap = [
-        [_difference(h[j:], x[n:], 2) for n in range(3)] for j in range(3)
-    ]  # E[h^j x^n (h − x)²], the orders that occur have j + n ≤ 2
-    beta = slope2 * gap[0][0]
-    quartic = slope4 * _difference(h, x, 4)
-    P, X2, V = [np.broadcast_to(h[i], q.shape) for i in range(3)], np.ones(q.shape), np.zeros(q.shape)
+    c = _recursion(law, h, x, v)
+    P, X2, V = np.broadcast_to(np.array(h[:3]), (3, *q.shape)), np.ones(q.shape), np.zeros(q.shape)
     m_1, m_2 = np.empty((T, *q.shape)), np.empty((T, *q.shape))
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(T):
-            g = P[0]
-            V = a**2 * V + 2 * v * beta * a * (X2 + V) + (v * beta) ** 2 * (X2 + V - g**2 * orthogonal)
-            square = P[2] - 2 * P[1] * x[1] + P[0] * x[2]  # E[X (h − x)²]
-            X2 = a2 * X2 + 2 * v * g * ab * square + (v * g) ** 2 * quartic
-            P = [
-                sum(
-                    math.comb(i, j) * (carry[i][j] * P[j] * x[i - j] + v * g * kick[i][j] * gap[j][i - j])
-                    for j in range(i + 1)
-                )
-                for i in range(3)
-            ]
+            g, distance2 = P[0], P[2] - 2 * x[1] * P[1] + x[2] * P[0]  # E[X], E[X (h − x)²]
+            V = (c.keep + c.drive) ** 2 * V + c.drive * (2 * c.keep + c.drive) * X2
+            if orthogonal:
+                V = V - (c.drive * g) ** 2
+            X2 = c.keep2 * X2 + 2 * v * c.mixed * g * distance2 + c.drive2 * g**2
+            P = np.einsum("ij...,j...->i...", c.first, P)
             m_1[t], m_2[t] = P[0], X2 + V
     return m_1, m_2
+
+
+def _recursion(law: GateLaw, h: list[np.ndarray], x: tuple[float, ...], v: np.ndarray) -> _Recursion:
+    """The coefficients from the moments of the gate, of the state h and of the input x."""
+    keep, keep2, mixed, slope2, slope4 = law.mean((2, 0, 0), (4, 0, 0), (2, 0, 2), (0, 0, 2), (0, 0, 4))
+    first = np.zeros((3, 3, *np.shape(law.q)))
+    # h' = u h + (1 − u) x and X' = u² X + v g u'² (h − x)², expanded in powers of h and x.
+    for i in range(3):
+        kept = law.mean(*((j + 2, i - j, 0) for j in range(i + 1)))
+        gained = law.mean(*((j, i - j, 2) for j in range(i + 1)))
+        for j in range(i + 1):
+            first[i, j] += math.comb(i, j) * kept[j] * x[i - j]
+            first[i, 0] += math.comb(i, j) * v * gained[j] * _difference(h[j:], x[i - j :], 2)
+    return _Recursion(
+        first, keep, keep2, mixed, v * slope2 * _difference(h, x, 2), v**2 * slope4 * _difference(h, x, 4)
+    )
 
 
 def moments_of(ens: Ensemble, field: MeanField, T: int) -> tuple[np.ndarray, np.ndarray]:
