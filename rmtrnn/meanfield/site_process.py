@@ -19,9 +19,11 @@ import numpy as np
 from rmtrnn._core import random as _random
 from rmtrnn.cells import Cell
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import first_moment
 from rmtrnn.meanfield.expansion import composed
 
 _BITS = 32
+"""Of the Sobol integers: the digital shifts are uint32."""
 
 
 class SobolStream:
@@ -61,11 +63,9 @@ class PairStep(NamedTuple):
 
 
 class Growth:
-    """The site-averaged J Jᵀ of the untied Jacobian, carried along a population (s, s, n).
+    """The site-averaged J Jᵀ of the untied Jacobian along a population: M (s, s, n) of `first_moment`.
 
-    M' = a M aᵀ + Σ_k σ_w,k² ⟨c_kᵀ M c_k⟩ b_k b_kᵀ with the averages over sites: the gates' weights are new at
-    every step, but at one site M is correlated with the state. For two replicas a, b, c on the left belong to
-    one and on the right to the other, which gives the slope of the overlaps instead.
+    The gates' weights are new at every step, but at one site M is correlated with the state.
     """
 
     def __init__(self, components: int, n: int, sigma_w: np.ndarray) -> None:
@@ -79,10 +79,8 @@ class Growth:
     def stage(self, gates: slice, left: Any, right: Any) -> None:
         """Carry M through one stage with linearisations (a, b, c) of the two sides."""
         (a, b, c), (a_, b_, c_) = left, right
-        fields = self._gain[gates] * np.einsum("kin,ijn,kjn->k", c, self.M, c_) / self.M.shape[-1]
-        self._fields[gates] = fields
-        carried = np.einsum("ijn,jln,mln->imn", a, self.M, a_, optimize=True)
-        self.M = carried + np.einsum("k,kin,kjn->ijn", fields, b, b_, optimize=True)
+        self._fields[gates] = self._gain[gates] * first_moment.input_gain(self.M, c, c_)
+        self.M = first_moment.advance(self.M, (a, b), (a_, b_), self._fields[gates])
 
     def end_step(self) -> None:
         """Record the growth of the mean trace over the step, whether the step turned the sign, and normalise.
