@@ -14,7 +14,7 @@ import numpy as np
 
 
 def input_gain(M: np.ndarray, c: np.ndarray, c_: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """g_k (K,) for M (s, s, n) and the two sides' c (K, s, n); ``weights`` (n,) sum to 1, equal by default."""
+    """g_k (K,) from M (s, s, n) and c (K, s, n) of the two sides; ``weights`` (n,) sum to 1, else equal."""
     if weights is None:
         return np.einsum("kin,ijn,kjn->k", c, M, c_) / M.shape[-1]
     return np.einsum("kin,ijn,kjn,n->k", c, M, c_, weights, optimize=True)

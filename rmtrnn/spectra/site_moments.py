@@ -28,8 +28,9 @@ from rmtrnn.dyson.recursive_green import Chain, Stage
 from rmtrnn.dyson.sites.trajectory import untied_chain
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
-from rmtrnn.meanfield import MeanField, first_moment
+from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import is_closed
+from rmtrnn.meanfield.first_moment import advance
 from rmtrnn.meanfield.growth import field_of_one
 from rmtrnn.spectra import minimal_rnn
 from rmtrnn.spectra.vanilla_moments import vanilla_moments
@@ -133,7 +134,7 @@ def _step(stage: Stage, x: np.ndarray, pairs: _Pairs) -> np.ndarray:
     eta = eta - np.diag(np.where(stage.orthogonal, g**2, 0.0))
     pairs.step(a)
     pairs.add(b, np.einsum("pqn,kqtn,utn->kpun", a, xi, a, optimize=True), v, np.outer(v, v) * eta)
-    return first_moment.advance(x, (a, b), (a, b), v * g)
+    return advance(x, (a, b), (a, b), v * g)
 
 
 def second_moment(
