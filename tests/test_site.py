@@ -107,6 +107,13 @@ def test_equations_names_and_numbers_are_linked(site):
         ), name
 
 
+def test_the_reference_begins_with_what_is_used_first(site):
+    _, folder = site
+    text = (folder / "reference" / "rmtrnn.html").read_text(encoding="utf-8")
+    names = re.findall(r'<h2 id="rmtrnn\.(\w+)"', text)
+    assert names[:3] == ["Ensemble", "spectrum", "sample"]
+
+
 def test_every_public_name_is_in_the_reference(site):
     pages, _ = site
     import test_public_api

@@ -24,6 +24,7 @@ RESULTS = {
     "criticality": ("Critical",),
 }
 HIDDEN = {"rmtrnn": {"__version__"}}
+FIRST = ("Ensemble", "spectrum", "sample", "compare", "mean_field", "phase_diagram", "critical", "isometry")
 
 
 class Entry(NamedTuple):
@@ -65,7 +66,8 @@ def _names(module: str) -> list[str]:
         name for name, value in vars(found).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module
     ]  # fmt: skip
-    return [name for name in getattr(found, "__all__", own) if name not in HIDDEN.get(module, ())]
+    shown = [name for name in getattr(found, "__all__", own) if name not in HIDDEN.get(module, ())]
+    return sorted(shown, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
 
 
 def entry(module: str, name: str, value: Any) -> Entry:
