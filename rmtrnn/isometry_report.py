@@ -124,7 +124,7 @@ def isometry(
 
     m_1 and the variance of s² are those of theory.md (11) for vanilla cells, of the closed recursion of
     `rmtrnn.spectra.minimal_rnn` for the minimalRNN, and of `rmtrnn.spectra.second_moment` (sampled sites,
-    cost T²) for other cells with redrawn weights; for gated cells with tied weights they come from the
+    cost T²) for other cells with untied weights; for gated cells with tied weights they come from the
     spectrum, as do quantiles, condition number and distance for all.
 
     Parameters

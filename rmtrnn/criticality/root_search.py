@@ -29,7 +29,7 @@ SITES = 2**9  # of the populations that compare spreads
 NOWHERE = 1e9  # the spread where there is no critical point
 RESEEDS = (1, 2, 3)  # further point sets that tell how well a sampled χ is known
 NOISY_STEP = 1e-3  # of a bracket: to which a root is found where χ is sampled with noise
-POLISH = (1e-3, 1e-2, 0.1)  # of the range: where the root of χ on all points is looked for around that on few
+CORRECTION = (1e-3, 1e-2, 0.1)  # of the range, around the root on few points: where all points are searched
 
 
 class NoCriticalPointError(ValueError):
@@ -197,7 +197,7 @@ def _corrected(line: _Line, root: float) -> float:
     if not (line.sampled and line.smooth):
         return root
     first = line.parameters[0]
-    for share in POLISH:
+    for share in CORRECTION:
         width = share * (first.high - first.low)
         ends = max(root - width, _open(line.ens, first)), min(root + width, first.high)
         found = _root(line, *ends, quick=False)

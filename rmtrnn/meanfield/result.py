@@ -45,7 +45,7 @@ class MeanField(Result):
     method : "moments" (exact but for rounding), "population" (sampled: see ``error``; ``residual`` is then
         the relative drift of Q over the averaging window), or "spectra" (tied: `rmtrnn.meanfield.tied_field`;
         ``residual`` is the last change of the power spectra, relative to the variance)
-    theory : "untied" (weights redrawn at every step) or "tied" (kept)
+    theory : "untied" (weights drawn anew at every step) or "tied" (drawn once)
     errors : absolute errors by quantity ("Q", "q", "chi", "c_star", "chi_star"), where they are known
     covariances : tied: autocovariances by name of state and gate, see `autocovariance`
     note : what limits the result, in words

@@ -21,7 +21,7 @@ LAGS = 64  # of the autocovariance of a cell without memory, which is the same a
 
 
 def is_equal_to_untied(ens: Ensemble) -> bool:
-    """Whether Q, q, χ and the two-replica quantities are those of redrawn weights.
+    """Whether Q, q, χ and the two-replica quantities are those of untied weights.
 
     So it is where the state is a function of one pre-activation and the input of the same step: the law of
     h^t depends on q^t alone, and that of (h_a^t, h_b^t) on the covariance of (e_a^t, e_b^t), which both close

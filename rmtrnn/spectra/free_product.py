@@ -9,7 +9,7 @@ Tied weights have the same law. Write W = U H with U Haar and free from H and fr
 of one site are correlated through the state and the bias; that does not matter). Moving every U to the right,
 J_T = D_T · (U H D_{T−1} U⁻¹) · (U² H D_{T−2} U⁻²) ⋯ (U^{T−1} H D_1 U^{1−T}) · (U^T H U^{-T}) · U^T, and the
 conjugates of one algebra by different powers of a Haar unitary that is free from it are free from each other.
-So J_T J_Tᵀ is a product of free factors with the same S-transforms as for redrawn weights. Only the powers of
+So J_T J_Tᵀ is a product of free factors with the same S-transforms as for untied weights. Only the powers of
 U matter here: with a gate's additive term, A_t + B_t W, the argument fails, and there tied and untied spectra
 differ. The D_t do depend on W, but only through T vectors W h, which fix W on T of N dimensions: no effect on
 the limit law. The variance q* is the same too, since W h has variance σ_w² E[h²] in either case.

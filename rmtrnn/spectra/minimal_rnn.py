@@ -1,6 +1,6 @@
 """The minimalRNN in closed form: its critical family, and the exact growth of the variance of s² with T.
 
-With redrawn weights the recursion of `rmtrnn.spectra.site_moments` closes for the minimalRNN, because its
+With untied weights the recursion of `rmtrnn.spectra.site_moments` closes for the minimalRNN, because its
 gate u = σ(e) is new at every step and the state enters b = u'(h − x) as a polynomial. Write κ = 1 − E[u²], X
 = (J Jᵀ)_ii at a site, V = N E[(J Jᵀ)_ij²] between two sites, v = σ_w², g = E[X], β = E[b²]:
 

@@ -8,7 +8,7 @@ show in its last rows: with k last rows and columns set apart,
 
 Errors of U_aa are harmless to ‖E Y_a⁺‖ (in a long product times the norm of T⁻¹: `LogProduct` says why),
 those of U_ab to ε, since the columns b of diag(2^d) T are not larger than the columns a: M_ab + δ = M_ab +
-M_aa (M_aa⁻¹ δ) is a multiplication from the right by almost 1. Only S must be found anew. With Z the last
+M_aa (M_aa⁻¹ δ) is a multiplication from the right by almost 1. Only S must be computed again. With Z the last
 columns of X'^{-T}, so that Zᵀ Y_a = 0, and C = U_aa⁻¹ U_ab,
 
     S = Zᵀ F_g ⋯ F_1 X (0; 1) = Zᵀ F_g ⋯ F_1 X (−C; 1).                                        (exact)
