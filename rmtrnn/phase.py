@@ -24,6 +24,7 @@ from rmtrnn.meanfield.solve import named, timescale
 INPUT_PARAMETERS = ("R", "Sigma")
 CHUNK = 2048  # points that are solved together
 
+PICTURED = ("chi", "chi_star", "timescale", "q", "Q", "c_star")  # what `plot` draws over two parameters
 _QUANTITIES = ("Q", "q", "c_star", "chi", "chi_star", "timescale", "status", "residual", "error")
 Axis = tuple[str, str | None]
 Quantity = np.ndarray | Mapping[str, np.ndarray]

@@ -18,6 +18,7 @@ from cycler import cycler
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.registry import DRAW
+from rmtrnn.phase import PICTURED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,6 +193,10 @@ def plot_sample(mc: Sample, ax: Axes | None = None, *, bins: int | None = None, 
     options : passed to ``ax.stairs``
 
     ``ax``: matplotlib axes (default: new ones); returned.
+
+    >>> mc = rt.sample(rt.Ensemble("vanilla", sigma_b=0.1), T=2, N=32, trials=2, burn_in=20)
+    >>> rt.plotting.plot_sample(mc).get_ylabel().startswith("density")
+    True
     """
     log_s = np.asarray(mc.log_s, dtype=float).ravel()
     finite = log_s[np.isfinite(log_s)] / LN10
@@ -216,7 +221,7 @@ def plot_phase_diagram(
 
     Points whose mean field did not converge stay blank. The time scale is drawn as its logarithm.
     """
-    _validate.choice("quantity", quantity, ("chi", "chi_star", "timescale", "q", "Q", "c_star"))
+    _validate.choice("quantity", quantity, PICTURED)
     if len(pd.axes) != 2:
         raise ValueError(f"pd: has the parameters {list(pd.axes)}; a picture needs exactly two")
     if isinstance(getattr(pd, quantity), Mapping):

@@ -137,7 +137,13 @@ def test_bad_configuration(capsys, tmp_path, text, message):
         (["spectrum", "vanilla", "--T", "3", "--plot", "/no/such/folder/law.png"], "no such folder"),
         (["spectrum", "gru", "--method", "s-transform", "--T", "3"], "are not free"),
         (["spectrum", "a\x00b", "--T", "3"], "neither one of"),
-        (["mean-field", "vanilla", "--config", "/no/such/file.toml"], "No such file"),
+        (["mean-field", "vanilla", "--config", "/no/such/file.toml"], "cannot be read: No such file"),
+        (["mean-field", "vanilla", "--config", "/"], "cannot be read"),
+        (["mean-field", "vanilla", "--config", "a\x00b"], "cannot be read"),
+        (["phase", "vanilla", "--sigma-w", "1:2:3", "--quantity", "chy"], "did you mean 'chi'"),
+        (["phase", "vanilla", "--sigma-w", "1:2:3", "--quantity", "zzz"], "known are chi, chi_star"),
+        (["mean-field", "vanilla", "--save", "kept.txt"], "must end in .npz"),
+        (["mean-field", "vanilla", "--save", "/no/such/folder/kept.npz"], "no such folder"),
         (["phase", "vanilla"], "phase needs a grid"),
         (["phase", "vanilla", "--sigma-w", "1:2:99999999"], "must be from 1 to"),
         (["critical", "vanilla", "--T", "3", "--sigma-w", "1"], "the closed form finds it"),
@@ -277,3 +283,43 @@ def test_a_closed_pipe_is_no_error():
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout == "{\n" and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["spectrum", "vanilla", "--sigma-b", "0.1", "--T", "2"],
+        ["mean-field", "vanilla", "--sigma-b", "0.1"],
+        ["phase", "vanilla", "--sigma-w", "0.5:1.5:2", "--sigma-b", "0.1:0.2:2"],
+        ["critical", "vanilla", "--T", "3", "--R", "0.46"],
+        ["sample", "vanilla", "--T", "2", "--N", "8", "--trials", "2", "--burn-in", "5"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_keeps_its_result(capsys, tmp_path, arguments):
+    path = tmp_path / "kept.npz"
+    status, found, _ = run(capsys, *arguments, "--save", str(path), "--json", "--quiet")
+    kept = rt.load(path)
+    assert status == 0 and kept.ensemble.to_dict()["cell"] == found["ensemble"]["cell"]
+    assert kept.kind == {
+        "mean-field": "mean field",
+        "phase": "phase diagram",
+        "critical": "critical point",
+    }.get(arguments[0], arguments[0])
+
+
+def test_help_is_in_groups_and_says_where_grids_are_taken(capsys):
+    for command, says_grid in (("phase", True), ("spectrum", False)):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        text = capsys.readouterr().out
+        assert "the network:" in text and "what is printed and written:" in text
+        assert ("start:stop:count" in text.partition("example:")[0]) is says_grid
+
+
+def test_advice_of_an_unconverged_result_names_options_that_exist(capsys):
+    arguments = ["mean-field", "vanilla", "--activation", "linear", "--sigma-w", "1.5", "--sigma-b", "1"]
+    status, _, err = run(capsys, *arguments, "--json")
+    options = {"--" + name.replace("_", "-") for name in cli.COMMANDS["mean-field"].options}
+    assert status == 1 and "smaller sigma_w" in err and "--sigma-w" in options
+    assert "max_iterations" not in err

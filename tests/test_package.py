@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -94,3 +95,23 @@ def test_every_module_has_its_layer():
         if not path.name.startswith("__") and (path.suffix == ".py" or (path / "__init__.py").exists())
     }
     assert rooms - named == set()
+
+
+def test_zenodo_and_citation_name_the_same_software():
+    zenodo, citation = json.loads((ROOT / ".zenodo.json").read_text()), (ROOT / "CITATION.cff").read_text()
+    assert zenodo["version"] == rt.__version__ and zenodo["title"] in citation
+    assert f"license: {zenodo['license']}\n" in citation
+    assert all(f"  - {word}\n" in citation for word in zenodo["keywords"])
+    assert re.search(r"^date-released: \d{4}-\d\d-\d\d$", citation, re.M)
+
+
+def test_the_package_says_that_it_is_typed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert (ROOT / "rmtrnn" / "py.typed").exists()
+    assert "py.typed" in project["tool"]["setuptools"]["package-data"]["rmtrnn"]
+
+
+def test_the_lowest_versions_of_noxfile_are_the_project_s():
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pattern = re.search(r'findall\(r"(.+?)"', (ROOT / "noxfile.py").read_text())
+    assert pattern and len(re.findall(pattern[1], " ".join(dependencies))) == len(dependencies)

@@ -146,22 +146,28 @@ class CheckpointFolder:
         """The values of one trial. ValueError if the file is damaged or belongs to other parameters."""
         path = self.path(index)
         digest, _, payload = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(payload).hexdigest().encode() != digest:
-            raise ValueError(
-                f"checkpoint file {path}: is damaged (truncated or changed after it was written); "
-                "delete it to have this trial run again"
-            )
-        line, _, data = payload.partition(b"\n")
-        header = json.loads(line)
-        found = header["parameters"]
-        differing = sorted(
-            key
-            for key in found.keys() | self._parameters.keys()
-            if found.get(key) != self._parameters.get(key)
+        damaged = ValueError(
+            f"checkpoint file {path}: is damaged (truncated or changed after it was written); "
+            "delete it to have this trial run again"
         )
-        if header["format"] != FORMAT or header["trial"] != index or differing:
+        if hashlib.sha256(payload).hexdigest().encode() != digest:
+            raise damaged
+        line, _, data = payload.partition(b"\n")
+        try:
+            header = json.loads(line)
+            made = {"format": FORMAT, "trial": index, "parameters": self._parameters}
+            differing = [key for key, value in made.items() if header[key] != value]
+            found, length = header["parameters"], header["length"]
+            if "parameters" in differing:
+                keys = found.keys() | self._parameters.keys()
+                differing = sorted(key for key in keys if found.get(key) != self._parameters.get(key))
+            values = np.frombuffer(data, dtype="<f8").astype(float)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise damaged from error
+        if differing:
             raise ValueError(
-                f"checkpoint file {path}: belongs to another run (differs in "
-                f"{differing or ['format or trial']}); use another folder"
+                f"checkpoint file {path}: belongs to another run (differs in {differing}); use another folder"
             )
-        return np.frombuffer(data, dtype="<f8").astype(float)
+        if len(values) != length:
+            raise damaged
+        return values

@@ -33,17 +33,17 @@ COMMANDS = {
     ),
     "mean-field": Command(
         "stationary variances, correlations and time scale",
-        (*ENSEMBLE, "steps", "Q0", "C0", "plot"),
+        (*ENSEMBLE, "steps", "Q0", "C0", "save", "plot"),
         "rmtrnn mean-field minimal --sigma-w 6.88 --sigma-v 1.39 --mu-b 2 --R 0.46 --Sigma 1",
     ),
     "phase": Command(
         "mean field on a grid of two or more parameters",
-        (*ENSEMBLE, "quantity", "jobs", "plot"),
+        (*ENSEMBLE, "quantity", "jobs", "save", "plot"),
         "rmtrnn phase minimal --sigma-w 1:8:40 --mu-b -4:8:40 --sigma-v 1 --R 0.46 --plot phases.png",
     ),
     "critical": Command(
         "an initialisation at which the mean squared singular value neither grows nor decays",
-        (*ENSEMBLE, "T", "q", "band", "free", "spectrum", "plot"),
+        (*ENSEMBLE, "T", "q", "band", "free", "spectrum", "save", "plot"),
         "rmtrnn critical lstm --T 200 --sigma-v 0.5 --json",
     ),
     "sample": Command(
@@ -111,11 +111,15 @@ def _run(given: list[str]) -> int:
         flags = ["--" + name.replace("_", "-") for name in (*command.options, "config", "json", "quiet")]
         raise UsageError(f"unknown argument {unknown[0]!a}{suggestion(unknown[0].split('=')[0], flags)}")
     chosen = settings(options, command.options)
-    picture = chosen.pop("plot", None)
+    picture, kept = chosen.pop("plot", None), chosen.pop("save", None)
     if picture is not None:
-        _check_picture(picture)
+        _check_name("plot", picture, (".png", ".pdf", ".svg"))
+    if kept is not None:
+        _check_name("save", kept, (".npz",))
     outcome = _compute(options.command, chosen, progress=None if options.quiet else True)
     _print(outcome, options.json)
+    if kept is not None:
+        outcome.save(kept)
     if picture is not None:
         _draw(outcome, picture)
     if outcome.problem:
@@ -152,12 +156,12 @@ def _print(outcome: Any, as_document: bool) -> None:
     sys.stdout.flush()
 
 
-def _check_picture(path: str) -> None:
-    """Refuse a picture that cannot be written before an hour of work, not after."""
-    if Path(path).suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"--plot {path!a}: the name must end in .png, .pdf or .svg")
+def _check_name(option: str, path: str, endings: tuple[str, ...]) -> None:
+    """Refuse a file that cannot be written before an hour of work, not after."""
+    if Path(path).suffix.lower() not in endings:
+        raise UsageError(f"--{option} {path!a}: the name must end in {' or '.join(endings)}")
     if not Path(path).resolve().parent.is_dir():
-        raise UsageError(f"--plot {path!a}: there is no such folder")
+        raise UsageError(f"--{option} {path!a}: there is no such folder")
 
 
 def _draw(outcome: Any, path: str) -> None:
@@ -204,8 +208,8 @@ def _parser() -> _Parser:
                 "arguments", nargs="*", help="study, --quick, --full, --resume, ...; none: list them"
             )
             continue
-        add_options(sub, command.options)
-        sub.add_argument("--json", action="store_true", help="print one JSON document")
-        sub.add_argument("--quiet", action="store_true", help="no progress on standard error")
-        sub.add_argument("--traceback", action="store_true", help="show where an error came from")
+        output = add_options(sub, command.options, grids=name == "phase")
+        output.add_argument("--json", action="store_true", help="print one JSON document")
+        output.add_argument("--quiet", action="store_true", help="no progress on standard error")
+        output.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser

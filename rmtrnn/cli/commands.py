@@ -21,20 +21,28 @@ from rmtrnn._core import validate as _validate
 from rmtrnn.cells import LIBRARY, Cell
 from rmtrnn.cli.cellfile import read_cell
 from rmtrnn.cli.grammar import shown, suggestion
-from rmtrnn.cli.options import UsageError
+from rmtrnn.cli.options import GRID, UsageError
+from rmtrnn.phase import PICTURED
 
 CELL_OPTIONS = {"activation": "vanilla", "peephole": "lstm", "reset_after": "gru"}
-GRID = ("sigma_w", "sigma_v", "mu_b", "sigma_b", "R", "Sigma")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``record`` for --json; ``text`` for people; ``draw(ax)`` for --plot; ``problem`` if not converged."""
+    """``record`` for --json; ``text`` for people; ``draw(ax)`` for --plot; ``problem`` if not converged;
+    ``result`` for --save."""
 
     record: dict[str, Any]
     text: Mapping[str, Any] | str
     problem: str = ""
     draw: Callable[[Any], Any] | None = None
+    result: Any = None
+
+    def save(self, path: str) -> None:
+        """Keep the result for `rmtrnn.load`."""
+        if self.result is None:
+            raise UsageError("--save: there is no result to keep")
+        self.result.save(path)
 
 
 def _cell(settings: dict[str, Any]) -> Cell:
@@ -78,12 +86,10 @@ def _steps(settings: dict[str, Any]) -> int:
 
 
 def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
-    points, path = settings.pop("points", None), settings.pop("save", None)
+    points = settings.pop("points", None)
     method = settings.pop("method", "auto")
     ens, T = _ensemble(settings), _steps(settings)
     spec = rt.spectrum(ens, T, method=method, progress=progress)
-    if path is not None:
-        spec.save(path)
     record = spec.to_dict()
     if points is not None:
         record["density"] = _density(spec, _validate.integer("points", points, low=2, high=100000))
@@ -97,7 +103,7 @@ def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
         "error of the cdf": spec.error,
         "status": spec.message,
     }
-    return Outcome(record, text, "" if spec.converged else spec.message, lambda ax: spec.plot(ax=ax))
+    return Outcome(record, text, "" if spec.converged else spec.message, spec.plot, spec)
 
 
 def _density(spec: Any, points: int) -> dict[str, Any]:
@@ -118,22 +124,15 @@ def mean_field(settings: dict[str, Any], progress: Any) -> Outcome:
             raise UsageError("--plot draws the correlation against the step: give --steps too")
         return rt.plotting.plot_correlation(field, ax=ax)
 
-    return Outcome(field.to_dict(), repr(field), "" if field.converged else field.message, draw)
+    return Outcome(field.to_dict(), repr(field), "" if field.converged else field.message, draw, field)
 
 
 def phase(settings: dict[str, Any], progress: Any) -> Outcome:
     quantity, jobs = settings.pop("quantity", "chi"), settings.pop("jobs", 1)
-    axes = {}
-    for name in GRID:
-        value = settings.get(name)
-        if isinstance(value, np.ndarray):
-            axes[name] = value
-            settings[name] = float(value[0]) if value.size else math.nan
-        elif isinstance(value, Mapping):
-            grids = {gate: item for gate, item in value.items() if isinstance(item, np.ndarray)}
-            if grids:
-                axes[name] = grids
-                settings[name] = dict(value) | {gate: float(item[0]) for gate, item in grids.items()}
+    if quantity not in PICTURED:
+        hint = suggestion(quantity, PICTURED) or f"; known are {', '.join(PICTURED)}"
+        raise UsageError(f"--quantity {shown(quantity)}: unknown{hint}")
+    axes = _grids(settings)
     if not axes:
         raise UsageError("phase needs a grid: give a parameter as start:stop:count, such as --mu-b -4:8:60")
     ens = _ensemble(settings)
@@ -152,7 +151,23 @@ def phase(settings: dict[str, Any], progress: Any) -> Outcome:
         "chi": f"{chi.min():.6g} to {chi.max():.6g}" if chi.size else "nowhere",
         "chaotic (chi > 1)": f"{int((chi > 1).sum())} points",
     }
-    return Outcome(record, text, problem, lambda ax: rt.plotting.plot_phase_diagram(pd, quantity, ax=ax))
+    return Outcome(record, text, problem, lambda ax: pd.plot(ax=ax, quantity=quantity), pd)
+
+
+def _grids(settings: dict[str, Any]) -> dict[str, Any]:
+    """The grids among the settings; their first point stays in the settings, for the ensemble."""
+    axes: dict[str, Any] = {}
+    for name in GRID:
+        value = settings.get(name)
+        if isinstance(value, np.ndarray):
+            axes[name] = value
+            settings[name] = float(value[0]) if value.size else math.nan
+        elif isinstance(value, Mapping):
+            grids = {gate: item for gate, item in value.items() if isinstance(item, np.ndarray)}
+            if grids:
+                axes[name] = grids
+                settings[name] = dict(value) | {gate: float(item[0]) for gate, item in grids.items()}
+    return axes
 
 
 def critical(settings: dict[str, Any], progress: Any) -> Outcome:
@@ -177,7 +192,8 @@ def critical(settings: dict[str, Any], progress: Any) -> Outcome:
     text |= {"note": point.message} if point.message else {}
     slow = f"not computed: slow for this cell at T > {QUICK_STEPS}; --spectrum does it"
     text["isometry"] = slow if point.measured is None else f"\n{point.measured}"
-    return Outcome(_critical_record(point), text, "" if point.converged else point.field.message, draw)
+    problem = "" if point.converged else point.field.message
+    return Outcome(_critical_record(point), text, problem, draw, point)
 
 
 def _critical_record(point: rt.criticality.Critical) -> dict[str, Any]:
@@ -203,15 +219,13 @@ def _critical_record(point: rt.criticality.Critical) -> dict[str, Any]:
 
 
 def sample(settings: dict[str, Any], progress: Any) -> Outcome:
-    jobs, path = settings.pop("jobs", 1), settings.pop("save", None)
+    jobs = settings.pop("jobs", 1)
     compare = settings.pop("compare", False)
     names = ("N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint")
     options = {name: settings.pop(name) for name in names if name in settings}
     ens, T = _ensemble(settings), _steps(settings)
     with _workers(jobs) as executor:
         mc = rt.sample(ens, T, progress=progress, executor=executor, **options)
-    if path is not None:
-        mc.save(path)
     record = mc.to_dict()
     moments, quantiles = record["moments"], record["log_quantiles"]
     text: dict[str, Any] = {"sample": f"{mc.trials} networks of {mc.N} units, T = {T}"}
@@ -231,7 +245,7 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
     def draw(ax: Any) -> Any:
         return rt.plotting.plot_comparison(rt.spectrum(ens, T), mc, ax=ax)
 
-    return Outcome(record, text, problem, draw)
+    return Outcome(record, text, problem, draw, mc)
 
 
 def _workers(jobs: Any) -> Any:

@@ -202,7 +202,7 @@ OPTIONS: dict[str, Option] = {
     "T": _integer("number of steps of the Jacobian"),
     "method": _text("NAME", "auto, s-transform or dyson (default auto)"),
     "points": _integer("also give the density of log s at N quantiles"),
-    "save": _text("FILE", "keep the result (npz, read by rmtrnn.load)"),
+    "save": _text("FILE", "keep the result (.npz, read by rmtrnn.load)"),
     "steps": _integer("also give the trajectories over N steps"),
     "Q0": _number("second moment of the state at the start"),
     "C0": _number("overlap of two replicas at the start"),
@@ -228,19 +228,32 @@ ENSEMBLE = (
 )  # fmt: skip
 
 
-def add_options(parser: argparse.ArgumentParser, names: tuple[str, ...]) -> None:
-    """Add the flags of ``names``; nothing is in the result that was not given."""
-    parser.add_argument("cell_argument", nargs="?", metavar="CELL", help=OPTIONS["cell"].help)
+GRID = ("sigma_w", "sigma_v", "mu_b", "sigma_b", "R", "Sigma")  # what the command phase takes as a grid
+OUTPUT = ("save", "plot", "points")
+
+
+def add_options(parser: argparse.ArgumentParser, names: tuple[str, ...], *, grids: bool = False) -> Any:
+    """Add the flags of ``names``, in groups; nothing is in the result that was not given.
+
+    ``grids``: say that a parameter may be a grid. Returns the group of what is printed and written.
+    """
+    network = parser.add_argument_group("the network")
+    network.add_argument("cell_argument", nargs="?", metavar="CELL", help=OPTIONS["cell"].help)
+    computation = parser.add_argument_group("the computation")
+    output = parser.add_argument_group("what is printed and written")
     for name in names:
         option = OPTIONS[name]
+        group = network if name in ENSEMBLE else output if name in OUTPUT else computation
         dashed = "--" + name.replace("_", "-")
         flags = [dashed] if dashed == "--" + name else [dashed, "--" + name]
-        common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": option.help}
+        text = option.help + ("; or a grid start:stop:count" if grids and name in GRID else "")
+        common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
         if option.metavar is None:
-            parser.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
+            group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
         else:
-            parser.add_argument(*flags, metavar=option.metavar, **common)
-    parser.add_argument("--config", metavar="FILE", help="TOML file of the options above (sigma_w = 1.5)")
+            group.add_argument(*flags, metavar=option.metavar, **common)
+    network.add_argument("--config", metavar="FILE", help="TOML file of the options here (sigma_w = 1.5)")
+    return output
 
 
 def settings(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
@@ -258,8 +271,12 @@ def settings(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, A
 
 
 def _from_file(path: str, names: tuple[str, ...]) -> dict[str, Any]:
-    with Path(path).open("rb") as stream:
-        content = stream.read(MAX_CONFIG_BYTES + 1)
+    try:
+        with Path(path).open("rb") as stream:
+            content = stream.read(MAX_CONFIG_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"--config {shown(path)}: cannot be read: {reason}") from None
     if len(content) > MAX_CONFIG_BYTES:
         raise UsageError(f"{shown(path)}: a configuration has at most {MAX_CONFIG_BYTES} bytes")
     try:
