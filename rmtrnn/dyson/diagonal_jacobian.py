@@ -12,16 +12,16 @@ import math
 import numpy as np
 
 from rmtrnn._core.arrays import to_host
-from rmtrnn.dyson.recursive_green import Chain
-from rmtrnn.dyson.sites.error import errors_by_groups, largest
+from rmtrnn.dyson.pencil import Chain
+from rmtrnn.dyson.sites.error import errors_by_groups, largest_error
 from rmtrnn.laws.tabulated import Interval, Panel, TabulatedLaw, monotone_panels
 
-_FEWEST, _MOST = 16, 400  # levels
-_LEAST = 16  # sites between neighbouring levels
+_FEWEST, _MOST = 16, 400  # levels of F; the number between is that of Freedman and Diaconis
+_LEAST = 16  # sites between neighbouring levels: F there errs by a quarter of the step
 
 
-def gate_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]:
-    """The law, and the errors of its cdf from the population and the cubics.
+def diagonal_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]:
+    """Build the law of the product of the gates, and the errors of its cdf from population and cubics.
 
     ``groups`` = 1: the sites are exact, and so are all atoms.
     """
@@ -33,7 +33,7 @@ def gate_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]:
     atoms = list(zip(values[repeated], mass[repeated], strict=True))
     levels = np.quantile(u, np.linspace(0.02, 0.98, 49), method="lower")
     below = u.ravel() <= levels[:, None]
-    population = largest(errors_by_groups(below, weights.ravel(), groups))
+    population = largest_error(errors_by_groups(below, weights.ravel(), groups))
     if repeated.all():
         return TabulatedLaw([], atoms=atoms, error=population), population, 0.0
     pieces = [_piece(values[~repeated], mass[~repeated])]

@@ -1,9 +1,9 @@
-"""Spectra of gated and weight-tied networks from the matrix Dyson equation: theory.md (12)-(15)."""
+"""Laws of gated and weight-tied networks from the matrix Dyson equation: theory.md (12)-(15)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,24 +12,37 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import module_for
 from rmtrnn._core.parallel import thread_map
-from rmtrnn.dyson.inversion.assembly import chain_law
+from rmtrnn.dyson.chain_law import chain_law
 from rmtrnn.dyson.inversion.panel_refinement import Settings
-from rmtrnn.dyson.recursive_green import Chain, Stage
-from rmtrnn.dyson.self_energy import Unknowns
+from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.self_energy import Parametrisation
 from rmtrnn.dyson.sites.calibration import growth_weights
-from rmtrnn.dyson.sites.trajectory import untied_chain
+from rmtrnn.dyson.sites.error import GROUPS
+from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import is_closed
 from rmtrnn.meanfield.growth import field_of_one
 
-_POPULATION = 65536
-_SOLVED_ON_ALL = 8192  # sites: with no more, the strengths are right for all of them
-_MOST_SITES = 2**25  # sites times steps: a few gigabytes
-_GRAIN = 8.0  # sites: where fewer of them make up the mass, the population is not looked at more closely
-LONG = 40  # steps, from which on the strengths are splines of the step
-GROUPS = 8  # independent populations; their spread gives the error
+LONG = 40  # steps, from which on the self-energies are splines of the step: fewer have no fewer unknowns
+
+
+@dataclass(frozen=True)
+class PopulationSettings:
+    """Sizes of the populations of untied laws."""
+
+    # Sites by default. Empirical: the error of the population is then below 1e-3 for most networks.
+    default: int = 65536
+    # Times that, at most, where the error asks for it; sites times steps times state^2, at most: a few
+    # gigabytes.
+    largest_factor: int = 16
+    most_entries: int = 2**25
+    # Sites: where fewer of them make up the mass, the population is not looked at more closely. Empirical.
+    resolution: float = 8.0
+
+
+_POPULATION = PopulationSettings()
 
 
 def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
@@ -63,8 +76,8 @@ def untied_law(
     population : power of two, at least 512
         Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
         little faster than 1/sqrt(population); it is part of the ``error`` of the result. F is averaged over
-        all sites; the strengths of the self-energy, in which it is stationary, solve the equations on 4096 of
-        them (on all, up to 8192), and then take a Newton step on all. By default 65536, and up to sixteen
+        all sites; the self-energies, in which it is stationary, solve the equations on 4096 of them, and then
+        take a Newton step on all. By default 65536, and up to sixteen
         times more where the ``error`` would exceed 1e-3 and memory allows.
     seed : integer
         Names the population; the same seed gives the same law.
@@ -77,7 +90,7 @@ def untied_law(
         CuPy sees a device. The default is the CPU: most steps work on a few thousand sites, and on a GPU
         nothing has been measured.
 
-    The cost is linear in ``population`` and in T: from T = 40 on the strengths of the self-energy are
+    The cost is linear in ``population`` and in T: from T = 40 on the self-energies are
     splines of the step (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the
     population, of the points, of the tails and of the solver, the splines among it. A law has the status
     MAX_ITERATIONS if it was not found (then its error is inf), if all but the population's part of the error
@@ -93,15 +106,16 @@ def untied_law(
             raise ValueError(f"population = {population}: must be a power of two")
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=32)
-    sites = _POPULATION if population is None else population
-    medium = sites if sites <= _SOLVED_ON_ALL else Settings.medium
-    settings = Settings(tol=tol, tail=tol, grain=_GRAIN / sites, max_points=max_points, medium=medium)
+    sites = _POPULATION.default if population is None else population
+    resolution = _POPULATION.resolution / sites
+    settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
     field = field_of_one(ens)
     chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
 
     def larger(factor: int) -> Chain:
-        most = 2 ** max(0, int(math.log2(_MOST_SITES / (sites * T * len(ens.cell.state) ** 2))))
-        n = min(factor, most, 16) * sites // GROUPS
+        entries = sites * T * len(ens.cell.state) ** 2
+        most = 2 ** max(0, int(math.log2(_POPULATION.most_entries / entries)))
+        n = min(factor, most, _POPULATION.largest_factor) * sites // GROUPS
         return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp)
 
     law, _ = chain_law(chain, GROUPS, settings, None if population else larger)
@@ -117,18 +131,16 @@ def grouped_chain(
     device where the chain shall live.
     """
     seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
-    untied_chain(
-        ens, 1, 2, field=field
-    )  # compiles what is compiled once for a cell, before the threads start
-    groups = thread_map(lambda one: untied_chain(ens, T, n, one, field=field), seeds)
+    untied_stages(ens, 1, 2, field=field)  # compiles what a cell compiles once, before the threads start
+    groups = thread_map(lambda one: untied_stages(ens, T, n, one, field=field), seeds)
     stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
     exact = is_closed(ens.cell) and any(stage.sigma2 for stage in stages) and field.chi > 0.0
     weights = growth_weights(stages, T, field.chi) if exact else None
     if xp is not np:
         stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
     gates = sum(len(stage.sigma2) for stage in stages)
-    unknowns = Unknowns.splines(gates, T, 1) if gates and T >= LONG else None
-    return Chain(stages, weights, whole=like, unknowns=unknowns)
+    splines = Parametrisation.splines(gates, T, 1) if gates and T >= LONG else None
+    return Chain(stages, weights, whole=like, parametrisation=splines)
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:

@@ -1,6 +1,6 @@
 """Quantiles of log s over very many steps with redrawn weights: single points of the Dyson equation.
 
-The strengths are splines of the step (`self_energy`), so that the cost grows linearly with T; a second
+The self-energies are splines of the step (`self_energy`), so that the cost grows linearly with T; a second
 spline with twice the knots says how much they miss. Only single points of F are computed, and the quantile is
 found by Newton's method in u = log s.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,22 +17,38 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import to_host
 from rmtrnn._core.status import ConvergenceError, Status
-from rmtrnn.dyson.continuation import Far
-from rmtrnn.dyson.law import GROUPS, grouped_chain
-from rmtrnn.dyson.newton import REAL_AXIS, inverse_hessian, newton, values_at
-from rmtrnn.dyson.recursive_green import Chain
-from rmtrnn.dyson.self_energy import Unknowns
-from rmtrnn.dyson.sites.error import errors_by_groups
+from rmtrnn.dyson.continuation import Continuation, correct
+from rmtrnn.dyson.functional import distribution_and_density
+from rmtrnn.dyson.law import grouped_chain
+from rmtrnn.dyson.newton import newton
+from rmtrnn.dyson.pencil import Chain
+from rmtrnn.dyson.self_energy import Parametrisation, Points, SelfEnergy
+from rmtrnn.dyson.sites.error import GROUPS, errors_by_groups
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.growth import field_of_one
 
-_LEAST_STEPS = 24  # fewer have hardly more strengths than the splines coefficients
-_FEW, _MEDIUM = 512, 8192  # sites: for the way to the real axis, for the strengths
-_TOL, _LAST_TOL = 1e-3, 1e-4  # of a Newton step of the logarithms of the strengths
-_ITERATIONS = 12
-_EMPTY = 1e-5  # density: outside the support there is nothing that a Newton step could follow
-_MOST_ROUNDS = 12
-_CLOSE = 0.05  # of the error of F: the search for u ends
+_LEAST_STEPS = 24  # fewer have hardly more self-energies than the splines coefficients
+
+
+@dataclass(frozen=True)
+class QuantileSettings:
+    """Numbers of the search for quantiles."""
+
+    # Sites for the way to the real axis, and for the self-energies. Empirical.
+    few: int = 512
+    many: int = 8192
+    # Relative Newton step that counts as solved, that of the corrector, and its iterations.
+    tol: float = 1e-3
+    last_tol: float = 1e-4
+    iterations: int = 12
+    # Density below which a point is outside the support: nothing there that a Newton step could follow.
+    empty: float = 1e-5
+    # Rounds of the search for u, and the share of the error of F that ends it.
+    rounds: int = 12
+    close: float = 0.05
+
+
+_QUANTILES = QuantileSettings()
 
 
 class LogQuantiles(NamedTuple):
@@ -86,30 +103,30 @@ def log_quantiles(
     )
     if not levels.size or np.any(np.diff(levels) <= 0):
         raise ValueError(f"probabilities = {probabilities!r}: must be one or more increasing numbers")
-    population = _validate.integer("population", population, low=4 * _FEW)
+    population = _validate.integer("population", population, low=4 * _QUANTILES.few)
     if population & (population - 1):
         raise ValueError(f"population = {population}: must be a power of two")
     if ens.tied:
         raise ValueError("ens.tied = True: must be False; with weights that are kept all steps are coupled")
     chain = grouped_chain(ens, T, population // GROUPS, seed, field=field_of_one(ens))
-    coarse, fine = (Unknowns.splines(chain.n_gates, T, density) for density in (1, 2))
-    few = chain.stratified(_FEW).solved_in(coarse)
-    far = Far(few, marching=True)
-    far.march(-math.inf, 0.5 * float(levels[0]))
-    if not far.smeared.size or far.smeared[-1] > 0.5 * levels[0]:
-        reached = far.log_lambda[-1] / 2 if far.smeared.size else math.inf
-        raise ConvergenceError(f"no strengths on the negative real axis below log s = {reached:.6g}")
-    point = _start(far, np.interp(levels, far.smeared[::-1], far.log_lambda[::-1] / 2))
-    point = _search(far, few, few, few, levels, point, _TOL)
-    before = _at(few, point)
-    few = few.solved_in(fine)
-    point = _settled(far, few, few, point._replace(inverse=None))
+    coarse, fine = (Parametrisation.splines(chain.n_gates, T, density) for density in (1, 2))
+    few = chain.subsample(_QUANTILES.few)
+    path = _path_below(few.parametrised_by(coarse), 0.5 * float(levels[0]))
+    point = _start(path, np.interp(levels, path.stieltjes[::-1], path.log_t[::-1] / 2))
+    point = _search(path, path.chain, path.chain, path.chain, levels, point, _QUANTILES.tol)
+    before = _at(path.chain, point)
+    few = few.parametrised_by(fine)
+    point = _settled(path, few, few, point._replace(inverse=None))
     splines = np.abs(_at(few, point).cdf - before.cdf)
-    medium = chain.stratified(_MEDIUM).solved_in(fine)
-    point = _search(far, few, medium, chain, levels, point, 0.0)
+    many = chain.subsample(_QUANTILES.many).parametrised_by(fine)
+    point = _search(path, few, many, chain, levels, point, 0.0)
     here = _at(chain, point)
     error = here.error + splines
-    ok = (point.step < _TOL) & (np.abs(here.cdf - levels) <= error) & (here.density > _EMPTY)
+    ok = (
+        (point.step < _QUANTILES.tol)
+        & (np.abs(here.cdf - levels) <= error)
+        & (here.density > _QUANTILES.empty)
+    )
     with np.errstate(divide="ignore"):
         spread = (error + np.abs(here.cdf - levels)) / np.maximum(here.density, 0.0)
     status = np.where(ok, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))
@@ -117,20 +134,29 @@ def log_quantiles(
 
 
 class _Point(NamedTuple):
-    """Points u with strengths, the inverse Hessian, and the step that Newton's method would take next."""
+    """Points u with self-energies, the inverse Hessian, and the step that Newton's method would take next."""
 
     u: np.ndarray
-    p: np.ndarray
-    q: np.ndarray
+    sigma: SelfEnergy
     inverse: np.ndarray | None
     step: np.ndarray
 
 
-def _start(far: Far, u: np.ndarray) -> _Point:
-    p, q, ok = far.near_real_axis(2 * u)
+def _path_below(few: Chain, level: float) -> Continuation:
+    """Follow the negative axis to where the Stieltjes transform is below ``level``, or raise."""
+    path = Continuation(few, path_following=True)
+    path.follow(-math.inf, level)
+    if not path.stieltjes.size or path.stieltjes[-1] > level:
+        reached = path.log_t[-1] / 2 if path.stieltjes.size else math.inf
+        raise ConvergenceError(f"no self-energies on the negative real axis below log s = {reached:.6g}")
+    return path
+
+
+def _start(path: Continuation, u: np.ndarray) -> _Point:
+    sigma, ok = path.near_real_axis(2 * u)
     if not ok.all():
         raise ConvergenceError(f"no way to the real axis at log s = {u[~ok]}")
-    return _Point(u, p, q, None, np.full(u.shape, np.inf))
+    return _Point(u, sigma, None, np.full(u.shape, np.inf))
 
 
 class _Values(NamedTuple):
@@ -142,7 +168,7 @@ class _Values(NamedTuple):
 
 
 def _at(chain: Chain, point: _Point) -> _Values:
-    upper, density, site_log = values_at(chain, point.p, point.q, 2 * point.u)
+    upper, density, site_log = distribution_and_density(chain, point.sigma, 2 * point.u)
     error = errors_by_groups(site_log, to_host(chain.weights), GROUPS)
     return _Values(1.0 - upper, density, error)
 
@@ -156,50 +182,48 @@ def _moved(
         middle = np.where(
             np.isfinite(low), np.where(np.isfinite(high), 0.5 * (low + high), low + 1.0), high - 1.0
         )
-    good = (density > _EMPTY) & (newton_step > low) & (newton_step < high)
+    good = (density > _QUANTILES.empty) & (newton_step > low) & (newton_step < high)
     return np.where(good, newton_step, middle)
 
 
 def _search(
-    far: Far, few: Chain, chain: Chain, whole: Chain, levels: np.ndarray, point: _Point, close: float
+    path: Continuation,
+    few: Chain,
+    chain: Chain,
+    whole: Chain,
+    levels: np.ndarray,
+    point: _Point,
+    close: float,
 ) -> _Point:
     """Move each u until F = its level, to ``close`` or a small part of its error.
 
-    Strengths are made stationary on ``chain``; F is that of ``whole``.
+    Self-energies are made stationary on ``chain``; F is that of ``whole``.
     """
     low, high = np.full(levels.shape, -np.inf), np.full(levels.shape, np.inf)
-    point = _settled(far, few, chain, point)
-    for _ in range(_MOST_ROUNDS):
+    point = _settled(path, few, chain, point)
+    for _ in range(_QUANTILES.rounds):
         here = _at(whole, point)
         miss = here.cdf - levels
-        if (np.abs(miss) <= np.maximum(close, _CLOSE * here.error)).all():
+        if (np.abs(miss) <= np.maximum(close, _QUANTILES.close * here.error)).all():
             break
         below = here.cdf[None, :] < levels[:, None]
         low = np.maximum(low, np.max(np.where(below, point.u, -np.inf), axis=1))
         high = np.minimum(high, np.min(np.where(below, np.inf, point.u), axis=1))
         u = _moved(point.u, miss, here.density, low, high)
-        point = _settled(far, few, chain, point._replace(u=u))
+        point = _settled(path, few, chain, point._replace(u=u))
     return point
 
 
-def _settled(far: Far, few: Chain, chain: Chain, point: _Point) -> _Point:
-    """Strengths on the real axis from near ones, by a Hessian on the ``few`` sites.
+def _settled(path: Continuation, few: Chain, chain: Chain, point: _Point) -> _Point:
+    """Correct self-energies on the real axis, by a Hessian on the ``few`` sites where that is enough.
 
-    Where that does not settle the Hessian is taken on those of ``chain``: deep in the tail few sites do not
-    tell it. Last, points are carried there from afar.
+    Last, points are carried there from the negative axis.
     """
-    log_lambda, theta = 2 * point.u, np.full(point.u.shape, REAL_AXIS)
-    p, q, ok, step, inverse = newton(
-        chain, few, point.p, point.q, log_lambda, theta, _LAST_TOL, _ITERATIONS, point.inverse
-    )
-    for start in (None, far):
-        lost = np.flatnonzero(~ok)
-        if lost.size == 0:
-            break
-        there, angle = log_lambda[lost], theta[lost]
-        guess = (point.p[lost], point.q[lost]) if start is None else start.near_real_axis(there)[:2]
-        own = inverse_hessian(chain, np.concatenate(guess, axis=1), there, angle)
-        p[lost], q[lost], ok[lost], step[lost], inverse[lost] = newton(
-            chain, few, *guess, there, angle, _LAST_TOL, _ITERATIONS, own
-        )
-    return _Point(point.u, p, q, inverse, step)
+    log_lambda, tol, iterations = 2 * point.u, _QUANTILES.last_tol, _QUANTILES.iterations
+    found = correct(chain, few, point.sigma, log_lambda, tol, iterations, point.inverse)
+    lost = np.flatnonzero(~found.converged)
+    if lost.size:
+        start = path.near_real_axis(log_lambda[lost]).sigma
+        again = newton(chain, chain, start, Points.real(log_lambda[lost]), tol, iterations)
+        found = found.replaced(lost, again)
+    return _Point(point.u, found.sigma, found.inverse, found.relative)

@@ -24,9 +24,9 @@ import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import VanillaRNN
-from rmtrnn.dyson.law import GROUPS
-from rmtrnn.dyson.recursive_green import Stage
-from rmtrnn.dyson.sites.trajectory import untied_chain
+from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.sites.error import GROUPS
+from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.dyson.tied.law import grouped_stages
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.spectra.vanilla_moments import vanilla_moments
@@ -132,7 +132,7 @@ def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
         raise ValueError(f"sites = {sites}: must be a power of two")
     if ens.tied:
         return OneStep(grouped_stages(ens, 1, sites // GROUPS, max(sites // 2, 64), seed))
-    return OneStep(untied_chain(ens, 1, sites, seed))
+    return OneStep(untied_stages(ens, 1, sites, seed))
 
 
 def spectral_radius(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> float:

@@ -10,10 +10,10 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import Status
 from rmtrnn.cells import VanillaRNN
-from rmtrnn.dyson.inversion.assembly import chain_law
+from rmtrnn.dyson.chain_law import chain_law
 from rmtrnn.dyson.inversion.panel_refinement import Settings
 from rmtrnn.dyson.law import untied_law
-from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.spectra.result import Spectrum

@@ -24,8 +24,8 @@ import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import MinimalRNN, VanillaRNN
-from rmtrnn.dyson.recursive_green import Chain, Stage
-from rmtrnn.dyson.sites.trajectory import untied_chain
+from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
 from rmtrnn.meanfield import MeanField
@@ -172,7 +172,7 @@ def second_moment(
         )
     replicates = _validate.integer("replicates", replicates, low=2)
     field = field_of_one(ens) if field is None else field
-    chains = (untied_chain(ens, T, sites, seed + replicate, field=field) for replicate in range(replicates))
+    chains = (untied_stages(ens, T, sites, seed + replicate, field=field) for replicate in range(replicates))
     values = np.array([chain_moments(chain) for chain in chains])
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(replicates)
     return Moments(float(mean[0]), float(mean[1]), (float(spread[0]), float(spread[1])))
@@ -214,7 +214,7 @@ def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int =
     if is_closed(ens.cell):
         return _power(field, T)
     logs = [
-        Chain(untied_chain(ens, T, sites, seed + replicate, field=field)).log_mean
+        Chain(untied_stages(ens, T, sites, seed + replicate, field=field)).log_mean
         for replicate in range(replicates)
     ]
     spread = float(np.std(logs, ddof=1)) / math.sqrt(replicates)

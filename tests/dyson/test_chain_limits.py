@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rmtrnn.dyson.continuation import rotate, start
-from rmtrnn.dyson.newton import REAL_AXIS, evaluate, newton
-from rmtrnn.dyson.recursive_green import Chain, Stage, sweep
+from rmtrnn.dyson.continuation import continue_in_argument
+from rmtrnn.dyson.negative_axis import solve_on_negative_axis
+from rmtrnn.dyson.newton import evaluate, newton
+from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.recursive_green import green_averages
+from rmtrnn.dyson.self_energy import Points, SelfEnergy
 
 
 def one_dimensional(a, b, sigma2, orthogonal, steps):
@@ -18,14 +21,13 @@ def one_dimensional(a, b, sigma2, orthogonal, steps):
 
 def solve(chain, u):
     log_lambda = 2 * np.asarray(u, dtype=float)
-    p, q, ok = start(chain, log_lambda)
-    assert ok.all()
-    p, q, ok = rotate(chain, log_lambda, p, q, ok, 0.02)
-    assert ok.all()
-    theta = np.full(log_lambda.shape, REAL_AXIS)
-    p, q, ok, *_ = newton(chain, chain, p, q, log_lambda, theta, 1e-11, 60)
-    assert ok.all()
-    return evaluate(chain, chain, p, q, log_lambda, 1e-9)
+    start = solve_on_negative_axis(chain, log_lambda)
+    assert start.ok.all()
+    near = continue_in_argument(chain, log_lambda, start, 0.02)
+    assert near.ok.all()
+    found = newton(chain, chain, near.sigma, Points.real(log_lambda), 1e-11, 60)
+    assert found.converged.all()
+    return evaluate(chain, chain, found.sigma, log_lambda, 1e-9)
 
 
 def fuss_catalan(steps, points):
@@ -186,19 +188,17 @@ def test_hessian_is_the_derivative_of_the_diagonal_green_function():
         ),
     ]
     chain = Chain(stages)
-    strengths = rng.uniform(0.1, 0.5, 6) * np.exp(-1j * rng.uniform(0.2, 2.8, 6))
-    log_lambda, theta = np.array([0.3]), np.array([0.4])
+    coefficients = rng.uniform(0.1, 0.5, 6) * np.exp(-1j * rng.uniform(0.2, 2.8, 6))
+    points = Points(np.array([0.3]), np.array([0.4]))
 
     def both(values):
-        here = sweep(chain, values[None, :3], values[None, 3:], log_lambda, theta)
+        here = green_averages(chain, SelfEnergy.of(values[None]), points)
         return np.concatenate([here.k[0], here.g[0]])
 
-    hessian = sweep(chain, strengths[:3][None], strengths[3:][None], log_lambda, theta, hessian=True).hessian[
-        0
-    ]
+    hessian = green_averages(chain, SelfEnergy.of(coefficients[None]), points, hessian=True).hessian[0]
     h = 1e-6
     for j in range(6):
-        up, down = strengths.copy(), strengths.copy()
+        up, down = coefficients.copy(), coefficients.copy()
         up[j] += h
         down[j] -= h
         np.testing.assert_allclose(hessian[j], (both(up) - both(down)) / (2 * h), rtol=1e-6, atol=1e-8)

@@ -8,20 +8,20 @@ import sympy
 from scipy import stats
 
 import rmtrnn as rt
-from rmtrnn.dyson.continuation import from_scratch, polish
+from rmtrnn.dyson.continuation import Continuation, correct
 from rmtrnn.dyson.newton import evaluate
-from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.numerics.gaussian_quadrature import gaussian_nodes
 
 
 def at_points(chain, u):
     """F and density of log s at the points ``u``, all of which must be solved to 1e-10."""
     log_lambda = 2 * np.asarray(u, dtype=float)
-    p, q, ok = from_scratch(chain, log_lambda)
-    assert ok.all()
-    p, q, ok, _ = polish(chain, chain, log_lambda, p, q, 1e-10, 40)
-    assert ok.all()
-    return evaluate(chain, chain, p, q, log_lambda, 1e-9)
+    near = Continuation(chain).near_real_axis(log_lambda)
+    assert near.ok.all()
+    found = correct(chain, chain, near.sigma, log_lambda, 1e-10, 40)
+    assert found.converged.all()
+    return evaluate(chain, chain, found.sigma, log_lambda, 1e-9)
 
 
 def vanilla_chain(ens, T):

@@ -7,8 +7,7 @@ import pytest
 import sympy
 
 import rmtrnn as rt
-from rmtrnn.dyson.inversion.panel_refinement import Settings
-from rmtrnn.dyson.tied.law import draw_population, grouped_fields, law_of_population
+from rmtrnn.dyson.tied.law import TiedSettings, draw_population, grouped_fields, law_of_population
 from rmtrnn.spectra import second_moment
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
@@ -51,7 +50,8 @@ def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     """The integral over the density against the recursion in time that gives m_1 alone; all mass is found."""
     kept = MINIMAL.replace(tied=True)
     sites = draw_population(kept, 6, 64, grouped_fields(kept, 6, 512, 3), 3)
-    law = law_of_population(sites, 6, Settings(tol=5e-4, tail=5e-4, max_points=80, coarse=128, medium=512))
+    settings = TiedSettings(tol=5e-4, tail=5e-4, max_points=80, coarse=128, medium=512)
+    law = law_of_population(sites, 6, settings)
     assert law.known is not None
     assert law.moment(1) == pytest.approx(law.known.m_1, rel=2e-3)
     assert law.mass == pytest.approx(1.0, abs=1e-3)

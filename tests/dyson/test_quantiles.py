@@ -5,7 +5,7 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn.dyson.quantiles import log_quantiles
-from rmtrnn.dyson.self_energy import Unknowns
+from rmtrnn.dyson.self_energy import Parametrisation
 
 LEVELS = (0.05, 0.5, 0.95)
 
@@ -36,30 +36,30 @@ def test_minimal_quantiles_are_those_of_the_full_law(weights):
     np.testing.assert_allclose(found.density, density, rtol=0.2)
 
 
-def test_splines_have_fewer_coefficients_than_strengths_and_follow_them():
-    coarse = Unknowns.splines(400, 400, 1)
-    fine = coarse.finer()
+def test_splines_have_fewer_coefficients_than_coefficients_and_follow_them():
+    coarse = Parametrisation.splines(400, 400, 1)
+    fine = coarse.refined()
     assert coarse.count < fine.count < 120
     t = np.arange(400.0)
     profile = np.concatenate([np.exp(-t / 9) + 0.2 * np.exp(-(399 - t) / 40), np.log1p(t)])[None]
-    below = np.exp(profile - 0.5j)  # in the lower half plane, as strengths are
-    misses = [np.abs(np.log(one.nearest(below) / below)).max() for one in (coarse, fine)]
+    below = np.exp(profile - 0.5j)  # in the lower half plane, as coefficients are
+    misses = [np.abs(np.log(one.projected(below) / below)).max() for one in (coarse, fine)]
     assert misses[1] < misses[0] < 0.02
     at_both_ends = np.exp(profile - 1j * np.pi * (np.arange(800) >= 400))  # p > 0 > q
-    assert np.abs(np.log(coarse.nearest(at_both_ends) / at_both_ends)).max() < 0.02
+    assert np.abs(np.log(coarse.projected(at_both_ends) / at_both_ends)).max() < 0.02
 
 
 def test_steps_of_splines_stay_in_the_lower_half_plane_and_among_the_splines():
-    unknowns = Unknowns.splines(60, 60, 1)
+    unknowns = Parametrisation.splines(60, 60, 1)
     t = np.arange(60.0)
-    x = unknowns.nearest(np.exp(np.tile(-0.02 * t, 2) - 0.05j)[None])
-    upwards = unknowns.nearest(x * np.exp(np.tile(0.01 * t, 2) * 1j)) / x
+    x = unknowns.projected(np.exp(np.tile(-0.02 * t, 2) - 0.05j)[None])
+    upwards = unknowns.projected(x * np.exp(np.tile(0.01 * t, 2) * 1j)) / x
     step = np.linalg.lstsq(unknowns.basis, np.log(upwards[0]), rcond=None)[0][None]
-    moved, taken = unknowns.moved(x, step)
-    assert np.imag(x * np.exp(unknowns.logs(step))).max() > 0.1
+    moved, taken = unknowns.after_step(x, step)
+    assert np.imag(x * np.exp(unknowns.log_change(step))).max() > 0.1
     assert np.imag(moved).max() < 0.02
-    np.testing.assert_allclose(moved, x * np.exp(unknowns.logs(taken)), rtol=1e-12)
-    np.testing.assert_allclose(unknowns.nearest(moved), moved, rtol=1e-9)
+    np.testing.assert_allclose(moved, x * np.exp(unknowns.log_change(taken)), rtol=1e-12)
+    np.testing.assert_allclose(unknowns.projected(moved), moved, rtol=1e-9)
 
 
 def test_bad_arguments():
@@ -78,10 +78,10 @@ def test_bad_arguments():
 
 def test_a_factor_of_all_p_and_its_inverse_of_all_q_are_no_step():
     """B-splines sum to one: equal coefficients are one factor. Without splines every strength counts."""
-    splines = Unknowns.splines(40, 40, 1)
+    splines = Parametrisation.splines(40, 40, 1)
     half = splines.count // 2
     common = np.concatenate([np.full(half, 5.0), np.full(half, -5.0)])[None]
     alone = np.concatenate([np.full(half, 5.0), np.zeros(half)])[None]
-    np.testing.assert_allclose(splines.logs(common)[0, [0, -1]], [5.0, -5.0])
-    np.testing.assert_allclose(splines.felt(np.concatenate([common, alone])), [0.0, 5.0], atol=1e-12)
-    np.testing.assert_allclose(Unknowns(2).felt(np.array([[3.0, -4.0, 1.0, 2.0]])), [4.0])
+    np.testing.assert_allclose(splines.log_change(common)[0, [0, -1]], [5.0, -5.0])
+    np.testing.assert_allclose(splines.step_norm(np.concatenate([common, alone])), [0.0, 5.0], atol=1e-12)
+    np.testing.assert_allclose(Parametrisation(2).step_norm(np.array([[3.0, -4.0, 1.0, 2.0]])), [4.0])

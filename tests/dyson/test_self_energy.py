@@ -7,12 +7,14 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn._core.status import Status
-from rmtrnn.dyson.inversion.assembly import ErrorParts, _status, chain_law
+from rmtrnn.dyson.chain_law import chain_law
+from rmtrnn.dyson.functional import gradient_in_unknowns, inverse_hessian
+from rmtrnn.dyson.inversion.error_budget import ErrorParts, law_status
 from rmtrnn.dyson.inversion.panel_refinement import Settings
-from rmtrnn.dyson.law import GROUPS, LONG, grouped_chain
-from rmtrnn.dyson.newton import inverse_hessian, slope_at
-from rmtrnn.dyson.recursive_green import Chain
-from rmtrnn.dyson.self_energy import Unknowns
+from rmtrnn.dyson.law import LONG, grouped_chain
+from rmtrnn.dyson.pencil import Chain
+from rmtrnn.dyson.self_energy import Parametrisation, Points
+from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.meanfield.growth import field_of_one
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
@@ -24,27 +26,27 @@ def chain_of(ens: rt.Ensemble, T: int, n: int) -> Chain:
 
 def test_differences_give_the_hessian_of_the_strengths():
     """B^T H B of the recursion over all strengths, and what the gradient adds where it does not vanish."""
-    chain = chain_of(MINIMAL, LONG, 64).stratified(256)
-    assert chain.unknowns.basis is not None
+    chain = chain_of(MINIMAL, LONG, 64).subsample(256)
+    assert chain.parametrisation.basis is not None
     rng = np.random.default_rng(0)
-    y = 0.3 * rng.standard_normal((2, chain.unknowns.count))
-    x = np.exp(chain.unknowns.logs(y) - 0.4j)
-    log_lambda, theta = np.array([-12.0, -6.0]), np.array([0.3, 0.7])
-    every = chain.solved_in(Unknowns(chain.n_gates))
-    hessian = np.linalg.inv(inverse_hessian(every, x, log_lambda, theta))
-    hessian += slope_at(every, x, log_lambda, theta)[:, None] * np.eye(2 * chain.n_gates)
-    basis = chain.unknowns.basis
+    y = 0.3 * rng.standard_normal((2, chain.parametrisation.count))
+    x = np.exp(chain.parametrisation.log_change(y) - 0.4j)
+    points = Points(np.array([-12.0, -6.0]), np.array([0.3, 0.7]))
+    every = chain.parametrised_by(Parametrisation(chain.n_gates))
+    hessian = np.linalg.inv(inverse_hessian(every, x, points))
+    hessian += gradient_in_unknowns(every, x, points)[:, None] * np.eye(2 * chain.n_gates)
+    basis = chain.parametrisation.basis
     expected = np.linalg.inv(basis.T @ hessian @ basis)
-    found = inverse_hessian(chain, x, log_lambda, theta)
+    found = inverse_hessian(chain, x, points)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_law_in_splines_is_that_in_all_strengths(weights):
     chain = chain_of(MINIMAL.replace(weights=weights), LONG, 256)
-    settings = Settings(tol=1e-3, tail=1e-3, grain=8 / chain.n)
+    settings = Settings(tol=1e-3, tail=1e-3, mass_resolution=8 / chain.n)
     law, parts = chain_law(chain, GROUPS, settings)
-    every, _ = chain_law(chain.solved_in(Unknowns(chain.n_gates)), GROUPS, settings)
+    every, _ = chain_law(chain.parametrised_by(Parametrisation(chain.n_gates)), GROUPS, settings)
     u = every.icdf(np.linspace(0.01, 0.99, 200))
     apart = np.abs(law.cdf(u) - every.cdf(u)).max()
     assert law.status == every.status == Status.CONVERGED
@@ -91,12 +93,12 @@ def test_strongly_ordered_law_is_found():
 
 def test_a_law_with_a_large_error_is_not_converged():
     good = ErrorParts(population=0.02, interpolation=1e-3, tail=2e-3, solver=1e-6)
-    assert _status(good, 0.0, 0.0) is Status.CONVERGED
-    assert _status(good, 0.02, 0.0) is Status.MAX_ITERATIONS  # mass between points that were not solved
+    assert law_status(good, 0.0, 0.0) is Status.CONVERGED
+    assert law_status(good, 0.02, 0.0) is Status.MAX_ITERATIONS  # mass between points that were not solved
     lost_tail = ErrorParts(population=0.001, interpolation=1e-3, tail=0.79, solver=1e-6)
-    assert _status(lost_tail, 0.0, 0.05) is Status.MAX_ITERATIONS
+    assert law_status(lost_tail, 0.0, 0.05) is Status.MAX_ITERATIONS
     few_sites = ErrorParts(population=0.02, interpolation=0.01, tail=0.02, solver=1e-6)
-    assert _status(few_sites, 0.0, 0.05) is Status.CONVERGED
-    assert _status(few_sites, 0.0, 0.0) is Status.MAX_ITERATIONS
+    assert law_status(few_sites, 0.0, 0.05) is Status.CONVERGED
+    assert law_status(few_sites, 0.0, 0.0) is Status.MAX_ITERATIONS
     none = ErrorParts(population=0.2, interpolation=1e-3, tail=2e-3, solver=1e-6)
-    assert _status(none, 0.0, 0.05) is Status.MAX_ITERATIONS
+    assert law_status(none, 0.0, 0.05) is Status.MAX_ITERATIONS

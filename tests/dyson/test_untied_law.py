@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.dyson.inversion import panel_refinement
-from rmtrnn.dyson.inversion.assembly import chain_law
-from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.dyson.chain_law import chain_law
+from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.placement import Levels
 
 
 def distance(law, x):
@@ -63,13 +63,13 @@ def test_bad_accuracy_arguments(bad):
 
 
 def test_where_no_point_can_be_solved_nothing_is_returned_as_converged(monkeypatch):
-    solved = panel_refinement._unguessed
+    solved = Levels.solve_anywhere
 
     def none_of(levels, u):
         found = solved(levels, u)
-        return found.kept(np.zeros(found.u.size, dtype=bool))
+        return found.at(np.zeros(found.u.size, dtype=bool))
 
-    monkeypatch.setattr(panel_refinement, "_unguessed", none_of)
+    monkeypatch.setattr(Levels, "solve_anywhere", none_of)
     spec = rt.spectrum(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5), 2, population=1024)
     assert not spec.converged
     assert spec.error == np.inf

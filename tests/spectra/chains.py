@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.dyson.pencil import Stage
 
 
 def stages_of(cell, state, x, e, sigma, orthogonal=False):

@@ -9,7 +9,7 @@ from chains import matrix, stages_of
 
 import rmtrnn as rt
 from rmtrnn.cells import GRU, LSTM, MinimalRNN
-from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.dyson.pencil import Stage
 from rmtrnn.sampling.network import Network
 from rmtrnn.spectra import spectral_radius
 from rmtrnn.spectra.eigenvalues import OneStep, boundary

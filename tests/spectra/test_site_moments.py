@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from chains import matrix
 
-from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.dyson.pencil import Stage
 from rmtrnn.spectra.site_moments import chain_moments
 
 

@@ -12,40 +12,58 @@ then the x_t do not depend on the weights (of one stage; of several, hardly), an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from rmtrnn.dyson.recursive_green import Stage
-from rmtrnn.dyson.sites.subsampling import tilted
+from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.sites.subsampling import exponential_tilting
 
-_MOST_CONDITIONS = 128  # steps at which the growth is held, the last among them
-_MOST_ELEMENTS = 2**24  # of the conditions, times sites
-_ROUNDS = 8  # with several stages the weights change the strengths, and these the growth
-_CLOSE = 1e-6  # relative
-_LARGEST_SPREAD = 0.1  # standard deviation of n times the weights
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """Numbers of the calibration."""
+
+    # Steps at which the growth is held, the last among them; conditions times sites, at most: 128 MiB.
+    most_conditions: int = 128
+    most_elements: int = 2**24
+    # Rounds, and the relative error of the growth that ends them: with several stages the weights change what
+    # the gates read, and that the growth.
+    rounds: int = 8
+    close: float = 1e-6
+    # Standard deviation of n times the weights, at most. Empirical: beyond, sites are too few, and weights
+    # would only hide it.
+    largest_spread: float = 0.1
+
+
+_CALIBRATION = CalibrationSettings()
 
 
 def growth_weights(stages: Sequence[Stage], T: int, chi: float) -> np.ndarray:
-    """Weights (n,) of the sites of ``T`` equal steps with one state component, so that E x_t = chi^t.
+    """Calibrate weights (n,) of the sites of ``T`` equal steps, one state component, so that E x_t = chi^t.
 
     Equal ones where these would differ much: then the sites are too few to grow as they should, and weights
     would only hide it.
     """
     n = stages[0].a.shape[2]
     weights = np.full(n, 1.0 / n)
-    conditions = min(T, _MOST_CONDITIONS, max(1, _MOST_ELEMENTS // n))
+    conditions = min(T, _CALIBRATION.most_conditions, max(1, _CALIBRATION.most_elements // n))
     at = np.unique(np.linspace(T - 1, 0, conditions).round().astype(int))
-    for _ in range(_ROUNDS):
-        growth = _growth(stages, T, chi, weights, at)
-        if np.abs(growth @ weights - 1.0).max() < _CLOSE:
+    for _ in range(_CALIBRATION.rounds):
+        growth = _site_growth(stages, T, chi, weights, at)
+        if np.abs(growth @ weights - 1.0).max() < _CALIBRATION.close:
             break
-        weights = tilted(growth, weights, np.ones(len(at)))
+        weights = exponential_tilting(growth, weights, np.ones(len(at)))
     spread = float(np.std(n * weights))
-    return weights if spread < _LARGEST_SPREAD else np.full(n, 1.0 / n)  # nan: the weights did not settle
+    return (
+        weights if spread < _CALIBRATION.largest_spread else np.full(n, 1.0 / n)
+    )  # nan: the weights did not settle
 
 
-def _growth(stages: Sequence[Stage], T: int, chi: float, weights: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """x_t/chi^t of every site after the steps ``at``, with the strengths that ``weights`` give: see above."""
+def _site_growth(
+    stages: Sequence[Stage], T: int, chi: float, weights: np.ndarray, at: np.ndarray
+) -> np.ndarray:
+    """x_t/chi^t of every site after the steps ``at``, with the readings that ``weights`` give."""
     per_step = len(stages) // T
     u = np.ones((1, 1, len(weights)))
     kept = []

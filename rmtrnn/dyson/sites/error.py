@@ -1,7 +1,7 @@
 """Error of F from a finite population of sites, by the spread of independent groups of them.
 
-F is stationary in the strengths, so to first order its error is that of the mean, at fixed strengths, of what
-every site adds to it: no group needs a solve of its own.
+F is stationary in the self-energies, so to first order its error is that of the mean, at fixed self-energies,
+of what every site adds to it: no group needs a solve of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-# Standard errors. Of Gaussian processes from rough to smooth three cover, at the worst of all points, 98 to
-# 99.5 % of draws (tests/dyson/test_population_error.py).
+GROUPS = 8  # independent populations; their spread gives the error
+# Standard errors by which F may be off. Of Gaussian processes from rough to smooth three cover, at the worst
+# of all points, 98 to 99.5 % of draws (tests/dyson/sites/test_error.py).
 _SPREADS = 3.0
 
 
@@ -27,6 +28,6 @@ def errors_by_groups(parts: np.ndarray, weights: np.ndarray, groups: int) -> np.
     return _SPREADS * means.std(axis=1, ddof=1) / math.sqrt(groups)
 
 
-def largest(errors: np.ndarray) -> float:
+def largest_error(errors: np.ndarray) -> float:
     """The largest error over all points, as the median of the three largest: eight groups scatter."""
     return float(np.median(np.sort(errors)[-3:]))

@@ -20,13 +20,19 @@ _LONGEST = 1.0  # change of the logarithm of a weight in one step
 _EXACT = 1e-9  # relative to the spread of a regressor
 
 
-def spread_sites(
-    weights: np.ndarray, n: int, low: np.ndarray, high: np.ndarray, outer: int
+def stratified_subsample(
+    weights: np.ndarray,
+    n: int,
+    low: np.ndarray,
+    high: np.ndarray,
+    outer: int,
+    order: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices and weights of ``n`` sites that keep the outer parts of the law.
 
     The ``outer`` sites of smallest ``low`` and as many of largest ``high`` are kept as they are. The others
-    are ordered by the sum of their ranks, and taken at equal steps with the weight of all.
+    are sorted by ``order`` (by default the sum of their ranks in ``low`` and ``high``), and taken at equal
+    steps with the weight of all.
     """
     count = len(weights)
     ranks = np.argsort(np.argsort(low, kind="stable")), np.argsort(np.argsort(high, kind="stable"))
@@ -34,7 +40,8 @@ def spread_sites(
     top = np.zeros(count, dtype=bool)
     top[np.argsort(np.where(bottom, -1, ranks[1]), kind="stable")[count - outer :]] = True
     between = np.flatnonzero(~(bottom | top))
-    between = between[np.argsort((ranks[0] + ranks[1])[between], kind="stable")]
+    keys = ranks[0] + ranks[1] if order is None else order
+    between = between[np.argsort(keys[between], kind="stable")]
     size = n - 2 * outer
     picked = between[((np.arange(size) + 0.5) * (len(between) / size)).astype(int)]
     middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
@@ -63,10 +70,10 @@ def calibrated_weights(
         few, target = np.vstack([few, values / average]), np.append(target, 1.0)
     if few.shape[1] < _PER_REGRESSOR * few.shape[0]:
         return weights
-    return tilted(few, weights, target)
+    return exponential_tilting(few, weights, target)
 
 
-def tilted(regressors: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
+def exponential_tilting(regressors: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Weights proportional to weights * exp(c . regressors) with which these average to ``target``.
 
     They stay positive. Newton's method for c, which minimises log sum weights exp(c . (x - target)).

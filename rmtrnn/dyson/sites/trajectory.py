@@ -1,16 +1,16 @@
-"""From an ensemble to a chain of stages over a population of sites, which gated theory works on."""
+"""Stages (1) of a stationary network with redrawn weights, over a population of sites."""
 
 from __future__ import annotations
 
-from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.dyson.pencil import Stage
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField, site_trajectory
 
 
-def untied_chain(
+def untied_stages(
     ens: Ensemble, T: int, n: int, seed: int = 0, *, field: MeanField | None = None
 ) -> list[Stage]:
-    """All stages of T steps of the stationary network with redrawn weights, over ``n`` = 2^m sites.
+    """Draw all stages (1) of T steps of the stationary network, weights redrawn, over ``n`` = 2^m sites.
 
     Different seeds are independent populations; ``field`` is the mean field if it is known already. Raises
     `ConvergenceError` if there is no stationary state.

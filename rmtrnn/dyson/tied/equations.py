@@ -24,9 +24,10 @@ import numpy as np
 from rmtrnn._core.arrays import namespace, to_host
 from rmtrnn._core.parallel import thread_map
 from rmtrnn._core.status import Status
-from rmtrnn.dyson.newton import REAL_AXIS, Solution
-from rmtrnn.dyson.recursive_green import Chain, Stage
-from rmtrnn.dyson.sites.subsampling import spread_sites
+from rmtrnn.dyson.inversion.solution import Solution
+from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.self_energy import REAL_AXIS, SelfEnergy
+from rmtrnn.dyson.sites.subsampling import stratified_subsample
 
 _CHUNK_ELEMENTS = 30_000  # complex numbers per temporary: a few of them fit a level-2 cache
 
@@ -68,7 +69,7 @@ class TiedSites:
         """
         if n >= self.count:
             return self
-        sites, weights = spread_sites(to_host(self.weights), n, low, high, n // 4)
+        sites, weights = stratified_subsample(to_host(self.weights), n, low, high, n // 4)
         xp = namespace(self.N)
         return replace(self, N=self.N[xp.asarray(sites)], weights=xp.asarray(weights))
 
@@ -92,7 +93,7 @@ def tied_sites(
     xp = namespace(stages[0].a)
     s_out, (_, s_in, n) = stages[-1].a.shape[0], stages[0].a.shape
     share: np.ndarray = xp.full(n, 1.0 / n) if weights is None else xp.asarray(weights)
-    log_growth = Chain(stages, share).log_growth if like is None else like.log_growth
+    log_growth = Chain(stages, share).growth.log_growth if like is None else like.log_growth
     touched = len(owners) * steps
     N = xp.zeros((n, touched + s_out, touched + s_in))
     scale = np.exp(-0.5 * log_growth)
@@ -239,8 +240,7 @@ def evaluate(
     good = np.isfinite(psi) and relative < tol and _lower(P) and _lower(Q)
     return Solution(
         log_lambda=np.array([log_lambda]),
-        p=P.reshape(1, -1),
-        q=Q.reshape(1, -1),
+        sigma=SelfEnergy(P.reshape(1, -1), Q.reshape(1, -1)),
         upper=np.array([np.imag(psi) / norm]),
         density=np.array([-2 / np.pi * m.imag]),
         residual=np.array([relative]),

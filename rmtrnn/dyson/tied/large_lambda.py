@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from rmtrnn._core.arrays import namespace, to_host
-from rmtrnn.dyson.recursive_green import Stage
+from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.tied.equations import TiedSites, blocks, spread_over
 
 _FLOOR = 1e-300

@@ -22,12 +22,14 @@ import numpy as np
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import Status
-from rmtrnn.dyson.inversion.assembly import assemble, chain_law
-from rmtrnn.dyson.inversion.full_population import STEP_LEAVES
-from rmtrnn.dyson.inversion.panel_refinement import Settings, place_between
-from rmtrnn.dyson.newton import REAL_AXIS, Solution
-from rmtrnn.dyson.recursive_green import Chain, Stage
-from rmtrnn.dyson.sites.subsampling import calibrated_weights, spread_sites
+from rmtrnn.dyson.chain_law import chain_law
+from rmtrnn.dyson.full_population import CORRECTION
+from rmtrnn.dyson.inversion.assembly import assemble
+from rmtrnn.dyson.inversion.panel_refinement import Settings, refine_panels
+from rmtrnn.dyson.inversion.solution import Solution, longest_monotone_run
+from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
 from rmtrnn.dyson.tied.equations import TiedSites, evaluate, tied_sites
 from rmtrnn.dyson.tied.large_lambda import at_infinity, moments, site_features, start
 from rmtrnn.dyson.tied.newton import Point, solve_point, stepped
@@ -69,6 +71,14 @@ _SOLVED = 1e-2  # a point whose strengths would still change by more is not used
 Measure = Callable[[list[Stage]], tuple[np.ndarray, np.ndarray]]
 
 
+@dataclass(frozen=True)
+class TiedSettings(Settings):
+    """`Settings`, and the sites on which points are placed (``coarse``) and solved (``medium``)."""
+
+    coarse: int = 4096
+    medium: int = 4096
+
+
 class _Marcher:
     """Solves points of one population, each from the strengths of a neighbour.
 
@@ -106,7 +116,7 @@ class _Marcher:
 
     def again(self, solution: Solution) -> Solution:
         """Every point solved anew from the strengths that other sites gave it."""
-        strengths = zip(solution.u, solution.p, solution.q, strict=True)
+        strengths = zip(solution.u, solution.sigma.y, solution.sigma.x, strict=True)
         return _joined([self.at(float(u), *self.matrices(p, q)) for u, p, q in strengths])
 
     def matrices(self, p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +140,7 @@ class _Marcher:
                 P, Q = near.P, near.Q
                 point = self.on_axis(u, P, Q)
             else:
-                P, Q = self.matrices(point.p[0], point.q[0])
+                P, Q = self.matrices(point.sigma.y[0], point.sigma.x[0])
             done.append(point)
             left, density = 1.0 - float(point.upper[0]), float(point.density[0])
             if left < tail and point.status[0] == int(Status.CONVERGED):
@@ -145,10 +155,10 @@ class _Marcher:
     def _carried(self, done: list[Solution], u: float) -> tuple[np.ndarray, np.ndarray]:
         """Strengths at ``u`` on the line through the last two points inside the support."""
         last = done[-1]
-        P, Q = self.matrices(last.p[0], last.q[0])
+        P, Q = self.matrices(last.sigma.y[0], last.sigma.x[0])
         if len(done) < 2 or done[-2].density[0] <= _CLEARLY:
             return P, Q
-        before = self.matrices(done[-2].p[0], done[-2].q[0])
+        before = self.matrices(done[-2].sigma.y[0], done[-2].sigma.x[0])
         ahead = (u - last.u[0]) / (last.u[0] - done[-2].u[0])
         steps = [ahead * (now - then) for now, then in zip((P, Q), before, strict=True)]
         if any(np.linalg.norm(d) > _FAR * np.linalg.norm(x) for d, x in zip(steps, (P, Q), strict=True)):
@@ -160,7 +170,9 @@ def _joined(points: list[Solution]) -> Solution:
     return functools.reduce(Solution.joined, points)
 
 
-def tied_law_solution(sites: TiedSites, low: np.ndarray, high: np.ndarray, settings: Settings) -> Solution:
+def tied_law_solution(
+    sites: TiedSites, low: np.ndarray, high: np.ndarray, settings: TiedSettings
+) -> Solution:
     """Points found on a few sites, placed on ``settings.coarse`` and solved on ``settings.medium`` of them.
 
     F is stationary in the strengths, so their error on some of the sites enters it at second order; a Newton
@@ -175,7 +187,12 @@ def tied_law_solution(sites: TiedSites, low: np.ndarray, high: np.ndarray, setti
         return found
     marcher = _Marcher(coarse, scan, _STRENGTHS)
     solution = _near_support(marcher.again(found), marcher.log_m1)
-    solution = place_between(solution, marcher.at, marcher.log_m1 / 2, settings)
+    solution = refine_panels(
+        solution,
+        lambda u, sigma: marcher.at(u, *marcher.matrices(sigma.y[0], sigma.x[0])),
+        marcher.log_m1 / 2,
+        settings,
+    )
     solution = _near_support(solution, marcher.log_m1)
     solution = _to_both_ends(marcher, solution, settings.tail)
     if solution.u.size == 0:
@@ -201,7 +218,7 @@ def _share_first_moment(marcher: _Marcher, solution: Solution, max_points: int) 
         for i in heavy:
             inner = i if solution.density[i] > solution.density[i + 1] else i + 1
             u = float(0.5 * (solution.u[i] + solution.u[i + 1]))
-            strengths = marcher.matrices(solution.p[inner], solution.q[inner])
+            strengths = marcher.matrices(solution.sigma.y[inner], solution.sigma.x[inner])
             solution = solution.joined(marcher.at(u, *strengths))
         if np.count_nonzero(solution.status == int(Status.CONVERGED)) < before + heavy.size:
             break  # a point that failed once is not tried again
@@ -219,13 +236,13 @@ def _on_all_sites(sites: TiedSites, small: TiedSites, solution: Solution) -> Sol
         return solution
     size = sites.touched
     before, full = _averaged(sites, solution), []
-    for i, (u, p, q) in enumerate(zip(solution.u, solution.p, solution.q, strict=True)):
+    for i, (u, p, q) in enumerate(zip(solution.u, solution.sigma.y, solution.sigma.x, strict=True)):
         P, Q, bound = stepped(
             sites, small, p.reshape(size, size), q.reshape(size, size), 2 * u + 1j * REAL_AXIS
         )
         point = evaluate(sites, P, Q, 2 * u, float(solution.residual[i]), math.inf)
         change = abs(float(point.upper[0] - before.upper[i]))
-        error = STEP_LEAVES * max(bound, change)
+        error = CORRECTION.leaves * max(bound, change)
         if not change <= _ASTRAY * bound:
             point, error = before.at(np.array([i])), bound
         full.append(replace(point, error=np.array([error if point.density[0] > 0 else 0.0])))
@@ -237,7 +254,9 @@ def _averaged(sites: TiedSites, solution: Solution) -> Solution:
     size = sites.touched
     full = [
         evaluate(sites, p.reshape(size, size), q.reshape(size, size), 2 * u, float(residual), math.inf)
-        for u, p, q, residual in zip(solution.u, solution.p, solution.q, solution.residual, strict=True)
+        for u, p, q, residual in zip(
+            solution.u, solution.sigma.y, solution.sigma.x, solution.residual, strict=True
+        )
     ]
     return replace(_joined(full), status=solution.status, error=solution.error)
 
@@ -272,7 +291,7 @@ def _outwards(marcher: _Marcher, solution: Solution, side: int, tail: float) -> 
         step = shrink * min(1.1 * left / solution.density[end], longest)
         if left * max(1.0, weight) < tail or step < _SHORTEST:
             return solution
-        strengths = marcher.matrices(solution.p[end], solution.q[end])
+        strengths = marcher.matrices(solution.sigma.y[end], solution.sigma.x[end])
         point = marcher.on_axis(solution.u[end] + side * step, *strengths)
         outwards = side * (point.upper[0] - solution.upper[end]) < 0
         if point.status[0] == int(Status.CONVERGED) and outwards:
@@ -288,25 +307,11 @@ def _between(solution: Solution, log_m1: float) -> np.ndarray:
     return np.minimum(share, 1.0 - solution.upper) > _NO_MASS
 
 
-def _ordered(upper: np.ndarray) -> np.ndarray:
-    """Indices of the longest run of points along which F does not fall: those on one branch of (15)."""
-    length, before = np.ones(len(upper), dtype=int), np.full(len(upper), -1)
-    for i in range(1, len(upper)):
-        earlier = np.flatnonzero(upper[:i] >= upper[i] - _FALL)
-        if earlier.size:
-            before[i] = earlier[np.argmax(length[earlier])]
-            length[i] = length[before[i]] + 1
-    kept = [int(np.argmax(length))] if len(upper) else []
-    while kept and before[kept[-1]] >= 0:
-        kept.append(int(before[kept[-1]]))
-    return np.array(kept[::-1], dtype=int)
-
-
 def _near_support(solution: Solution, log_m1: float) -> Solution:
     """The solved points of one branch that have mass on both sides, and the nearest ones beyond."""
     solution = solution.sorted()
     solution = solution.at(solution.status == int(Status.CONVERGED))
-    solution = solution.at(_ordered(solution.upper))
+    solution = solution.at(longest_monotone_run(solution.upper, _FALL))
     kept = np.flatnonzero(_between(solution, log_m1))
     if kept.size == 0:
         return solution
@@ -369,7 +374,7 @@ def tied_law(
     field_population = _validate.integer("field_population", field_population, low=64)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=16)
-    settings = Settings(tol=tol, tail=tol, max_points=max_points, coarse=coarse, medium=medium)
+    settings = TiedSettings(tol=tol, tail=tol, max_points=max_points, coarse=coarse, medium=medium)
     fields = grouped_fields(ens, T, field_population, seed)
     sites = draw_population(ens, T, population // GROUPS, fields, seed)
 
@@ -407,7 +412,7 @@ def draw_population(ens: Ensemble, T: int, n: int, fields: list[TwoTime], seed: 
     many = any(stage.sigma2 for stage in pilot)
     measure: Measure | None = None
     if many:
-        growth = Chain(pilot).log_growth
+        growth = Chain(pilot).growth.log_growth
         sites = tied_sites(pilot, T)
         strengths = at_infinity(sites)
         measure = functools.partial(site_features, sites=sites, strengths=strengths, log_growth=growth)
@@ -457,7 +462,7 @@ def _picked(stages: list[Stage], n: int, measure: Measure | None) -> Population:
     if measure is None:
         return Population(stages, equal, np.zeros(count), np.zeros(count))
     own, logs = measure(stages)
-    sites, weights = spread_sites(equal, n, logs[2], own, n // 8)
+    sites, weights = stratified_subsample(equal, n, logs[2], own, n // 8)
     weights = calibrated_weights(logs[:, sites], weights, logs, [(own[sites], float(own.mean()))])
     some = [replace(s, a=s.a[..., sites], b=s.b[..., sites], c=s.c[..., sites]) for s in stages]
     return Population(some, weights, logs[2][sites], own[sites])
@@ -472,13 +477,13 @@ def _side_by_side(parts: list[Stage]) -> Stage:
 def law_of_population(
     population: Population,
     T: int,
-    settings: Settings,
+    settings: TiedSettings,
     larger: Callable[[int], Population] | None = None,
 ) -> TabulatedLaw:
     """The law of u = log s of a network that keeps its weights.
 
-    ``larger(factor)`` gives a population about that many times larger; if the error exceeded `assembly.AIM`
-    without, F is averaged over that.
+    ``larger(factor)`` gives a population about that many times larger; if the error exceeded
+    `ErrorSettings.aim` without, F is averaged over that.
     """
     stages = population.stages
     if all(len(stage.sigma2) == 0 for stage in stages):
@@ -488,8 +493,8 @@ def law_of_population(
     if solution.u.size == 0:
         return TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
     law, parts = assemble(sites.weights, solution, GROUPS)
-    if larger is not None and parts.larger:
-        more = larger(parts.larger)
+    if larger is not None and parts.required_population_factor:
+        more = larger(parts.required_population_factor)
         sites, count = tied_sites(more.stages, T, more.weights, like=sites), sites.count
         law, _ = assemble(sites.weights, _averaged(sites, solution), GROUPS, one=(1.0 / count, 1.0 / count))
     return law.restated(known=_known_moments(sites))

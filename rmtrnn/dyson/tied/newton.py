@@ -23,7 +23,7 @@ from scipy.linalg import lu_factor, lu_solve
 
 from rmtrnn._core.arrays import to_host
 from rmtrnn._core.progress import advance
-from rmtrnn.dyson.newton import second_order
+from rmtrnn.dyson.functional import second_order_change
 from rmtrnn.dyson.tied.equations import (
     Averages,
     TiedSites,
@@ -206,7 +206,7 @@ def stepped(
     unknowns = Unknowns.of(sites)
     slope = gradient(sites, unknowns, P, Q, averages(sites, P, Q, log_lambda))
     step = -np.linalg.solve(hessian(small, unknowns, P, Q, log_lambda), slope)
-    _, change = second_order(slope[None], step[None], np.pi * sites.s_out)
+    _, change = second_order_change(slope[None], step[None], np.pi * sites.s_out)
     x = unknowns.packed(P, Q)
     step *= min(1.0, _LONGEST / max(_relative(step, x, len(unknowns)), _LONGEST))
     new_p, new_q = (_lowered(matrix) for matrix in unknowns.unpacked(x + step, len(P)))

@@ -61,7 +61,9 @@ def test_population_grows_as_the_mean_field_says(cell, T, sites):
     ens = rt.Ensemble(cell, sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
     field = mean_field(ens)
     chain = grouped_chain(ens, T, sites, 0, field=field)
-    after = np.cumsum(chain.log_growth)[len(chain.log_growth) // T - 1 :: len(chain.log_growth) // T]
+    after = np.cumsum(chain.growth.log_growth)[
+        len(chain.growth.log_growth) // T - 1 :: len(chain.growth.log_growth) // T
+    ]
     np.testing.assert_allclose(after, np.arange(1, T + 1) * np.log(field.chi), atol=1e-5)
     assert np.std(chain.weights * chain.n) < 0.05
     assert chain.weights.min() > 0.0

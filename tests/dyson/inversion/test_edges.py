@@ -8,8 +8,8 @@ import sympy
 
 import rmtrnn as rt
 from rmtrnn._core.status import Status
-from rmtrnn.dyson.inversion.assembly import chain_law
-from rmtrnn.dyson.recursive_green import Chain, Stage
+from rmtrnn.dyson.chain_law import chain_law
+from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.laws.protocol import LogView
 from rmtrnn.laws.tails import EDGE, SHARPEST, beyond, falling, thinned
 

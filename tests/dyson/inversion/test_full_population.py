@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.dyson.inversion.assembly import finish
-from rmtrnn.dyson.inversion.full_population import averaged, on_all_sites
-from rmtrnn.dyson.inversion.panel_refinement import Settings, place_nodes
-from rmtrnn.dyson.law import GROUPS, grouped_chain
-from rmtrnn.dyson.newton import REAL_AXIS, newton
+from rmtrnn.dyson.chain_law import finish
+from rmtrnn.dyson.full_population import averaged_over, correct_on_full_population
+from rmtrnn.dyson.inversion.panel_refinement import Settings
+from rmtrnn.dyson.law import grouped_chain
 from rmtrnn.dyson.newton import evaluate as evaluate_chain
-from rmtrnn.dyson.recursive_green import forward, sweep
+from rmtrnn.dyson.newton import newton
+from rmtrnn.dyson.placement import place_nodes
+from rmtrnn.dyson.recursive_green import green_averages, log_determinant
+from rmtrnn.dyson.self_energy import REAL_AXIS, Points, SelfEnergy
+from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.tied.equations import evaluate, tied_sites
 from rmtrnn.dyson.tied.large_lambda import start
 from rmtrnn.dyson.tied.law import draw_population, grouped_fields
@@ -28,21 +31,20 @@ def test_one_step_on_all_sites_solves_them():
         "minimal", sigma_w=2.69, sigma_v=0.846, mu_b=0.307, sigma_b=0.403, R=0.443, weights="orthogonal"
     )
     chain = chain_of(ens, 1, 65536)
-    nodes, levels = place_nodes(chain, Settings(grain=8 / 65536))
-    some = finish(levels.medium, levels.coarse, nodes).sorted()
-    some = some.at(some.status == 0)
-    u, theta = some.log_lambda, np.full(some.u.shape, REAL_AXIS)
-    p, q, *_, inverse = newton(chain, levels.medium, some.p, some.q, u, theta, 1e-5, 12)
-    exact = evaluate_chain(chain, levels.medium, p, q, u, 1e-3, inverse)
+    nodes, levels = place_nodes(chain, Settings(mass_resolution=8 / 65536))
+    some = finish(levels, nodes).sorted()
+    some = some.at(some.converged)
+    found = newton(chain, levels.placement, some.sigma, Points.real(some.log_lambda), 1e-5, 12)
+    exact = evaluate_chain(chain, levels.placement, found.sigma, some.log_lambda, 1e-3, found.inverse)
     inside = (exact.status == 0) & (exact.density > 0.02 * exact.density.max())
     assert inside.sum() > 10
-    stepped = on_all_sites(chain, levels.steer, some, 1.0)
+    stepped = correct_on_full_population(chain, levels.hessian, some, 1.0)
     off = np.abs(stepped.upper - exact.upper)[inside]
     assert (off <= stepped.error[inside] + 1e-6).all()
     assert off.max() < 5e-6
-    assert off.max() < 0.1 * np.abs(averaged(chain, some).upper - exact.upper)[inside].max()
+    assert off.max() < 0.1 * np.abs(averaged_over(chain, some).upper - exact.upper)[inside].max()
     density = np.abs(stepped.density - exact.density)[inside].max()
-    assert density < 0.25 * np.abs(averaged(chain, some).density - exact.density)[inside].max()
+    assert density < 0.25 * np.abs(averaged_over(chain, some).density - exact.density)[inside].max()
 
 
 @pytest.mark.parametrize("hessian", [False, True])
@@ -50,15 +52,14 @@ def test_blocks_of_sites_are_the_whole(hessian):
     """A chain of more sites than one block gives what its blocks give one by one."""
     chain = chain_of(rt.Ensemble("minimal", sigma_w=1.5, sigma_v=0.7, mu_b=0.5, R=0.5), 2, 32768)
     assert chain.n > chain.portion
-    u = np.array([-2.0, 0.0])
-    theta = np.full(2, 0.3)
-    p, q = (np.full((2, 2), value - 0.3j) for value in (0.5, 0.2))
-    whole = sweep(chain, p, q, u, theta, phase=True, hessian=hessian)
+    points = Points.at(np.array([-2.0, 0.0]), 0.3)
+    sigma = SelfEnergy(*(np.full((2, 2), value - 0.3j) for value in (0.5, 0.2)))
+    whole = green_averages(chain, sigma, points, phase=True, hessian=hessian)
     chain.portion = chain.n
-    one = sweep(chain, p, q, u, theta, phase=True, hessian=hessian)
+    one = green_averages(chain, sigma, points, phase=True, hessian=hessian)
     for name in ("k", "g", "m", "phase") + ("hessian",) * hessian:
         np.testing.assert_allclose(getattr(whole, name), getattr(one, name), rtol=1e-12)
-    phase, m = forward(chain, p, q, u, theta)
+    phase, m = log_determinant(chain, sigma, points)
     np.testing.assert_allclose(phase, whole.phase, rtol=1e-12)
     np.testing.assert_allclose(m, whole.m, rtol=1e-12)
 

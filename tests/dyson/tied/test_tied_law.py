@@ -9,12 +9,12 @@ import pytest
 import sympy
 
 import rmtrnn as rt
-from rmtrnn.dyson.newton import REAL_AXIS
-from rmtrnn.dyson.recursive_green import Chain, Stage
-from rmtrnn.dyson.sites.subsampling import calibrated_weights, spread_sites
+from rmtrnn.dyson.inversion.solution import longest_monotone_run
+from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
 from rmtrnn.dyson.tied.equations import averages, evaluate, site_log_det, tied_sites
 from rmtrnn.dyson.tied.large_lambda import at_infinity, first_moments, moments, site_features, start
-from rmtrnn.dyson.tied.law import _ordered
 from rmtrnn.dyson.tied.newton import Unknowns, gradient, hessian, solve_point
 from rmtrnn.meanfield.two_time import two_time
 from rmtrnn.spectra.site_moments import chain_moments
@@ -157,7 +157,7 @@ def test_calibrated_weights_take_out_what_the_features_explain():
         many = rng.normal(size=(2, 16 * 1024))
         tail = np.exp(many[0])
         equal = np.full(many.shape[1], 1 / many.shape[1])
-        sites, weights = spread_sites(equal, 1024, many[1], many[0], 128)
+        sites, weights = stratified_subsample(equal, 1024, many[1], many[0], 128)
         assert weights.sum() == pytest.approx(1.0, rel=1e-12)
         assert set(np.argsort(many[0])[-100:]) < set(sites)
         found = calibrated_weights(many[:, sites], weights, many, [(tail[sites], float(tail.mean()))])
@@ -203,10 +203,10 @@ def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
 def test_a_point_of_another_branch_is_left_out():
     """F rises with u; one point that falls out of the order is not used, whatever its residual says."""
     upper = np.array([1.0, 0.8, 0.69, 0.475, 0.474, 0.2, 0.2004, 0.0])
-    np.testing.assert_array_equal(_ordered(upper), np.arange(8))
+    np.testing.assert_array_equal(longest_monotone_run(upper, 1e-3), np.arange(8))
     upper[2] = 0.3
-    np.testing.assert_array_equal(_ordered(upper), [0, 1, 3, 4, 5, 6, 7])
-    assert _ordered(np.zeros(0)).size == 0
+    np.testing.assert_array_equal(longest_monotone_run(upper, 1e-3), [0, 1, 3, 4, 5, 6, 7])
+    assert longest_monotone_run(np.zeros(0), 1e-3).size == 0
 
 
 def test_sites_scaled_like_others_have_the_same_law():

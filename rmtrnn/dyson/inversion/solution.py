@@ -1,0 +1,83 @@
+"""Solved points of the matrix Dyson equation, as the inversion to a law sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from rmtrnn._core.status import Status
+from rmtrnn.dyson.self_energy import SelfEnergy
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Self-energies and what follows from them, per point of log|lambda|.
+
+    ``sigma``: coefficients of the self-energies; ``upper`` = P(s^2 > lambda) and ``density`` = that of
+    u = log s, both at arg lambda = 0; ``residual`` = relative size of the Newton step that the returned
+    self-energies would take next, ``error`` = its effect on ``upper`` (second order); ``status``: `Status`
+    each; ``site_log`` = Im log det per site, divided by pi s_L, for error estimates by groups of sites.
+    """
+
+    log_lambda: np.ndarray
+    sigma: SelfEnergy
+    upper: np.ndarray
+    density: np.ndarray
+    residual: np.ndarray
+    error: np.ndarray
+    status: np.ndarray
+    site_log: np.ndarray
+
+    @property
+    def u(self) -> np.ndarray:
+        """log s of the points."""
+        return self.log_lambda / 2
+
+    @property
+    def cdf(self) -> np.ndarray:
+        """P(s^2 <= lambda)."""
+        return 1.0 - self.upper
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Whether each point is solved."""
+        return self.status == int(Status.CONVERGED)
+
+    def joined(self, other: Solution) -> Solution:
+        """The points of both."""
+        return joined_points(self, other)
+
+    def at(self, pick: np.ndarray) -> Solution:
+        """Some of the points."""
+        return Solution(*(getattr(self, field.name)[pick] for field in fields(self)))
+
+    def sorted(self) -> Solution:
+        """The points in increasing u."""
+        return self.at(np.argsort(self.log_lambda))
+
+
+def joined_points(one: Any, other: Any) -> Any:
+    """The points of two records of one type, whose fields are arrays or `SelfEnergy`."""
+    pairs = ((getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    return type(one)(
+        *(a.joined(b) if isinstance(a, SelfEnergy) else np.concatenate([a, b]) for a, b in pairs)
+    )
+
+
+def longest_monotone_run(upper: np.ndarray, slack: float) -> np.ndarray:
+    """Indices of the most points along which P(s^2 > lambda) does not rise by more than ``slack``.
+
+    Points out of order lie on another branch of the Dyson equation than the others. Points in increasing u.
+    """
+    length, before = np.ones(len(upper), dtype=int), np.full(len(upper), -1)
+    for i in range(1, len(upper)):
+        earlier = np.flatnonzero(upper[:i] >= upper[i] - slack)
+        if earlier.size:
+            before[i] = earlier[np.argmax(length[earlier])]
+            length[i] = length[before[i]] + 1
+    kept = [int(np.argmax(length))] if len(upper) else []
+    while kept and before[kept[-1]] >= 0:
+        kept.append(int(before[kept[-1]]))
+    return np.array(kept[::-1], dtype=int)

@@ -1,0 +1,156 @@
+"""Tails of an inverted law: where a population has few sites, and beyond the last solved point.
+
+The forms of the tails themselves are those of `rmtrnn.laws.tails`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rmtrnn.dyson.inversion.error_budget import ERRORS
+from rmtrnn.laws.tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
+
+
+@dataclass(frozen=True)
+class TailSettings:
+    """Numbers of the tails; moved by three both ways in tests/dyson/test_numbers.py."""
+
+    # Sites: a gap with fewer of them on one side is a lack of sites. Empirical; their mass at most, where the
+    # population itself is that small.
+    few_sites: float = 256.0
+    most_few: float = 0.05
+    # Sites: beyond a point with fewer of them F is not that of the law.
+    outliers: float = 4.0
+    # Times that: a panel with fewer sites is no peak of the law.
+    peak: float = 4.0
+    # Quantile of the weights of sites that is about that of the outermost ones.
+    light: float = 0.1
+    # Mass below which nothing lies beyond an end: rounding of F.
+    no_mass: float = 1e-9
+    # Mass: F is not known better, in few unknowns (splines of the step).
+    finest: float = 1e-5
+    # Of the largest density: less than this is outside the support. Between rounding (1e-7) and a square-root
+    # edge at 1e-8 of the range.
+    empty: float = 3e-5
+    # F at the lowest point from which on a power of s is continued: the tail extension ended early.
+    power_from: float = 4e-4
+    # Relative change of the power between the two lowest points up to which it has settled.
+    settled_power: float = 0.2
+
+
+TAILS = TailSettings()
+
+
+class SupportPoints(NamedTuple):
+    """Solved points in increasing u = log s, F and F' there, and which lie outside the support."""
+
+    u: np.ndarray
+    cdf: np.ndarray
+    density: np.ndarray
+    empty: np.ndarray
+
+
+class Resolution(NamedTuple):
+    """Masses at the lower (side -1) and upper end (side 1) of a law from a finite population.
+
+    ``few``: of so few sites that a gap there is a lack of sites; ``single``: of so few that F is not that of
+    the law. Both 0 where sites are exact.
+    """
+
+    few: dict[int, float]
+    single: dict[int, float]
+
+    @classmethod
+    def of(cls, weights: np.ndarray, groups: int, one: tuple[float, float] | None) -> Resolution:
+        """``one``: the mass of one site at both ends; by default that of the lighter sites."""
+        if groups == 1:
+            return cls({-1: 0.0, 1: 0.0}, {-1: 0.0, 1: 0.0})
+        light = float(np.quantile(weights, TAILS.light))
+        ends = dict(zip((-1, 1), one or (light, light), strict=True))
+        least = TAILS.finest if one else 0.0
+        few = {side: max(min(TAILS.few_sites * mass, TAILS.most_few), least) for side, mass in ends.items()}
+        return cls(few, {side: max(TAILS.outliers * mass, least) for side, mass in ends.items()})
+
+
+def monotone_tails(points: SupportPoints, atom: float, resolution: Resolution) -> SupportPoints:
+    """The points with densities that fall outwards where few sites lie beyond on a side.
+
+    There the sites of a finite population stand so far apart that each has an interval of its own. The law
+    has neither gaps nor bumps there. Points beyond which single sites lie are left as they are.
+    """
+    u, cdf, density, empty = (values.copy() for values in points)
+    outer = {-1: cdf - atom, 1: 1.0 - cdf}
+    few, single = resolution
+    bulk = np.flatnonzero((outer[-1] >= few[-1]) & (outer[1] >= few[1]) & ~empty)
+    if bulk.size == 0:
+        return points
+    used = np.ones(u.shape, dtype=bool)
+    for side, start in ((-1, bulk[0]), (1, bulk[-1])):
+        tail = np.arange(start, len(u) if side > 0 else -1, side)
+        tail = tail[outer[side][tail] > single[side]]
+        kept = thinned(outer[side][tail])
+        kept = kept[highest(side * u[tail[kept]], outer[side][tail[kept]], TAILS.peak * single[side]) :]
+        tail, kept = tail[kept[0] :], tail[kept]
+        used[tail], used[kept], empty[kept] = False, True, False
+        density[kept] = falling(side * u[kept], outer[side][kept], density[kept])
+    return SupportPoints(*(values[used] for values in (u, cdf, density, empty)))
+
+
+class PowerTail(NamedTuple):
+    """Points of F = c s^kappa below the lowest one, and how far F may be from it."""
+
+    u: np.ndarray
+    cdf: np.ndarray
+    density: np.ndarray
+    error: float
+
+
+def power_tail(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> PowerTail | None:
+    """Where the law reaches down to s = 0, F ends in a power of s, far below what the solver can reach.
+
+    The power kappa = F'/F is that of the lowest point; its change from the next one, carried on, is the
+    error. None where F is small enough, where there is no density, or where kappa has not settled.
+    """
+    inside = density[:2].min() > TAILS.empty * density.max()
+    if not (TAILS.power_from < cdf[0] < 0.5 and inside):
+        return None
+    kappa, above = density[0] / cdf[0], density[1] / cdf[1]
+    drift = abs(above / kappa - 1.0)
+    if drift > TAILS.settled_power:
+        return None
+    change = drift / (kappa * (u[1] - u[0]))  # of log kappa while F falls by a factor of e
+    down = np.arange(6, 0, -1) * 1.5
+    fallen = cdf[0] * np.exp(-down)
+    return PowerTail(u[0] - down / kappa, fallen, kappa * fallen, float(cdf[0] * min(0.5, 0.5 * change)))
+
+
+def end_of_interval(
+    points: SupportPoints, index: int, side: int, bound: float, few: float
+) -> tuple[Tail, float]:
+    """What lies beyond the outermost point of an interval of the support, and F there.
+
+    ``bound`` is F where there is no interval further out.
+    """
+    u, cdf, density, empty = points
+    further = ~empty[index + 1 :] if side > 0 else ~empty[:index]
+    outside, inner = index + side, index - side
+    known = 0 <= outside < u.size
+    if further.any():
+        bound = float(cdf[outside])
+    mass = side * (bound - float(cdf[index]))
+    sparse = mass < few and not further.any()
+    room = math.inf
+    if known and not sparse:
+        room = abs(float(u[outside] - u[index]))
+    elif mass >= ERRORS.lost:
+        room = float(u[-1] - u[0])  # what is lost has no known shape
+    hazard = float(density[index]) / mass if mass > 0.0 else 0.0
+    inner_hazard, spacing = 0.0, 0.0
+    if 0 <= inner < u.size and not empty[inner]:
+        inner_hazard = float(density[inner]) / (side * (bound - float(cdf[inner])))
+        spacing = abs(float(u[inner] - u[index]))
+    return beyond(mass, hazard, inner_hazard, spacing, EDGE if sparse else SHARPEST, room), bound

@@ -1,0 +1,325 @@
+"""Where a law of the untied Dyson equation has its mass: first points, then tails, then panels.
+
+Points are placed on subsamples of the sites; their values on all sites are taken in `full_population`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from rmtrnn._core.arrays import to_host
+from rmtrnn.dyson.continuation import Continuation, correct
+from rmtrnn.dyson.inversion.error_budget import ERRORS
+from rmtrnn.dyson.inversion.panel_refinement import (
+    PANELS,
+    Settings,
+    between,
+    extrapolate,
+    panels_to_halve,
+    step_outwards,
+)
+from rmtrnn.dyson.inversion.solution import Solution, joined_points, longest_monotone_run
+from rmtrnn.dyson.inversion.tail_extension import TAILS
+from rmtrnn.dyson.newton import evaluate
+from rmtrnn.dyson.pencil import Chain
+from rmtrnn.dyson.recursive_green import log_determinant
+from rmtrnn.dyson.self_energy import Points, SelfEnergy
+
+
+@dataclass(frozen=True)
+class SubsampleSizes:
+    """Numbers of sites; moved by a factor of two both ways in tests/dyson/test_numbers.py.
+
+    ``continuation``: of the homotopy without a guess; ``hessian``: of the Hessian of Newton's method; both
+    fewer in long chains. ``placement``: where the points are placed, and the self-energies solved.
+    """
+
+    continuation: int = 128
+    hessian: int = 1024
+    placement: int = 4096
+    # Sites per gate, at least: a Hessian has two rows for each gate.
+    per_gate: float = 2.5
+    # Gates up to which the sizes are kept: the cost of a Hessian grows with gates^2 per site.
+    short: int = 20
+    # Share of the sizes that is kept in longer chains, and with splines of the step: few unknowns, which
+    # fewer sites scatter as little.
+    kept: float = 0.375
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """Numbers of the first points, found without a guess; moved by three in tests/dyson/test_numbers.py."""
+
+    # u - log(m_1)/2 of the first points. They have to meet the support, whatever its width.
+    offsets: tuple[float, ...] = (3.0, 1.2, 0.6, 0.1, -0.5, -1.2, -2.2, -4.0)
+    # Levels of the Stieltjes transform where the first points lie after path following.
+    levels: tuple[float, ...] = (0.99, 0.95, 0.85, 0.65, 0.45, 0.25, 0.12, 0.05, 0.02)
+    # Points inside the support that end the scan, and bisections of panels that it may take.
+    enough: int = 4
+    bisections: int = 12
+    # Density of log s that is none.
+    no_density: float = 1e-6
+    # Above log(m_1)/2, in u: E s^2 = m_1 leaves nothing there.
+    highest: float = 100.0
+    # Steps of a tail extension on each side, and the share of the natural step that ends it where it fails.
+    tail_points: int = 40
+    least_step: float = 0.04
+    # Gaps of the support that are looked for below the lowest point, where more mass than this is missing.
+    gaps: int = 4
+    missing: float = 0.01
+
+
+SIZES, SCAN = SubsampleSizes(), ScanSettings()
+_BELOW_GAP = np.array([1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0, 60.0, 90.0])  # in u: any width
+_PARTS = (0.5, 0.35, 0.65, 0.2, 0.8)  # of a panel, in turn: where one point cannot be solved another may
+_ITERATIONS, _GUESS_TOL = 15, 3e-3  # of Newton's method, and its tolerance in the tails
+_LOOSER = 30.0  # of the tolerance: what counts as solved when it is evaluated
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Points in increasing u with self-energies, F = P(log s <= u) and its derivative, on a subsample.
+
+    ``inverse`` is the inverse Hessian of each point as `newton` left it, for whoever goes on from there.
+    """
+
+    u: np.ndarray
+    sigma: SelfEnergy
+    cdf: np.ndarray
+    density: np.ndarray
+    ok: np.ndarray
+    inverse: np.ndarray
+
+    @classmethod
+    def of(cls, solution: Solution, inverse: np.ndarray) -> Nodes:
+        density = np.maximum(solution.density, 0.0)
+        return cls(solution.u, solution.sigma, solution.cdf, density, solution.converged, inverse)
+
+    def at(self, pick: np.ndarray) -> Nodes:
+        """Some of the points."""
+        return Nodes(*(getattr(self, one.name)[pick] for one in fields(self)))
+
+    def merged(self, other: Nodes) -> Nodes:
+        """The points of both, in increasing u."""
+        both = joined_points(self, other)
+        return both.at(np.argsort(both.u))
+
+
+class Levels(NamedTuple):
+    """The chain on more and more of its sites (`SubsampleSizes`); on the fewest, the continuation."""
+
+    continuation: Continuation
+    hessian: Chain
+    placement: Chain
+
+    @classmethod
+    def of(cls, chain: Chain, sizes: SubsampleSizes, path_following: bool, *ranks: np.ndarray) -> Levels:
+        """``ranks``: what each site adds to F at a low and a high point, for `Chain.subsample`."""
+        few, hessian = sizes.continuation, int(sizes.kept * sizes.hessian)
+        if chain.parametrisation.basis is None:
+            few, hessian = (
+                int(
+                    max(
+                        np.clip(n * sizes.short / chain.n_gates, int(sizes.kept * n), n),
+                        sizes.per_gate * chain.n_gates,
+                    )
+                )
+                for n in (sizes.continuation, sizes.hessian)
+            )
+        least = int(sizes.per_gate / 2 * chain.parametrisation.count)
+        path = Continuation(chain.subsample(max(few, least), *ranks), path_following)
+        return cls(path, *(chain.subsample(n, *ranks) for n in (max(hessian, least), sizes.placement)))
+
+    def solve(self, u: np.ndarray, guess: SelfEnergy, tol: float, inverse: np.ndarray | None = None) -> Nodes:
+        """The points ``u`` from a guess or, where that is not good enough, without one."""
+        chain, small = self.placement, self.hessian
+        found = correct(chain, small, guess, 2 * u, tol, _ITERATIONS, inverse, self.continuation)
+        return Nodes.of(
+            evaluate(chain, small, found.sigma, 2 * u, _LOOSER * tol, found.inverse), found.inverse
+        )
+
+    def solve_near(self, u: np.ndarray, guess: SelfEnergy, inverse: np.ndarray | None) -> Nodes:
+        """As `solve`, but a guess from which Newton's method does not converge is given up."""
+        chain, small = self.placement, self.hessian
+        found = correct(chain, small, guess, 2 * u, _GUESS_TOL, 20, inverse)
+        return Nodes.of(
+            evaluate(chain, small, found.sigma, 2 * u, _LOOSER * _GUESS_TOL, found.inverse), found.inverse
+        )
+
+    def solve_anywhere(self, u: np.ndarray) -> Nodes:
+        """Those of the points ``u`` that can be solved without a guess."""
+        found = self.solve(u, self.continuation.near_real_axis(2 * u).sigma, 1e-3)
+        return found.at(found.ok)
+
+
+def place_nodes(chain: Chain, settings: Settings, sizes: SubsampleSizes = SIZES) -> tuple[Nodes, Levels]:
+    """Find where the mass is and put points until cubics in F are good to ``settings.tol``."""
+    nodes, levels = _scan_of_chain(chain, sizes)
+    inside = np.flatnonzero(nodes.density > TAILS.empty * nodes.density.max(initial=0.0))
+    if inside.size < 2:
+        return nodes.at(np.zeros(nodes.u.size, dtype=bool)), levels
+    ends = nodes.at(inside[[0, -1]])
+    ranks = log_determinant(chain, ends.sigma, Points.real(2 * ends.u))[0]
+    levels = Levels.of(chain, sizes, levels.continuation.path_following, *ranks)
+    if chain.parametrisation.basis is not None:
+        settings = replace(settings, mass_resolution=_mass_resolution(chain, ends, ranks, settings))
+    # Once more, on the sites that all other points will have: F must not jump between neighbours.
+    nodes = levels.solve(nodes.u, nodes.sigma, settings.solver_tol, nodes.inverse)
+    nodes = extend_tails(levels, nodes.at(nodes.ok), settings)
+    for _ in range(SCAN.gaps):
+        lower = _below_gap(levels, nodes, settings)
+        if lower is None:
+            break
+        nodes = extend_tails(levels, nodes.merged(lower), settings)
+    return _refine(levels, nodes, chain.log_mean / 2, settings), levels
+
+
+def _scan_of_chain(chain: Chain, sizes: SubsampleSizes) -> tuple[Nodes, Levels]:
+    """First points; with path following where two are not found inside the support without."""
+    splines = chain.parametrisation.basis is not None
+    rough = replace(sizes, placement=sizes.hessian) if splines else sizes
+    for path_following in (False, True):
+        if splines and not path_following:
+            continue
+        levels = Levels.of(chain, rough, path_following)
+        nodes = scan(levels)
+        if np.count_nonzero(nodes.density > TAILS.empty * nodes.density.max(initial=0.0)) >= 2:
+            break
+    return nodes, levels
+
+
+def scan(levels: Levels) -> Nodes:
+    """Points without any guess: some in the support, and up to where nothing is above.
+
+    They lie around log(m_1)/2; after path following at quantiles of the law as the Stieltjes transform has
+    it.
+    """
+    centre, path = levels.placement.log_mean / 2, levels.continuation
+    u = centre + np.sort(SCAN.offsets)
+    if path.path_following:
+        path.follow(-np.inf, SCAN.levels[-1])
+        if path.stieltjes.size > 1:
+            u = np.unique(np.interp(SCAN.levels, path.stieltjes[::-1], path.log_t[::-1] / 2))
+    nodes = levels.solve_anywhere(u)
+    while nodes.u.size and nodes.cdf[-1] < 1.0 - 1e-9 and nodes.u[-1] < centre + SCAN.highest:
+        more = levels.solve_anywhere(nodes.u[-1] + np.array([1.0, 2.0, 4.0]))
+        if more.u.size == 0:
+            break
+        nodes = nodes.merged(more)
+    for k in range(SCAN.bisections):  # a law narrower than the grid
+        if np.count_nonzero(nodes.density > SCAN.no_density) >= SCAN.enough:
+            break
+        rising = np.flatnonzero(np.diff(nodes.cdf) > 0.02)
+        if rising.size == 0:  # nothing solved, or nothing between the points that were
+            break
+        part = _PARTS[k % len(_PARTS)]
+        middle = (1 - part) * nodes.u[rising] + part * nodes.u[rising + 1]
+        nodes = nodes.merged(levels.solve_anywhere(middle))
+    return nodes
+
+
+def extend_tails(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes:
+    """Go on outwards until less than ``settings.tail`` is left (weighed by s^2/m_1 on the upper side).
+
+    Both sides go together. A step that fails is halved, one that succeeds doubled up to its natural length.
+    """
+    factor, centre = {-1: 1.0, 1: 1.0}, levels.placement.log_mean / 2
+    for _ in range(SCAN.tail_points):
+        steps = {
+            side: step_outwards(nodes.u, nodes.cdf, nodes.density, side, centre, settings) for side in factor
+        }
+        ahead = {side: (found[0], factor[side] * found[1]) for side, found in steps.items() if found}
+        going = [
+            side for side in ahead if factor[side] > SCAN.least_step and ahead[side][1] > PANELS.shortest
+        ]
+        if not going:
+            break
+        ends, lengths = (np.array([ahead[side][i] for side in going]) for i in (0, 1))
+        side = np.array(going)
+        u = nodes.u[ends] + side * lengths
+        guess = extrapolate(nodes.u, nodes.sigma, ends, side, u)
+        found = levels.solve_near(u, guess, nodes.inverse[ends])
+        useful = found.ok & (side * found.cdf > side * nodes.cdf[ends])
+        for one, good in zip(going, useful, strict=True):
+            factor[one] = min(1.0, 2.0 * factor[one]) if good else 0.5 * factor[one]
+        nodes = nodes.merged(found.at(useful))
+    return nodes
+
+
+def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> Nodes:
+    """Halve panels until cubics in F are good to ``settings.tol``.
+
+    Points that F falls out of order at lie on another branch and are left out. Where the middle of a panel
+    was not solved, other parts of it are tried.
+    """
+    tried, nodes = nodes.u, nodes.at(nodes.ok)
+    while len(tried) < settings.max_points:
+        middle = panels_to_halve(nodes.u, nodes.cdf, nodes.density, centre, settings)
+        u, left = _untried(nodes.u, middle, tried)
+        if u.size == 0:
+            break
+        guess = between(nodes.sigma, left)
+        found = levels.solve(u, guess, settings.solver_tol, nodes.inverse[left])
+        tried, nodes = np.concatenate([tried, u]), nodes.merged(found.at(found.ok))
+        nodes = nodes.at(longest_monotone_run(1.0 - nodes.cdf, ERRORS.fall))
+    return nodes
+
+
+def _untried(u: np.ndarray, left: np.ndarray, tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One new point in each panel that begins at ``left``, and these panels, where some part is untried."""
+    parts = np.array(_PARTS[:3])
+    inside = (1 - parts) * u[left, None] + parts * u[left + 1, None]
+    new = ~np.isin(inside, tried)
+    open_ = new.any(axis=1)
+    return inside[open_, np.argmax(new[open_], axis=1)], left[open_]
+
+
+def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None:
+    """Points in what lies below the gap at which the tail has ended; None if that is little, or at s = 0.
+
+    The law of a state of two components can have two bands, a gap of many orders of magnitude between them.
+    On the negative real axis, where no guess is needed, E[t/(t + s^2)] says how much lies below s^2 = t. A
+    band much narrower than one unit of log s can be missed; its mass then is in the error, as that of any
+    lost tail.
+    """
+    below, lowest = float(nodes.cdf[0]), float(nodes.u[0])
+    if below <= max(settings.tail, settings.mass_resolution, SCAN.missing):
+        return None
+    u = lowest - _BELOW_GAP
+    for _ in range(SCAN.bisections):
+        share = levels.continuation.transform(2 * u) / below
+        inside = (share > 0.1) & (share < 0.9)
+        if np.count_nonzero(inside) >= 2:
+            found = levels.solve_anywhere(np.sort(u[inside]))
+            found = found.at((found.density > SCAN.no_density) & (found.cdf < below))
+            return found if found.u.size >= 2 else None
+        above, under = u[share >= 0.9], u[share <= 0.1]
+        if above.size == 0 or under.size == 0:
+            return None
+        u = np.linspace(above.min(), under.max(), 8)
+    return None
+
+
+def _mass_resolution(chain: Chain, ends: Nodes, ranks: np.ndarray, settings: Settings) -> float:
+    """Mass that as many sites share as are whole ones in ``mass_resolution``: see `mass_of_one_site`."""
+    upper = ranks / (np.pi * chain.s_out)
+    mass = max(float(ends.cdf[0]), TAILS.finest), max(1.0 - float(ends.cdf[1]), TAILS.finest)
+    lower, higher = (
+        mass_of_one_site(chain, 1.0 - upper[0], mass[0]),
+        mass_of_one_site(chain, upper[1], mass[1]),
+    )
+    resolution = settings.mass_resolution
+    return min(resolution, max(resolution * chain.n * max(lower, higher), TAILS.finest))
+
+
+def mass_of_one_site(chain: Chain, parts: np.ndarray, mass: float) -> float:
+    """``mass`` divided by the effective sample size of the sites that make it up with these ``parts``.
+
+    The size is (sum w x)^2/sum (w x)^2 (Kish 1965, Survey Sampling). It is the mass times n if every site is
+    either a part of it or not, and far more in long chains, where each singular value belongs to many sites.
+    """
+    weighted = to_host(chain.weights) * parts
+    return mass * float(np.sum(weighted**2) / max(weighted.sum() ** 2, np.sum(weighted**2) / chain.n))
