@@ -56,6 +56,8 @@ _RESULTS = {
     "critical point": "rmtrnn.criticality.point",
     "ensemble": "rmtrnn.ensemble",
     "isometry": "rmtrnn.isometry_report",
+    "lyapunov sample": "rmtrnn.sampling.lyapunov",
+    "lyapunov spectrum": "rmtrnn.spectra.lyapunov",
     "mean field": "rmtrnn.meanfield.result",
     "phase diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from rmtrnn.ensemble import Ensemble
     from rmtrnn.meanfield import MeanField
     from rmtrnn.phase import PhaseDiagram
+    from rmtrnn.sampling.lyapunov import LyapunovSample
     from rmtrnn.sampling.sample import Sample
     from rmtrnn.spectra import Spectrum
+    from rmtrnn.spectra.lyapunov import LyapunovSpectrum
 
 # Okabe & Ito: black, vermillion, blue, bluish green, orange, sky blue, reddish purple, yellow.
 PALETTE = ("#000000", "#d55e00", "#0072b2", "#009e73", "#e69f00", "#56b4e9", "#cc79a7", "#f0e442")
@@ -268,6 +270,28 @@ def plot_correlation(mf: MeanField, ax: Axes | None = None, **options: Any) -> A
     return ax
 
 
+def plot_lyapunov(result: LyapunovSpectrum | LyapunovSample, ax: Axes | None = None, **options: Any) -> Axes:
+    """Draw Lyapunov exponents against their rank over N, largest first: theory as a line, samples as circles.
+
+    result : from ``rmtrnn.lyapunov`` or ``rmtrnn.sample_lyapunov``; draw both into one ``ax`` to compare them
+    options : passed to ``ax.plot``
+    """
+    ax, numbers = _axes(ax), cast(Any, result)
+    if hasattr(result, "spectrum"):
+        rank = np.linspace(0.0, 1.0, 501)[1:-1]
+        drawn: dict[str, Any] = {"label": "theory"} | options
+        ax.plot(rank, numbers.spectrum.icdf(1.0 - rank), **drawn)
+    else:
+        exponents = numbers.exponents.mean(axis=0)
+        rank = (np.arange(len(exponents)) + 0.5) / (len(result.ensemble.cell.state) * numbers.N)
+        drawn = {"ls": "", "marker": "o", "mfc": "none", "label": "sample"} | options
+        ax.plot(rank, exponents, **drawn)
+    ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
+    ax.set(xlabel="rank / N", ylabel="exponent per step", title=_title(result.ensemble))
+    ax.legend(loc="lower left")
+    return ax
+
+
 _NAMES = {
     "sigma_w": r"$\sigma_w$",
     "sigma_v": r"$\sigma_v$",
@@ -283,6 +307,8 @@ _NAMES = {
 
 
 for _kind, _draw in {
+    "lyapunov sample": plot_lyapunov,
+    "lyapunov spectrum": plot_lyapunov,
     "mean field": plot_correlation,
     "phase diagram": plot_phase_diagram,
     "sample": plot_sample,

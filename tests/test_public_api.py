@@ -48,8 +48,8 @@ NAMES = {
 # Rooms without __all__: what they define.
 DEFINED = {
     "rmtrnn.plotting": """
-        SpectrumPicture plot_comparison plot_correlation plot_phase_diagram plot_sample plot_spectrum
-        spectrum_title style
+        SpectrumPicture plot_comparison plot_correlation plot_lyapunov plot_phase_diagram plot_sample
+        plot_spectrum spectrum_title style
     """,
 }
 RESULTS = {

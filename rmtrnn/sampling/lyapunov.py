@@ -25,12 +25,13 @@ from rmtrnn._core import arrays as _arrays
 from rmtrnn._core import progress as _progress
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.result import Result, stored
+from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling import burn_in as _burn_in
 from rmtrnn.sampling.network import Network, Networks
-from rmtrnn.sampling.random_matrices import DTYPES
-from rmtrnn.sampling.sample import Estimate, host, over_trials
+from rmtrnn.sampling.sample import Estimate, host, over_trials, trial_parameters
 from rmtrnn.sampling.step_jacobian import StepJacobian
 
 _FRAME = 9  # the stream of a trial (see network.py) that its first frame is drawn from
@@ -53,8 +54,9 @@ class FrameSettings:
 SETTINGS = FrameSettings()
 
 
-@dataclass(frozen=True)
-class LyapunovSample:
+@stored("lyapunov sample")
+@dataclass(frozen=True, eq=False)
+class LyapunovSample(Result):
     """Lyapunov exponents of finite networks, in 1/step. Made by `rmtrnn.sample_lyapunov`.
 
     ``exponents``: shape (trials, count), falling in every row; ``errors``: standard error of each from eight
@@ -66,7 +68,17 @@ class LyapunovSample:
     ensemble: Ensemble
     N: int
     steps: int
-    provenance: dict[str, Any] = field(compare=False)
+    provenance: dict[str, Any] = field(repr=False)
+
+    @property
+    def status(self) -> Status:
+        """CONVERGED: a sample is what it is."""
+        return Status.CONVERGED
+
+    @property
+    def error(self) -> float:
+        """Standard error of the largest exponent."""
+        return self.largest.error
 
     @property
     def trials(self) -> int:
@@ -108,9 +120,13 @@ class LyapunovSample:
             return over_trials(values)
         return Estimate(float(values[0]), float(errors[0]))
 
+    def _compared(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        meta, arrays = self._parts()
+        return {key: value for key, value in meta.items() if key != "provenance"}, arrays
+
     def __repr__(self) -> str:
         return (
-            f"<LyapunovSample of {self.ensemble!r}, N={self.N}, {self.steps} steps, {self.trials} networks: "
+            f"<LyapunovSample of {self.ensemble}, N={self.N}, {self.steps} steps, {self.trials} networks: "
             f"largest {self.largest.value:.5g} ± {self.largest.error:.1g}>"
         )
 
@@ -150,19 +166,7 @@ def sample_lyapunov(
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
-    size = len(ens.cell.state) * _validate.integer("N", N, low=1)
-    parameters = {
-        "ensemble": ens.to_dict(),
-        "N": N,
-        "steps": _validate.integer("steps", steps, low=2 * SETTINGS.blocks),
-        "count": size if count is None else _validate.integer("count", count, low=1, high=size),
-        "seed": _validate.integer("seed", seed, low=0),
-        "burn_in": _burn_in.plan(ens)
-        if burn_in is None
-        else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
-        "device": _arrays.resolve_device(device),
-        "dtype": _validate.choice("dtype", dtype, DTYPES),
-    }
+    parameters = _parameters(ens, N, steps, count, seed, burn_in, device, dtype)
     start = time.perf_counter()
     rows = run_trials(
         exponents_of_trial,
@@ -178,7 +182,26 @@ def sample_lyapunov(
     exponents, errors = (np.take_along_axis(table[:, part], order, axis=1) for part in (0, 1))
     made = {key: parameters[key] for key in ("seed", "device", "dtype", "burn_in")}
     made |= {"wall_time_s": time.perf_counter() - start, **host()}
-    return LyapunovSample(exponents, errors, ens, N, steps, made)
+    return LyapunovSample(exponents, errors, ens, parameters["N"], parameters["steps"], made)
+
+
+def _parameters(
+    ens: Ensemble,
+    N: int,
+    steps: int,
+    count: int | None,
+    seed: int,
+    burn_in: int | None,
+    device: str,
+    dtype: str,
+) -> dict[str, Any]:
+    """What every trial depends on, checked, in plain JSON types."""
+    shared = trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
+    size = len(ens.cell.state) * shared["N"]
+    return shared | {
+        "steps": _validate.integer("steps", steps, low=2 * SETTINGS.blocks),
+        "count": size if count is None else _validate.integer("count", count, low=1, high=size),
+    }
 
 
 def exponents_of_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:

@@ -233,7 +233,8 @@ def sample(
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
     trials = _validate.integer("trials", trials, low=1)
-    parameters = _parameters(ens, T=T, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
+    parameters = {"T": _validate.integer("T", T, low=1)}
+    parameters |= trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
     start = time.perf_counter()
     rows = run_trials(
         _trial.sample_trials,
@@ -251,13 +252,12 @@ def sample(
     return Sample(log_s, ens, parameters["T"], parameters["N"], made)
 
 
-def _parameters(
-    ens: Ensemble, *, T: int, N: int, seed: int, burn_in: int | None, device: str, dtype: str
+def trial_parameters(
+    ens: Ensemble, *, N: int, seed: int, burn_in: int | None, device: str, dtype: str
 ) -> dict[str, Any]:
-    """What every trial depends on, checked, in plain JSON types."""
+    """What every trial of a network depends on, checked, in plain JSON types."""
     parameters = {
         "ensemble": ens.to_dict(),
-        "T": _validate.integer("T", T, low=1),
         "N": _validate.integer("N", N, low=1),
         "seed": _validate.integer("seed", seed, low=0),
         "burn_in": _burn_in.plan(ens)

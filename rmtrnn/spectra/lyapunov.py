@@ -14,12 +14,14 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.dyson.quantiles import LogQuantiles, log_quantiles
@@ -33,15 +35,16 @@ from rmtrnn.spectra.vanilla_moments import preactivation_variance
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)  # of the quantiles
 
 
-@dataclass(frozen=True)
-class LyapunovSpectrum:
+@stored("lyapunov spectrum")
+@dataclass(frozen=True, eq=False)
+class LyapunovSpectrum(Result):
     """Limit law of the Lyapunov exponents of a random network, in 1/step, natural logarithm.
 
     ``spectrum``: the law, with ``pdf``, ``cdf``, ``icdf``, ``support``, ``atoms``, ``mean``, ``rvs``;
-    ``largest``: its upper end; ``unstable_fraction``: share of positive exponents; ``entropy_rate``: sum of
-    the positive ones per unit (Pesin); ``kaplan_yorke``: the dimension of the attractor per unit; ``error``:
-    estimated error of the cdf; ``status``. Made by `rmtrnn.lyapunov`.
+    ``error``: estimated error of its cdf; ``method``: "s-transform" or "dyson". Made by `rmtrnn.lyapunov`.
     """
+
+    remedies: ClassVar[Mapping[Status, str]] = {Status.MAX_ITERATIONS: "try a larger population="}
 
     spectrum: ExponentLaw | QuantileLaw
     ensemble: Ensemble
@@ -69,33 +72,33 @@ class LyapunovSpectrum:
         """E[max(exponent, 0)], nats per unit and step."""
         return self.spectrum.entropy_rate
 
-    @property
-    def converged(self) -> bool:
-        """Whether the mean field that the law rests on converged."""
-        return self.status is Status.CONVERGED
-
-    @property
-    def message(self) -> str:
-        """How the computation ended and what to try."""
-        return self.status.message
-
     def to_dict(self) -> dict[str, Any]:
-        """The arguments, the numbers and the status, as JSON types."""
-        return {
-            "ensemble": self.ensemble.to_dict(),
-            "method": self.method,
-            "largest": self.largest,
-            "mean": self.spectrum.mean,
-            "unstable_fraction": self.unstable_fraction,
-            "kaplan_yorke": self.kaplan_yorke,
-            "entropy_rate": self.entropy_rate,
-            "error": self.error,
-            "status": self.status.name,
-        }
+        """The arguments, the numbers and how the computation ended, as JSON types."""
+        numbers = ("largest", "unstable_fraction", "kaplan_yorke", "entropy_rate", "error")
+        ended = {"converged": self.converged, "message": self.message}
+        values = {name: getattr(self, name) for name in numbers} | {"mean": self.spectrum.mean}
+        return {"ensemble": self.ensemble.to_dict(), "method": self.method} | values | ended
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The closed form is exact, so its parameters are all there is to store of it."""
+        meta: dict[str, Any] = {"ensemble": self.ensemble.to_dict()}
+        if not isinstance(self.spectrum, QuantileLaw):
+            return meta, {}
+        meta |= {"error": self.error, "status": int(self.status), "largest": self.largest}
+        return meta, {"levels": self.spectrum.levels, "quantiles": self.spectrum.quantiles}
+
+    @classmethod
+    def restore(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> LyapunovSpectrum:
+        """Build the result again from what `save` wrote (`rmtrnn.load` calls this)."""
+        ensemble = Ensemble.from_dict(meta["ensemble"])
+        if not arrays:
+            return _closed_form(ensemble)
+        law = QuantileLaw(arrays["levels"], arrays["quantiles"], meta["largest"], meta["error"])
+        return cls(law, ensemble, "dyson", meta["error"], Status(meta["status"]))
 
     def __repr__(self) -> str:
         return (
-            f"<LyapunovSpectrum of {self.ensemble!r}: largest {self.largest:.6g}, "
+            f"<LyapunovSpectrum of {self.ensemble}: largest {self.largest:.6g}, "
             f"{self.unstable_fraction:.4%} positive, {self.message}>"
         )
 
@@ -125,9 +128,7 @@ def lyapunov(ens: Ensemble, *, T: int = 32, population: int = 16384, seed: int =
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")
     T = _validate.integer("T", T, low=24)
     if isinstance(ens.cell, VanillaRNN):
-        variance, status = preactivation_variance(ens)
-        law = ExponentLaw(VanillaLaw(ens, 1, variance).squares)
-        return LyapunovSpectrum(law, ens, "s-transform", law.error, status)
+        return _closed_form(ens)
     if ens.tied:
         raise ValueError(
             f"ens.tied = True: must be False for the gated cell {ens.cell.name!r}, whose exponents with tied "
@@ -139,6 +140,12 @@ def lyapunov(ens: Ensemble, *, T: int = 32, population: int = 16384, seed: int =
     converged = all(chain.converged for chain in chains)
     status = Status.CONVERGED if converged else Status.MAX_ITERATIONS
     return LyapunovSpectrum(law, ens, "dyson", law.error, status)
+
+
+def _closed_form(ens: Ensemble) -> LyapunovSpectrum:
+    variance, status = preactivation_variance(ens)
+    law = ExponentLaw(VanillaLaw(ens, 1, variance).squares)
+    return LyapunovSpectrum(law, ens, "s-transform", law.error, status)
 
 
 def _extrapolated(chains: list[LogQuantiles], T: int, largest: float) -> QuantileLaw:

@@ -7,7 +7,8 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn.dyson.quantiles import log_quantiles
-from rmtrnn.spectra.lyapunov import LEVELS, _extrapolated
+from rmtrnn.laws.quantile_law import QuantileLaw
+from rmtrnn.spectra.lyapunov import LEVELS, LyapunovSpectrum, _extrapolated
 
 
 def test_published_simulation_of_the_tanh_map():
@@ -45,7 +46,7 @@ def test_what_has_no_closed_form_is_refused_with_a_way_out():
 
 def test_numbers_as_json():
     numbers = rt.lyapunov(rt.Ensemble("vanilla", sigma_w=1.5)).to_dict()
-    assert numbers["status"] == "CONVERGED"
+    assert numbers["converged"]
     assert numbers["largest"] == pytest.approx(rt.lyapunov(rt.Ensemble("vanilla", sigma_w=1.5)).largest)
 
 
@@ -74,3 +75,19 @@ def test_gated_networks_have_the_extrapolated_exponents():
     assert np.abs(law.spectrum.cdf(found) - ranks).max() < law.error + 0.03
     wrong = rt.lyapunov(rt.Ensemble("vanilla", sigma_w=1.0)).spectrum
     assert np.abs(wrong.cdf(found) - ranks).max() > 0.1
+
+
+def test_results_are_kept_and_drawn(tmp_path):
+    ens = rt.Ensemble("vanilla", sigma_w=1.5)
+    law, sample = rt.lyapunov(ens), rt.sample_lyapunov(ens, N=16, steps=32, burn_in=20)
+    levels = np.array([0.1, 0.5, 0.9])
+    table = LyapunovSpectrum(QuantileLaw(levels, levels - 1.0, 0.5, 1e-3), ens, "dyson", 1e-3, law.status)
+    for result in (law, sample, table):
+        assert rt.load(result.save(tmp_path / "kept")) == result
+        assert result.converged and result.to_dict()["converged"]
+    ax = law.plot()
+    assert sample.plot(ax) is ax
+    assert [line.get_label() for line in ax.lines if not line.get_label().startswith("_")] == [
+        "theory",
+        "sample",
+    ]
