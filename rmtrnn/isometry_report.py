@@ -178,7 +178,7 @@ def variance_growth(ens: Ensemble, T: int) -> list[tuple[int, Measured, Measured
         found = [second_moment(ens, t) for t in steps]
         rows = zip(steps, found, strict=True)
         return [(t, _rounded(m.m_1, t), _rounded(m.variance, t)) for t, m in rows]
-    if ens.tied and T > 1:
+    if ens.tied:
         return []
     field = field_of_one(ens)
     if isinstance(ens.cell, MinimalRNN):

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,19 @@ from rmtrnn._core import progress as _progress
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
+from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
 from rmtrnn.meanfield import mean_field
 from rmtrnn.meanfield.expansion import expand
 from rmtrnn.meanfield.grid import stationary_grid
 from rmtrnn.meanfield.moment_map import Parameters
-from rmtrnn.meanfield.solve import named, timescale
+from rmtrnn.meanfield.result import named, timescale
+from rmtrnn.meanfield.tied_result import is_equal_to_untied, tied_mean_field
+from rmtrnn.meanfield.tied_solver import QUICK
 
 INPUT_PARAMETERS = ("R", "Sigma")
 CHUNK = 2048  # points that are solved together
+SITES, TIED_SITES = 2048, 256  # of a population, for points that are solved one by one
 
 PICTURED = ("chi", "chi_star", "timescale", "q", "Q", "c_star")  # what `plot` draws over two parameters
 _QUANTITIES = ("Q", "q", "c_star", "chi", "chi_star", "timescale", "status", "residual", "error")
@@ -38,7 +43,8 @@ class PhaseDiagram(Result):
     ``axes`` maps the name of each parameter, in the order given, to its values ("mu_b", or "mu_b.f" for one
     gate); all arrays have the shape of the grid, ``[i, j]`` belonging to the i-th value of the first
     parameter and the j-th of the second. ``status`` holds `Status` codes, ``residual`` and ``error`` are per
-    point. Where there is no stationary state (DIVERGED) the quantities are nan.
+    point. Where there is no stationary state (DIVERGED) the quantities are nan. ``theory`` is "untied" or
+    "tied".
     """
 
     ensemble: Ensemble
@@ -52,6 +58,7 @@ class PhaseDiagram(Result):
     status: np.ndarray  # pyright: ignore[reportIncompatibleVariableOverride]
     residual: np.ndarray
     error: np.ndarray  # pyright: ignore[reportIncompatibleVariableOverride]
+    theory: str = "untied"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,7 +105,7 @@ class PhaseDiagram(Result):
         axes = ", ".join(
             f"{name}: {values[0]:g} to {values[-1]:g} ({values.size})" for name, values in self.axes.items()
         )
-        return f"PhaseDiagram of {self.ensemble}\n  {axes}\n  {self.message}"
+        return f"PhaseDiagram of {self.ensemble}, {self.theory} weights\n  {axes}\n  {self.message}"
 
 
 def phase_diagram(
@@ -107,6 +114,8 @@ def phase_diagram(
     Q0: float = 1.0,
     progress: bool | _progress.Report | None = None,
     executor: Executor | None = None,
+    checkpoint: str | Path | None = None,
+    sites: int | None = None,
     **parameters: Any,
 ) -> PhaseDiagram:
     """Mean field on the grid of all combinations of the given parameter values; docs/theory.md section 2.
@@ -128,8 +137,15 @@ def phase_diagram(
     progress : None, True, or callable (done, total, label)
     executor : anything with the `concurrent.futures.Executor` interface, optional
 
-    Cells that are affine in their state (vanilla, minimalRNN, GRU) are solved 2048 points at a time, others
-    one by one. Stationary states are those reached from Q = ``Q0`` with independent replicas.
+    checkpoint : folder, optional
+        Finished points are kept there and read again, for diagrams solved one by one; ValueError for others.
+    sites : int, optional
+        Of the population of each point, for diagrams solved one by one. Default 2048; tied 256, for errors of
+        some per cent (``error`` has them per point) in about a second for each.
+
+    Untied cells that are affine in their state (vanilla, minimalRNN, GRU) are solved 2048 points at a time,
+    others, and networks with tied weights, one by one. Stationary states are those reached from Q = ``Q0``
+    with independent replicas.
 
     Raises TypeError for an unknown parameter or none, ValueError for values out of range.
     """
@@ -139,15 +155,24 @@ def phase_diagram(
     axes = _axes(ens, parameters)
     grid = np.array(list(itertools.product(*(values for _, values in axes)))).T
     names = [axis for axis, _ in axes]
-    size = CHUNK if expand(ens.cell) is not None else 1
-    tasks = [(ens, names, grid[:, first : first + size], Q0) for first in range(0, grid.shape[1], size)]
     report = _progress.reporter(progress)
-    report(0, len(tasks), "phase diagram")
-    solved = []
-    outcomes = map(_solve, tasks) if executor is None else executor.map(_solve, tasks)
-    for done, outcome in enumerate(outcomes, start=1):
-        solved.append(outcome)
-        report(done, len(tasks), "phase diagram")
+    if expand(ens.cell) is not None and (not ens.tied or is_equal_to_untied(ens)):
+        for name, value in (("checkpoint", checkpoint), ("sites", sites)):
+            if value is not None:
+                raise ValueError(f"{name} = {value!r}: for diagrams that are solved one by one only")
+        solved = _in_chunks(ens, names, grid, Q0, report, executor)
+    else:
+        record = {"ensemble": ens.to_dict(), "axes": names, "grid": grid.tolist(), "Q0": Q0, "sites": sites}
+        rows = run_trials(
+            _point,
+            record,
+            grid.shape[1],
+            executor=executor,
+            checkpoint=checkpoint,
+            report=report,
+            label="phase diagram",
+        )
+        solved = [_unpacked(ens, row) for row in rows]
     return _diagram(ens, axes, solved)
 
 
@@ -168,8 +193,28 @@ def _diagram(
         q=_named(ens.cell.gates, arrays["q"]),
         c_star=_named(ens.cell.gates if single_gate else states, arrays["c_star"]),
         timescale=timescale(arrays["chi_star"]),
+        theory="tied" if ens.tied else "untied",
         **scalars,
     )
+
+
+def _in_chunks(
+    ens: Ensemble,
+    names: list[Axis],
+    grid: np.ndarray,
+    Q0: float,
+    report: _progress.Report,
+    executor: Executor | None,
+) -> list[dict[str, np.ndarray]]:
+    """All points by moments, CHUNK at a time."""
+    tasks = [(ens, names, grid[:, first : first + CHUNK], Q0) for first in range(0, grid.shape[1], CHUNK)]
+    report(0, len(tasks), "phase diagram")
+    solved = []
+    outcomes = map(_solve, tasks) if executor is None else executor.map(_solve, tasks)
+    for done, outcome in enumerate(outcomes, start=1):
+        solved.append(outcome)
+        report(done, len(tasks), "phase diagram")
+    return solved
 
 
 def _named(names: Any, values: np.ndarray) -> Quantity:
@@ -231,8 +276,7 @@ def _solve(task: tuple[Ensemble, list[Axis], np.ndarray, float]) -> dict[str, np
     """Quantities of a chunk of points, last axis the points."""
     ens, axes, points, Q0 = task
     expansion = expand(ens.cell)
-    if expansion is None:
-        return _solve_one(_at(ens, axes, points[:, 0].tolist()), Q0)
+    assert expansion is not None
     found = stationary_grid(expansion, _parameters(ens, axes, points), Q0)
     diagonal = np.arange(1, len(ens.cell.state) + 1)
     Q, C = found.S[diagonal, diagonal], found.S_pair[diagonal, diagonal]
@@ -266,15 +310,28 @@ def _parameters(ens: Ensemble, axes: list[Axis], points: np.ndarray) -> Paramete
     return Parameters.build(**columns, input_mean=np.sqrt(columns["R"]) * ens.input_law.moment(1))
 
 
-def _solve_one(ens: Ensemble, Q0: float) -> dict[str, np.ndarray]:
-    field = mean_field(ens, Q0=Q0)
-    rows = {}
-    for name in ("Q", "q", "c_star"):
-        value = getattr(field, name)
-        rows[name] = np.array(list(value.values()) if isinstance(value, Mapping) else [value])[:, None]
-    if len(rows["q"]) == 1 and len(ens.cell.gates) > 1:
-        rows["q"] = np.repeat(rows["q"], len(ens.cell.gates), axis=0)
-    for name in ("chi", "chi_star", "residual", "error"):
-        rows[name] = np.array([getattr(field, name)])
-    rows["status"] = np.array([int(field.status)])
-    return rows
+def _point(parameters: dict[str, Any], index: int) -> np.ndarray:
+    """One point as a row: Q, q, c*, χ, χ at c*, residual, error, status."""
+    axes = [(name, gate) for name, gate in parameters["axes"]]
+    point = [column[index] for column in parameters["grid"]]
+    ens, Q0 = _at(Ensemble.from_dict(parameters["ensemble"]), axes, point), parameters["Q0"]
+    if ens.tied and not is_equal_to_untied(ens):
+        start = np.full(len(ens.cell.state), Q0)
+        field = tied_mean_field(ens, None, start, None, parameters["sites"] or TIED_SITES, 0, QUICK)
+    else:
+        field = mean_field(ens, Q0=Q0, sites=parameters["sites"] or SITES)
+    columns = [
+        np.ravel(list(v.values()) if isinstance(v, Mapping) else v) for v in (field.Q, field.q, field.c_star)
+    ]
+    single = [field.chi, field.chi_star, field.residual, field.error, float(field.status)]
+    return np.concatenate([*columns, single]).astype(float)
+
+
+def _unpacked(ens: Ensemble, row: np.ndarray) -> dict[str, np.ndarray]:
+    """The quantities of a row of `_point`, last axis one point."""
+    states, gates = len(ens.cell.state), len(ens.cell.gates)
+    correlations = 1 if gates == 1 else states
+    Q, q, c_star, single = np.split(row[:, None], np.cumsum([states, gates, correlations]))
+    names = ("chi", "chi_star", "residual", "error")
+    rest = dict(zip(names, single, strict=False))
+    return {"Q": Q, "q": q, "c_star": c_star, "status": single[-1].astype(int), **rest}

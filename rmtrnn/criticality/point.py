@@ -30,6 +30,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.isometry_report import Isometry, isometry
 from rmtrnn.meanfield import MeanField, mean_field
 from rmtrnn.meanfield.growth import stable_states
+from rmtrnn.meanfield.tied_result import is_equal_to_untied
 
 __all__ = ["Critical", "NoCriticalPointError", "critical"]
 
@@ -188,8 +189,9 @@ def critical(
     cell : as for `Ensemble`
     T : int ≥ 1
     weights, R, and ``parameters`` sigma_w, sigma_v, sigma_b, Sigma, tied, input_law : as for `Ensemble`. The
-        closed forms find sigma_w and sigma_v themselves. With tied weights the choice is made by the
-        mean field and variance of untied ones; the record is that of the tied network.
+        closed forms find sigma_w and sigma_v themselves. With tied weights χ is that of the tied network
+        (solve; for vanilla cells both are equal); among several points with χ = 1 the variance of s² with
+        untied weights chooses.
     q : number, or (low, high), optional
         Closed forms: the variance of the pre-activation, or bounds on it.
     mu_b : number, mapping by gate, or for the minimalRNN also (low, high), optional
@@ -208,6 +210,8 @@ def critical(
     band = _band(band)
     base = Ensemble(cell, weights=weights, R=R, mu_b=_start(mu_b), **parameters)
     closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
+    if base.tied and not is_equal_to_untied(base):
+        closed = None  # the closed forms are those of redrawn weights
     if free is None and closed is not None:
         for name in ("sigma_w", "sigma_v"):
             if name in parameters:

@@ -18,7 +18,8 @@ from rmtrnn._core.progress import advance
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
 from rmtrnn.meanfield.expansion import expand
-from rmtrnn.meanfield.growth import field_of_one, growth_rates, is_smooth
+from rmtrnn.meanfield.growth import field_of_one, growth_rates, is_smooth, tied_error
+from rmtrnn.meanfield.tied_result import is_equal_to_untied
 from rmtrnn.spectra import second_moment
 
 TOLERANCE = 1e-8  # of χ = 1
@@ -113,7 +114,7 @@ def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble,
     first, others = parameters[0], parameters[1:]
     count = MANIFOLD_POINTS.get(len(others), 1)
     axes = [np.linspace(p.low, p.high, count) for p in others]
-    points = SAMPLED_POINTS if expand(ens.cell) is None else POINTS
+    points = SAMPLED_POINTS if _is_sampled(ens) else POINTS
     line = np.linspace(_open(ens, first), first.high, points)
     chi = _scan(ens, [*others, first], [*axes, line])
     manifold: list[tuple[tuple[float, ...], float]] = []
@@ -124,8 +125,18 @@ def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble,
         raise _nothing(ens, parameters, chi)
     rest, root = _least_spread(ens, parameters, manifold, T, axes)
     chosen = place(ens, parameters, (_corrected(_Line(ens, parameters, rest), root), *rest))
-    value = float(growth_rates([chosen])[0][0])
+    value = float(growth_rates([chosen], quick=_is_tied(ens))[0][0])
     return chosen, value, _chi_error(chosen, value)
+
+
+def _is_sampled(ens: Ensemble) -> bool:
+    """Whether χ comes from sampled sites: cells that are not affine in their state, and tied weights."""
+    return expand(ens.cell) is None or _is_tied(ens)
+
+
+def _is_tied(ens: Ensemble) -> bool:
+    """Whether χ is that of tied weights, found on few sites: its error is that of the groups."""
+    return ens.tied and not is_equal_to_untied(ens)
 
 
 def _open(ens: Ensemble, parameter: Parameter) -> float:
@@ -149,7 +160,7 @@ class _Line:
 
     def __init__(self, ens: Ensemble, parameters: list[Parameter], rest: tuple[float, ...]) -> None:
         self.ens, self.parameters, self.rest = ens, parameters, rest
-        self.sampled = expand(ens.cell) is None
+        self.sampled = _is_sampled(ens)
         self.smooth = is_smooth(ens)
 
     def at(self, value: float) -> Ensemble:
@@ -262,8 +273,10 @@ def _chi_error(ens: Ensemble, chi: float) -> float:
 
     Not three: where rare sites carry χ the spread of few point sets is itself too small.
     """
-    if expand(ens.cell) is not None:
+    if not _is_sampled(ens):
         return abs(chi - 1.0) + 1e-14
+    if _is_tied(ens):
+        return tied_error(ens)
     values = [chi, *(float(growth_rates([ens], seed=seed)[0][0]) for seed in RESEEDS)]
     return 5.0 * float(np.std(values, ddof=1))
 

@@ -15,13 +15,20 @@ from rmtrnn.meanfield.hermite_series import NodeMap
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.result import MeanField, named
 from rmtrnn.meanfield.solve import mean_field, parameters_of
+from rmtrnn.meanfield.tied_field import equal_growth, tied_field, tied_growth
+from rmtrnn.meanfield.tied_result import is_equal_to_untied
+from rmtrnn.meanfield.tied_solver import DEFAULT, QUICK
+from rmtrnn.meanfield.zero_state import zero_state_growth
 
 STARTS = (1e-6, 1.0, 100.0)  # not 0, which may be an unstable state
+QUICK_SITES, TIED_SITES = 256, 2048  # with tied weights
 SAME = 1e-6  # relative distance of second moments below which two states are one
 
 
 def is_smooth(ens: Ensemble) -> bool:
     """Whether `growth_rates` is a smooth function of the parameters: by moments or by transfer operators."""
+    if ens.tied and not is_equal_to_untied(ens):
+        return False
     return expand(ens.cell) is not None or transfer_operator.applies(ens)
 
 
@@ -36,6 +43,8 @@ def growth_rates(
     not apply. ``quick``: on fewer, fixed nodes. ``seed`` names the points of what is sampled. Second moments
     have shape (s, n); both are nan where there is no converged stationary state.
     """
+    if any(ens.tied and not is_equal_to_untied(ens) for ens in ensembles):
+        return _by_spectra(ensembles, quick, seed)
     expansion = expand(ensembles[0].cell)
     if expansion is None and all(transfer_operator.applies(ens) for ens in ensembles):
         return _by_transfer(ensembles, quick, seed)
@@ -49,8 +58,11 @@ def stable_states(ens: Ensemble) -> list[tuple[float, float]]:
 
     More than one is the rule near a jump of χ: an ordered state beside a chaotic one, and which of them a
     network is in depends on where it started. For cells that are affine in one state vector; for others
-    nothing is looked for, and the list is empty.
+    nothing is looked for, and the list is empty. Tied ensembles: h = 0, where it is stable and not
+    the state reached from 1.
     """
+    if ens.tied and not is_equal_to_untied(ens):
+        return _tied_states(ens)
     if expand(ens.cell) is None or len(ens.cell.state) > 1:
         return []
     chi, second = _by_moments([ens] * len(STARTS), MomentMap, STARTS)
@@ -59,6 +71,15 @@ def stable_states(ens: Ensemble) -> list[tuple[float, float]]:
         if not found or Q - found[-1][0] > SAME * max(Q, 1e-12):
             found.append((Q, one))
     return found
+
+
+def _tied_states(ens: Ensemble) -> list[tuple[float, float]]:
+    """The zero state if it is stable and not the state reached from E[h²] = 1."""
+    zero = zero_state_growth(ens)
+    if zero is None or zero >= 1.0:
+        return []
+    reached = tied_field(ens, None, QUICK_SITES, 0, QUICK)
+    return [(0.0, zero)] if np.any(reached.Q.value > 0.0) else []
 
 
 def _by_moments(
@@ -92,7 +113,7 @@ def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
     In the latter case the overlap of two replicas is not known (nan), ``chi_star`` is ``chi``, and ``error``
     three times the difference of two point sets. ``quick``: with fewer points, for errors of some 1e-3.
     """
-    if expand(ens.cell) is not None or not transfer_operator.applies(ens):
+    if ens.tied or expand(ens.cell) is not None or not transfer_operator.applies(ens):
         return mean_field(ens)
     size = (
         (transfer_operator.QUICK_NODES, transfer_operator.QUICK_POINTS)
@@ -127,6 +148,28 @@ def _by_transfer(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple
     nothing = np.full(len(ensembles[0].cell.state), np.nan)
     chi = np.array([np.nan if one is None else one.chi for one in found])
     return chi, np.array([nothing if one is None else one.second for one in found]).T
+
+
+def _by_spectra(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """χ and second moments with tied weights."""
+    sites, settings = (QUICK_SITES, QUICK) if quick else (TIED_SITES, DEFAULT)
+    chi, second = [], []
+    for ens in ensembles:
+        field = tied_field(ens, None, sites, seed, settings)
+        if field.state is not None:
+            growth = equal_growth(field, seed)
+            chi.append(growth.chi if growth.converged else np.nan)
+        else:
+            chi.append(field.zero_growth if field.status is Status.CONVERGED else np.nan)
+        second.append(field.Q.value)
+    found = np.array(chi, dtype=float)
+    return found, np.where(np.isnan(found), np.nan, np.array(second).T)
+
+
+def tied_error(ens: Ensemble) -> float:
+    """Error of the quick χ of `growth_rates` with tied weights, of the sites and of the state."""
+    field = tied_field(ens, None, QUICK_SITES, 0, QUICK)
+    return 0.0 if field.state is None else tied_growth(field, 0)[1]
 
 
 def _by_populations(ensembles: Sequence[Ensemble], seed: int) -> tuple[np.ndarray, np.ndarray]:

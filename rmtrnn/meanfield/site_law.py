@@ -119,6 +119,11 @@ def site_trajectory(
 
 
 def _converged(ens: Ensemble, field: MeanField | None) -> MeanField:
+    if ens.tied and memory(ens.cell):
+        raise ValueError(
+            "ens: tied = True, but here pre-activations are independent in time; use "
+            "rmtrnn.meanfield.tied_sites.tied_trajectories, or ens.replace(tied=False)"
+        )
     field = mean_field(ens) if field is None else field
     if field.ensemble != ens:
         raise ValueError(f"field: belongs to another ensemble, {field.ensemble!r}")
@@ -142,7 +147,9 @@ def _memory_rate(ens: Ensemble, field: MeanField) -> float:
     if expand(ens.cell) is None:
         # Not affine: the slope is that of the whole network, an upper bound where all sites push alike.
         return min(max(field.chi_star, 0.9), 0.99)
-    frozen = ens.replace(sigma_w=dict.fromkeys(ens.cell.gates, 0.0), weights="gaussian", sigma_v=0.0)
+    frozen = ens.replace(
+        tied=False, sigma_w=dict.fromkeys(ens.cell.gates, 0.0), weights="gaussian", sigma_v=0.0
+    )
     variances = {name: math.sqrt(field.q_of(name)) for name in ens.cell.gates}
     return mean_field(frozen.replace(sigma_b=variances)).chi
 

@@ -17,7 +17,7 @@ from rmtrnn.meanfield.forward_process import Forward, march
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE, LARGEST, Estimate
 from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate
-from rmtrnn.meanfield.tied_solver import DEFAULT, TiedState, stationary_state
+from rmtrnn.meanfield.tied_solver import DEFAULT, Settings, TiedState, stationary_state
 from rmtrnn.meanfield.zero_state import zero_state_growth
 
 FORWARD_STEPS = 384  # of the process that says which state is reached; empirical: a start, not the answer
@@ -41,20 +41,23 @@ class TiedField(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def tied_field(ens: Ensemble, Q0: tuple[float, ...] | None, sites: int, seed: int) -> TiedField:
+def tied_field(
+    ens: Ensemble, Q0: tuple[float, ...] | None, sites: int, seed: int, settings: Settings = DEFAULT
+) -> TiedField:
     """The state that a network reaches from centred Gaussian states with E[h²] = Q0 (default 1)."""
     second = np.ones(len(ens.cell.state)) if Q0 is None else np.array(Q0)
     zero = zero_state_growth(ens)
     if zero is not None and not second.any():
         return _dead(ens, zero)
-    forward = march(ens, FORWARD_STEPS, FORWARD_SITES, seed, second)
+    shorter = DEFAULT.first_period // settings.first_period
+    forward = march(ens, FORWARD_STEPS // shorter, FORWARD_SITES // shorter, seed, second)
     last = forward.second[:, -1]
     if not np.all(np.isfinite(last)) or np.max(last) > LARGEST:
         return _diverged(ens, zero)
     unstable = zero is not None and zero >= 1.0
-    if zero is not None and not unstable and np.all(last <= DEFAULT.dead * second.max()):
+    if zero is not None and not unstable and np.all(last <= settings.dead * second.max()):
         return _dead(ens, zero)
-    state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), sites, seed)
+    state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), sites, seed, settings)
     if not np.isfinite(state.spectra.residual):
         return _diverged(ens, zero)
     if state.dead:
@@ -142,11 +145,19 @@ def tied_growth(field: TiedField, seed: int) -> tuple[Growth, float]:
     state = field.state
     assert state is not None
     process, spectra = state.sites, state.spectra
-    growth = growth_rate(process, [_recorded(process, spectra.values[:, None])], seed)
+    growth = equal_growth(field, seed)
     moved = np.maximum(spectra.values + principal_error(process.nodes, spectra.groups), 0.1 * spectra.values)
-    other = growth_rate(process, [_recorded(process, moved[:, None])], seed, start=growth)
+    other = growth_rate(process, [_recorded(process, moved[:, None])], seed, state.settings, growth)
     own = float(np.std(growth.groups, ddof=1)) / np.sqrt(GROUPS)
     return growth, CONFIDENCE * float(np.hypot(own, other.chi - growth.chi))
+
+
+def equal_growth(field: TiedField, seed: int) -> Growth:
+    """χ at equal replicas, with the error of the sites on given spectra only."""
+    assert field.state is not None
+    process = field.state.sites
+    recorder = _recorded(process, field.state.spectra.values[:, None])
+    return growth_rate(process, [recorder], seed, field.state.settings)
 
 
 def principal_error(nodes: FrequencyNodes, groups: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,15 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.periodic_process import GROUPS, PeriodicSites
 from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate
 from rmtrnn.meanfield.tied_solver import (
-    DEFAULT,
     GroupMap,
+    Settings,
     Spectral,
     TiedState,
     period_sites,
     spectral_fixed_point,
 )
+
+PAIR_ROUNDS = 24  # what noise leaves then is not found by more
 
 
 class Replicas(NamedTuple):
@@ -29,10 +32,21 @@ class Replicas(NamedTuple):
     cross: Spectral
 
 
-def replicas(ens: Ensemble, state: TiedState, share: np.ndarray | None, sites: int, seed: int) -> Replicas:
-    """Two replicas from states whose overlap is ``share`` of E[h²] (default none), to a fixed overlap."""
+def replicas(
+    ens: Ensemble,
+    state: TiedState,
+    share: np.ndarray | None,
+    sites: int,
+    seed: int,
+    settings: Settings,
+    equal: Growth,
+) -> Replicas:
+    """Two replicas from states whose overlap is ``share`` of E[h²] (default none), to a fixed overlap.
+
+    ``equal``: the growth at equal replicas, from which the search for χ at c* starts: it is no larger.
+    """
     period = state.sites.period
-    process = period_sites(ens, period, sites * period // DEFAULT.first_period, seed, DEFAULT, replicas=2)
+    process = period_sites(ens, period, sites * period // settings.first_period, seed, settings, replicas=2)
     nodes, spectra = process.nodes, state.spectra.values
     read = process.readings
     start = np.zeros_like(spectra) if share is None else float(np.mean(share)) * spectra
@@ -40,8 +54,8 @@ def replicas(ens: Ensemble, state: TiedState, share: np.ndarray | None, sites: i
         _one_round(process, spectra),
         start,
         nodes,
-        DEFAULT,
-        DEFAULT.tolerance,
+        settings,
+        settings.tolerance,
         least_scale=float(nodes.variance(spectra).sum()),
         positive=False,
     )
@@ -50,7 +64,7 @@ def replicas(ens: Ensemble, state: TiedState, share: np.ndarray | None, sites: i
     both = process.pre_activations(spectra[:, None], _within(cross.values, spectra)[:, None])
     for replica, (e, recorder) in enumerate(zip(both, recorders, strict=True)):
         process.run(e, replica, visit=recorder, states=states[replica])
-    growth = growth_rate(process, recorders, seed)
+    growth = growth_rate(process, recorders, seed, replace(settings, rounds=PAIR_ROUNDS), start=equal)
     by_group = states.reshape(*states.shape[:3], GROUPS, -1)
     variance = read.recurrent(nodes.variance(spectra)[:, None]) + (read.white + read.constant)[:, None]
     shared = read.recurrent(nodes.variance(cross.groups)) + (read.shared_white + read.constant)[:, None]

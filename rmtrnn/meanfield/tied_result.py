@@ -14,8 +14,9 @@ from rmtrnn.meanfield.periodic_process import GROUPS
 from rmtrnn.meanfield.population import Estimate
 from rmtrnn.meanfield.result import MeanField, Number, named, ratio, timescale
 from rmtrnn.meanfield.site_process import memory
-from rmtrnn.meanfield.tied_field import TiedField, standard_error, tied_field, tied_growth
+from rmtrnn.meanfield.tied_field import TiedField, equal_growth, standard_error, tied_field, tied_growth
 from rmtrnn.meanfield.tied_replicas import replicas
+from rmtrnn.meanfield.tied_solver import DEFAULT, Settings
 
 LAGS = 64  # of the autocovariance of a cell without memory, which is the same at all lags ≥ 1
 
@@ -57,12 +58,16 @@ def tied_mean_field(
     C0: np.ndarray | None,
     sites: int,
     seed: int,
+    settings: Settings = DEFAULT,
 ) -> MeanField:
-    """The mean field of a network with tied weights, as `rmtrnn.mean_field` returns it."""
-    field = tied_field(ens, None if Q0 is None else tuple(Q0), sites, seed)
+    """The mean field of a network with tied weights, as `rmtrnn.mean_field` returns it.
+
+    With ``settings`` of its own (`QUICK`) the error of χ leaves out that of the state it belongs to.
+    """
+    field = tied_field(ens, None if Q0 is None else tuple(Q0), sites, seed, settings)
     names = [symbol.name for symbol in ens.cell.state]
     trajectories = {} if steps is None else _trajectories(ens, steps, Q0, C0, sites, seed)
-    pair = _pair(ens, field, Q0, C0, sites, seed)
+    pair = _pair(ens, field, Q0, C0, sites, seed, settings)
     single_gate = len(ens.cell.gates) == 1
     status, note = field.status, field.note
     if field.status is Status.CONVERGED and not pair["converged"]:
@@ -95,7 +100,13 @@ def tied_mean_field(
 
 
 def _pair(
-    ens: Ensemble, field: TiedField, Q0: np.ndarray | None, C0: np.ndarray | None, sites: int, seed: int
+    ens: Ensemble,
+    field: TiedField,
+    Q0: np.ndarray | None,
+    C0: np.ndarray | None,
+    sites: int,
+    seed: int,
+    settings: Settings,
 ) -> dict[str, Any]:
     """χ, the overlap of two replicas, and χ there, each with its error."""
     s, K = len(ens.cell.state), len(ens.cell.gates)
@@ -104,14 +115,18 @@ def _pair(
         same = np.full(s, np.nan) if field.status is Status.DIVERGED else np.ones(s)
         rho = np.full(K, same[0])
         return _equal(Estimate(same, 0.0 * same), Estimate(rho, 0.0 * rho), chi, 0.0, True, "")
-    growth, error = tied_growth(field, seed)
+    if settings is DEFAULT:
+        growth, error = tied_growth(field, seed)
+    else:
+        growth = equal_growth(field, seed)
+        error = float(standard_error(growth.groups))
     note = "" if not growth.site_limited else "χ is what the sites with the longest memory forget per step"
     if ens.Sigma == 1.0 and growth.chi <= 1.0 and C0 is None:
         ones = Estimate(np.ones(s), np.zeros(s)), Estimate(np.ones(K), np.zeros(K))
         return _equal(*ones, growth.chi, error, growth.converged, note, growth.residual)
     first = np.ones(s) if Q0 is None else np.maximum(Q0, 1e-300)
     share = None if C0 is None else np.clip(C0 / first, -1.0, 1.0)
-    two = replicas(ens, field.state, share, sites // 2, seed)
+    two = replicas(ens, field.state, share, sites // 2, seed, settings, growth)
     spread = float(standard_error(two.growth.groups))
     chi_star, resolved = min(two.growth.chi, growth.chi), True
     if two.growth.site_limited or spread > chi_star or two.growth.chi > growth.chi + error + spread:

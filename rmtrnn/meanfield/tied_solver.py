@@ -39,6 +39,8 @@ class Settings:
 
 
 DEFAULT = Settings()
+# For grids and searches: errors of some per cent, a tenth of the time.
+QUICK = Settings(first_period=256, last_period=2048, least_sites=128, tolerance=1e-3, rounds=30)
 RESOLVED = 1e-2  # relative singular value of differences of the map below which they are noise
 
 
@@ -138,6 +140,7 @@ class TiedState(NamedTuple):
     spectra: Spectral
     decayed: bool  # whether the autocovariance rests within a quarter of the period
     dead: bool  # whether what the gates read has decayed to nothing
+    settings: Settings
 
     @property
     def converged(self) -> bool:
@@ -185,7 +188,7 @@ def stationary_state(
     values = found.values
     dead = float(process.nodes.variance(values).sum()) <= least
     found = found if dead else solve(settings.tolerance)
-    return TiedState(process, found, decayed or dead, dead)
+    return TiedState(process, found, decayed or dead, dead, settings)
 
 
 def one_round(process: PeriodicSites) -> GroupMap:

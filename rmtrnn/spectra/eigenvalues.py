@@ -27,8 +27,9 @@ from rmtrnn.cells import VanillaRNN
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.sites.trajectory import untied_stages
-from rmtrnn.dyson.tied.law import grouped_stages
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.tied_field import tied_field
+from rmtrnn.meanfield.tied_sites import tied_trajectories
 from rmtrnn.spectra.vanilla_moments import vanilla_moments
 
 _CHUNK = 1 << 21  # complex numbers held at once
@@ -124,14 +125,15 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
 def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
     """The step of the stationary network over ``sites`` sites, a power of two of at least 64.
 
-    Kept weights: eight groups of sites, each with a two-time mean field of its own over half as many sites as
-    all groups have together. Raises `ConvergenceError` if there is no stationary state.
+    Tied weights: eight groups of sites, each with a mean field of its own, theory.md (18). Raises
+    `ConvergenceError` if there is no stationary state.
     """
     sites = _validate.integer("sites", sites, low=8 * GROUPS)
     if sites & (sites - 1):
         raise ValueError(f"sites = {sites}: must be a power of two")
     if ens.tied:
-        return OneStep(grouped_stages(ens, 1, sites // GROUPS, max(sites // 2, 64), seed))
+        field = tied_field(ens, None, max(sites // 2, 2048), seed)
+        return OneStep([Stage(*stage) for stage in tied_trajectories(ens, 1, sites, seed, field=field)])
     return OneStep(untied_stages(ens, 1, sites, seed))
 
 

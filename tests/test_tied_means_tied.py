@@ -1,0 +1,73 @@
+"""tied=True is honoured by every function that takes an ensemble: changed, documented equal, or refused."""
+
+import numpy as np
+import pytest
+import sympy
+
+import rmtrnn as rt
+
+h, x, e = sympy.symbols("h x e")
+LEAKY = rt.Cell("leaky", state=h, input=x, gates={e: h}, update={h: 0.75 * h + 0.25 * sympy.tanh(e)})
+GATED = rt.Ensemble(LEAKY, sigma_w=2.0, sigma_b=0.3)
+VANILLA = rt.Ensemble("vanilla", sigma_w=1.5, sigma_b=0.3, Sigma=1.0)
+
+
+def chi(ens):
+    return rt.mean_field(ens, sites=512).chi
+
+
+def phase(ens):
+    return float(rt.phase_diagram(ens, sigma_w=np.array([2.0])).Q[0])
+
+
+# Each by a number and the margin by which tied and untied have to differ.
+NUMBERS = {
+    "mean_field": (lambda ens: rt.mean_field(ens, sites=512).Q, 0.1),
+    "chi": (chi, 0.1),
+    "phase_diagram": (phase, 0.1),
+    "spectral_radius": (lambda ens: rt.spectral_radius(ens, sites=2**11), 0.05),
+    "eigenvalue_curve": (lambda ens: float(np.abs(rt.eigenvalue_curve(ens, sites=2**11)).max()), 0.05),
+    "sample": (lambda ens: rt.sample(ens, T=10, N=200, trials=2, seed=0).moment(1)[0], 0.05),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_tied_changes_the_answer_of_a_gated_cell(name):
+    value, margin = NUMBERS[name]
+    assert abs(value(GATED.replace(tied=True)) - value(GATED)) > margin
+
+
+def test_tied_vanilla_mean_field_is_documented_to_be_equal():
+    assert chi(VANILLA.replace(tied=True)) == chi(VANILLA)
+    assert phase(VANILLA.replace(tied=True)) == phase(VANILLA)
+    assert "are\n    equal" in rt.mean_field.__doc__
+
+
+def test_what_cannot_be_tied_is_refused():
+    from rmtrnn.meanfield import site_population, site_trajectory
+
+    tied = GATED.replace(tied=True)
+    for function in (
+        lambda: site_population(tied, 64),
+        lambda: site_trajectory(tied, 2, 64),
+        lambda: rt.spectra.second_moment(tied, 2),
+        lambda: rt.highprec.density(VANILLA.replace(tied=True), 2, 0.5),
+    ):
+        with pytest.raises((ValueError, TypeError), match="tied"):
+            function()
+    with pytest.raises(ValueError, match="checkpoint"):
+        rt.phase_diagram(GATED, sigma_w=np.array([2.0]), checkpoint="folder")
+
+
+def test_phase_diagram_of_tied_networks_resumes(tmp_path):
+    """Finished points are read from the folder; status, error and theory per point."""
+    axes = {"sigma_w": np.array([0.9, 2.0])}
+    ens = rt.Ensemble(LEAKY, Sigma=1.0, tied=True)
+    first = rt.phase_diagram(ens, checkpoint=tmp_path, **axes)
+    seen = []
+    again = rt.phase_diagram(ens, checkpoint=tmp_path, progress=lambda done, *rest: seen.append(done), **axes)
+    assert seen == [2]
+    np.testing.assert_array_equal(first.chi, again.chi)
+    assert first.theory == "tied" and "tied weights" in repr(first)
+    assert first.Q[0] == 0.0 and first.chi[0] == pytest.approx(0.975**2, rel=1e-9)
+    assert first.Q[1] > 0.3 and first.chi[1] > 1.0 and first.error[1] > 0.0
