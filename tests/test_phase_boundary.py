@@ -9,8 +9,8 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn.sampling.network import Network
-from validation import memory
-from validation.phase.networks import log_growth
+from validation.beyond import memory
+from validation.beyond.phase.networks import log_growth
 
 ENSEMBLES = {
     "vanilla": rt.Ensemble("vanilla", 1.2, 0.3, sigma_b=0.1, Sigma=1.0),

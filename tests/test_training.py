@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from validation import data, learning, study, trainability, training
-from validation.language import models
-from validation.language.results import claims as language_claims
-from validation.learning import curves
-from validation.learning import results as learning_results
-from validation.trainability import cells, results
+from validation import data, core
+from validation.paper import learning, trainability, training
+from validation.paper.language import models
+from validation.paper.language.results import claims as language_claims
+from validation.paper.learning import curves
+from validation.paper.learning import results as learning_results
+from validation.paper.trainability import cells, results
 
 
 def fake_digits() -> data.Digits:

@@ -15,38 +15,39 @@ import pytest
 
 import rmtrnn as rt
 from validation import __main__ as command
-from validation import data, report, study
-from validation.critical_initialisation import points
-from validation.mean_field_dynamics import networks, pairs
+from validation import data, core
+from validation.core import report
+from validation.paper.critical_initialisation import points
+from validation.paper.mean_field_dynamics import networks, pairs
 
 computed: list[str] = []
 
 
-def _compute(case: study.Case, workers: study.Workers) -> study.Result:
+def _compute(case: core.Case, workers: core.Workers) -> core.Result:
     if case.settings["number"] < 0:
         raise ArithmeticError("a case that fails")
     computed.append(case.key)
     return {"square": case.settings["number"] ** 2}, {"row": np.arange(case.settings["number"])}
 
 
-def _report(results: dict[str, study.Result], size: str, folder: Path) -> None:
-    study.save_data(folder, "data", results)
+def _report(results: dict[str, core.Result], size: str, folder: Path) -> None:
+    core.save_data(folder, "data", results)
 
 
-def _claims(results: dict[str, study.Result]) -> list[study.Claim]:
+def _claims(results: dict[str, core.Result]) -> list[core.Claim]:
     total = sum(meta["square"] for meta, _ in results.values())
-    verdict = study.Verdict.REPRODUCED if total == 5 else study.Verdict.NOT_REPRODUCED
-    return [study.Claim("Fig. 1, squares", "They sum to five.", f"sum {total}", verdict, "if it is 5")]
+    verdict = core.Verdict.REPRODUCED if total == 5 else core.Verdict.NOT_REPRODUCED
+    return [core.Claim("Fig. 1, squares", "They sum to five.", f"sum {total}", verdict, "if it is 5")]
 
 
 def _study(
     name: str = "squares", numbers: tuple[int, ...] = (1, 2), sizes: tuple[str, ...] = ("quick",), **more
-) -> study.Study:
-    return study.Study(
+) -> core.Study:
+    return core.Study(
         name=name,
         summary="squares",
         cost=dict.fromkeys(sizes, "nothing"),
-        cases=lambda size: [study.Case(f"number-{n}", {"number": n}) for n in numbers],
+        cases=lambda size: [core.Case(f"number-{n}", {"number": n}) for n in numbers],
         compute=_compute,
         report=_report,
         claims=_claims,
@@ -64,9 +65,9 @@ def elsewhere(tmp_path, monkeypatch):
     computed.clear()
 
 
-def _run(own: study.Study, **options) -> Path:
-    with study.Workers(1) as workers:
-        return study.run(own, "quick", workers, show=lambda *_: None, **options)
+def _run(own: core.Study, **options) -> Path:
+    with core.Workers(1) as workers:
+        return core.run(own, "quick", workers, show=lambda *_: None, **options)
 
 
 def test_a_resumed_run_computes_only_what_is_missing():
@@ -97,9 +98,9 @@ def test_a_part_of_the_cases_makes_no_claim_and_leaves_the_whole_alone():
 def test_redrawing_judges_the_saved_data_without_computing():
     folder = _run(_study())
     before = json.loads((folder / "claims.json").read_text())
-    (_, first), (_, second) = study.load_data(folder).values()
+    (_, first), (_, second) = core.load_data(folder).values()
     assert (first["row"].size, second["row"].size) == (1, 2)
-    study.redraw(_study())
+    core.redraw(_study())
     assert json.loads((folder / "claims.json").read_text()) == before
     assert len(computed) == 2
 
@@ -109,7 +110,7 @@ def test_one_failing_study_does_not_stop_the_others(monkeypatch, capsys):
     absent = _study("absent", requires=("no_such_package",))
     monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (bad, absent, good)})
     assert command.main(["all", "--quick", "--jobs", "1"]) == 1
-    text = (study.DRAFTS / "quick" / "REPORT.md").read_text()
+    text = (core.DRAFTS / "quick" / "REPORT.md").read_text()
     assert "**reproduced**" in text and "sum 5" in text and "--quick" in text
     errors = capsys.readouterr().err
     assert "bad failed" in errors and "no_such_package" in errors
@@ -122,7 +123,7 @@ def test_an_interrupted_run_of_all_can_be_resumed(monkeypatch):
     own = _study()
     stopped = _study(numbers=(1, 2))
 
-    def stop(case: study.Case, workers: study.Workers) -> study.Result:
+    def stop(case: core.Case, workers: core.Workers) -> core.Result:
         if case.key == "number-2":
             raise KeyboardInterrupt
         return _compute(case, workers)
@@ -137,17 +138,17 @@ def test_an_interrupted_run_of_all_can_be_resumed(monkeypatch):
 
 def test_a_smaller_size_never_replaces_a_larger_one():
     own = _study(sizes=("quick", "standard"))
-    with study.Workers(1) as workers:
-        standard = study.run(own, "standard", workers, show=lambda *_: None)
+    with core.Workers(1) as workers:
+        standard = core.run(own, "standard", workers, show=lambda *_: None)
         before = (standard / "claims.json").read_bytes()
-        quick = study.run(own, "quick", workers, show=lambda *_: None)
-    assert standard == study.FIGURES / "squares"
-    assert quick == study.DRAFTS / "quick" / "squares"
+        quick = core.run(own, "quick", workers, show=lambda *_: None)
+    assert standard == core.FIGURES / "squares"
+    assert quick == core.DRAFTS / "quick" / "squares"
     assert (standard / "claims.json").read_bytes() == before
     only = _study("only")
-    assert study.destination(only, "quick") == study.FIGURES / "only"
-    assert study.destination(own, "quick") == quick
-    assert study.destination(own, "full") == standard
+    assert core.destination(only, "quick") == core.FIGURES / "only"
+    assert core.destination(own, "quick") == quick
+    assert core.destination(own, "full") == standard
 
 
 def test_the_main_job_leaves_the_clone_clean():
@@ -159,7 +160,7 @@ def test_running_all_at_a_size_takes_the_largest_below_it(monkeypatch):
     both, one = _study("both", sizes=("quick", "standard")), _study("one")
     monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (both, one)})
     assert command.main(["all", "--standard", "--jobs", "1"]) == 0
-    sizes = [json.loads((study.FIGURES / n / "claims.json").read_text())["size"] for n in ("both", "one")]
+    sizes = [json.loads((core.FIGURES / n / "claims.json").read_text())["size"] for n in ("both", "one")]
     assert sizes == ["standard", "quick"]
     assert command.main(["--record-costs"]) == 0
     costs = json.loads(command.COSTS.read_text())
@@ -169,9 +170,9 @@ def test_running_all_at_a_size_takes_the_largest_below_it(monkeypatch):
 
 
 def test_cases_side_by_side_give_what_one_process_gives():
-    one = study.load_data(_run(_study()))
-    with study.Workers(2) as workers:
-        two = study.load_data(study.run(_study(), "quick", workers, show=lambda *_: None))
+    one = core.load_data(_run(_study()))
+    with core.Workers(2) as workers:
+        two = core.load_data(core.run(_study(), "quick", workers, show=lambda *_: None))
     assert two.keys() == one.keys()
     for key, (meta, arrays) in one.items():
         assert two[key][0]["square"] == meta["square"]
@@ -180,7 +181,7 @@ def test_cases_side_by_side_give_what_one_process_gives():
     assert computed == ["number-1", "number-2"]  # by the first run, in this process
 
 
-def slow(case: study.Case, workers: study.Workers) -> study.Result:
+def slow(case: core.Case, workers: core.Workers) -> core.Result:
     time.sleep(0.3)
     return _compute(case, workers)
 
@@ -190,14 +191,14 @@ import signal
 import sys
 from pathlib import Path
 from tests.test_validation import _study, slow
-from validation import study
-study.CHECKPOINTS, study.FIGURES = Path(sys.argv[1]) / "cache", Path(sys.argv[1]) / "figures"
+from validation import core
+core.CHECKPOINTS, core.FIGURES = Path(sys.argv[1]) / "cache", Path(sys.argv[1]) / "figures"
 own = _study(numbers=tuple(range(20)))
 object.__setattr__(own, "compute", slow)
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    with study.Workers(int(sys.argv[2])) as workers:
-        study.run(own, "quick", workers, resume=True, show=lambda *_: None)
+    with core.Workers(int(sys.argv[2])) as workers:
+        core.run(own, "quick", workers, resume=True, show=lambda *_: None)
 """
 
 
@@ -205,7 +206,7 @@ if __name__ == "__main__":
 def test_a_killed_run_loses_no_finished_case(tmp_path, jobs, stop):
     script = tmp_path / "slow_run.py"
     script.write_text(_SLOW_RUN)
-    environment = os.environ | {"PYTHONPATH": str(study.ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(core.ROOT)}
     started = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path), str(jobs)], env=environment, stderr=subprocess.DEVNULL
     )
@@ -218,7 +219,7 @@ def test_a_killed_run_loses_no_finished_case(tmp_path, jobs, stop):
     assert started.wait(timeout=30) != 0
     kept = {path.name: path.read_bytes() for path in folder.glob("number-*.npz")}
     assert 2 <= len(kept) < 20
-    results = study.load_data(_run(_study(numbers=tuple(range(20))), resume=True))
+    results = core.load_data(_run(_study(numbers=tuple(range(20))), resume=True))
     assert len(computed) == 20 - len(kept)
     assert {name: (folder / name).read_bytes() for name in kept} == kept
     assert [meta["square"] for meta, _ in results.values()] == [n**2 for n in range(20)]
@@ -227,7 +228,7 @@ def test_a_killed_run_loses_no_finished_case(tmp_path, jobs, stop):
 def test_data_that_cannot_be_had_is_said_in_a_message_not_a_traceback(monkeypatch, capsys):
     offline = _study("offline")
 
-    def fetch(case: study.Case, workers: study.Workers) -> study.Result:
+    def fetch(case: core.Case, workers: core.Workers) -> core.Result:
         raise data.DataError("`npm pack` failed. Connect to the network and try again")
 
     object.__setattr__(offline, "compute", fetch)

@@ -7,8 +7,9 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn.sampling.sample import Sample
-from validation import eigenvalues, study
-from validation.gated import laws, networks, samples, verdict
+from validation import core
+from validation.beyond import eigenvalues
+from validation.beyond.gated import laws, networks, samples, verdict
 
 LIMIT = verdict.LIMIT["standard"]
 
@@ -71,7 +72,7 @@ def test_samples_are_kept_and_put_back(tmp_path, monkeypatch):
     assert samples.keep([case], tmp_path)
     samples.path(case).unlink()
     assert (samples.restore(tmp_path), samples.restore(tmp_path)) == (1, 0)
-    back = samples.draw(case, study.Workers(1))
+    back = samples.draw(case, core.Workers(1))
     np.testing.assert_allclose(back.log_s, log_s, rtol=1e-6)
     assert (back.ensemble, back.T, back.provenance) == (ens, case.settings["T"], {"seed": 1})
 

@@ -10,26 +10,10 @@ import traceback
 from pathlib import Path
 
 from rmtrnn._core import progress as _progress
-from validation import (
-    critical_initialisation,
-    criticality,
-    data,
-    dyson_error,
-    eigenvalues,
-    gated,
-    jacobian_spectra,
-    language,
-    learning,
-    mean_field_dynamics,
-    memory,
-    phase,
-    quickstart,
-    report,
-    spectra,
-    study,
-    torch_jacobian,
-    trainability,
-)
+from validation import data, dyson_error, core
+from validation.beyond import eigenvalues, gated, memory, phase, quickstart, spectra, torch_jacobian
+from validation.core import report
+from validation.paper import critical_initialisation, criticality, jacobian_spectra, language, learning, mean_field_dynamics, trainability
 
 STUDIES = {
     own.STUDY.name: own.STUDY
@@ -53,7 +37,7 @@ STUDIES = {
 }
 
 
-COSTS = study.FIGURES / "costs.json"
+COSTS = core.FIGURES / "costs.json"
 
 
 def listing() -> str:
@@ -63,17 +47,17 @@ def listing() -> str:
     for own in STUDIES.values():
         for size in own.cost:
             cases = own.cases(size)
-            done = sum(study.finished(own, size, case) is not None for case in cases)
+            done = sum(core.finished(own, size, case) is not None for case in cases)
             state = f"{done} of {len(cases)}" if not own.missing() else f"needs {', '.join(own.missing())}"
             cost = report.cost_words(measured[own.name][size]) if size in measured.get(own.name, {}) else ""
             rows.append([own.name, size, state, _kept(own, size), cost or own.cost[size], own.summary])
     header = ("study", "size", "finished here", "in paper_figures", "cost", "what it does")
-    return study.table(header, rows)
+    return core.table(header, rows)
 
 
-def _kept(own: study.Study, size: str) -> str:
+def _kept(own: core.Study, size: str) -> str:
     """What lies in ``paper_figures`` of this study and size."""
-    path = study.FIGURES / own.name / "claims.json"
+    path = core.FIGURES / own.name / "claims.json"
     if not path.exists():
         return "-"
     record = json.loads(path.read_text())
@@ -85,29 +69,29 @@ def record_costs() -> Path:
     measured = json.loads(COSTS.read_text()) if COSTS.exists() else {}
     for own in STUDIES.values():
         for size in own.cost:
-            results = {case.key: study.finished(own, size, case) for case in own.cases(size)}
+            results = {case.key: core.finished(own, size, case) for case in own.cases(size)}
             whole = {key: result for key, result in results.items() if result is not None}
-            used = study.cpu_seconds(whole)
+            used = core.cpu_seconds(whole)
             if used is not None and len(whole) == len(results):
                 made = {
                     "cases": len(whole),
                     "cpu seconds": round(used, 1),
-                    "made with": study.describe(whole),
+                    "made with": core.describe(whole),
                 }
                 measured.setdefault(own.name, {})[size] = made
     COSTS.write_text(json.dumps(measured, indent=1, allow_nan=False) + "\n")
     return COSTS
 
 
-def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | None) -> int:
+def run_all(size: str, workers: core.Workers, *, resume: bool, output: Path | None) -> int:
     """Run every study at this size, or at the largest it has below, under one progress bar.
 
     A study that fails does not stop the rest. All figures and their report go to one folder, ``output``: by
-    default ``build/figures/quick`` for the quick size, else `study.destination` of each. Returns the exit
+    default ``build/figures/quick`` for the quick size, else `core.destination` of each. Returns the exit
     status: 1 if a study failed.
     """
     if output is None and size == "quick":
-        output = study.DRAFTS / size
+        output = core.DRAFTS / size
     chosen = [own for own in STUDIES.values() if not own.missing()]
     for own in STUDIES.values():
         if own.missing():
@@ -123,7 +107,7 @@ def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | N
 
         folder = None if output is None else output / own.name
         try:
-            study.run(own, sizes[own.name], workers, resume=resume, folder=folder, show=show)
+            core.run(own, sizes[own.name], workers, resume=resume, folder=folder, show=show)
         except Exception as error:
             text = error if isinstance(error, data.DataError) else traceback.format_exc()
             print(f"\n{own.name} failed:\n{text}", file=sys.stderr)
@@ -134,9 +118,9 @@ def run_all(size: str, workers: study.Workers, *, resume: bool, output: Path | N
     return 1 if failed else 0
 
 
-def _size_at_most(own: study.Study, size: str) -> str:
+def _size_at_most(own: core.Study, size: str) -> str:
     """The largest size of the study that is not above the one asked for; every study has "quick"."""
-    return [s for s in study.SIZES[: study.SIZES.index(size) + 1] if s in own.cost][-1]
+    return [s for s in core.SIZES[: core.SIZES.index(size) + 1] if s in own.cost][-1]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -195,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     if own is not None and own.missing() and not options.redraw:
         parser.error(f"{own.name} needs packages that are not installed: {', '.join(own.missing())}")
     try:
-        with study.Workers(options.jobs) as workers:
+        with core.Workers(options.jobs) as workers:
             if own is None:
                 return run_all(chosen, workers, resume=options.resume, output=options.output)
             return _run_one(own, chosen, workers, options)
@@ -207,17 +191,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-def _run_one(own: study.Study, size: str, workers: study.Workers, options: argparse.Namespace) -> int:
+def _run_one(own: core.Study, size: str, workers: core.Workers, options: argparse.Namespace) -> int:
     if options.redraw:
-        folder = study.redraw(own, options.output)
+        folder = core.redraw(own, options.output)
     else:
-        folder = study.run(
+        folder = core.run(
             own, size, workers, only=options.only, resume=options.resume, folder=options.output
         )
     print(f"\nfigures, data and report: {folder}")
-    if folder == study.DRAFTS / size / own.name:
-        print(f"paper_figures is unchanged (--output paper_figures/{own.name} writes there)")
-    if folder == study.FIGURES / own.name:
+    if folder == core.DRAFTS / size / own.name:
+        print("paper_figures is unchanged: it keeps a larger size of this study (--output overrides)")
+    if folder == core.FIGURES / own.name:
         print(f"report of all studies: {report.write()}")
     return 0
 

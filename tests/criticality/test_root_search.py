@@ -7,7 +7,7 @@ import rmtrnn as rt
 from rmtrnn.criticality.point import _other_states
 from rmtrnn.criticality.root_search import NoCriticalPointError, free_parameters, place, spread
 from rmtrnn.meanfield.growth import growth_rates
-from validation.criticality import boxes
+from validation.paper.criticality import boxes
 
 BATCHES, BOXES = 10, 30
 

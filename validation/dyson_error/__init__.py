@@ -19,7 +19,7 @@ import sympy
 
 import rmtrnn as rt
 from rmtrnn import plotting
-from validation import study
+from validation import core
 
 SIZES = {
     "quick": {"population": 2048, "networks": 30, "tied": 0},
@@ -63,21 +63,21 @@ def random_network(seed: int) -> tuple[rt.Ensemble, int]:
             return ens, T
 
 
-def list_cases(size: str) -> list[study.Case]:
+def list_cases(size: str) -> list[core.Case]:
     """One case per network."""
     sizes = SIZES[size]
     redrawn = [
-        study.Case(f"network-{seed:03d}", {"seed": seed, "population": sizes["population"]})
+        core.Case(f"network-{seed:03d}", {"seed": seed, "population": sizes["population"]})
         for seed in range(sizes["networks"])
     ]
     kept = [
-        study.Case(f"tied-{seed:03d}", {"seed": seed, "population": TIED_POPULATION, "field": TIED_FIELD})
+        core.Case(f"tied-{seed:03d}", {"seed": seed, "population": TIED_POPULATION, "field": TIED_FIELD})
         for seed in range(sizes["tied"])
     ]
     return redrawn + kept
 
 
-def compute(case: study.Case, workers: study.Workers) -> study.Result:
+def compute(case: core.Case, workers: core.Workers) -> core.Result:
     """The reported error of a population, and its distance from one 16 times larger."""
     ens, T = random_network(case.settings["seed"])
     few, many = ({"population": factor * case.settings["population"]} for factor in (1, FACTOR))
@@ -111,7 +111,7 @@ def compute(case: study.Case, workers: study.Workers) -> study.Result:
     return meta, {"u": u, "cdf": spec.log_s.cdf(u), "reference": large.log_s.cdf(u)}
 
 
-def summary(results: dict[str, study.Result]) -> dict[str, Any]:
+def summary(results: dict[str, core.Result]) -> dict[str, Any]:
     """Counts over the networks."""
     metas = [meta for meta, _ in results.values()]
     done = [meta for meta in metas if meta["converged"]]
@@ -131,9 +131,9 @@ def summary(results: dict[str, study.Result]) -> dict[str, Any]:
     }
 
 
-def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
+def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write ``data``, ``report.md`` and the figure of true against reported error."""
-    study.save_data(folder, "data", results)
+    core.save_data(folder, "data", results)
     redrawn = {key: result for key, result in results.items() if "field" not in result[0]["settings"]}
     kept = {key: result for key, result in results.items() if key not in redrawn}
     parts = [_part("redrawn weights", redrawn, "")]
@@ -143,14 +143,14 @@ def report(results: dict[str, study.Result], size: str, folder: Path) -> None:
         (
             f"# The error of Dyson spectra ({size})",
             *parts,
-            f"Made by `python -m validation dyson_error --{size}` with {study.describe(results)}.\n",
+            f"Made by `python -m validation dyson_error --{size}` with {core.describe(results)}.\n",
         )
     )
     (folder / "report.md").write_text(text)
     _figure({"redrawn weights": redrawn} | ({"kept weights": kept} if kept else {}), folder)
 
 
-def _part(name: str, results: dict[str, study.Result], sites: str) -> str:
+def _part(name: str, results: dict[str, core.Result], sites: str) -> str:
     """Counts in words, then the table."""
     found = summary(results)
     population = next(iter(results.values()))[0]["settings"]["population"]
@@ -178,21 +178,21 @@ def _part(name: str, results: dict[str, study.Result], sites: str) -> str:
         f"in {found['default_below_1e-3']} of {found['networks']} (median {found['default_median']:.1e}, "
         f"largest {found['default_largest']:.1e}; median time {found['default_seconds']:.1f} s of one "
         "thread).\n\n"
-        f"{study.table(_HEADER, rows)}"
+        f"{core.table(_HEADER, rows)}"
     )
 
 
-def _figure(groups: dict[str, dict[str, study.Result]], folder: Path) -> None:
+def _figure(groups: dict[str, dict[str, core.Result]], folder: Path) -> None:
     """One panel for redrawn and one for kept weights."""
     with plotting.style():
         figure, axes = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4.2), squeeze=False)
         for ax, (name, results) in zip(axes[0], groups.items(), strict=True):
             _panel(ax, name, results)
-        study.save_figure(figure, folder, "errors")
+        core.save_figure(figure, folder, "errors")
         plt.close(figure)
 
 
-def _panel(ax: Any, name: str, results: dict[str, study.Result]) -> None:
+def _panel(ax: Any, name: str, results: dict[str, core.Result]) -> None:
     metas = [meta for meta, _ in results.values() if meta["converged"]]
     for cell, marker in (("minimal", "o"), ("gru", "s"), ("leaky", "^")):
         some = [meta for meta in metas if meta["cell"] == cell]
@@ -212,7 +212,7 @@ def _panel(ax: Any, name: str, results: dict[str, study.Result]) -> None:
     ax.legend()
 
 
-STUDY = study.Study(
+STUDY = core.Study(
     name="dyson_error",
     summary="random gated networks: reported error of the Dyson spectrum against 16 times as many sites",
     cost={

@@ -1,0 +1,323 @@
+"""Memory of networks that keep their weights, and critical points of cells beyond the paper.
+
+Two questions. How long does the autocorrelation of a tied network last, by the two-time mean field and by one
+simulated network, beside the untied time scale ξ? And where do cells turn critical at the zero fixed point
+(no drive, no bias): for redrawn weights by χ = 1, for kept weights by the largest eigenvalue? The latter is
+the stability condition of Can, Krishnamurthy and Schwab (2020) for GRU and LSTM. The gain criterion of
+arXiv:2605.10650 is a closed form in the standard deviations of the gates' biases, from the linearisation at
+the same fixed point; its formula was not at hand. What that linearisation gives by docs/theory.md (16) is
+derived here (`gain`) and checked by eigenvalues of finite networks.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import sympy
+
+import rmtrnn as rt
+from rmtrnn import plotting
+from rmtrnn.meanfield.two_time import two_time
+from rmtrnn.sampling.network import Network
+from validation import core
+
+DELTA = sympy.Rational(1, 4)
+SIZES = {
+    "quick": {"steps": 24, "population": 1024, "N": 500, "time": 300, "trials": 2},
+    "standard": {"steps": 48, "population": 4096, "N": 1000, "time": 1000, "trials": 3},
+}
+
+
+GAIN_NOTE = """Gain criterion. arXiv:2605.10650 gives (so its abstract and summaries say) a closed form for
+the critical gain as a function of the biases' standard deviation, from the linearisation at the zero state.
+Its formula was not at hand. The same linearisation by docs/theory.md (16), one gain g for all weights, gates'
+biases N(0, s_b²), none for the candidate: GRU g = E[σ(b)²]^(−1/2), LSTM g = (E[σ(b)²]² E[(1 + e^b)²])^(−1/2).
+Largest |eigenvalue| of one step there, networks of 300 units (limit: 1).
+"""
+
+
+def leaky() -> rt.Cell:
+    """h' = (1 - δ) h + δ tanh(e), δ = 1/4."""
+    h, x, e = sympy.symbols("h x e")
+    update = (1 - DELTA) * h + DELTA * sympy.tanh(e)
+    return rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
+
+
+def min_gru() -> rt.Cell:
+    """minGRU (Feng et al. 2024): h' = (1 - z) h + z v, z = σ(e_z), v = e_v; the gates see the input only."""
+    h, x, z, v = sympy.symbols("h x z v")
+    gates = [rt.Gate("z", z, sympy.Integer(0)), rt.Gate("v", v, sympy.Integer(0))]
+    update = h / (1 + sympy.exp(z)) + v / (1 + sympy.exp(-z))
+    return rt.Cell("mingru", state=h, input=x, gates=gates, update=[update])
+
+
+def networks() -> dict[str, rt.Ensemble]:
+    """The networks whose memory is measured."""
+    minimal = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, R=0.46, Sigma=1.0, tied=True)
+    slow = rt.Ensemble(leaky(), sigma_v=0.5, Sigma=1.0, tied=True)
+    return {
+        **{f"minimal {b:+g}": minimal.replace(mu_b=b) for b in (-2.0, 1.0, 3.5)},
+        **{f"leaky {w:g}": slow.replace(sigma_w=w) for w in (0.5, 1.5, 2.5)},
+    }
+
+
+def list_cases(size: str) -> list[core.Case]:
+    """One case for each network, and one for the critical points."""
+    cases = [
+        core.Case(key, {"ensemble": ens.to_dict(), **SIZES[size], "seed": 9000 + k})
+        for k, (key, ens) in enumerate(networks().items())
+    ]
+    return [*cases, core.Case("critical", {"delta": str(DELTA)})]
+
+
+def compute(case: core.Case, workers: core.Workers) -> core.Result:
+    """Autocorrelations of a network, or the table of critical points."""
+    if case.key == "critical":
+        return {"rows": critical_rows(), "mingru": min_gru_rows(), "gain": gain_rows()}, {}
+    settings = case.settings
+    ens = rt.Ensemble.from_dict(settings["ensemble"])
+    law = two_time(ens, settings["steps"], population=settings["population"], seed=settings["seed"])
+    theory = _centred(law.autocovariance())
+    rows = [_simulated(ens, settings, trial) for trial in range(settings["trials"])]
+    found = np.mean(rows, axis=0)
+    error = np.std(rows, axis=0, ddof=1) / math.sqrt(len(rows))
+    untied = rt.mean_field(ens.replace(tied=False))
+    meta = {
+        "untied timescale": untied.timescale if math.isfinite(untied.timescale) else None,
+        "theory": decay_time(theory),
+        "networks": decay_time(found),
+        "largest difference": float(np.abs(found - theory).max()),
+        "drift": law.drift,
+        "status": law.status.name,
+    }
+    return meta, {"theory": theory, "networks": found, "error": error}
+
+
+def _centred(autocovariance: np.ndarray) -> np.ndarray:
+    return autocovariance / autocovariance[0]
+
+
+def decay_time(correlation: np.ndarray) -> float | None:
+    """Steps until the autocorrelation has fallen to 1/e, log-linear between steps; None if it has not."""
+    below = np.flatnonzero(correlation <= math.exp(-1.0))
+    if not below.size:
+        return None
+    k = int(below[0])
+    high, low = math.log(correlation[k - 1]), math.log(max(float(correlation[k]), 1e-3))
+    return k - 1 + (high + 1.0) / (high - low)
+
+
+def _simulated(ens: rt.Ensemble, settings: dict[str, Any], trial: int) -> np.ndarray:
+    """Autocorrelation over the units and times of one network that keeps its weights."""
+    network = Network(ens, settings["N"], settings["seed"], trial, np, "float64")
+    network.run(200)
+    states = np.empty((settings["time"], settings["N"]))
+    for t in range(len(states)):
+        network.run(1)
+        states[t] = network.state[0]
+    count = len(states) - settings["steps"]
+    sums = [float(np.mean(states[:count] * states[lag : lag + count])) for lag in range(settings["steps"])]
+    return _centred(np.array(sums))
+
+
+def critical_rows() -> list[dict[str, Any]]:
+    """σ_w at which the zero fixed point turns critical (no drive, no bias), all gates with one σ_w.
+
+    With a step J = a + b W at the zero state, untied: a² + σ_w² b² = 1 (χ = 1); tied: a + σ_w b = 1 (Gaussian
+    weights: the largest eigenvalue). vanilla a, b = 0, 1; leaky 1 - δ, δ; GRU 1/2, 1/4; LSTM, whose
+    c' = c/2 + W h/2 and h' = c'/2, the same 1/2, 1/4.
+    """
+    rows = []
+    for name, cell, a, b in (
+        ("vanilla", "vanilla", 0.0, 1.0),
+        ("leaky, δ = 1/4", leaky(), 0.75, 0.25),
+        ("GRU", "gru", 0.5, 0.25),
+        ("LSTM", "lstm", 0.5, 0.25),
+    ):
+        untied, tied = math.sqrt(1.0 - a * a) / b, (1.0 - a) / b
+        ens = rt.Ensemble(cell, sigma_w=untied, R=1.0)
+        grown, error = growth(ens)
+        rows.append(
+            {"cell": name, "untied": untied, "tied": tied, "simulated untied": grown, "untied error": error}
+            | {"simulated tied": largest_eigenvalue(ens.replace(sigma_w=tied))}
+        )
+    return rows
+
+
+def largest_eigenvalue(ens: rt.Ensemble, n: int = 200, seed: int = 11) -> float:
+    """Squared largest eigenvalue modulus of one step at the zero state, for one draw of finite size."""
+    network = Network(ens.replace(tied=True), n, seed, 0, np, "float64")
+    network.state[:] = 0.0
+    return float(np.abs(np.linalg.eigvals(network.step()(np.eye(len(ens.cell.state) * n)))).max() ** 2)
+
+
+def growth(ens: rt.Ensemble, n: int = 200, steps: int = 260) -> tuple[float, float]:
+    """Growth of |δ|² per step at the zero state with weights redrawn, and its standard error.
+
+    By products of the cell's own linearisation there. The logarithm of one step's growth has a variance v of
+    order 1/n, so its mean is log χ − v/2.
+    """
+    size = len(ens.cell.state)
+    network = Network(ens, n, 11, 0, np, "float64")
+    network.state[:] = 0.0
+    vector = np.random.default_rng(0).standard_normal((size * n, 1))
+    logs = []
+    for _ in range(steps):
+        vector = network.step()(vector)
+        norm = float(np.linalg.norm(vector))
+        logs.append(2.0 * math.log(norm))
+        vector /= norm
+    kept = np.array(logs[10:])
+    value = math.exp(float(kept.mean() + kept.var(ddof=1) / 2))
+    return value, value * float(kept.std(ddof=1)) / math.sqrt(kept.size)
+
+
+def gain(cell: str, spread: float) -> float:
+    """Gain g of all weights at which the zero state of a tied network turns unstable.
+
+    The gates' biases are N(0, spread²). The candidate has none, so that h = 0 stays a fixed point. By
+    docs/theory.md (16) the boundary of the eigenvalues λ of a step there is where a mean over units is 1:
+    GRU: |λ − u|⁻² g² (1 − u)² r²; LSTM (c' = f c + i g W h, h' = o c'): |λ − f|⁻² g² o² i².
+    At λ = 1: g = E[r²]^(−1/2), and g = (E[o²] E[i²] E[(1 − f)⁻²])^(−1/2) with (1 − f)⁻¹ = 1 + e^b.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+    gate = 1.0 / (1.0 + np.exp(-spread * nodes))
+    second = float(np.sum(weights * gate**2) / np.sum(weights))
+    if cell == "gru":
+        return second**-0.5
+    slow = 1.0 + 2.0 * math.exp(spread**2 / 2) + math.exp(2 * spread**2)
+    return (second**2 * slow) ** -0.5
+
+
+def gain_rows(n: int = 300, draws: int = 4) -> list[dict[str, Any]]:
+    """The gain by `gain`, and the largest eigenvalue modulus of finite networks there (its limit is 1)."""
+    rows = []
+    for cell, candidate in (("gru", "c"), ("lstm", "g")):
+        for spread in (0.0, 0.5, 1.0):
+            critical = gain(cell, spread)
+            gates = rt.Ensemble(cell).cell.gates
+            biases = {gate: 0.0 if gate == candidate else spread for gate in gates}
+            ens = rt.Ensemble(cell, critical, 0.0, 0.0, biases, tied=True)
+            found = [math.sqrt(largest_eigenvalue(ens, n, seed=12 + k)) for k in range(draws)]
+            row = {"cell": cell, "spread": spread, "gain": critical, "largest": float(np.mean(found))}
+            rows.append(row | {"error": float(np.std(found, ddof=1) / math.sqrt(draws))})
+    return rows
+
+
+def min_gru_rows() -> list[dict[str, float]]:
+    """χ = E[(1 - z)²] of the minGRU, whose Jacobian is diag(1 - z): below one for every finite parameter."""
+    rows = []
+    for mu_z in (-8.0, -4.0, -2.0, 0.0, 2.0):
+        ens = rt.Ensemble(min_gru(), 0.0, 1.0, {"z": mu_z, "v": 0.0}, Sigma=1.0)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+        direct = float(np.sum(weights / (1.0 + np.exp(mu_z + nodes)) ** 2) / np.sum(weights))
+        rows.append({"mu_z": mu_z, "chi": rt.mean_field(ens).chi, "E[(1 - z)^2]": direct})
+    return rows
+
+
+def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
+    """Write data, figure and ``report.md``."""
+    core.save_data(folder, "data", results)
+    rows = [
+        [
+            key,
+            *(_text(meta[n]) for n in ("untied timescale", "theory", "networks", "largest difference")),
+            f"{meta['drift']:.3f}",
+            meta["status"],
+        ]
+        for key, (meta, _) in results.items()
+        if key != "critical"
+    ]
+    header = ("network", "untied ξ", "two-time 1/e time", "networks 1/e time", "largest difference")
+    text = [
+        f"# Memory under kept weights, and critical points ({size})\n",
+        "Autocorrelation E[h^t h^{t+lag}]/E[h²] of networks that keep their weights: two-time mean field "
+        "against simulated networks. Steps until it is 1/e, beside the time scale ξ of redrawn weights.\n",
+        core.table((*header, "drift", "status"), rows),
+    ]
+    if "critical" in results:
+        meta = results["critical"][0]
+        text += [
+            "\nCritical σ_w of the zero fixed point (no drive, no bias), and the growth of |δ|² per step "
+            "simulated there (N = 200; 1 at criticality; tied: largest eigenvalue, which is off its limit "
+            "by O(1/√N)).\n",
+            core.table(
+                ("cell", "untied σ_w (χ = 1)", "growth", "tied σ_w (eigenvalue)", "growth"),
+                [
+                    [row["cell"]]
+                    + [
+                        f"{row[name]:.4f}"
+                        for name in ("untied", "simulated untied", "tied", "simulated tied")
+                    ]
+                    for row in meta["rows"]
+                ],
+            ),
+            "\nThe tied values 1, 2, 2 of vanilla, GRU and LSTM are those that the zero-bias conditions of "
+            "Can, Krishnamurthy and Schwab (2020) imply.\n",
+            GAIN_NOTE,
+            core.table(
+                ("cell", "s_b", "critical gain", "largest eigenvalue"),
+                [
+                    [r["cell"], r["spread"], f"{r['gain']:.4f}", f"{r['largest']:.3f} ± {r['error']:.3f}"]
+                    for r in meta["gain"]
+                ],
+            ),
+            "\nminGRU: J = diag(1 − z), so χ = E[(1 − z)²] < 1: no critical point at finite parameters; "
+            "χ → 1 only for μ_z → −∞.\n",
+            core.table(
+                ("μ_z", "χ (mean field)", "E[(1 − z)²] (Gauss–Hermite)"),
+                [[f"{r['mu_z']:g}", f"{r['chi']:.10f}", f"{r['E[(1 - z)^2]']:.10f}"] for r in meta["mingru"]],
+            ),
+        ]
+    text.append(f"\nMade by `python -m validation memory --{size}` with {core.describe(results)}.\n")
+    (folder / "report.md").write_text("\n".join(text))
+    draw(results, folder)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def draw(results: dict[str, core.Result], folder: Path) -> None:
+    """Autocorrelations, theory as lines and networks as points."""
+    with plotting.style():
+        figure, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), sharey=True)
+        for ax, cell, symbol in ((panels[0], "minimal", r"\mu_b"), (panels[1], "leaky", r"\sigma_w")):
+            chosen = [(key, result) for key, result in results.items() if key.startswith(cell)]
+            for colour, (key, (meta, arrays)) in zip(plotting.PALETTE[1:], chosen, strict=False):
+                lags = np.arange(len(arrays["theory"]))
+                ax.plot(
+                    lags, arrays["theory"], color=colour, label=f"${symbol} = {key.split()[1]}$, two-time"
+                )
+                ax.errorbar(
+                    lags[::2],
+                    arrays["networks"][::2],
+                    arrays["error"][::2],
+                    fmt=".",
+                    color=colour,
+                    markersize=4,
+                )
+                if meta["untied timescale"] is not None:
+                    untied = np.exp(-lags / meta["untied timescale"])
+                    ax.plot(lags, untied, ":", color=colour, linewidth=1.2)
+            ax.plot([], [], ".", color="0.3", label="networks, tied")
+            ax.plot([], [], ":", color="0.3", label=r"$e^{-t/\xi}$, untied $\xi$")
+            ax.set(xlabel="lag t (steps)", title=f"{cell}, weights kept")
+            ax.legend()
+        panels[0].set_ylabel(r"$E[h^s h^{s+t}]\,/\,E[h^2]$")
+        core.save_figure(figure, folder, "autocorrelation")
+        plt.close(figure)
+
+
+STUDY = core.Study(
+    name="memory",
+    summary="autocorrelation under kept weights beside the untied time scale; critical points of other cells",
+    cost={"quick": "about a minute of one core", "standard": "about 10 minutes of one core"},
+    cases=list_cases,
+    compute=compute,
+    report=report,
+)

@@ -1,0 +1,22 @@
+"""Dynamics of the mean field: q^t, c^t, the correlation map and its time scale, theory over simulation.
+
+The paper's figure of the correlation dynamics (minimalRNN, five biases, tied and untied weights), and the
+same quantities for one ordered, one critical and one chaotic network of each cell. Theory means the mean
+field of weights redrawn at every step, which is the paper's, also beside networks that keep theirs.
+"""
+
+from __future__ import annotations
+
+from validation import core
+from validation.paper.mean_field_dynamics import findings, networks
+
+STUDY = core.Study(
+    name="mean_field_dynamics",
+    summary="q, correlation, map and time scale step by step: vanilla and minimalRNN, untied and tied "
+    "(Fig. 1)",
+    cost={"quick": "about 1.5 minutes on 2 cores", "full": "not timed; about an hour"},
+    cases=networks.list_cases,
+    compute=networks.compute,
+    report=findings.report,
+    claims=findings.claims,
+)
