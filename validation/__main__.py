@@ -10,10 +10,18 @@ import traceback
 from pathlib import Path
 
 from rmtrnn._core import progress as _progress
-from validation import data, dyson_error, core
+from validation import core, data, dyson_error
 from validation.beyond import eigenvalues, gated, memory, phase, quickstart, spectra, torch_jacobian
-from validation.core import report
-from validation.paper import critical_initialisation, criticality, jacobian_spectra, language, learning, mean_field_dynamics, trainability
+from validation.core import places, report
+from validation.paper import (
+    critical_initialisation,
+    criticality,
+    jacobian_spectra,
+    language,
+    learning,
+    mean_field_dynamics,
+    trainability,
+)
 
 STUDIES = {
     own.STUDY.name: own.STUDY
@@ -37,7 +45,7 @@ STUDIES = {
 }
 
 
-COSTS = core.FIGURES / "costs.json"
+COSTS = places.FIGURES / "costs.json"
 
 
 def listing() -> str:
@@ -57,7 +65,7 @@ def listing() -> str:
 
 def _kept(own: core.Study, size: str) -> str:
     """What lies in ``paper_figures`` of this study and size."""
-    path = core.FIGURES / own.name / "claims.json"
+    path = places.FIGURES / own.name / "claims.json"
     if not path.exists():
         return "-"
     record = json.loads(path.read_text())
@@ -83,15 +91,16 @@ def record_costs() -> Path:
     return COSTS
 
 
-def run_all(size: str, workers: core.Workers, *, resume: bool, output: Path | None) -> int:
+def run_all(size: str, workers: core.Workers, options: argparse.Namespace) -> int:
     """Run every study at this size, or at the largest it has below, under one progress bar.
 
     A study that fails does not stop the rest. All figures and their report go to one folder, ``output``: by
     default ``build/figures/quick`` for the quick size, else `core.destination` of each. Returns the exit
     status: 1 if a study failed.
     """
+    output = options.output
     if output is None and size == "quick":
-        output = core.DRAFTS / size
+        output = places.DRAFTS / size
     chosen = [own for own in STUDIES.values() if not own.missing()]
     for own in STUDIES.values():
         if own.missing():
@@ -107,7 +116,15 @@ def run_all(size: str, workers: core.Workers, *, resume: bool, output: Path | No
 
         folder = None if output is None else output / own.name
         try:
-            core.run(own, sizes[own.name], workers, resume=resume, folder=folder, show=show)
+            core.run(
+                own,
+                sizes[own.name],
+                workers,
+                resume=options.resume,
+                same_code=options.same_code,
+                folder=folder,
+                show=show,
+            )
         except Exception as error:
             text = error if isinstance(error, data.DataError) else traceback.format_exc()
             print(f"\n{own.name} failed:\n{text}", file=sys.stderr)
@@ -123,7 +140,7 @@ def _size_at_most(own: core.Study, size: str) -> str:
     return [s for s in core.SIZES[: core.SIZES.index(size) + 1] if s in own.cost][-1]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m validation",
         description="Theory against simulation. Without a name: list the studies with their state and cost.",
@@ -146,6 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--full", dest="size", action="store_const", const="full", help="the paper's size, where it is known"
     )
     parser.add_argument("--resume", action="store_true", help="keep finished cases; compute what is missing")
+    parser.add_argument(
+        "--same-code", action="store_true", help="with --resume: only cases computed by the present code"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
     parser.add_argument("--redraw", action="store_true", help="figures and claims from the saved data alone")
     parser.add_argument("--report", action="store_true", help="only write paper_figures/REPORT.md")
@@ -160,6 +180,12 @@ def main(arguments: list[str] | None = None) -> int:
         "that is committed)",
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: one per core)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line asks for; return the exit status."""
+    parser = _parser()
     options = parser.parse_args(arguments)
     if options.report:
         print(f"report: {report.write(options.output)}")
@@ -181,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with core.Workers(options.jobs) as workers:
             if own is None:
-                return run_all(chosen, workers, resume=options.resume, output=options.output)
+                return run_all(chosen, workers, options)
             return _run_one(own, chosen, workers, options)
     except KeyboardInterrupt:
         print("\ninterrupted; --resume continues after the last finished case", file=sys.stderr)
@@ -196,12 +222,18 @@ def _run_one(own: core.Study, size: str, workers: core.Workers, options: argpars
         folder = core.redraw(own, options.output)
     else:
         folder = core.run(
-            own, size, workers, only=options.only, resume=options.resume, folder=options.output
+            own,
+            size,
+            workers,
+            only=options.only,
+            resume=options.resume,
+            same_code=options.same_code,
+            folder=options.output,
         )
     print(f"\nfigures, data and report: {folder}")
-    if folder == core.DRAFTS / size / own.name:
+    if folder == places.DRAFTS / size / own.name:
         print("paper_figures is unchanged: it keeps a larger size of this study (--output overrides)")
-    if folder == core.FIGURES / own.name:
+    if folder == places.FIGURES / own.name:
         print(f"report of all studies: {report.write()}")
     return 0
 

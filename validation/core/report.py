@@ -10,7 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from validation import core
+from validation.core import places
+from validation.core.model import Verdict
+from validation.core.writing import table
 
 # What the paper contains, as far as it is known here. A claim belongs to the item its name begins with.
 ITEMS = {
@@ -40,7 +42,7 @@ def collect(root: Path) -> list[dict[str, Any]]:
 
 def write(root: Path | None = None) -> Path:
     """Write ``REPORT.md`` into ``root`` (default ``paper_figures``) from the claims that lie there."""
-    root = core.FIGURES if root is None else root
+    root = places.FIGURES if root is None else root
     root.mkdir(parents=True, exist_ok=True)
     path = root / "REPORT.md"
     path.write_text(render(collect(root)) + _costs(root))
@@ -77,9 +79,9 @@ def _summary(records: list[dict[str, Any]]) -> str:
     rows = []
     for title in _titles(records):
         own = [claim for _, claim in _claims(records) if _item(claim["item"]) == title]
-        counts = [sum(claim["verdict"] == verdict for claim in own) for verdict in core.Verdict]
+        counts = [sum(claim["verdict"] == verdict for claim in own) for verdict in Verdict]
         rows.append([f"{title}: {ITEMS[title]}" if title in ITEMS else title, *(n or "" for n in counts)])
-    return core.table(("", *core.Verdict), rows) + "\n"
+    return table(("", *Verdict), rows) + "\n"
 
 
 def _claim(record: dict[str, Any], claim: dict[str, Any]) -> str:
@@ -105,7 +107,7 @@ def _made(record: dict[str, Any]) -> str:
         f"- command: `{record['command']}`\n"
         f"- {record['cases']} cases, {_spent(record)}\n"
         f"- made with {record['made with']}\n\n"
-        f"{core.table(('parameter', 'values'), rows)}\n"
+        f"{table(('parameter', 'values'), rows)}\n"
     )
 
 
@@ -134,7 +136,7 @@ def _costs(root: Path) -> str:
         "## What the quick run costs\n\nProcessor time of one core, of the studies that were measured.\n"
         "Imports and drawing come on top. `python -m validation all --quick --resume` shares the cases "
         "between the cores\nand writes to `build/figures/quick`.\n\n"
-        f"{core.table(('study', 'cases', 'time'), rows)}\n"
+        f"{table(('study', 'cases', 'time'), rows)}\n"
     )
 
 

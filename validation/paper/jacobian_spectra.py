@@ -100,7 +100,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         f"# Singular values of J_T for the networks of the paper ({size})\n\n"
         f"Theory against sampled networks, {sizes}; vanilla networks at T = {PREDICTED_ONLY} are predicted "
         f"only.\nControl: the theory with σ_w × {CONTROL:g}.\n\n"
-        f"{core.table(cases.VERDICT_HEADER, spectrum_case.verdict_rows(sampled))}\n\n"
+        f"{core.table(spectrum_case.VERDICT_HEADER, spectrum_case.verdict_rows(sampled))}\n\n"
         f"Made by `python -m validation jacobian_spectra --{size}` with {core.describe(results)}. "
         "Parameters, seeds and all numbers: `data.json`, `data.npz`.\n"
     )

@@ -24,7 +24,9 @@ from rmtrnn._core import progress as _progress
 from rmtrnn._core import random as _random
 from rmtrnn._core import trials as _trials
 from rmtrnn._core import validate as _validate
-from validation import data, core
+from validation import core, data
+from validation.core import places
+from validation.core.provenance import versions
 
 # Streams of one training run: (seed, purpose).
 WEIGHTS, READOUT, BATCHES, EMBEDDING, HELD_OUT = range(5)
@@ -72,8 +74,8 @@ def sweep(
     An interrupted sweep continues where it was. Its folder goes when the sweep is complete, because then the
     study keeps the case.
     """
-    identity = json.dumps([parameters, core.versions()["rmtrnn"]], sort_keys=True).encode()
-    folder = core.CHECKPOINTS / "cells" / f"{name}-{hashlib.sha256(identity).hexdigest()[:12]}"
+    identity = json.dumps([parameters, versions()["rmtrnn"]], sort_keys=True).encode()
+    folder = places.CHECKPOINTS / "cells" / f"{name}-{hashlib.sha256(identity).hexdigest()[:12]}"
     results = _trials.run_trials(
         trial,
         parameters,

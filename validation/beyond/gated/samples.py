@@ -1,7 +1,7 @@
 """The samples of the study, on disk by themselves: theory can be computed anew without them.
 
-They are also committed, as float32, beside the figures. ``python -m validation.beyond.gated.samples`` puts those
-where a run looks for them, and it then draws only what is missing.
+They are also committed, as float32, beside the figures. ``python -m validation.beyond.gated.samples`` puts
+them where a run looks for them, and it then draws only what is missing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import rmtrnn as rt
 from rmtrnn._core import storage as _storage
 from rmtrnn.sampling.sample import Sample
 from validation import core
+from validation.core import places
 
-FOLDER = core.CHECKPOINTS / "gated" / "samples"
+FOLDER = places.CHECKPOINTS / "gated" / "samples"
 KEPT = "samples.npz"
 
 
@@ -59,7 +60,7 @@ def keep(cases: Sequence[core.Case], folder: Path) -> bool:
     return True
 
 
-def restore(folder: Path = core.FIGURES / "gated") -> int:
+def restore(folder: Path = places.FIGURES / "gated") -> int:
     """Put the committed samples where `draw` looks for them, unless they are there; how many were put."""
     _, meta, arrays = _storage.read(folder / KEPT)
     FOLDER.mkdir(parents=True, exist_ok=True)

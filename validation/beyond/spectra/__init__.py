@@ -45,7 +45,9 @@ def list_cases(size: str) -> list[core.Case]:
             for T in STEPS:
                 key = f"{activation}-{weights}-T{T}"
                 seed = 1000 + len(listed)
-                listed.append(spectrum_case.spectrum_case(key, ens, T=T, seed=seed, burn_in=400, **SIZES[size]))
+                listed.append(
+                    spectrum_case.spectrum_case(key, ens, T=T, seed=seed, burn_in=400, **SIZES[size])
+                )
     return listed
 
 
@@ -61,7 +63,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         f"The theory agrees in {agree} of {len(results)} cases (`rmtrnn.compare` at its 1 % level);\n"
         f"as a control, the theory with σ_w × {sizes['control']:g} is rejected in {rejected}.\n"
         f"{_NOTES}\n"
-        f"{core.table(cases.VERDICT_HEADER, spectrum_case.verdict_rows(results))}\n\n"
+        f"{core.table(spectrum_case.VERDICT_HEADER, spectrum_case.verdict_rows(results))}\n\n"
         f"Made by `python -m validation spectra --{size}` with {core.describe(results)}. "
         "Parameters, seeds and all numbers: `data.json`, `data.npz`.\n"
     )

@@ -19,6 +19,7 @@ from rmtrnn._core.trials import run_trials
 from rmtrnn.sampling.sample import Sample
 from rmtrnn.spectra.result import Spectrum
 from validation import core
+from validation.core import places, provenance
 
 T = 5
 BURN_IN = 300
@@ -29,7 +30,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "standard": {"N": 1000, "trials": 4, "control_trials": 3, "accuracy": {}},
 }
 LSTM_SITES = {"population": 2048, "coarse": 128, "medium": 256, "field_population": 2048}
-FOLDER = core.CHECKPOINTS / "torch_jacobian" / "parts"  # theory and samples, each kept by itself
+FOLDER = places.CHECKPOINTS / "torch_jacobian" / "parts"  # theory and samples, each kept by itself
 MODES = 6
 LEVEL = 0.01
 
@@ -178,7 +179,7 @@ def list_cases(size: str) -> list[core.Case]:
 
 def theory(key: str, ens: rt.Ensemble, accuracy: dict[str, Any]) -> Spectrum:
     """The law of the tied ensemble, read if it is on disk."""
-    text = json.dumps([ens.to_dict(), T, accuracy, core.versions()["rmtrnn"]], sort_keys=True)
+    text = json.dumps([ens.to_dict(), T, accuracy, provenance.versions()["rmtrnn"]], sort_keys=True)
     file = FOLDER / f"{key}-theory-{hashlib.sha256(text.encode()).hexdigest()[:10]}.npz"
     if file.exists():
         return rt.load(file)

@@ -9,7 +9,7 @@ import numpy as np
 
 import rmtrnn as rt
 from validation import core
-from validation.core import CHECKPOINTS, Result, Workers
+from validation.core import Result, Workers, places
 
 NOTE = """The table above compares networks of 1024 units with the law of infinitely many. Here are the same
 quantiles at the returned point, T = 10, redrawn weights, for networks of several sizes (seeds of their own)
@@ -36,7 +36,7 @@ def compute(
     """Quantiles of log s and their standard errors for each (N, number of networks)."""
     table = np.empty((len(sizes), len(probabilities), 2))
     for own, (N, trials) in zip(table, sizes, strict=True):
-        folder = CHECKPOINTS / "criticality" / "finite size" / f"T{T}-N{N}-seed{seed}-{burn_in}"
+        folder = places.CHECKPOINTS / "criticality" / "finite size" / f"T{T}-N{N}-seed{seed}-{burn_in}"
         mc = rt.sample(
             ens, T, N=N, trials=trials, seed=seed, burn_in=burn_in, executor=workers.executor,
             checkpoint=folder,

@@ -13,8 +13,8 @@ from rmtrnn.criticality.closed_form import PARTICIPATION
 from rmtrnn.dyson.quantiles import log_quantiles
 from rmtrnn.isometry_report import variance_growth
 from rmtrnn.spectra.minimal_rnn import CriticalFamily, minimal_moments
+from validation.core import Case, Result, Workers, places
 from validation.paper.criticality import boxes, finite_size
-from validation.core import CHECKPOINTS, Case, Result, Workers
 
 R = 0.46
 PROBABILITIES = (0.05, 0.5, 0.95)
@@ -159,7 +159,7 @@ def _minimal(
     name = hashlib.sha256(repr((tied_as.to_dict(), arguments)).encode()).hexdigest()[:12]
     mc = rt.sample(
         tied_as, trials=trials, executor=workers.executor,
-        checkpoint=CHECKPOINTS / "criticality" / "samples" / name, **arguments,
+        checkpoint=places.CHECKPOINTS / "criticality" / "samples" / name, **arguments,
     )  # fmt: skip
     _, m_1, variance = variance_growth(ens, T)[-1]
     meta = {

@@ -11,7 +11,7 @@ import numpy as np
 
 import rmtrnn as rt
 from rmtrnn._core import random as _random
-from validation import data, core
+from validation import core, data
 from validation.paper import training
 
 # For each cell: σ_v of the critical start for inputs of second moment R, and bounds between which χ = 1 is

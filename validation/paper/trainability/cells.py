@@ -8,7 +8,7 @@ import numpy as np
 
 import rmtrnn as rt
 from rmtrnn._core import random as _random
-from validation import data, core
+from validation import core, data
 from validation.paper import training
 
 R_DIGIT = 0.46  # second moment of the digit's entries

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from validation import data, core
+from validation import core, data
+from validation.core import places
 from validation.paper import learning, trainability, training
 from validation.paper.language import models
 from validation.paper.language.results import claims as language_claims
@@ -85,9 +86,9 @@ def test_the_bootstrap_interval_covers_and_a_null_contains_zero():
     assert null >= 176
 
 
-def trainability_results(law) -> dict[str, study.Result]:
+def trainability_results(law) -> dict[str, core.Result]:
     """Results as if the longest trainable T were ``law(ξ)`` in every sweep."""
-    made: dict[str, study.Result] = {}
+    made: dict[str, core.Result] = {}
     for case in cells.list_cases("standard"):
         xi = 3.0 * 1.5 ** np.arange(len(case.settings["values"]))
         accuracy = np.array([0.9 if law(x) > case.settings["T"] else 0.1 for x in xi])
@@ -99,9 +100,9 @@ def trainability_results(law) -> dict[str, study.Result]:
 @pytest.mark.parametrize(
     ("law", "verdict"),
     [
-        (lambda xi: 2 * xi, study.Verdict.REPRODUCED),
-        (lambda xi: 300 / xi, study.Verdict.NOT_REPRODUCED),
-        (lambda xi: 1.0, study.Verdict.UNDECIDED),
+        (lambda xi: 2 * xi, core.Verdict.REPRODUCED),
+        (lambda xi: 300 / xi, core.Verdict.NOT_REPRODUCED),
+        (lambda xi: 1.0, core.Verdict.UNDECIDED),
     ],
 )
 def test_the_verdict_follows_the_numbers(law, verdict):
@@ -117,7 +118,7 @@ def test_area_and_first_step():
     assert math.isinf(learning_results.first_step(steps, np.zeros(4)))
 
 
-def learning_result(curve: np.ndarray, key: str, T: int) -> study.Result:
+def learning_result(curve: np.ndarray, key: str, T: int) -> core.Result:
     settings = {"T": T, "cell": key.partition("-")[0]}
     return {"settings": settings}, {"step": np.array([4, 8, 16]), "accuracy": curve}
 
@@ -125,10 +126,10 @@ def learning_result(curve: np.ndarray, key: str, T: int) -> study.Result:
 @pytest.mark.parametrize(
     ("ordered", "chaotic", "verdict"),
     [
-        (-0.3, -0.3, study.Verdict.DIFFERENCE),
-        (0.01, -0.3, study.Verdict.DIFFERENCE),
-        (0.3, -0.3, study.Verdict.NOT_REPRODUCED),
-        (0.01, -0.01, study.Verdict.UNDECIDED),
+        (-0.3, -0.3, core.Verdict.DIFFERENCE),
+        (0.01, -0.3, core.Verdict.DIFFERENCE),
+        (0.3, -0.3, core.Verdict.NOT_REPRODUCED),
+        (0.01, -0.01, core.Verdict.UNDECIDED),
     ],
 )
 def test_learning_verdicts(ordered, chaotic, verdict):
@@ -164,7 +165,7 @@ def test_critical_gain_makes_the_growth_one():
 
 
 def test_an_interrupted_sweep_keeps_its_finished_cells(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(places, "CHECKPOINTS", tmp_path)
     done: list[int] = []
 
     def trial(parameters: dict, index: int) -> np.ndarray:
@@ -173,7 +174,7 @@ def test_an_interrupted_sweep_keeps_its_finished_cells(tmp_path, monkeypatch):
         done.append(index)
         return np.array([parameters["value"] + index])
 
-    with study.Workers(1) as workers:
+    with core.Workers(1) as workers:
         with pytest.raises(KeyboardInterrupt):
             training.sweep(trial, "cut", {"value": 1.0}, 3, workers)
         done.append(-1)
@@ -266,8 +267,8 @@ def test_a_language_model_learns_a_repeating_text(monkeypatch, cell):
     assert math.exp(untrained) > 4.0
 
 
-def language_results(minimal: float, fall: float) -> dict[str, study.Result]:
-    made: dict[str, study.Result] = {}
+def language_results(minimal: float, fall: float) -> dict[str, core.Result]:
+    made: dict[str, core.Result] = {}
     for case in models.list_cases("quick"):
         level = {"minimal": minimal, "vanilla": 160.0}.get(case.settings["cell"], 100.0)
         level *= 1.0 if case.settings["start"] == "critical" else 1.1
@@ -280,13 +281,13 @@ def language_results(minimal: float, fall: float) -> dict[str, study.Result]:
 @pytest.mark.parametrize(
     ("minimal", "fall", "verdict"),
     [
-        (102.0, 0.01, study.Verdict.DIFFERENCE),
-        (120.0, 0.01, study.Verdict.NOT_REPRODUCED),
-        (102.0, 0.10, study.Verdict.UNDECIDED),
+        (102.0, 0.01, core.Verdict.DIFFERENCE),
+        (120.0, 0.01, core.Verdict.NOT_REPRODUCED),
+        (102.0, 0.10, core.Verdict.UNDECIDED),
     ],
 )
 def test_language_verdicts(minimal, fall, verdict):
     comparable, starts = language_claims(language_results(minimal, fall))
     assert comparable.verdict == verdict
     assert ("1.020" in comparable.numbers) == (minimal == 102.0)
-    assert starts.verdict == (study.Verdict.UNDECIDED if fall > 0.05 else study.Verdict.REPRODUCED)
+    assert starts.verdict == (core.Verdict.UNDECIDED if fall > 0.05 else core.Verdict.REPRODUCED)

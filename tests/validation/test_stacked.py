@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rmtrnn import torch as rt_torch  # noqa: E402
-from validation import stacked  # noqa: E402
+from validation.paper import stacked  # noqa: E402
 
 KINDS = [
     (rt_torch.VanillaRNN, {}),

@@ -15,8 +15,8 @@ import pytest
 
 import rmtrnn as rt
 from validation import __main__ as command
-from validation import data, core
-from validation.core import report
+from validation import core, data
+from validation.core import places, report
 from validation.paper.critical_initialisation import points
 from validation.paper.mean_field_dynamics import networks, pairs
 
@@ -58,9 +58,9 @@ def _study(
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     """Checkpoints and figures in a temporary folder."""
-    monkeypatch.setattr(study, "CHECKPOINTS", tmp_path / "cache")
-    monkeypatch.setattr(study, "FIGURES", tmp_path / "figures")
-    monkeypatch.setattr(study, "DRAFTS", tmp_path / "drafts")
+    monkeypatch.setattr(places, "CHECKPOINTS", tmp_path / "cache")
+    monkeypatch.setattr(places, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(places, "DRAFTS", tmp_path / "drafts")
     monkeypatch.setattr(command, "COSTS", tmp_path / "figures" / "costs.json")
     computed.clear()
 
@@ -110,7 +110,7 @@ def test_one_failing_study_does_not_stop_the_others(monkeypatch, capsys):
     absent = _study("absent", requires=("no_such_package",))
     monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (bad, absent, good)})
     assert command.main(["all", "--quick", "--jobs", "1"]) == 1
-    text = (core.DRAFTS / "quick" / "REPORT.md").read_text()
+    text = (places.DRAFTS / "quick" / "REPORT.md").read_text()
     assert "**reproduced**" in text and "sum 5" in text and "--quick" in text
     errors = capsys.readouterr().err
     assert "bad failed" in errors and "no_such_package" in errors
@@ -142,11 +142,11 @@ def test_a_smaller_size_never_replaces_a_larger_one():
         standard = core.run(own, "standard", workers, show=lambda *_: None)
         before = (standard / "claims.json").read_bytes()
         quick = core.run(own, "quick", workers, show=lambda *_: None)
-    assert standard == core.FIGURES / "squares"
-    assert quick == core.DRAFTS / "quick" / "squares"
+    assert standard == places.FIGURES / "squares"
+    assert quick == places.DRAFTS / "quick" / "squares"
     assert (standard / "claims.json").read_bytes() == before
     only = _study("only")
-    assert core.destination(only, "quick") == core.FIGURES / "only"
+    assert core.destination(only, "quick") == places.FIGURES / "only"
     assert core.destination(own, "quick") == quick
     assert core.destination(own, "full") == standard
 
@@ -160,7 +160,7 @@ def test_running_all_at_a_size_takes_the_largest_below_it(monkeypatch):
     both, one = _study("both", sizes=("quick", "standard")), _study("one")
     monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (both, one)})
     assert command.main(["all", "--standard", "--jobs", "1"]) == 0
-    sizes = [json.loads((core.FIGURES / n / "claims.json").read_text())["size"] for n in ("both", "one")]
+    sizes = [json.loads((places.FIGURES / n / "claims.json").read_text())["size"] for n in ("both", "one")]
     assert sizes == ["standard", "quick"]
     assert command.main(["--record-costs"]) == 0
     costs = json.loads(command.COSTS.read_text())
@@ -190,9 +190,9 @@ _SLOW_RUN = """
 import signal
 import sys
 from pathlib import Path
-from tests.test_validation import _study, slow
+from test_runner import _study, slow
 from validation import core
-core.CHECKPOINTS, core.FIGURES = Path(sys.argv[1]) / "cache", Path(sys.argv[1]) / "figures"
+places.CHECKPOINTS, places.FIGURES = Path(sys.argv[1]) / "cache", Path(sys.argv[1]) / "figures"
 own = _study(numbers=tuple(range(20)))
 object.__setattr__(own, "compute", slow)
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""What holds for every study: no "reproduced" on laws that are not converged; the code in every record."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from validation import __main__ as command
+from validation import core
+from validation.core import places, provenance, report
+from validation.core.verdicts import judged, unconverged
+
+GOOD = ({"theory": {"converged": True}}, {})
+BAD = ({"theory": {"converged": False}}, {})
+WRONG = ({"theory": {"converged": True}, "wrong": {"free": {"converged": False}}}, {})
+
+
+def claim(verdict=core.Verdict.REPRODUCED, cases=()):
+    return core.Claim("Spectra", "They agree.", "2 of 2", verdict, "if all agree", cases=cases)
+
+
+def test_a_claim_on_an_unconverged_law_is_never_reproduced():
+    results = {"minimal-T4": GOOD, "minimal-T8": BAD, "vanilla-T4": GOOD}
+    assert unconverged(results) == ["minimal-T8"]
+    (found,) = judged([claim()], results)
+    assert found.verdict == core.Verdict.UNDECIDED
+    assert "not converged in minimal-T8" in found.reason
+    (kept,) = judged([claim(cases=("vanilla",))], results)
+    assert kept == claim(cases=("vanilla",))
+    (other,) = judged([claim(core.Verdict.NOT_REPRODUCED)], results)
+    assert other.verdict == core.Verdict.NOT_REPRODUCED
+
+
+def test_a_wrong_law_need_not_be_converged():
+    assert judged([claim()], {"minimal-T4": WRONG}) == [claim()]
+
+
+def test_the_digest_changes_with_the_code_alone(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = provenance.code_digest.__wrapped__(tmp_path)
+    (tmp_path / "notes.txt").write_text("no code\n")
+    assert provenance.code_digest.__wrapped__(tmp_path) == first
+    (tmp_path / "a.py").write_text("x = 2\n")
+    assert provenance.code_digest.__wrapped__(tmp_path) != first
+
+
+def test_records_name_commit_and_code_and_those_of_other_code_are_told():
+    made = provenance.provenance()
+    assert {"commit", "code", "numpy", "date"} <= made.keys()
+    assert len(made["code"]) == 12
+    results = {"new": ({"provenance": made}, {}), "old": ({"provenance": {"rmtrnn": "0.1.0"}}, {})}
+    assert provenance.of_other_code(results) == ["old"]
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in places.FIGURES.glob("*/claims.json")))
+def test_stored_results_load_and_their_claims_can_be_judged_again(name):
+    results = core.load_data(places.FIGURES / name)
+    own = command.STUDIES[name]
+    claims = judged(own.claims(results), results) if own.claims else []
+    stored = json.loads((places.FIGURES / name / "claims.json").read_text())
+    assert [found.item for found in claims] == [found["item"] for found in stored["claims"]]
+    assert "cases of other code" not in stored or isinstance(stored["cases of other code"], list)
+
+
+def test_the_report_is_put_together_from_what_is_stored():
+    text = report.render(report.collect(places.FIGURES))
+    assert all(f"python -m validation {name}" in text for name in ("gated", "phase"))
+
+
+@pytest.mark.slow
+def test_the_command_of_the_readme_runs(tmp_path):
+    """``python -m validation quickstart``; its words stand in the README."""
+    assert "python -m validation quickstart" in (places.ROOT / "README.md").read_text()
+    arguments = [sys.executable, "-m", "validation", "quickstart", "--jobs", "1", "--output", str(tmp_path)]
+    done = subprocess.run(arguments, cwd=places.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "claims.json").exists() and list(tmp_path.glob("*.png"))
+
+
+def test_the_list_of_studies_is_shown():
+    done = subprocess.run(
+        [sys.executable, "-m", "validation"], cwd=places.ROOT, capture_output=True, text=True, check=True
+    )
+    assert all(name in done.stdout for name in command.STUDIES)

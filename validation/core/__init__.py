@@ -1,0 +1,28 @@
+"""What all studies share. A study imports this package and needs no more: ``from validation import core``."""
+
+from validation.core.model import SIZES, Case, Claim, Result, Study, Verdict
+from validation.core.provenance import describe
+from validation.core.records import cpu_seconds, finished, load_data, save_claims, save_data
+from validation.core.runner import Workers, destination, redraw, run
+from validation.core.writing import save_figure, table
+
+__all__ = [
+    "SIZES",
+    "Case",
+    "Claim",
+    "Result",
+    "Study",
+    "Verdict",
+    "Workers",
+    "cpu_seconds",
+    "describe",
+    "destination",
+    "finished",
+    "load_data",
+    "redraw",
+    "run",
+    "save_claims",
+    "save_data",
+    "save_figure",
+    "table",
+]

@@ -1,0 +1,40 @@
+"""Rules that hold for the verdicts of every study."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from validation.core.model import Claim, Result, Verdict
+
+# Parts of a result that hold laws which are meant to be wrong.
+CONTROLS = ("control", "wrong")
+
+
+def unconverged(results: dict[str, Result], prefixes: tuple[str, ...] = ()) -> list[str]:
+    """Keys of the cases with a law or a field that says ``converged: False``; controls do not count."""
+    return [
+        key
+        for key, (meta, _) in results.items()
+        if (not prefixes or key.startswith(prefixes)) and _some_unconverged(meta)
+    ]
+
+
+def _some_unconverged(value: Any) -> bool:
+    if isinstance(value, dict):
+        return value.get("converged") is False or any(
+            _some_unconverged(part) for name, part in value.items() if name not in CONTROLS
+        )
+    return isinstance(value, list) and any(map(_some_unconverged, value))
+
+
+def judged(claims: list[Claim], results: dict[str, Result]) -> list[Claim]:
+    """The claims, none of them "reproduced" that rests on a law that is not converged."""
+    kept = []
+    for claim in claims:
+        missing = unconverged(results, claim.cases)
+        if claim.verdict == Verdict.REPRODUCED and missing:
+            reason = f"{claim.reason}. Not decided: not converged in {', '.join(missing)}"
+            claim = replace(claim, verdict=Verdict.UNDECIDED, reason=reason)
+        kept.append(claim)
+    return kept
