@@ -25,7 +25,7 @@ def test_random_boxes(batch):
 
 
 def test_boxes_of_an_lstm():
-    """One with a critical point and one without; more are in validation/criticality."""
+    """One with a critical point and one without; more are in validation/paper/criticality."""
     rng, others = np.random.default_rng(3), {"sigma_v": 0.5, "mu_b": 0.5, "sigma_b": 0.1, "R": 1.0}
     for bounds, side in (((2.0, 6.0), "found"), ((0.2, 1.0), "ordered")):
         box = boxes.Box("lstm", "sigma_w", *bounds, {**others, "weights": "gaussian"})

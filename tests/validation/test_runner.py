@@ -192,6 +192,7 @@ import sys
 from pathlib import Path
 from test_runner import _study, slow
 from validation import core
+from validation.core import places
 places.CHECKPOINTS, places.FIGURES = Path(sys.argv[1]) / "cache", Path(sys.argv[1]) / "figures"
 own = _study(numbers=tuple(range(20)))
 object.__setattr__(own, "compute", slow)
@@ -206,7 +207,7 @@ if __name__ == "__main__":
 def test_a_killed_run_loses_no_finished_case(tmp_path, jobs, stop):
     script = tmp_path / "slow_run.py"
     script.write_text(_SLOW_RUN)
-    environment = os.environ | {"PYTHONPATH": str(core.ROOT)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(places.ROOT), str(Path(__file__).parent)])}
     started = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path), str(jobs)], env=environment, stderr=subprocess.DEVNULL
     )
