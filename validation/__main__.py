@@ -232,7 +232,7 @@ def _run_one(own: core.Study, size: str, workers: core.Workers, options: argpars
         )
     print(f"\nfigures, data and report: {folder}")
     if folder == places.DRAFTS / size / own.name:
-        print("paper_figures is unchanged: it keeps a larger size of this study (--output overrides)")
+        print(f"paper_figures is unchanged (--output paper_figures/{own.name} writes there)")
     if folder == places.FIGURES / own.name:
         print(f"report of all studies: {report.write()}")
     return 0

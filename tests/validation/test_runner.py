@@ -153,7 +153,7 @@ def test_a_smaller_size_never_replaces_a_larger_one():
 
 def test_the_main_job_leaves_the_clone_clean():
     own = command.STUDIES["quickstart"]
-    assert study.destination(own, own.committed) == study.DRAFTS / "quick" / "quickstart"
+    assert core.destination(own, own.committed) == places.DRAFTS / "quick" / "quickstart"
 
 
 def test_running_all_at_a_size_takes_the_largest_below_it(monkeypatch):

@@ -105,7 +105,8 @@ class Study:
 
     ``cases(size)`` lists the cases; ``compute(case, workers)`` returns (meta, arrays) of one;
     ``report(results, size, folder)`` writes tables and figures from what was saved. ``cost`` says what each
-    size takes, in words. ``claims(results)`` and ``requires``: see the top of this module.
+    size takes, in words. ``claims(results)`` and ``requires``: see the top of this module. A ``draft``
+    writes to ``build/figures`` unless a folder is given: newcomers run it, and their clone stays clean.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Study:
     report: Callable[[dict[str, Result], str, Path], None]
     claims: Callable[[dict[str, Result]], list[Claim]] | None = None
     requires: tuple[str, ...] = ()
+    draft: bool = False
 
     @property
     def committed(self) -> str:

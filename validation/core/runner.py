@@ -58,6 +58,8 @@ def destination(study: Study, size: str) -> Path:
 
     What belongs into ``paper_figures`` is the committed size, or a larger one that lies there already.
     """
+    if study.draft:
+        return places.DRAFTS / size / study.name
     path = places.FIGURES / study.name / "claims.json"
     lying = json.loads(path.read_text())["size"] if path.exists() else study.committed
     larger = SIZES.index(size) >= max(SIZES.index(lying), SIZES.index(study.committed))
