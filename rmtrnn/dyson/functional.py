@@ -1,15 +1,15 @@
 """The functional Psi whose stationary point is the matrix Dyson equation (13): value, gradient, Hessian.
 
-With z = y x / sigma^2 and C(z) = z for Gaussian, -log(1 - z) for Haar weights,
+With z = y x / σ² and 𝒜(z) = z for Gaussian, -log(1 - z) for Haar weights,
 
-    Psi(y, x) = sum_l E log det(1 - Sigma[x_{l-1}] U_{l-1}) + E log det(1 - U_L/lambda) + sum C(z)     (*)
+    Psi(y, x) = sum_l E log det(1 - 𝒮[x_{l-1}] U_{l-1}) + E log det(1 - U_L/lambda) + sum 𝒜(z)     (*)
 
-is stationary exactly where (13) holds: dPsi/dy = C'(z) x/sigma^2 - k, dPsi/dx = C'(z) y/sigma^2 - g. Its
+is stationary exactly where (13) holds: dPsi/dy = 𝒜'(z) x/σ² - k, dPsi/dx = 𝒜'(z) y/σ² - g. Its
 stationary value is s_L E log(1 - s^2/lambda). So Im Psi(lambda + i0) = pi s_L P(s^2 > lambda): the
 distribution function at one point needs no integral over the density, and an error of the self-energies
-enters it only at second order. In y and x the Haar weights need no square root: F of (13) is 1 - z.
+enters it only at second order. In y and x the Haar weights need no square root: α of (13) is 1 - z.
 
-C sums the cumulants of the weights. A Haar matrix is R-diagonal; its cumulants are signed Catalan numbers
+𝒜 sums the cumulants of the weights. A Haar matrix is R-diagonal; its cumulants are signed Catalan numbers
 (Nica and Speicher 2006, Lectures on the Combinatorics of Free Probability, lecture 15). Functionals of this
 kind are those of Luttinger and Ward (1960) and Baym (1962).
 """
@@ -32,7 +32,7 @@ _AT_ONCE = 2**22
 
 
 class WeightFunction(NamedTuple):
-    """z = y x/(r sigma^2), C(z), C'(z) and C''(z) of (*), per point and gate."""
+    """z = y x/(r σ²), 𝒜(z), 𝒜'(z) and 𝒜''(z) of (*), per point and gate."""
 
     z: np.ndarray
     value: np.ndarray

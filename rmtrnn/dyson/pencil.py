@@ -3,7 +3,7 @@
 The variables of the pencil form a path y_0 - x_0 - y_1 - x_1 - ... - y_L - x_L at every site. The self-energy
 (13) is diagonal in it, with two coefficients for every weight matrix k of stage l:
 
-    Sigma[y_l, y_l] = sum_k y_k b_k b_k^T,        Sigma[x_{l-1}, x_{l-1}] = sum_k x_k c_k c_k^T.
+    𝒮[y_l, y_l] = sum_k y_k b_k b_k^T,        𝒮[x_{l-1}, x_{l-1}] = sum_k x_k c_k c_k^T.
 
 Scaling: stage l is divided by sqrt(1/r_l). The r_l are chosen for each lambda so that the scaled lambda lies
 on the unit circle and every stage contributes its own share. Nothing overflows, however long the chain.
@@ -49,7 +49,7 @@ _CACHED_ELEMENTS, _DEVICE_ELEMENTS = 2**14, 2**22
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage at all sites: a (s_out, s_in, n), b (K, s_out, n), c (K, s_in, n); per gate sigma^2 and law.
+    """One stage at all sites: a (s_out, s_in, n), b (K, s_out, n), c (K, s_in, n); per gate σ² and law.
 
     ``orthogonal[k]`` says whether weight matrix k is sigma times a Haar orthogonal matrix (else Gaussian).
     """

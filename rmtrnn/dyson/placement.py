@@ -1,6 +1,8 @@
 """Where a law of the untied Dyson equation has its mass: first points, then tails, then panels.
 
 Points are placed on subsamples of the sites; their values on all sites are taken in `full_population`.
+
+Letters: u = log s.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Recursive Green function: diagonal blocks of the resolvent of the pencil (12), stage by stage.
 
 The pencil of a chain is a path (see `pencil`), so two recursions over the stages give all diagonal blocks of
-G = (K0 - Sigma)^{-1}. Eliminating from the left and from the right gives at every site
+G = (K0 - 𝒮)^{-1}. Eliminating from the left and from the right gives at every site
 
-    P_l  = (U_{l-1}^{-1} - Sigma[x_{l-1}])^{-1},   U_l     = Sigma[y_l]     + a_l P_l a_l^T,   U_0 = 1,
-    Q_l  = (V_l^{-1}     - Sigma[y_l])^{-1},       V_{l-1} = Sigma[x_{l-1}] + a_l^T Q_l a_l,   V_L = 1/lambda,
+    P_l  = (U_{l-1}^{-1} - 𝒮[x_{l-1}])^{-1},   U_l     = 𝒮[y_l]     + a_l P_l a_l^T,   U_0 = 1,
+    Q_l  = (V_l^{-1}     - 𝒮[y_l])^{-1},       V_{l-1} = 𝒮[x_{l-1}] + a_l^T Q_l a_l,   V_L = 1/lambda,
     G_xx = (P_l^{-1} - a_l^T Q_l a_l)^{-1},        G_yy    = (Q_l^{-1} - a_l P_l a_l^T)^{-1},             (*)
 
 and (14) is E tr (lambda - U_L)^{-1} / s_L. P and Q are cavity resolvents, a^T Q a and a P a^T the
@@ -268,7 +268,7 @@ class _Rows:
         """Carry the rows from x_{l-1} over y_l to x_l.
 
         For rows that start further left G[., y_l] = G[., x_{l-1}] a^T Q_l and
-        G[., x_l] = G[., x_{l-1}] a^T (1 + Q_l Sigma[y_l]).
+        G[., x_l] = G[., x_{l-1}] a^T (1 + Q_l 𝒮[y_l]).
         """
         root = self.chain.xp.sqrt(scale)
         carried = [mul(root, entry) for entry in row_times(self.at, transpose(stage.a))]

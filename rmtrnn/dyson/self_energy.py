@@ -12,6 +12,8 @@ twice the knots measures it.
 
 In a finite population the coefficients of neighbouring steps scatter, since each step has gates of its own.
 Splines do not follow the scatter, which brings them closer to the coefficients of the law.
+
+Letters: theta = arg lambda.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Points:
 
 @dataclass(frozen=True)
 class SelfEnergy:
-    """Coefficients ``y`` of Sigma[y_l, y_l] and ``x`` of Sigma[x_{l-1}, x_{l-1}], each (points, gates)."""
+    """Coefficients ``y`` of 𝒮[y_l, y_l] and ``x`` of 𝒮[x_{l-1}, x_{l-1}], each (points, gates)."""
 
     y: np.ndarray
     x: np.ndarray
@@ -97,7 +99,7 @@ class SelfEnergy:
 
     @property
     def in_lower_half_plane(self) -> SelfEnergy:
-        """The projection to Im Sigma < 0: rounding errors above the real axis are put just below it."""
+        """The projection to Im 𝒮 < 0: rounding errors above the real axis are put just below it."""
         return SelfEnergy(_below_axis(self.y), _below_axis(self.x))
 
     @property

@@ -11,6 +11,8 @@ M(λ) = M_a(ω_a) = M_b(ω_b), λ = ω_a κ_b(ω_b) = ω_b κ_a(ω_a), so that
 
 The t-th free additive power is G(z) = G_a(ω), z = t ω − (t − 1) F_a(ω). (Biane 1998; Belinschi and Bercovici
 2007; Belinschi, Mai and Speicher 2017.) Each is solved for z = x + iε by Newton's method, ε falling to 0.
+
+Letters: p, a probability.
 """
 
 from __future__ import annotations
@@ -175,8 +177,8 @@ class RealLaw:
             series = np.polynomial.legendre.legfit(_NODES, values, 48, w=np.sqrt(_WEIGHTS))
             primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
 
-            def upto(theta: np.ndarray, primitive: np.ndarray = primitive) -> np.ndarray:
-                return np.polynomial.legendre.legval(2.0 * theta / math.pi - 1.0, primitive)
+            def upto(angle: np.ndarray, primitive: np.ndarray = primitive) -> np.ndarray:
+                return np.polynomial.legendre.legval(2.0 * angle / math.pi - 1.0, primitive)
 
             pieces.append((left, right, upto))
         return pieces

@@ -1,4 +1,7 @@
-"""What a law of u = log s is: the protocol, its form for users, and expectations under it."""
+"""What a law of u = log s is: the protocol, its form for users, and expectations under it.
+
+Letters: p, a probability.
+"""
 
 from __future__ import annotations
 

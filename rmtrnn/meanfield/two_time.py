@@ -2,7 +2,7 @@
 
 With one W, V, b for all steps the pre-activations of a gate at one site are a Gaussian process in time,
 
-    Cov(e^t, e^s) = sigma_w^2 E[r^t r^s] + sigma_v^2 R delta_ts + sigma_b^2,       E e^t = mu_b,
+    Cov(e^t, e^s) = σ_w² E[r^t r^s] + σ_v² R delta_ts + σ_b²,       E e^t = mu_b,
 
 where r^t is what the gate reads at step t (h^{t-1}, or a transformed state). The right side at time t needs
 the states before t only, so the process is built causally, one step after the other, on a large population

@@ -1,4 +1,7 @@
-"""The law of the singular values of a T-step Jacobian: one interface over exact and tabulated laws."""
+"""The law of the singular values of a T-step Jacobian: one interface over exact and tabulated laws.
+
+Letters: T, the number of steps; p, a probability.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The error of an inverted law: its parts, what they make of its status, and what more sites would buy."""
+"""The error of an inverted law: its parts, what they make of its status, and what more sites would buy.
+
+Letters: u = log s.
+"""
 
 from __future__ import annotations
 

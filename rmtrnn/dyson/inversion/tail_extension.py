@@ -1,6 +1,8 @@
 """Tails of an inverted law: where a population has few sites, and beyond the last solved point.
 
 The forms of the tails themselves are those of `rmtrnn.laws.tails`.
+
+Letters: u = log s.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ to equal ones as can be, with which this holds: hardly any site of the bulk chan
 
 What the weight matrices of a step read grows with E x_t. It is taken relative to that, times the known chi^t:
 then the x_t do not depend on the weights (of one stage; of several, hardly), and nothing compounds in time.
+
+Letters: u = log s.
 """
 
 from __future__ import annotations
