@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 import rmtrnn as rt
 from rmtrnn import cli
 from rmtrnn.cli import commands, output
+from rmtrnn.meanfield import MeanField
+from rmtrnn.spectra import Spectrum
 
 ROOT = Path(__file__).resolve().parents[1]
 VANILLA = ["vanilla", "--sigma-w", "1.05", "--sigma-b", "0.05", "--weights", "orthogonal", "--T", "8"]
@@ -323,3 +326,16 @@ def test_advice_of_an_unconverged_result_names_options_that_exist(capsys):
     options = {"--" + name.replace("_", "-") for name in cli.COMMANDS["mean-field"].options}
     assert status == 1 and "smaller sigma_w" in err and "--sigma-w" in options
     assert "max_iterations" not in err
+
+
+@pytest.mark.parametrize(("command", "result"), [("spectrum", Spectrum), ("mean-field", MeanField)])
+def test_remedies_of_a_result_are_options_of_its_command(command, result):
+    named = {word for text in result.remedies.values() for word in re.findall(r"(\w+)=", text)}
+    assert named and named <= set(cli.COMMANDS[command].options)
+
+
+def test_accuracy_of_the_dyson_equation_is_an_option(capsys):
+    arguments = ["minimal", "--R", "0.5", "--T", "1", "--population", "512", "--tol", "0.01"]
+    _, found, _ = run(capsys, "spectrum", *arguments, "--json", "--quiet")
+    spec = rt.spectrum(rt.Ensemble("minimal", R=0.5), 1, population=512, tol=0.01)
+    assert found["quantiles"]["0.5"] == spec.icdf(0.5) and found["error"] == spec.error

@@ -72,7 +72,10 @@ class _Count:
         self._done: dict[str, int] = {}
 
     def advance(self, label: str, amount: int, total: int) -> None:
-        done = self._done[label] = self._done.get(label, 0) + amount
+        before = self._done.get(label, 0)
+        if total and before >= total:  # the same work once more
+            before = 0
+        done = self._done[label] = before + amount
         self._report(done, total, label)
 
 

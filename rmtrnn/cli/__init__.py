@@ -28,12 +28,12 @@ class Command(NamedTuple):
 COMMANDS = {
     "spectrum": Command(
         "the law of the singular values of the T-step Jacobian",
-        (*ENSEMBLE, "T", "method", "points", "save", "plot"),
+        (*ENSEMBLE, "T", "method", "population", "tol", "points", "save", "plot"),
         "rmtrnn spectrum vanilla --sigma-w 1.05 --sigma-b 0.05 --weights orthogonal --T 8 --plot law.png",
     ),
     "mean-field": Command(
         "stationary variances, correlations and time scale",
-        (*ENSEMBLE, "steps", "Q0", "C0", "save", "plot"),
+        (*ENSEMBLE, "steps", "Q0", "C0", "sites", "save", "plot"),
         "rmtrnn mean-field minimal --sigma-w 6.88 --sigma-v 1.39 --mu-b 2 --R 0.46 --Sigma 1",
     ),
     "phase": Command(

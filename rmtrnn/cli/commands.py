@@ -87,9 +87,9 @@ def _steps(settings: dict[str, Any]) -> int:
 
 def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
     points = settings.pop("points", None)
-    method = settings.pop("method", "auto")
+    options = {name: settings.pop(name) for name in ("method", "population", "tol") if name in settings}
     ens, T = _ensemble(settings), _steps(settings)
-    spec = rt.spectrum(ens, T, method=method, progress=progress)
+    spec = rt.spectrum(ens, T, progress=progress, **options)
     record = spec.to_dict()
     if points is not None:
         record["density"] = _density(spec, _validate.integer("points", points, low=2, high=100000))
@@ -115,9 +115,9 @@ def _density(spec: Any, points: int) -> dict[str, Any]:
 
 
 def mean_field(settings: dict[str, Any], progress: Any) -> Outcome:
-    options = {name: settings.pop(name) for name in ("steps", "Q0", "C0") if name in settings}
+    options = {name: settings.pop(name) for name in ("steps", "Q0", "C0", "sites") if name in settings}
     ens = _ensemble(settings)
-    field = rt.mean_field(ens, **options)
+    field = rt.mean_field(ens, progress=progress, **options)
 
     def draw(ax: Any) -> Any:
         if field.c_t is None:
@@ -192,7 +192,7 @@ def critical(settings: dict[str, Any], progress: Any) -> Outcome:
     text |= {"note": point.message} if point.message else {}
     slow = f"not computed: slow for this cell at T > {QUICK_STEPS}; --spectrum does it"
     text["isometry"] = slow if point.measured is None else f"\n{point.measured}"
-    problem = "" if point.converged else point.field.message
+    problem = "" if point.converged else f"the mean field: {point.status.message}"
     return Outcome(_critical_record(point), text, problem, draw, point)
 
 
@@ -240,7 +240,7 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
         keys = ("kolmogorov", "wasserstein", "p_value", "verdict")
         record["comparison"] = {key: getattr(report, key) for key in keys}
         text["comparison"] = "\n" + str(report)
-        problem = "" if spec.converged else f"the theory: {spec.message}"
+        problem = "" if spec.converged else f"the theory: {spec.status.message}"
 
     def draw(ax: Any) -> Any:
         return rt.plotting.plot_comparison(rt.spectrum(ens, T), mc, ax=ax)

@@ -147,7 +147,7 @@ class Critical(Result):
         else:
             verdict = "meets" if self.measured.within(self.band) else "does not meet"
             lines += [str(self.measured), f"  the 5–95 % range of s {verdict} [{low:g}, {high:g}]"]
-        lines += [] if self.converged else [f"  mean field: {self.field.message}"]
+        lines += [] if self.converged else [f"  mean field: {self.status.message}"]
         return "\n".join([*lines, f"  {self.message}"] if self.message else lines)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rmtrnn._core.progress import advance
 from rmtrnn._core.status import CONFIDENCE, Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.site_process import Growth, SiteProcess, draw_initial, seeds
@@ -160,6 +161,7 @@ def _relax(ens: Ensemble, pair: Pair, n: int, seed: int) -> tuple[bool, Pair | N
 def _stationary_run(ens: Ensemble, pair: Pair, length: int, n: int, seed: int, replicate: int) -> _Averages:
     """Averages over AVERAGED_STEPS of a run with its own points, after ``length`` steps to forget."""
     process = SiteProcess(ens, n, seeds(seed, 1, replicate), replicas=2)
+    advance("mean field: populations", 1, REPLICATES)
     equal, crossed = (Growth(len(pair[0]), n, process.sigma_w) for _ in range(2))
     rows = []
     for step in range(length + AVERAGED_STEPS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -52,6 +52,10 @@ class MeanField(Result):
 
     Where the network has no stationary state (status DIVERGED) the stationary quantities are nan.
     """
+
+    remedies: ClassVar[Mapping[Status, str]] = {
+        Status.MAX_ITERATIONS: "where the state is sampled, try a larger sites=; another start: Q0="
+    }
 
     ensemble: Any
     Q: Number

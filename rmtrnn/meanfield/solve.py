@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import population, stationary_moments
@@ -26,6 +27,7 @@ def mean_field(
     *,
     sites: int = 2048,
     seed: int = 0,
+    progress: bool | Report | None = None,
 ) -> MeanField:
     """Mean field of an ensemble: variances, correlations, their slopes, and the time scale.
 
@@ -57,6 +59,7 @@ def mean_field(
         Size of the population (a power of two) and its seed, for cells whose update is not affine in the
         state (LSTM, user cells), and for tied weights. ``error`` is then three standard errors over eight
         independent populations.
+    progress : None, True, or callable (done, total, label)
 
     Returns a `MeanField`. Raises TypeError for an ``ens`` that is no Ensemble, ValueError for steps < 0,
     Q0 < 0 or |C0| > Q0.
@@ -73,11 +76,12 @@ def mean_field(
     first = _by_state("Q0", Q0, names, low=0.0)
     overlap = _by_state("C0", C0, names, low=-math.inf)
     _check_overlap(np.ones(len(names)) if first is None else first, overlap, names)
-    if ens.tied and not is_equal_to_untied(ens):
-        return tied_mean_field(ens, steps, first, overlap, sites, seed)
-    if ens.tied:
-        return without_memory(ens, _untied(ens, steps, first, overlap, sites, seed), _untied)
-    return _untied(ens, steps, first, overlap, sites, seed)
+    with shown(progress):
+        if ens.tied and not is_equal_to_untied(ens):
+            return tied_mean_field(ens, steps, first, overlap, sites, seed)
+        if ens.tied:
+            return without_memory(ens, _untied(ens, steps, first, overlap, sites, seed), _untied)
+        return _untied(ens, steps, first, overlap, sites, seed)
 
 
 def _untied(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,6 @@ def without_memory(ens: Ensemble, found: MeanField, untied: Callable[..., MeanFi
     E[h^t h^s] for t ≠ s obeys the recursion of two replicas with the bias in common and fresh inputs,
     E[x_a x_b] = E[x]², from E[h_a h_b] = 0.
     """
-    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
     covariances: dict[str, np.ndarray] = {}
     if found.converged:
         shared = 0.0 if ens.R == 0.0 else ens.input_moment(1) ** 2 / ens.R
@@ -48,7 +48,7 @@ def without_memory(ens: Ensemble, found: MeanField, untied: Callable[..., MeanFi
         (gate,) = ens.cell.gates
         q = found.q_of(gate)
         covariances[gate] = _constant(q, q * _values(apart.c_star)[0])
-    return MeanField(**{**fields, "theory": "tied", "covariances": covariances})
+    return replace(found, theory="tied", covariances=covariances)
 
 
 def tied_mean_field(

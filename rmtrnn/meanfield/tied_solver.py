@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rmtrnn._core.progress import advance
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.numerics.fixed_point import anderson_move
@@ -85,6 +86,7 @@ def spectral_fixed_point(
     S, history = start, History(settings.depth)
     weight = nodes.weight / nodes.period
     for count in range(1, settings.rounds + 1):
+        advance("tied mean field: rounds")
         images = map(S)
         image = images.mean(axis=1)
         scale = max(float(np.sum(nodes.variance(np.abs(image)))), least_scale)

@@ -96,6 +96,9 @@ class LyapunovSpectrum(Result):
         law = QuantileLaw(arrays["levels"], arrays["quantiles"], meta["largest"], meta["error"])
         return cls(law, ensemble, "dyson", meta["error"], Status(meta["status"]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LyapunovSpectrum.restore, self._parts()
+
     def __repr__(self) -> str:
         return (
             f"<LyapunovSpectrum of {self.ensemble}: largest {self.largest:.6g}, "

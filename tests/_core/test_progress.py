@@ -2,8 +2,10 @@
 
 import io
 
+import numpy as np
 import pytest
 
+import rmtrnn as rt
 from rmtrnn._core import progress
 from rmtrnn._core.parallel import thread_map
 
@@ -84,3 +86,30 @@ def test_an_interrupt_leaves_no_bar_behind():
     with progress.shown(lambda *call: seen.append(call)):
         progress.advance("again")
     assert seen == [(1, 0, "again")]
+
+
+def test_work_that_is_done_again_starts_again():
+    seen = []
+    with progress.shown(lambda *call: seen.append(call)):
+        for _ in range(3):
+            progress.advance("populations", 1, 2)
+    assert seen == [(1, 2, "populations"), (2, 2, "populations"), (1, 2, "populations")]
+
+
+@pytest.mark.parametrize(
+    ("call", "label"),
+    [
+        (lambda p: rt.mean_field(rt.Ensemble("lstm", sigma_v=1.0), sites=256, progress=p), "mean field"),
+        (lambda p: rt.spectrum(rt.Ensemble("minimal", R=0.5), 1, population=512, progress=p), "Dyson"),
+        (lambda p: rt.isometry(rt.Ensemble("minimal", R=0.5), 1, progress=p), "Dyson"),
+        (lambda p: rt.phase_diagram(rt.Ensemble("vanilla"), sigma_w=np.ones(2), progress=p), "phase diagram"),
+        (lambda p: rt.sample(rt.Ensemble("vanilla"), 1, N=4, trials=2, burn_in=1, progress=p), "sample"),
+        (lambda p: rt.critical("gru", 2, sigma_v=0.5, free={"sigma_w": (0.5, 4.0)}, progress=p), "critical"),
+    ],
+    ids=["mean_field", "spectrum", "isometry", "phase_diagram", "sample", "critical"],
+)
+def test_every_long_function_reports(call, label):
+    seen = []
+    call(lambda done, total, text: seen.append((done, total, text)))
+    assert seen and any(label in text for _, _, text in seen)
+    assert all(done <= total or total == 0 for done, total, _ in seen)

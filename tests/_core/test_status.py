@@ -18,6 +18,8 @@ MAKERS = {  # what made the result: its arguments are the remedies there are
     "comparison": ("rmtrnn.comparison", "Comparison", rt.spectrum),
     "critical point": ("rmtrnn.criticality.point", "Critical", rt.critical),
     "phase diagram": ("rmtrnn.phase", "PhaseDiagram", rt.phase_diagram),
+    "lyapunov sample": ("rmtrnn.sampling.lyapunov", "LyapunovSample", rt.sample_lyapunov),
+    "lyapunov spectrum": ("rmtrnn.spectra.lyapunov", "LyapunovSpectrum", rt.lyapunov),
     "sample": ("rmtrnn.sampling.sample", "Sample", rt.sample),
 }
 
