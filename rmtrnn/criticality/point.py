@@ -211,7 +211,7 @@ def critical(
     base = Ensemble(cell, weights=weights, R=R, mu_b=_start(mu_b), **parameters)
     closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
     if base.tied and not is_equal_to_untied(base):
-        closed = None  # the closed forms are those of redrawn weights
+        closed = None  # the closed forms are those of untied weights
     if free is None and closed is not None:
         for name in ("sigma_w", "sigma_v"):
             if name in parameters:

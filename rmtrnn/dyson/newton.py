@@ -191,9 +191,9 @@ def on_resolvent_branch(chain: Chain, sigma: SelfEnergy, log_lambda: np.ndarray)
     if len(log_lambda) == 0:
         return np.zeros(0, dtype=bool)
     x = np.real(sigma.coefficients) + 0j
-    real, tilted = Points.real(log_lambda), Points.at(log_lambda, _NEWTON.tilt)
+    real, above = Points.real(log_lambda), Points.at(log_lambda, _NEWTON.tilt)
     inverse = inverse_hessian(chain, x, real)
-    change = gradient_in_unknowns(chain, x, tilted) - gradient_in_unknowns(chain, x, real)
+    change = gradient_in_unknowns(chain, x, above) - gradient_in_unknowns(chain, x, real)
     response = chain.parametrisation.log_change(newton_step(inverse, change)) * x / _NEWTON.tilt
     return np.asarray(np.imag(response).max(axis=1) < 0.0)
 

@@ -88,10 +88,10 @@ def scale_matrix(scalar: Entry, matrix: Matrix) -> Matrix:
     return [[mul(scalar, entry) for entry in row] for row in matrix]
 
 
-def plus_outer(matrix: Matrix, vector: Vector, strength: Entry) -> Matrix:
-    """matrix + strength * vector vector^T."""
+def plus_outer(matrix: Matrix, vector: Vector, coefficient: Entry) -> Matrix:
+    """matrix + coefficient * vector vector^T."""
     return [
-        [add(entry, mul(strength, mul(v_i, v_j))) for entry, v_j in zip(row, vector, strict=True)]
+        [add(entry, mul(coefficient, mul(v_i, v_j))) for entry, v_j in zip(row, vector, strict=True)]
         for row, v_i in zip(matrix, vector, strict=True)
     ]
 
@@ -100,20 +100,21 @@ def scaled_identity(size: int, value: Entry) -> Matrix:
     return [[value if i == j else 0.0 for j in range(size)] for i in range(size)]
 
 
-def absorb(matrix: Matrix, vector: Vector, strength: Entry) -> tuple[Matrix, Entry]:
-    """(matrix^{-1} - strength vector vector^T)^{-1} and the factor 1 - strength vector^T matrix vector.
+def absorb(matrix: Matrix, vector: Vector, coefficient: Entry) -> tuple[Matrix, Entry]:
+    """Sherman–Morrison update: (matrix^{-1} - coefficient vector vector^T)^{-1}, and its pivot.
 
-    Both the strength and the quadratic form lie in the closed lower half plane, so the factor never
-    crosses the negative real axis and its principal logarithm is the continuous one.
+    The pivot is 1 - coefficient vector^T matrix vector. Both the coefficient and the quadratic form lie in
+    the closed lower half plane. So the pivot never crosses the negative real axis, and its principal
+    logarithm is the continuous one.
     """
     half = row_times(vector, matrix)
     form = dot(half, vector)
     if is_zero(form):
         return matrix, 1.0
-    factor = 1.0 - strength * form
+    factor = 1.0 - coefficient * form
     if len(vector) == 1:
         return [[matrix[0][0] / factor]], factor
-    return plus_outer(matrix, half, strength / factor), factor
+    return plus_outer(matrix, half, coefficient / factor), factor
 
 
 def inverse_one_minus(xp: Any, matrix: Matrix) -> Matrix:

@@ -103,9 +103,9 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
     runs along the real axis. The expectations are taken over ``sites`` sites, a power of two (quasi-Monte
     Carlo; the curve's error is about 1/√sites where it passes close to the real axis between the gates' own
     values, far smaller elsewhere). Gaussian and Haar weights have the same outer boundary; a hole that Haar
-    weights may leave is not shown. There is one step only, but with kept weights (``ens.tied``) the state at
+    weights may leave is not shown. There is one step only, but with tied weights (``ens.tied``) the state at
     which it is taken follows the two-time mean field of theory.md section 4, and the curve differs from that
-    of redrawn weights: a slow cell has the state that the same weights made.
+    of untied weights: a slow cell has the state that the same weights made.
 
     Raises ValueError for bad arguments, `ConvergenceError` if there is no stationary state.
 

@@ -1,4 +1,4 @@
-"""What a gated spectrum would be if its steps were free of each other: not the law, a yardstick for it."""
+"""Free power of the one-step law of a gated network: an approximation to compare the exact law with."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LIGHTEST = 1e-14  # a node of less mass is left out
 
 
 def free_approximation(ens: Ensemble, T: int, **accuracy: Any) -> Spectrum:
-    """The law of the singular values of J_T if all steps were redrawn and free of each other: approximate.
+    """The law of the singular values of J_T if all steps were untied and free of each other: approximate.
 
     The one-step law μ of s² is exact, theory.md (12)-(14); the result is its free power μ^{⊠T}, with the
     S-transform S_μ(m)^T of theory.md (8). Steps A + B W are not free of each other: with B = 0 they even
     commute. So this is right for one step and for vanilla cells, good where the gates are nearly constant,
-    and otherwise shows how wrong it is to multiply S-transforms. Its m_1 = χ^T is that of redrawn weights;
+    and otherwise shows how wrong it is to multiply S-transforms. Its m_1 = χ^T is that of untied weights;
     already m_2, with Var(s²) = m_1² T Var_μ/E_μ², is not. ``ens.tied`` makes no difference.
 
     ens : `Ensemble`; T : integer ≥ 1; ``accuracy`` goes to `rmtrnn.dyson.law.untied_law` for the

@@ -181,7 +181,7 @@ def second_moment(
 def known_moments(ens: Ensemble, T: int) -> Callable[[int], Moments | None]:
     """How to find the first k = 1 or 2 moments of s² of J_T without its density, each when it is asked for.
 
-    For k = 1 the ratio may be nan. The result is None for the kept weights of a gated cell: the recursions
+    For k = 1 the ratio may be nan. The result is None for the tied weights of a gated cell: the recursions
     here need fresh ones.
     """
 
@@ -196,7 +196,7 @@ def known_moments(ens: Ensemble, T: int) -> Callable[[int], Moments | None]:
 def has_recursion(ens: Ensemble) -> bool:
     """Whether `first_moment` and `exact_moments` apply: vanilla cells, or fresh weights.
 
-    Not one step with kept weights either: the state at which it is taken is that of the two-time mean field.
+    Not one step with tied weights either: the state at which it is taken is that of the two-time mean field.
     """
     return isinstance(ens.cell, VanillaRNN) or not ens.tied
 
