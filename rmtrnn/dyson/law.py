@@ -69,7 +69,7 @@ def untied_law(
     max_points: int = 400,
     device: str = "cpu",
 ) -> TabulatedLaw:
-    """Law of the singular values of J_T with weights redrawn at every step: theory.md (12)-(14).
+    """Solve (12)-(14) for the law of the singular values of J_T with untied weights.
 
     Parameters
     ----------
@@ -100,13 +100,9 @@ def untied_law(
     """
     T = _validate.integer("T", T, low=1)
     xp = module_for(device)
-    if population is not None:
-        population = _validate.integer("population", population, low=64 * GROUPS)
-        if population & (population - 1):
-            raise ValueError(f"population = {population}: must be a power of two")
+    sites = _POPULATION.default if population is None else _population(population)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.integer("max_points", max_points, low=32)
-    sites = _POPULATION.default if population is None else population
     resolution = _POPULATION.resolution / sites
     settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
     field = field_of_one(ens)
@@ -120,6 +116,14 @@ def untied_law(
 
     law, _ = chain_law(chain, GROUPS, settings, None if population else larger)
     return law
+
+
+def _population(population: int) -> int:
+    """A valid number of sites: a power of two of at least 64 in each group."""
+    population = _validate.integer("population", population, low=64 * GROUPS)
+    if population & (population - 1):
+        raise ValueError(f"population = {population}: must be a power of two")
+    return population
 
 
 def grouped_chain(

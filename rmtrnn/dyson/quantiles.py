@@ -1,4 +1,4 @@
-"""Quantiles of log s over very many steps with redrawn weights: single points of the Dyson equation.
+"""Quantiles of log s over very many steps with untied weights: single points of the Dyson equation.
 
 The self-energies are splines of the step (`self_energy`), so that the cost grows linearly with T; a second
 spline with twice the knots says how much they miss. Only single points of F are computed, and the quantile is
@@ -56,7 +56,7 @@ class LogQuantiles(NamedTuple):
 
     ``log_s``; ``error`` of log s, from ``cdf_error`` and the density; ``cdf_error``: of F there, three
     standard errors over eight independent populations plus the error of the splines; ``density`` of log s;
-    ``residual``: relative Newton step that the returned strengths would take next; ``status``.
+    ``residual``: relative Newton step that the returned self-energies would take next; ``status``.
     """
 
     probabilities: np.ndarray
@@ -76,7 +76,7 @@ class LogQuantiles(NamedTuple):
 def log_quantiles(
     ens: Ensemble, T: int, probabilities: Sequence[float], *, population: int = 16384, seed: int = 0
 ) -> LogQuantiles:
-    """Quantiles of log s of J_T for long products of gated steps with redrawn weights: theory.md (12)-(14).
+    """Quantiles of log s of J_T for long products of gated steps with untied weights: theory.md (12)-(14).
 
     The same law as `rmtrnn.spectrum`, which gives all of it at several times the cost. The cost grows
     linearly with T: some minutes for T = 1000.

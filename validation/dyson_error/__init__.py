@@ -1,6 +1,7 @@
 """Is the reported error of a Dyson spectrum honest? Random networks against 16 times as many sites.
 
-Cells, parameters, weight laws and numbers of steps are drawn at random. The true error is taken to be the
+Cells, parameters, weight laws and numbers of steps are drawn at random; beside them the minimalRNN at its
+published point, T = 4 to 16, whose log s spans more than a hundred. The true error is taken to be the
 largest difference of the cdf from that of an independent population 16 times larger, solved by itself, whose
 own error (about a quarter; its points are placed more closely) counts against the reported one. The full size
 takes the population that laws with redrawn weights have by default, before it grows. With kept weights a law
@@ -22,10 +23,11 @@ from rmtrnn import plotting
 from validation import core
 
 SIZES = {
-    "quick": {"population": 2048, "networks": 30, "tied": 0},
-    "standard": {"population": 16384, "networks": 100, "tied": 2},
-    "full": {"population": 65536, "networks": 100, "tied": 5},
+    "quick": {"population": 2048, "networks": 30, "tied": 0, "published": 2},
+    "standard": {"population": 16384, "networks": 100, "tied": 2, "published": 6},
+    "full": {"population": 65536, "networks": 100, "tied": 5, "published": 10},
 }
+PUBLISHED = {"sigma_v": 1.39, "R": 0.46}  # and sigma_w, mu_b, the weights and T of `published_networks`
 TIED_POPULATION, TIED_FIELD = 2048, 2048  # sites; those of each of the eight two-time mean fields
 TIED_STEPS = 3
 FACTOR = 16
@@ -63,6 +65,22 @@ def random_network(seed: int) -> tuple[rt.Ensemble, int]:
             return ens, T
 
 
+def published_networks() -> dict[str, tuple[rt.Ensemble, int]]:
+    """The minimalRNN at and near its published critical point, by name."""
+    found = {}
+    for T, mu_b, sigma_w in (
+        (10, 0.0, 6.88),
+        (6, 2.0, 6.88),
+        (8, -2.0, 6.88),
+        (4, 0.0, 6.8917),
+        (16, 0.0, 6.88),
+    ):
+        for weights in ("gaussian", "orthogonal"):
+            ens = rt.Ensemble("minimal", sigma_w=sigma_w, mu_b=mu_b, weights=weights, **PUBLISHED)
+            found[f"{weights}-T{T}-{sigma_w:g}-{mu_b:g}"] = ens, T
+    return found
+
+
 def list_cases(size: str) -> list[core.Case]:
     """One case per network."""
     sizes = SIZES[size]
@@ -74,12 +92,17 @@ def list_cases(size: str) -> list[core.Case]:
         core.Case(f"tied-{seed:03d}", {"seed": seed, "population": TIED_POPULATION, "field": TIED_FIELD})
         for seed in range(sizes["tied"])
     ]
-    return redrawn + kept
+    published = [
+        core.Case(f"published-{name}", {"published": name, "population": sizes["population"]})
+        for name in list(published_networks())[: sizes["published"]]
+    ]
+    return redrawn + published + kept
 
 
 def compute(case: core.Case, workers: core.Workers) -> core.Result:
     """The reported error of a population, and its distance from one 16 times larger."""
-    ens, T = random_network(case.settings["seed"])
+    published = case.settings.get("published")
+    ens, T = published_networks()[published] if published else random_network(case.settings["seed"])
     few, many = ({"population": factor * case.settings["population"]} for factor in (1, FACTOR))
     if "field" in case.settings:
         ens, T = ens.replace(tied=True), min(T, TIED_STEPS)

@@ -10,14 +10,30 @@ statistics; Deville and Särndal 1992). What is left of the sampling error is th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-_RANGE = 3.5  # standard deviations: regressors are constant beyond
-_KNOTS = (-1.5, -0.75, 0.0, 0.75, 1.5)
-_PER_REGRESSOR = 12  # sites: with fewer the weights are left as they are
-_STEPS = 30
-_LONGEST = 1.0  # change of the logarithm of a weight in one step
-_EXACT = 1e-9  # relative to the spread of a regressor
+
+@dataclass(frozen=True)
+class TiltingSettings:
+    """Numbers of the calibration of weights."""
+
+    # Standard deviations of a feature: regressors are constant beyond, where few sites would carry them.
+    range: float = 3.5
+    # Knots of the cubic splines, in standard deviations: the quantiles 7, 23, 50, 77, 93 % of a normal law.
+    knots: tuple[float, ...] = (-1.5, -0.75, 0.0, 0.75, 1.5)
+    # Sites per regressor, at least; with fewer the weights are left as they are. The calibrated weights then
+    # scatter by 1/sqrt(12) at most.
+    sites_per_regressor: int = 12
+    # Newton steps, and the change of the logarithm of a weight in one of them.
+    steps: int = 30
+    longest_step: float = 1.0
+    # Error of an average that ends them, relative to the standard deviation of the regressor.
+    exact: float = 1e-9
+
+
+_TILTING = TiltingSettings()
 
 
 def stratified_subsample(
@@ -53,28 +69,28 @@ def stratified_subsample(
 def calibrated_weights(
     features: np.ndarray, weights: np.ndarray, more: np.ndarray, exact: list[tuple[np.ndarray, float]]
 ) -> np.ndarray:
-    """Weights of sites next to ``weights`` with which the features average as over the equal sites ``more``.
+    """Calibrate weights of sites so that the features average as over the equal sites ``more``.
 
-    ``features`` (d, n), ``weights`` (n,) with sum 1, ``more`` (d, n'): cubic splines of the features and
-    products of two are the regressors. ``exact``: pairs of one more regressor (n,) as it stands and its
-    average, for averages that must be right also where a few sites make them up.
+    The weights stay next to ``weights`` (n,), which sum to 1. ``features`` (d, n), ``more`` (d, n'): the
+    regressors are cubic splines of the features and products of two. ``exact``: pairs of one more regressor
+    (n,) as it stands and its average, for averages that must be right also where a few sites make them up.
     """
     mean, spread = more.mean(axis=1, keepdims=True), more.std(axis=1, keepdims=True)
     used = (spread > 1e-9 * (1.0 + np.abs(mean)))[:, 0]
     few, many = (
-        _splines(np.clip((values - mean)[used] / spread[used], -_RANGE, _RANGE))
+        _splines(np.clip((values - mean)[used] / spread[used], -_TILTING.range, _TILTING.range))
         for values in (features, more)
     )
     target = many.mean(axis=1)
     for values, average in exact:
         few, target = np.vstack([few, values / average]), np.append(target, 1.0)
-    if few.shape[1] < _PER_REGRESSOR * few.shape[0]:
+    if few.shape[1] < _TILTING.sites_per_regressor * few.shape[0]:
         return weights
     return exponential_tilting(few, weights, target)
 
 
 def exponential_tilting(regressors: np.ndarray, weights: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Weights proportional to weights * exp(c . regressors) with which these average to ``target``.
+    """Tilt weights exponentially, weights * exp(c . regressors), so that regressors average to ``target``.
 
     They stay positive. Newton's method for c, which minimises log sum weights exp(c . (x - target)).
     If there are no such weights (a target that no sites surround), those of the last step are returned: the
@@ -83,14 +99,14 @@ def exponential_tilting(regressors: np.ndarray, weights: np.ndarray, target: np.
     spread = np.sqrt((regressors - (regressors @ weights)[:, None]) ** 2 @ weights)
     x = (regressors - target[:, None]) / np.maximum(spread, 1e-300)[:, None]
     found = weights
-    for _ in range(_STEPS):
+    for _ in range(_TILTING.steps):
         now = x @ found
-        if np.abs(now).max() < _EXACT:
+        if np.abs(now).max() < _TILTING.exact:
             break
         centred = x - now[:, None]
         step = -np.linalg.lstsq((centred * found) @ centred.T, now, rcond=1e-10)[0] @ x
         step -= found @ step
-        step *= min(1.0, _LONGEST / max(np.abs(step).max(), 1e-300))
+        step *= min(1.0, _TILTING.longest_step / max(np.abs(step).max(), 1e-300))
         found = found * np.exp(step)
         found = found / found.sum()
     return found
@@ -99,7 +115,7 @@ def exponential_tilting(regressors: np.ndarray, weights: np.ndarray, target: np.
 def _splines(z: np.ndarray) -> np.ndarray:
     rows = []
     for i, one in enumerate(z):
-        rows += [one, one**2, one**3, *(np.maximum(one - knot, 0.0) ** 3 for knot in _KNOTS)]
+        rows += [one, one**2, one**3, *(np.maximum(one - knot, 0.0) ** 3 for knot in _TILTING.knots)]
         for other in z[:i]:
             rows += [one * other, one**2 * other, one * other**2]
     return np.array(rows).reshape(len(rows), z.shape[1])

@@ -1,4 +1,4 @@
-"""Stages (1) of a stationary network with redrawn weights, over a population of sites."""
+"""Stages (1) of a stationary network with untied weights, over a population of sites."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rmtrnn.meanfield import MeanField, site_trajectory
 def untied_stages(
     ens: Ensemble, T: int, n: int, seed: int = 0, *, field: MeanField | None = None
 ) -> list[Stage]:
-    """Draw all stages (1) of T steps of the stationary network, weights redrawn, over ``n`` = 2^m sites.
+    """Draw all stages (1) of T steps of the stationary network, weights untied, over ``n`` = 2^m sites.
 
     Different seeds are independent populations; ``field`` is the mean field if it is known already. Raises
     `ConvergenceError` if there is no stationary state.
