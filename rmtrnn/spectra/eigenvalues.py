@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.optimize import elementwise
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import VanillaRNN
@@ -32,7 +33,13 @@ from rmtrnn.meanfield.tied_field import tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
 from rmtrnn.spectra.vanilla_moments import vanilla_moments
 
-_CHUNK = 1 << 21  # complex numbers held at once
+_CHUNK = 1 << 21
+"""Complex numbers held at once, 32 MB; no result depends on it."""
+_TOLERANCES = {"xatol": 1e-13, "xrtol": 4e-16, "fatol": 1e-12}
+"""Of the curve and of log gain: rounding, next to an error of 1/√sites."""
+_LARGEST_LOG = 50.0
+"""Of log gain, infinite at an eigenvalue of a site itself and −∞ where nothing is driven: the search needs
+numbers, and e^50 is far from the 1 that it looks for."""
 
 
 class OneStep:
@@ -212,32 +219,29 @@ def _height(step: OneStep, x: np.ndarray, size: float, floor: float) -> np.ndarr
     some = np.any(inside, axis=1)
     lo, hi = grid[np.maximum(last - 1, 0)], grid[np.minimum(last + 2, len(grid) - 1)]
     height = np.zeros(len(x))
-    height[some] = _root(step, lo[some], hi[some], lambda y: x[some] + 1j * y)
+    height[some] = _root(step, lo[some], hi[some], lambda y, x: x + 1j * y, x[some])
     return np.where(height > floor, height, 0.0)
 
 
 def _root(
-    step: OneStep, inside: np.ndarray, outside: np.ndarray, point: Callable[[np.ndarray], np.ndarray]
+    step: OneStep,
+    inside: np.ndarray,
+    outside: np.ndarray,
+    point: Callable[..., np.ndarray],
+    *args: np.ndarray,
 ) -> np.ndarray:
-    """Roots t of gain(point(t)) = 1 between ``inside`` (gain ≥ 1) and ``outside`` (< 1), by the Illinois rule
-    on log gain. An end on the wrong side is returned as it is."""
-    a, b = inside.astype(float), outside.astype(float)
-    with np.errstate(divide="ignore"):
-        fa, fb = np.log(step.gain(point(a))), np.log(step.gain(point(b)))
-    answer = np.where(fa < 0, a, b)
-    bracketed = (fa >= 0) & (fb < 0)
-    for _ in range(60):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            t = (a * fb - b * fa) / (fb - fa)
-        t = np.where(np.isfinite(t), t, 0.5 * (a + b))
+    """Roots t of gain(point(t, *args)) = 1 between ``inside`` (gain ≥ 1) and ``outside`` (< 1).
+
+    Chandrupatla's bracketed search on log gain. An end on the wrong side is returned as it is.
+    """
+
+    def excess(t: np.ndarray, *args: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            f = np.log(step.gain(point(t)))
-        same = (f >= 0) == (fa >= 0)
-        a, fa, fb = np.where(same, a, b), np.where(same, fa / 2, fb), f
-        b = t
-        if np.all((np.abs(f) < 1e-11) | ~bracketed | (np.abs(b - a) < 1e-13)):
-            break
-    return np.where(bracketed, b, answer)
+            return np.clip(np.log(step.gain(point(t, *args))), -_LARGEST_LOG, _LARGEST_LOG)
+
+    a, b = inside.astype(float), outside.astype(float)
+    found = elementwise.find_root(excess, (a, b), args=args, tolerances=_TOLERANCES)
+    return np.where(found.success, found.x, np.where(excess(a, *args) < 0, a, b))
 
 
 def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
