@@ -18,7 +18,7 @@ from rmtrnn.cells import MinimalRNN, VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expand
-from rmtrnn.meanfield.growth import field_of_one
+from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.spectra import Spectrum, minimal_rnn, second_moment, spectrum
 
 PROBABILITIES = (0.05, 0.5, 0.95)
@@ -180,7 +180,7 @@ def variance_growth(ens: Ensemble, T: int) -> list[tuple[int, Measured, Measured
         return [(t, _rounded(m.m_1, t), _rounded(m.variance, t)) for t, m in rows]
     if ens.tied:
         return []
-    field = field_of_one(ens)
+    field = single_replica_mean_field(ens)
     if isinstance(ens.cell, MinimalRNN):
         return _minimal_growth(ens, field, T, steps)
     return [_sampled_growth(ens, field, t) for t in steps]

@@ -18,7 +18,7 @@ from rmtrnn._core.progress import advance
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
 from rmtrnn.meanfield.expansion import expand
-from rmtrnn.meanfield.growth import field_of_one, growth_rates, is_smooth, tied_error
+from rmtrnn.meanfield.growth import growth_rates, is_smooth, single_replica_mean_field, tied_error
 from rmtrnn.meanfield.tied_result import is_equal_to_untied
 from rmtrnn.spectra import second_moment
 
@@ -265,7 +265,8 @@ def spread(ens: Ensemble, T: int) -> float:
     ens = ens.replace(tied=False)
     if isinstance(ens.cell, VanillaRNN):
         return second_moment(ens, T).ratio
-    return second_moment(ens, T, sites=SITES, replicates=2, field=field_of_one(ens, quick=True)).ratio
+    field = single_replica_mean_field(ens, quick=True)
+    return second_moment(ens, T, sites=SITES, replicates=2, field=field).ratio
 
 
 def _chi_error(ens: Ensemble, chi: float) -> float:

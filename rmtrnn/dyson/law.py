@@ -23,7 +23,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import is_closed
-from rmtrnn.meanfield.growth import field_of_one
+from rmtrnn.meanfield.growth import single_replica_mean_field
 
 LONG = 40  # steps, from which on the self-energies are splines of the step: fewer have no fewer unknowns
 
@@ -105,7 +105,7 @@ def untied_law(
     max_points = _validate.integer("max_points", max_points, low=32)
     resolution = _POPULATION.resolution / sites
     settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
-    field = field_of_one(ens)
+    field = single_replica_mean_field(ens)
     chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
 
     def larger(factor: int) -> Chain:

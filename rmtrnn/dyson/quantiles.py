@@ -25,7 +25,7 @@ from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.self_energy import Parametrisation, Points, SelfEnergy
 from rmtrnn.dyson.sites.error import GROUPS, errors_by_groups
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield.growth import field_of_one
+from rmtrnn.meanfield.growth import single_replica_mean_field
 
 _LEAST_STEPS = 24  # fewer have hardly more self-energies than the splines coefficients
 
@@ -108,7 +108,7 @@ def log_quantiles(
         raise ValueError(f"population = {population}: must be a power of two")
     if ens.tied:
         raise ValueError("ens.tied = True: must be False; with weights that are kept all steps are coupled")
-    chain = grouped_chain(ens, T, population // GROUPS, seed, field=field_of_one(ens))
+    chain = grouped_chain(ens, T, population // GROUPS, seed, field=single_replica_mean_field(ens))
     coarse, fine = (Parametrisation.splines(chain.n_gates, T, density) for density in (1, 2))
     few = chain.subsample(_QUANTILES.few)
     path = _path_below(few.parametrised_by(coarse), 0.5 * float(levels[0]))

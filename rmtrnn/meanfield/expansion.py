@@ -3,7 +3,7 @@
 # pyright: reportArgumentType=false, reportAssignmentType=false
 """A cell that is affine in its state, as a sum of products of one-gate functions.
 
-With the stages substituted into each other, every state update and every reading of an affine cell is
+With the stages substituted into each other, every state update and every gate input of an affine cell is
 
     Σ_t  coefficient_t · (1 or s_j) · (1 or x) · Π_k f_{t,k}(e_k).
 
@@ -56,12 +56,12 @@ class GateFunctions:
 
 @dataclass(frozen=True)
 class Expansion:
-    """The updates of the state components and the readings of the gates as sums of terms."""
+    """The updates of the state components and the inputs of the gates as sums of terms."""
 
     cell: Cell
     functions: tuple[GateFunctions, ...]
     update: tuple[tuple[Term, ...], ...]
-    reads: tuple[tuple[Term, ...], ...]
+    inputs: tuple[tuple[Term, ...], ...]
 
     def by_state(self, terms: Sequence[Term], component: int) -> tuple[Term, ...]:
         """∂/∂s_component of a sum of terms (component counts from 0)."""
@@ -83,9 +83,9 @@ def expand(cell: Cell) -> Expansion | None:
     """Return the expansion of a cell, or None if it is not affine in the state and the input, or if a
     coefficient does not split into functions of single pre-activations."""
     symbols = _gate_symbols(cell)
-    updates, reads = composed(cell)
+    updates, inputs = composed(cell)
     tables: list[list[sympy.Expr]] = [[sympy.Integer(1)] for _ in symbols]
-    split = [_split(expr, cell, symbols, tables) for expr in (*updates, *reads)]
+    split = [_split(expr, cell, symbols, tables) for expr in (*updates, *inputs)]
     if any(terms is None for terms in split):
         return None
     functions = tuple(_functions(cell, symbol, table) for symbol, table in zip(symbols, tables, strict=True))
@@ -102,20 +102,20 @@ def _gate_symbols(cell: Cell) -> tuple[sympy.Symbol, ...]:
 
 
 def composed(cell: Cell) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
-    """Updates of the state and readings of the gates, in the state that enters the first stage."""
+    """Updates of the state and inputs of the gates, in the state that enters the first stage."""
     symbols = _gate_symbols(cell)
     known: dict[Any, Any] = {}
-    reads: list[sympy.Expr] = []
+    inputs: list[sympy.Expr] = []
     gate_count = 0
     outputs: list[sympy.Expr] = list(cell.state)
     for stage in cell.stages:
         known = dict(zip(stage.inputs, outputs, strict=True))
-        reads += [gate.reads.xreplace(known) for gate in stage.gates]
+        inputs += [gate.reads.xreplace(known) for gate in stage.gates]
         fresh = symbols[gate_count : gate_count + len(stage.gates)]
         known |= {gate.symbol: symbol for gate, symbol in zip(stage.gates, fresh, strict=True)}
         gate_count += len(stage.gates)
         outputs = [expr.xreplace(known) for expr in stage.update]
-    return outputs, reads
+    return outputs, inputs
 
 
 def _split(

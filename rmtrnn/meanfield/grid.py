@@ -11,9 +11,12 @@ from rmtrnn.meanfield.hermite_series import NodeMap, SeriesMap
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.stationary_moments import Stationary
 
-LENGTHS = (128, 512, 2048)  # of the Hermite series, tried in turn
-REMAINDER = 1e-12  # largest share of a second moment that a series may leave out
-CHECK = 1e-12  # largest relative residual against the adaptive rule
+LENGTHS = (128, 512, 2048)
+"""Of the Hermite series, tried in turn; what is still not exact is integrated in two dimensions. Only
+the time depends on them."""
+ROUNDING = 1e-12
+"""Largest share of a second moment that a series may leave out, and largest relative residual against the
+adaptive rule: what sums of 2048 terms can be trusted to."""
 
 
 def stationary_grid(expansion: Expansion, parameters: Parameters, Q0: float = 1.0) -> Stationary:
@@ -60,7 +63,7 @@ def _fill_one_replica(found: Stationary, exact: MomentMap, good: np.ndarray) -> 
         residual = np.where(Q > 0, np.abs(following[1, 1] - Q) / Q, np.abs(following[1, 1]))
     found.residual[good] = residual
     found.error[good] += residual * Q * (found.error[good] / np.maximum(stationary_moments.NOISE * Q, 1e-300))
-    found.status[good[residual > CHECK]] = int(Status.MAX_ITERATIONS)
+    found.status[good[residual > ROUNDING]] = int(Status.MAX_ITERATIONS)
     nodes = NodeMap(exact.expansion, exact.parameters)
     _, G = nodes.variances(S, slopes=True)
     found.chi[good] = stationary_moments.spectral_radius(nodes.transfer(S, nodes.parameters.input, G))
@@ -81,7 +84,7 @@ def _fill_two_replicas(found: Stationary, exact: MomentMap, good: np.ndarray) ->
         if rest.size:
             series = SeriesMap.build(exact.take(rest), found.q[:, good[rest]], length)
             missing = _fill_overlap(found, series, good[rest])
-            rest = rest[missing > REMAINDER]
+            rest = rest[missing > ROUNDING]
     if rest.size:
         _fill_overlap(found, exact.take(rest), good[rest])
 

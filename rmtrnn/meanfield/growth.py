@@ -20,9 +20,11 @@ from rmtrnn.meanfield.tied_result import is_equal_to_untied
 from rmtrnn.meanfield.tied_solver import DEFAULT, QUICK
 from rmtrnn.meanfield.zero_state import zero_state_growth
 
-STARTS = (1e-6, 1.0, 100.0)  # not 0, which may be an unstable state
+STARTS = (1e-6, 1.0, 100.0)
+"""Second moments to start from: small but not 0, which may be an unstable state; the usual one; and large."""
 QUICK_SITES, TIED_SITES = 256, 2048  # with tied weights
-SAME = 1e-6  # relative distance of second moments below which two states are one
+SAME = 1e-6
+"""Relative distance of second moments below which two states are one, far above the error of a solve."""
 
 
 def is_smooth(ens: Ensemble) -> bool:
@@ -107,7 +109,7 @@ def _by_moments(
     return chi, np.where(np.isnan(chi), np.nan, S[diagonal, diagonal])
 
 
-def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
+def single_replica_mean_field(ens: Ensemble, *, quick: bool = False) -> MeanField:
     """Mean field of one replica, for sites: that of `mean_field`, or by a transfer operator where it applies.
 
     In the latter case the overlap of two replicas is not known (nan), ``chi_star`` is ``chi``, and ``error``
@@ -115,12 +117,8 @@ def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
     """
     if ens.tied or expand(ens.cell) is not None or not transfer_operator.applies(ens):
         return mean_field(ens)
-    size = (
-        (transfer_operator.QUICK_NODES, transfer_operator.QUICK_POINTS)
-        if quick
-        else (transfer_operator.NODES, transfer_operator.POINTS)
-    )
-    found, other = (transfer_operator.growth(ens, *size, seed=seed) for seed in (0, 1))
+    resolution = transfer_operator.QUICK if quick else transfer_operator.FINE
+    found, other = (transfer_operator.growth(ens, resolution, seed) for seed in (0, 1))
     names = [symbol.name for symbol in ens.cell.state]
     if found is None or other is None:
         return mean_field(ens)
@@ -134,7 +132,7 @@ def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
         chi_star=found.chi,
         timescale=np.nan,
         status=Status.CONVERGED,
-        residual=transfer_operator.TOLERANCE,
+        residual=transfer_operator.SETTINGS.tol,
         error=3.0 * float(np.max(np.abs(found.second - other.second))),
         C_star=nothing,
         method="transfer operator",
@@ -142,9 +140,8 @@ def field_of_one(ens: Ensemble, *, quick: bool = False) -> MeanField:
 
 
 def _by_transfer(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    nodes = transfer_operator.QUICK_NODES if quick else transfer_operator.NODES
-    points = transfer_operator.QUICK_POINTS if quick else transfer_operator.POINTS
-    found = [transfer_operator.growth(ens, nodes, points, seed) for ens in ensembles]
+    resolution = transfer_operator.QUICK if quick else transfer_operator.FINE
+    found = [transfer_operator.growth(ens, resolution, seed) for ens in ensembles]
     nothing = np.full(len(ensembles[0].cell.state), np.nan)
     chi = np.array([np.nan if one is None else one.chi for one in found])
     return chi, np.array([nothing if one is None else one.second for one in found]).T

@@ -82,8 +82,8 @@ class MomentMap:
         q: list[np.ndarray] = []
         G: Matrices = []
         for k, functions in enumerate(self.expansion.functions):
-            reads = self.expansion.reads[k]
-            q.append(p.gain[k] * self._mean_product(reads, reads, S, p.input, G) + p.drive[k])
+            inputs = self.expansion.inputs[k]
+            q.append(p.gain[k] * self._mean_product(inputs, inputs, S, p.input, G) + p.drive[k])
             G.append(self._single(k, functions, q[k], slopes))
         return np.array(q), G
 
@@ -102,8 +102,8 @@ class MomentMap:
         rho: list[np.ndarray] = []
         P: Matrices = []
         for k, functions in enumerate(self.expansion.functions):
-            reads = self.expansion.reads[k]
-            shared = p.gain[k] * self._mean_product(reads, reads, S, p.shared_input, P) + p.shared_drive[k]
+            inputs = self.expansion.inputs[k]
+            shared = p.gain[k] * self._mean_product(inputs, inputs, S, p.shared_input, P) + p.shared_drive[k]
             ratio = np.where(q[k] > 0, shared / np.where(q[k] > 0, q[k], 1.0), 1.0)
             rho.append(np.clip(ratio, -1.0, 1.0))
             P.append(self._pair(k, functions, q[k], rho[k], slopes))
@@ -136,33 +136,35 @@ class MomentMap:
         """The linear map dS → dS' of second moments, as matrices (n, s², s²): theory.md (5), by Price.
 
         With one-replica moments it carries the site-averaged matrix M = J Jᵀ of the untied Jacobian over
-        one step: dF = A ds + Σ_k B_k de_k, where de_k is Gaussian of variance σ_w,k² E|d reads_k|²,
+        one step: dF = A ds + Σ_k B_k de_k, where de_k is Gaussian of variance σ_w,k² E|dr_k|²,
         independent of everything else at the site.
         """
         e = self.expansion
         states, gates = range(self.components), range(len(e.functions))
         n = self.parameters.size
-        carry = [[e.by_state(terms, j) for j in states] for terms in e.update]
-        kick = [[e.by_gate(terms, k) for k in gates] for terms in e.update]
+        by_state = [[e.by_state(terms, j) for j in states] for terms in e.update]
+        by_gate = [[e.by_gate(terms, k) for k in gates] for terms in e.update]
         matrix = np.zeros((n, self.components, self.components, self.components, self.components))
-        fields: list[np.ndarray] = []  # σ_w,k² E|d reads_k|² as a linear form on M, (n, s, s)
+        fields: list[
+            np.ndarray
+        ] = []  # σ_w,k² E|dr_k|², r_k the input of gate k, as a linear form on M, (n, s, s)
         for k in gates:
             field = np.zeros((n, self.components, self.components))
             for i in states:
                 for j in states:
-                    left, right = e.by_state(e.reads[k], i), e.by_state(e.reads[k], j)
+                    left, right = e.by_state(e.inputs[k], i), e.by_state(e.inputs[k], j)
                     field[:, i, j] = self._mean_product(left, right, S, X, G)
             for earlier in range(k):
-                slope = e.by_gate(e.reads[k], earlier)
+                slope = e.by_gate(e.inputs[k], earlier)
                 field += self._mean_product(slope, slope, S, X, G)[:, None, None] * fields[earlier]
             fields.append(self.parameters.gain[k][:, None, None] * field)
         for i in states:
             for j in states:
                 for k in states:
                     for l in states:
-                        matrix[:, i, j, k, l] = self._mean_product(carry[i][k], carry[j][l], S, X, G)
+                        matrix[:, i, j, k, l] = self._mean_product(by_state[i][k], by_state[j][l], S, X, G)
                 for k in gates:
-                    product = self._mean_product(kick[i][k], kick[j][k], S, X, G)
+                    product = self._mean_product(by_gate[i][k], by_gate[j][k], S, X, G)
                     matrix[:, i, j] += product[:, None, None] * fields[k]
         return matrix.reshape(n, self.components**2, self.components**2)
 

@@ -1,9 +1,9 @@
 """Mean field of any cell through populations of sites, with an error from independent randomisations.
 
-Two replicas of a population run together. At every step the populations' own second moments E[reads_k²] and
+Two replicas of a population run together. At every step the populations' own second moments E[r_k²] and
 overlaps set the laws of the pre-activations, so the run is the mean-field dynamics itself, and its stationary
 averages are Q, q, c and, through `Growth`, both slopes. Populations differ only in their point sets: their
-spread is the statistical error. How long the dynamics takes to settle is measured on the first one.
+spread is the statistical error. How long the dynamics takes to equilibrate is measured on the first one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,29 @@ import numpy as np
 from rmtrnn._core.progress import advance
 from rmtrnn._core.status import CONFIDENCE, Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.result import UNBOUNDED
 from rmtrnn.meanfield.site_process import Growth, SiteProcess, draw_initial, seeds
 
-REPLICATES = 8
-AVERAGED_STEPS = 128
-MIN_RELAXATION, MAX_RELAXATION = 32, 4096
-UNSETTLED_RUN = 256  # steps that replicates run first where the dynamics does not settle anyway
-TRAJECTORY_FACTOR = 4
-LARGEST = 1e12  # moments beyond this mean that there is no stationary state
+
+@dataclass(frozen=True)
+class Runs:
+    """How many populations run, and how long. All empirical: tests/meanfield/test_settings.py moves them."""
+
+    replicates: int = 8
+    """Independent point sets. The standard error has a relative error of 1/√14 from eight of them."""
+    averaged: int = 128
+    """Steps of a stationary run that are averaged: the error falls with their square root, or faster."""
+    shortest: int = 32
+    """Steps after which stationarity is tested first, and then after 2, 4, … times as many."""
+    longest: int = 4096
+    """Steps after which the dynamics counts as not stationary."""
+    unstationary: int = 256
+    """Steps that the replicates of such a dynamics run before they are averaged."""
+    trajectory: int = 4
+    """Trajectories have no steps to average over: their populations are so many times larger."""
+
+
+DEFAULT = Runs()
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -61,17 +76,17 @@ class _Averages(NamedTuple):
 
 
 def solve(
-    ens: Ensemble, Q0: np.ndarray, C0: np.ndarray | None, n: int, seed: int
+    ens: Ensemble, Q0: np.ndarray, C0: np.ndarray | None, n: int, seed: int, runs: Runs = DEFAULT
 ) -> PopulationMeanField | None:
     """Stationary mean field reached from second moments Q0 and overlaps C0 (s,); None if it diverges."""
     share = np.zeros(len(Q0)) if C0 is None else C0 / np.where(Q0 > 0, Q0, 1.0)
     pair = gaussian_pair(Q0, share, n, seed)
-    settled, pair, length = _relax(ens, pair, n, seed)
+    equilibrated, pair, length = _equilibrate(ens, pair, n, seed, runs)
     if pair is None:
         return None
-    length = length if settled else min(length, UNSETTLED_RUN)
-    runs = [_stationary_run(ens, pair, length, n, seed, replicate) for replicate in range(REPLICATES)]
-    columns = [_estimate(column) for column in zip(*runs, strict=True)]
+    length = length if equilibrated else min(length, runs.unstationary)
+    averages = [_stationary_run(ens, pair, length, n, seed, i, runs) for i in range(runs.replicates)]
+    columns = [_estimate(column) for column in zip(*averages, strict=True)]
     Q, q, C, rho, chi, chi_star, _ = columns
     if ens.Sigma == 1.0 and np.all(np.abs(1.0 - rho.value) <= rho.error + 1e-6):
         # Equal replicas stay equal, and nothing here distinguishes these from equal ones.
@@ -83,8 +98,8 @@ def solve(
         rho=rho,
         chi=chi,
         chi_star=chi_star,
-        status=Status.CONVERGED if settled else Status.MAX_ITERATIONS,
-        residual=float(abs(np.mean([run.drift for run in runs]))),
+        status=Status.CONVERGED if equilibrated else Status.MAX_ITERATIONS,
+        residual=float(abs(np.mean([one.drift for one in averages]))),
         pair=pair,
     )
 
@@ -97,15 +112,16 @@ def trajectory(
     second: np.ndarray,
     share: np.ndarray,
     site: np.ndarray | None,
+    runs: Runs = DEFAULT,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Q_t and C_t (s, steps + 1), correlations of the gates (K, steps + 1), and the error of Q_t and C_t.
 
     The start is Gaussian with second moments and correlations (s,), or has the law of ``site`` where given.
-    There are no steps to average over, so these populations are TRAJECTORY_FACTOR times larger.
+    There are no steps to average over, so these populations are ``runs.trajectory`` times larger.
     """
-    n *= TRAJECTORY_FACTOR
-    runs = []
-    for replicate in range(REPLICATES):
+    n *= runs.trajectory
+    found = []
+    for replicate in range(runs.replicates):
         if site is None:
             pair = gaussian_pair(second, share, n, seed, replicate)
         else:
@@ -116,8 +132,8 @@ def trajectory(
             moments = _moments(pair)
             pair, _, rho = _live_step(process, pair)
             rows.append((*moments, rho))
-        runs.append([np.array(column).T for column in zip(*rows, strict=True)])
-    Q_t, C_t, rho_t = (_estimate(column) for column in zip(*runs, strict=True))
+        found.append([np.array(column).T for column in zip(*rows, strict=True)])
+    Q_t, C_t, rho_t = (_estimate(column) for column in zip(*found, strict=True))
     error = float(max(np.max(Q_t.error), np.max(C_t.error)))
     return Q_t.value, C_t.value, rho_t.value, error
 
@@ -139,32 +155,34 @@ def mixed_pair(site: np.ndarray, share: np.ndarray, n: int, seed: int, replicate
     return site, np.where(keep, np.sign(share)[:, None] * site, site[:, order])
 
 
-def _relax(ens: Ensemble, pair: Pair, n: int, seed: int) -> tuple[bool, Pair | None, int]:
-    """Run until Q and C no longer drift, and as long again; whether they settled, and the number of steps."""
+def _equilibrate(ens: Ensemble, pair: Pair, n: int, seed: int, runs: Runs) -> tuple[bool, Pair | None, int]:
+    """Run until Q and C no longer drift, and as long again; return whether they do, the pair, the steps."""
     process = SiteProcess(ens, n, seeds(seed, 0, 0), replicas=2)
     history: list[np.ndarray] = []
-    check, target = MIN_RELAXATION, None
-    while len(history) < MAX_RELAXATION:
+    check, target = runs.shortest, None
+    while len(history) < runs.longest:
         pair, _, _ = _live_step(process, pair)
         history.append(np.concatenate(_moments(pair)))
-        if not np.all(np.isfinite(history[-1])) or np.max(history[-1]) > LARGEST:
+        if not np.all(np.isfinite(history[-1])) or np.max(history[-1]) > UNBOUNDED:
             return False, None, len(history)
         if target is not None and len(history) >= target:
             return True, pair, len(history)
         if target is None and len(history) == check:
-            if _settled(np.array(history)):
+            if _equilibrated(np.array(history)):
                 target = 2 * len(history)
             check *= 2
     return False, pair, len(history)
 
 
-def _stationary_run(ens: Ensemble, pair: Pair, length: int, n: int, seed: int, replicate: int) -> _Averages:
-    """Averages over AVERAGED_STEPS of a run with its own points, after ``length`` steps to forget."""
+def _stationary_run(
+    ens: Ensemble, pair: Pair, length: int, n: int, seed: int, replicate: int, runs: Runs
+) -> _Averages:
+    """Averages of a run with its own points, after ``length`` steps to forget the start."""
     process = SiteProcess(ens, n, seeds(seed, 1, replicate), replicas=2)
     advance("mean field: populations", 1, REPLICATES)
     equal, crossed = (Growth(len(pair[0]), n, process.sigma_w) for _ in range(2))
     rows = []
-    for step in range(length + AVERAGED_STEPS):
+    for step in range(length + runs.averaged):
         # The growth has its own transient, much like that of the moments.
         growing = (equal, crossed) if step >= length // 2 else None
         Q, C = _moments(pair)
@@ -172,12 +190,12 @@ def _stationary_run(ens: Ensemble, pair: Pair, length: int, n: int, seed: int, r
         if step >= length:
             rows.append((Q, q, C, rho))
     Q, q, C, rho = (np.array(column) for column in zip(*rows, strict=True))
-    half = AVERAGED_STEPS // 2
+    half = runs.averaged // 2
     drift = float(np.max(np.abs(np.mean(Q[half:], axis=0) - np.mean(Q[:half], axis=0)) / np.mean(Q, axis=0)))
     return _Averages(
         *(np.mean(values, axis=0) for values in (Q, q, C, rho)),
-        chi=equal.rate(AVERAGED_STEPS),
-        chi_star=crossed.rate(AVERAGED_STEPS),
+        chi=equal.rate(runs.averaged),
+        chi_star=crossed.rate(runs.averaged),
         drift=drift,
     )
 
@@ -194,7 +212,7 @@ def _moments(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * np.mean(pair[0] ** 2 + pair[1] ** 2, axis=-1), np.mean(pair[0] * pair[1], axis=-1)
 
 
-def _settled(history: np.ndarray) -> bool:
+def _equilibrated(history: np.ndarray) -> bool:
     """Whether the last quarter differs from the one before it by no more than the noise of both."""
     quarter = len(history) // 4
     late, early = history[-quarter:], history[-2 * quarter : -quarter]

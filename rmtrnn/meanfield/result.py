@@ -12,6 +12,10 @@ from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import Status
 from rmtrnn._core.validate import choice
 
+UNBOUNDED = 1e12
+"""A second moment beyond this has no stationary value. States and weights are of order 1; the moments of a
+network that grows without bound pass any such number within some hundred steps."""
+
 Number = float | Mapping[str, float]
 Trajectory = np.ndarray | Mapping[str, np.ndarray]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,20 @@ from rmtrnn.meanfield.result import MeanField
 from rmtrnn.meanfield.site_process import SiteProcess, SobolStream, draw_initial, memory, seeds, sorted_by
 from rmtrnn.meanfield.solve import mean_field
 
-MIN_BURN_IN, MAX_BURN_IN = 32, 1024
-FORGOTTEN = 1e-6  # share of the initial state's second moment that a burn-in leaves
+
+@dataclass(frozen=True)
+class BurnIn:
+    """How long a population runs until it is stationary; tests/meanfield/test_settings.py moves all."""
+
+    forgotten: float = 1e-6
+    """Share of the initial second moment that is left: below the error of a population of any size here."""
+    shortest: int = 32
+    """Steps: also the shape of the law has to equilibrate, not only its second moment; empirical."""
+    longest: int = 1024
+    """Steps: with longer memory the state is a sum of very many small parts, Gaussian to begin with."""
+
+
+BURN_IN = BurnIn()
 
 
 class SitePopulation(NamedTuple):
@@ -66,8 +79,6 @@ def site_population(
     two.
 
     ``ens``: an `Ensemble`; ``seed``: integer, names the sites.
-
-    ``ens``: an `Ensemble`.
     """
     field = _converged(ens, field)
     n = _validate.integer("n", n, low=2)
@@ -92,10 +103,7 @@ def site_trajectory(
 
     Raises ValueError for T < 1 or n not a power of two, ConvergenceError if there is no stationary state.
 
-    ``ens``: an `Ensemble`; ``seed``: integer, names the sites; ``field``: its
-    mean field, if known.
-
-    ``ens``: an `Ensemble`.
+    ``ens``: an `Ensemble`; ``seed``: integer, names the sites; ``field``: its mean field, if known.
     """
     T = _validate.integer("T", T, low=1)
     field = _converged(ens, field)
@@ -138,8 +146,10 @@ def _burn_in(ens: Ensemble, field: MeanField) -> int:
         return 1
     rate = _memory_rate(ens, field)
     if not 0.0 < rate < 1.0:
-        return MIN_BURN_IN if rate == 0.0 else MAX_BURN_IN
-    return int(min(max(math.ceil(math.log(FORGOTTEN) / math.log(rate)), MIN_BURN_IN), MAX_BURN_IN))
+        return BURN_IN.shortest if rate == 0.0 else BURN_IN.longest
+    return int(
+        min(max(math.ceil(math.log(BURN_IN.forgotten) / math.log(rate)), BURN_IN.shortest), BURN_IN.longest)
+    )
 
 
 def _memory_rate(ens: Ensemble, field: MeanField) -> float:

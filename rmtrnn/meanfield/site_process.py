@@ -48,17 +48,17 @@ class SobolStream:
 
 
 class Step(NamedTuple):
-    """One step of a population: the new site-state (s, n), and E[reads_k²] of every gate (K,)."""
+    """One step of a population: the new site-state (s, n), and E[r_k²] (K,), r_k the input of gate k."""
 
     site: np.ndarray
-    reads: np.ndarray
+    inputs: np.ndarray
 
 
 class PairStep(NamedTuple):
-    """One step of two replicas: states (s, n) each, E[reads²] averaged over both, and E[reads_a reads_b]."""
+    """One step of two replicas: states (s, n) each, E[r_k²] averaged over both, and E[r_k,a r_k,b]."""
 
     sites: tuple[np.ndarray, np.ndarray]
-    reads: np.ndarray
+    inputs: np.ndarray
     overlaps: np.ndarray
 
 
@@ -120,8 +120,8 @@ class SiteProcess:
         self.mean = np.array([gate.mu_b for gate in gates])
         self.sigma_w = np.array([gate.sigma_w for gate in gates])
         self.slices = _gate_slices(ens.cell)
-        inputs = 1 if replicas == 1 else 3
-        self.stream = SobolStream(1 + replicas * len(gates) + inputs, n, rng)
+        draws = 1 if replicas == 1 else 3
+        self.stream = SobolStream(1 + replicas * len(gates) + draws, n, rng)
         self.normal = ndtri
 
     def step(self, site: np.ndarray, q: np.ndarray, growth: Growth | None = None) -> Step:
@@ -134,17 +134,17 @@ class SiteProcess:
             growth.reorder(order)
         e = self.mean[:, None] + np.sqrt(q)[:, None] * self.normal(u[1 : K + 1])
         x = self.ens.input_quantile(u[K + 1])
-        reads = np.empty(K)
+        inputs = np.empty(K)
         for stage, gates in zip(self.numeric.stages, self.slices, strict=True):
             if e[gates].shape[0]:
-                reads[gates] = np.mean(stage.read(site) ** 2, axis=-1)
+                inputs[gates] = np.mean(stage.read(site) ** 2, axis=-1)
             if growth is not None:
                 linear = stage.linearize(site, x, e[gates])
                 growth.stage(gates, linear, linear)
             site = stage.update(site, x, e[gates])
         if growth is not None:
             growth.end_step()
-        return Step(site, reads)
+        return Step(site, inputs)
 
     def pair_step(
         self,
@@ -163,11 +163,11 @@ class SiteProcess:
         for one in growth or ():
             one.reorder(order)
         x, z = self._pair_draws(u)
-        reads, overlaps = np.empty(len(q)), np.empty(len(q))
+        inputs, overlaps = np.empty(len(q)), np.empty(len(q))
         for stage, gates in zip(self.numeric.stages, self.slices, strict=True):
             e = self._pair_gates(z, q, rho, gates)
             r_a, r_b = (stage.read(side) for side in pair)
-            reads[gates] = 0.5 * np.mean(r_a**2 + r_b**2, axis=-1)
+            inputs[gates] = 0.5 * np.mean(r_a**2 + r_b**2, axis=-1)
             overlaps[gates] = np.mean(r_a * r_b, axis=-1)
             if growth is not None:
                 left, right = (stage.linearize(*of_one) for of_one in zip(pair, x, e, strict=True))
@@ -176,7 +176,7 @@ class SiteProcess:
             pair = tuple(stage.update(*of_one) for of_one in zip(pair, x, e, strict=True))
         for one in growth or ():
             one.end_step()
-        return PairStep((pair[0], pair[1]), reads, overlaps)
+        return PairStep((pair[0], pair[1]), inputs, overlaps)
 
     def _pair_draws(
         self, u: np.ndarray
@@ -224,9 +224,9 @@ class SiteProcess:
                 a, b = stage.update(a, draws[0][0], e[0]), stage.update(b, draws[0][1], e[1])
         return q, rho
 
-    def variances(self, reads: np.ndarray) -> np.ndarray:
-        """q_k = σ_w² E[reads_k²] + σ_v² R + σ_b²; theory.md (2)."""
-        return self.sigma_w**2 * reads + self.drive(1.0)
+    def variances(self, inputs: np.ndarray) -> np.ndarray:
+        """q_k = σ_w² E[r_k²] + σ_v² R + σ_b²; theory.md (2)."""
+        return self.sigma_w**2 * inputs + self.drive(1.0)
 
     def correlations(self, overlaps: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Correlations of the replicas' pre-activations; 1 where they do not vary."""

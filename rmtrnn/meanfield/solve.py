@@ -31,7 +31,7 @@ def mean_field(
 ) -> MeanField:
     """Mean field of an ensemble: variances, correlations, their slopes, and the time scale.
 
-    Pre-activations are Gaussian, e_k^t ~ N(μ_b, q_k^t) with q_k^t = σ_w² E[reads_k²] + σ_v² R + σ_b²
+    Pre-activations are Gaussian, e_k^t ~ N(μ_b, q_k^t) with q_k^t = σ_w² E[r_k²] + σ_v² R + σ_b²
     (docs/theory.md (2)), and the second moments of the state follow from the cell's update ((3), (4) for
     vanilla cells and minimalRNN), where weights and biases are redrawn at every step.
 

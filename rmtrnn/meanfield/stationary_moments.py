@@ -107,7 +107,7 @@ def stationary_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, Fixe
 
 def _reads_mean(map: MomentMap) -> bool:
     """Whether some gate reads an expression with both a constant and the state, so that q depends on E[h]."""
-    return any(len({bool(term.state) for term in terms}) == 2 for terms in map.expansion.reads)
+    return any(len({bool(term.state) for term in terms}) == 2 for terms in map.expansion.inputs)
 
 
 def _scalar_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPoint]:

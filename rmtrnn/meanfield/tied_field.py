@@ -15,7 +15,8 @@ from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.forward_process import Forward, march
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
-from rmtrnn.meanfield.population import CONFIDENCE, LARGEST, Estimate
+from rmtrnn.meanfield.population import CONFIDENCE, Estimate
+from rmtrnn.meanfield.result import UNBOUNDED
 from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate
 from rmtrnn.meanfield.tied_solver import DEFAULT, Settings, TiedState, stationary_state
 from rmtrnn.meanfield.zero_state import zero_state_growth
@@ -52,7 +53,7 @@ def tied_field(
     shorter = DEFAULT.first_period // settings.first_period
     forward = march(ens, FORWARD_STEPS // shorter, FORWARD_SITES // shorter, seed, second)
     last = forward.second[:, -1]
-    if not np.all(np.isfinite(last)) or np.max(last) > LARGEST:
+    if not np.all(np.isfinite(last)) or np.max(last) > UNBOUNDED:
         return _diverged(ens, zero)
     unstable = zero is not None and zero >= 1.0
     if zero is not None and not unstable and np.all(last <= settings.dead * second.max()):

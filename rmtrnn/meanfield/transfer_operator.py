@@ -5,38 +5,70 @@ quasi-random pre-activations and inputs z_1 … z_n that are the same at every n
 
     P[l, m] = mean_j w_m(y'(y_l, z_j)),      w_m the weights of the local quintic interpolation to node m,
 
-which conserves the moments of y up to the fifth. Its stationary law π gives E[reads_k²], hence the variances
-q_k of theory.md (2), which are solved for self-consistently. The growth of the mean squared singular value is
-the spectral radius of the linear map that carries the site-averaged J Jᵀ, a function M(y) at a site:
+which conserves the moments of y up to the fifth. Its stationary law π gives E[r_k²] of the input r_k of every
+gate, hence the variances q_k of theory.md (2), which are solved for self-consistently. The growth
+of the mean squared singular value is the spectral radius of the linear map of the site-averaged J Jᵀ, a
+function M(y) at a site:
 
     M' = a M aᵀ + Σ_k σ_k² g_k b_k b_kᵀ,      g_k = E[c_kᵀ M c_k].
 
 Everything is a smooth function of the ensemble's parameters, so that χ = 1 can be solved to rounding; how far
-the value is from χ itself is told by other point sets (``seed``) and grids (``nodes``).
+the value is from χ itself is told by other point sets (``seed``) and grids.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.result import UNBOUNDED
 from rmtrnn.meanfield.site_process import SobolStream, memory, seeds
 from rmtrnn.numerics.fixed_point import fixed_point, scalar_fixed_point
 
-NODES, POINTS = 64, 2048
-QUICK_NODES, QUICK_POINTS = 48, 512
-REACH = 8.0  # standard deviations of y to each side of its mean that the grid covers
-WIDE = 30.0  # of the first grid, which only has to find them
-NARROW = 1e-12  # relative deviation of a grid where y does not vary
-RESIZED = 0.05  # relative change of the grid that asks for another
-NOTHING = 1e-25  # a second moment below this is that of a network at rest
-LARGEST = 1e12  # a second moment beyond this means that there is no stationary state
-TOLERANCE = 1e-13
 _STENCIL = np.arange(6)
 _EPS = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """``nodes`` of the grid of y, at least 8; ``points`` of pre-activations and inputs, a power of two."""
+
+    nodes: int
+    points: int
+
+
+FINE = Resolution(64, 2048)
+"""χ of the LSTM to some 1e-4, as tests/meanfield/test_transfer_operator.py measures by other point sets."""
+QUICK = Resolution(48, 512)
+"""χ to some 1e-3, for scans and for the start of a fine solve."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the grid and of the solve; tests/meanfield/test_settings.py moves those that are empirical."""
+
+    reach: float = 8.0
+    """Standard deviations of y on each side of its mean: 1e-15 of a Gaussian law lie beyond."""
+    first_reach: float = 30.0
+    """Of the first grid, which only has to find mean and deviation of y; empirical."""
+    narrow: float = 1e-12
+    """Relative deviation of a grid where y does not vary: far above rounding, far below any state."""
+    resized: float = 0.05
+    """Relative change of the grid that asks for another one; empirical. The last is that of its own law."""
+    grids: int = 12
+    """Grids, at most: each comes closer to its law by the tails that the one before cut off; empirical."""
+    at_rest: float = 1e-25
+    """A second moment below this is that of a network at rest: the square of rounding, and 1e7 to spare."""
+    tol: float = 1e-13
+    """Of the self-consistent second moments, relative: sums of 64 · 2048 terms are right to that."""
+
+
+SETTINGS = Settings()
 
 
 class Growth(NamedTuple):
@@ -81,30 +113,32 @@ def applies(ens: Ensemble) -> bool:
     return len(ens.cell.stages) == 1 and len(memory(ens.cell)) <= 1
 
 
-def growth(ens: Ensemble, nodes: int = NODES, points: int = POINTS, seed: int = 0) -> Growth | None:
-    """χ in the state reached from E[reads²] = 1; None if there is no stationary state.
+def growth(
+    ens: Ensemble, resolution: Resolution = FINE, seed: int = 0, settings: Settings = SETTINGS
+) -> Growth | None:
+    """χ in the state reached from E[r²] = 1 of all gate inputs r; None if there is no stationary state.
 
-    nodes : of the grid of y, at least 8; points : of the pre-activations and inputs, a power of two. Other
-    ``seed``s are independent point sets.
+    Other ``seed``s are independent point sets.
     """
-    process = _Transfer(ens, nodes, points, seed)
+    process = _Transfer(ens, resolution, seed, settings)
     start = None
-    if nodes * points > 4 * QUICK_NODES * QUICK_POINTS:  # find the state with few points, then refine it
-        few = _Transfer(ens, QUICK_NODES, QUICK_POINTS, seed)
+    if resolution.nodes * resolution.points > 4 * QUICK.nodes * QUICK.points:
+        # Find the state with few points, then refine it.
+        few = _Transfer(ens, QUICK, seed, settings)
         start = few.solve()
         if start is None:
             return None
-        process.grid = _Grid.over(few.grid.low, few.grid.high, nodes)
-    reads = process.solve(start)
-    return None if reads is None else process.result(reads)
+        process.grid = _Grid.over(few.grid.low, few.grid.high, resolution.nodes)
+    inputs = process.solve(start)
+    return None if inputs is None else process.result(inputs)
 
 
 class _Transfer:
     """The points, the cell and the grid that one solve uses."""
 
-    def __init__(self, ens: Ensemble, nodes: int, points: int, seed: int) -> None:
-        from scipy.special import ndtri
-
+    def __init__(self, ens: Ensemble, resolution: Resolution, seed: int, settings: Settings) -> None:
+        self.settings = settings
+        nodes, points = resolution.nodes, resolution.points
         gates = [ens.gate(name) for name in ens.cell.gates]
         u = SobolStream(len(gates) + 1, points, seeds(seed, 20, 0)).draw()
         normal = ndtri(u[:-1])
@@ -118,53 +152,54 @@ class _Transfer:
         self.stage = ens.cell.numeric(np).stages[0]
         self.components, self.count, self.points = len(ens.cell.state), nodes, points
         self.own = memory(ens.cell)
-        self.names, self.groups = _distinct_reads(ens)
-        self.grid = _Grid.around(0.0, 1.0, WIDE, nodes)
+        self.names, self.groups = _distinct_inputs(ens)
+        self.grid = _Grid.around(0.0, 1.0, settings.first_reach, nodes)
 
     def solve(self, start: np.ndarray | None = None) -> np.ndarray | None:
-        """E[reads²] of the distinct readings, from 1 or ``start``; None if it grows without bound."""
-        reads = np.ones(self.names) if start is None else start
-        for _ in range(12):
-            found = self._equilibrate(reads)
+        """E[r²] of the distinct gate inputs, from 1 or ``start``; None if it grows without bound."""
+        inputs = np.ones(self.names) if start is None else start
+        for _ in range(self.settings.grids):
+            found = self._equilibrate(inputs)
             if found is None:
                 return None
-            reads, law = found
+            inputs, law = found
             if not self.own:
-                return reads
+                return inputs
             mean = float(law @ self.grid.nodes)
             deviation = float(np.sqrt(max(law @ (self.grid.nodes - mean) ** 2, 0.0)))
-            if not np.isfinite(deviation) or deviation**2 > LARGEST:
+            if not np.isfinite(deviation) or deviation**2 > UNBOUNDED:
                 return None
             low, high = self.grid.low, self.grid.high
-            self.grid = _Grid.around(mean, max(deviation, NARROW * max(1.0, abs(mean))), REACH, self.count)
+            width = max(deviation, self.settings.narrow * max(1.0, abs(mean)))
+            self.grid = _Grid.around(mean, width, self.settings.reach, self.count)
             moved = max(abs(low - self.grid.low), abs(high - self.grid.high))
-            if moved <= RESIZED * (self.grid.high - self.grid.low):
+            if moved <= self.settings.resized * (self.grid.high - self.grid.low):
                 # Once more on the grid of its own law, so that the result does not depend on the way here.
-                found = self._equilibrate(reads)
+                found = self._equilibrate(inputs)
                 return None if found is None else found[0]
         return None
 
-    def _equilibrate(self, reads: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """The self-consistent E[reads²] on the present grid, and the law of y there."""
+    def _equilibrate(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """The self-consistent E[r²] of the gate inputs on the present grid, and the law of y there."""
 
         def following(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-            image = self._reads(np.ravel(values))[0]
-            return np.where(image > NOTHING, image, 0.0).reshape(np.shape(values))
+            image = self._input_moments(np.ravel(values))[0]
+            return np.where(image > self.settings.at_rest, image, 0.0).reshape(np.shape(values))
 
         if self.names == 0:
-            return reads, self._reads(reads)[1]
+            return inputs, self._input_moments(inputs)[1]
         if self.names == 1:
-            found = scalar_fixed_point(following, reads, lower=0.0, tol=TOLERANCE, noise=16 * _EPS)
+            found = scalar_fixed_point(following, inputs, lower=0.0, tol=self.settings.tol, noise=16 * _EPS)
         else:
-            found = fixed_point(following, reads[:, None], tol=TOLERANCE)
+            found = fixed_point(following, inputs[:, None], tol=self.settings.tol)
         value = np.ravel(found.value)
-        if np.ravel(found.status)[0] != Status.CONVERGED or not np.all(value < LARGEST):
+        if np.ravel(found.status)[0] != Status.CONVERGED or not np.all(value < UNBOUNDED):
             return None
-        return value, self._reads(value)[1]
+        return value, self._input_moments(value)[1]
 
-    def _states(self, reads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _states(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sites (s, L, n) that sit on the nodes, and pre-activations (K, L, n)."""
-        q = self.variances(reads)
+        q = self.variances(inputs)
         e = self.mean[:, None] + np.sqrt(q)[:, None] * self.normal
         e = np.broadcast_to(e[:, None, :], (len(q), self.count, self.points))
         site = np.zeros((self.components, self.count, self.points))
@@ -172,14 +207,14 @@ class _Transfer:
             site[i] = self.grid.nodes[:, None]
         return site, e
 
-    def variances(self, reads: np.ndarray) -> np.ndarray:
+    def variances(self, inputs: np.ndarray) -> np.ndarray:
         """q_k of theory.md (2)."""
-        values = np.array([0.0 if group is None else reads[group] for group in self.groups])
+        values = np.array([0.0 if group is None else inputs[group] for group in self.groups])
         return self.gain * values + self.drive
 
-    def _reads(self, reads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """E[reads²] that the stationary law at these variances gives rise to, and that law."""
-        site, e = self._states(reads)
+    def _input_moments(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """E[r²] that the stationary law at these variances gives rise to, and that law."""
+        site, e = self._states(inputs)
         after = self.stage.update(site, self.x, e)
         law = self._law(after)
         squares = np.mean(self.stage.read(after) ** 2, axis=-1) @ law
@@ -194,9 +229,7 @@ class _Transfer:
         equations[0] = 1.0
         try:
             return np.linalg.solve(equations, np.eye(self.count)[0])
-        except (
-            np.linalg.LinAlgError
-        ):  # no unique stationary law on this grid, as where y runs away to both ends
+        except np.linalg.LinAlgError:  # no unique law on this grid, as where y runs away to both ends
             return np.full(self.count, np.nan)
 
     def _deposit(self, first: np.ndarray, weights: np.ndarray, values: Any) -> np.ndarray:
@@ -207,43 +240,50 @@ class _Transfer:
             total += np.bincount((start + i).ravel(), (weights[i] * values).ravel(), self.count**2)
         return total.reshape(self.count, self.count) / self.points
 
-    def result(self, reads: np.ndarray) -> Growth:
-        """χ at the solution: the spectral radius of the map of (M at every node, g)."""
-        site, e = self._states(reads)
+    def result(self, inputs: np.ndarray) -> Growth:
+        """χ at the solution, the spectral radius of the map of M(y) at every node and of σ_k² g_k."""
+        site, e = self._states(inputs)
         after = self.stage.update(site, self.x, e)
         law = self._law(after)
-        s, L, K = self.components, self.count, len(self.mean)
+        chi = float(np.max(np.abs(np.linalg.eigvals(self._growth_matrix(site, after, e, law)))))
+        second = np.maximum(np.mean(after**2, axis=-1) @ law, 0.0)
+        return Growth(chi, second, self.variances(inputs))
+
+    def _growth_matrix(
+        self, site: np.ndarray, after: np.ndarray, e: np.ndarray, law: np.ndarray
+    ) -> np.ndarray:
+        """The map of (M_rt(y) for r ≤ t at the nodes, g_k) over one step: the module's equation."""
         a, b, _ = self.stage.linearize(site, self.x, e)
-        c = self.stage.linearize(after, self.x, e)[2]  # the readings' slopes depend on the state only
+        c = self.stage.linearize(after, self.x, e)[2]  # slopes of the gate inputs: of the state alone
+        s, L, K = self.components, self.count, len(self.mean)
         pairs = [(i, j) for i in range(s) for j in range(i, s)]
-        if self.own:
-            first, weights = self.grid.weights(after[self.own[0]])
+        stencil = self.grid.weights(after[self.own[0]]) if self.own else None
         matrix = np.zeros((len(pairs) * L + K, len(pairs) * L + K))
-        ca, cb = np.einsum("kpln,prln->krln", c, a), np.einsum("kpln,mpln->kmln", c, b)
-        tail = slice(len(pairs) * L, None)
+        gains = slice(len(pairs) * L, None)
         for to, (p, q) in enumerate(pairs):
             rows = slice(to * L, (to + 1) * L)
             for of, (r, t) in enumerate(pairs):
                 value = a[p, r] * a[q, t] + (a[p, t] * a[q, r] if r != t else 0.0)
-                if self.own and np.any(value):
-                    matrix[rows, of * L : (of + 1) * L] = self._deposit(first, weights, value).T
-                elif np.any(value):
-                    matrix[rows, of * L : (of + 1) * L] = np.mean(value, axis=-1)[None, :] / L
+                if np.any(value):
+                    matrix[rows, of * L : (of + 1) * L] = self._to_nodes(stencil, value)
             for k in np.flatnonzero(self.gain):
-                kick = self.gain[k] * b[k, p] * b[k, q]
-                into = self._deposit(first, weights, kick).T @ law if self.own else law * np.mean(kick)
-                matrix[rows, tail][:, k] = into
+                matrix[rows, gains][:, k] = self.gain[k] * self._to_nodes(stencil, b[k, p] * b[k, q]) @ law
+        ca, cb = np.einsum("kpln,prln->krln", c, a), np.einsum("kpln,mpln->kmln", c, b)
         for of, (r, t) in enumerate(pairs):
             value = np.mean(ca[:, r] * ca[:, t], axis=-1) * (1.0 if r == t else 2.0)
-            matrix[tail, of * L : (of + 1) * L] = value
-        matrix[tail, tail] = np.einsum("kmln,l->km", cb**2, law) / self.points * self.gain
-        chi = float(np.max(np.abs(np.linalg.eigvals(matrix))))
-        second = np.maximum(np.mean(after**2, axis=-1) @ law, 0.0)
-        return Growth(chi, second, self.variances(reads))
+            matrix[gains, of * L : (of + 1) * L] = value
+        matrix[gains, gains] = np.einsum("kmln,l->km", cb**2, law) / self.points * self.gain
+        return matrix
+
+    def _to_nodes(self, stencil: tuple[np.ndarray, np.ndarray] | None, values: np.ndarray) -> np.ndarray:
+        """Mean of values(y, z_j) over where the step from each node ends, as a matrix (to, from)."""
+        if stencil is None:  # nothing is remembered: all nodes are one
+            return np.broadcast_to(np.mean(values, axis=-1) / self.count, (self.count, self.count))
+        return self._deposit(*stencil, values).T
 
 
-def _distinct_reads(ens: Ensemble) -> tuple[int, list[int | None]]:
-    """Number of distinct readings that weights act on, and for each gate which one is its own."""
+def _distinct_inputs(ens: Ensemble) -> tuple[int, list[int | None]]:
+    """Number of distinct gate inputs that weights act on, and for each gate which one is its own."""
     seen: list[Any] = []
     groups: list[int | None] = []
     for gate in ens.cell.stages[0].gates:

@@ -31,7 +31,7 @@ from rmtrnn.laws.moments import Moments
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import is_closed
 from rmtrnn.meanfield.first_moment import advance
-from rmtrnn.meanfield.growth import field_of_one
+from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.spectra import minimal_rnn
 from rmtrnn.spectra.vanilla_moments import vanilla_moments
 
@@ -70,9 +70,9 @@ class _Pairs:
 
     def averages(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """E[(c_kᵀ β_r)²] and E[c_kᵀ α_r c_k], both of shape (K, R)."""
-        reads = np.einsum("kpn,rpn->krn", c, self.beta)
+        inputs = np.einsum("kpn,rpn->krn", c, self.beta)
         alpha = np.einsum("kpn,rpqn,kqn,n->kr", c, self.alpha, c, self.weights, optimize=True)
-        return reads**2 @ self.weights, alpha
+        return inputs**2 @ self.weights, alpha
 
     def contract_one(self, beta2: np.ndarray, alpha: np.ndarray) -> np.ndarray:
         """E_i[c_kᵀ V_ij c_k] as (K, s, s, n), from the averages of one stage's c."""
@@ -171,7 +171,7 @@ def second_moment(
             "use spectrum(ens, T).moment(2), or ens.replace(tied=False)"
         )
     replicates = _validate.integer("replicates", replicates, low=2)
-    field = field_of_one(ens) if field is None else field
+    field = single_replica_mean_field(ens) if field is None else field
     chains = (untied_stages(ens, T, sites, seed + replicate, field=field) for replicate in range(replicates))
     values = np.array([chain_moments(chain) for chain in chains])
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(replicates)
@@ -210,7 +210,7 @@ def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int =
     """
     if isinstance(ens.cell, VanillaRNN):
         return vanilla_moments(ens, T)
-    field = field_of_one(ens)
+    field = single_replica_mean_field(ens)
     if is_closed(ens.cell):
         return _power(field, T)
     logs = [
@@ -229,7 +229,7 @@ def exact_moments(ens: Ensemble, T: int) -> Moments:
     """
     if isinstance(ens.cell, VanillaRNN):
         return vanilla_moments(ens, T)
-    field = field_of_one(ens)
+    field = single_replica_mean_field(ens)
     if isinstance(ens.cell, MinimalRNN):
         m_1, m_2 = minimal_rnn.moments_of(ens, field, T)
         if m_1[-1] > 0.0 and math.isfinite(m_2[-1]):

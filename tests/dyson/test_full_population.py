@@ -18,11 +18,11 @@ from rmtrnn.dyson.tied.equations import evaluate, tied_sites
 from rmtrnn.dyson.tied.large_lambda import start
 from rmtrnn.dyson.tied.law import draw_population, grouped_fields
 from rmtrnn.dyson.tied.newton import solve_point, stepped
-from rmtrnn.meanfield.growth import field_of_one
+from rmtrnn.meanfield.growth import single_replica_mean_field
 
 
 def chain_of(ens, T, n):
-    return grouped_chain(ens, T, n // GROUPS, 1, field=field_of_one(ens))
+    return grouped_chain(ens, T, n // GROUPS, 1, field=single_replica_mean_field(ens))
 
 
 def test_one_step_on_all_sites_solves_them():

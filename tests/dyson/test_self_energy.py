@@ -15,13 +15,13 @@ from rmtrnn.dyson.law import LONG, grouped_chain
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.self_energy import Parametrisation, Points
 from rmtrnn.dyson.sites.error import GROUPS
-from rmtrnn.meanfield.growth import field_of_one
+from rmtrnn.meanfield.growth import single_replica_mean_field
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
 
 
 def chain_of(ens: rt.Ensemble, T: int, n: int) -> Chain:
-    return grouped_chain(ens, T, n, 0, field=field_of_one(ens))
+    return grouped_chain(ens, T, n, 0, field=single_replica_mean_field(ens))
 
 
 def test_differences_give_the_hessian_of_the_strengths():

@@ -6,7 +6,8 @@ import sympy
 
 import rmtrnn as rt
 from rmtrnn.meanfield import transfer_operator
-from rmtrnn.meanfield.growth import field_of_one, growth_rates, is_smooth
+from rmtrnn.meanfield.growth import growth_rates, is_smooth, single_replica_mean_field
+from rmtrnn.meanfield.transfer_operator import Resolution
 
 
 def leaky():
@@ -46,7 +47,7 @@ def test_lstm_against_populations(peephole):
         rt.LSTM(peephole=peephole), 1.5 if peephole else 3.0, 0.5, {"f": 1.0, "i": 0.0, "o": 0.5, "g": 0.0}
     )
     populations = rt.mean_field(ens, sites=512)
-    field = field_of_one(ens)
+    field = single_replica_mean_field(ens)
     assert field.chi == pytest.approx(populations.chi, rel=3e-3)
     for name, value in populations.Q.items():
         assert abs(field.Q[name] - value) < populations.error + field.error < 0.05 * populations.Q["c"]
@@ -55,7 +56,7 @@ def test_lstm_against_populations(peephole):
 
 def test_grid_of_nodes_does_not_matter():
     ens = rt.Ensemble("lstm", 3.0, 0.5, {"f": 2.0, "i": 0.0, "o": 0.0, "g": 0.0})
-    one, other = (transfer_operator.growth(ens, nodes=nodes, points=512).chi for nodes in (48, 96))
+    one, other = (transfer_operator.growth(ens, Resolution(nodes, 512)).chi for nodes in (48, 96))
     assert one == pytest.approx(other, rel=1e-5)
 
 
@@ -70,7 +71,7 @@ def test_lstm_at_rest():
 def test_critical_lstm_is_found_in_seconds():
     driven = rt.critical("lstm", T=200, sigma_v=0.5, mu_b={"f": 2.0, "i": 0.0, "o": 0.0, "g": 0.0})
     assert abs(driven.chi - 1.0) < 1e-8 and 0.0 < driven.chi_error < 1e-3
-    other = transfer_operator.growth(driven.ensemble, nodes=96, points=4096, seed=9)
+    other = transfer_operator.growth(driven.ensemble, Resolution(96, 4096), seed=9)
     assert abs(other.chi - 1.0) < driven.chi_error
 
 

@@ -17,7 +17,7 @@ import contourpy
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn.meanfield.growth import field_of_one, growth_rates
+from rmtrnn.meanfield.growth import growth_rates, single_replica_mean_field
 from rmtrnn.spectra import second_moment
 from rmtrnn.spectra.minimal_rnn import minimal_moments
 from validation import core
@@ -178,7 +178,7 @@ def _sampled_spread(
     for i, a in enumerate(few_x):
         for j, b in enumerate(few_y):
             point = y.put(x.put(ens, float(a)), float(b))
-            field = field_of_one(point, quick=True)
+            field = single_replica_mean_field(point, quick=True)
             if field.converged:
                 found = second_moment(point, 1, sites=SPREAD_SITES, replicates=2, field=field)
                 spread[i, j] = found.ratio - 1.0
