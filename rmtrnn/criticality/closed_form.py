@@ -16,6 +16,7 @@ Letters: T, the number of steps; q, the variance of a pre-activation.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -29,12 +30,26 @@ from rmtrnn.numerics.gaussian_quadrature import gaussian_expectation
 from rmtrnn.spectra import spectrum
 from rmtrnn.spectra.minimal_rnn import CriticalFamily, minimal_moments
 
-Q_RANGE = (1e-5, 400.0)
-MU_RANGE = (-4.0, 8.0)
-PARTICIPATION = 1.0 / 64.0
-APPROACH = 0.1
-CLOSE = 1.01  # to the infimum of the variance, where no point meets the band
-_ROUNDING = 1e-13  # relative accuracy of q − σ_w² Q
+
+@dataclass(frozen=True)
+class Family:
+    """Which members of a family are looked at, and which of them count; definitions, not accuracies."""
+
+    q: tuple[float, float] = (1e-5, 400.0)
+    """Bounds of q where the caller gives none: from nearly linear units to gates that are open or shut."""
+    mu_b: tuple[float, float] = (-4.0, 8.0)
+    """Bounds of μ_b of the minimalRNN where the caller gives none: gates open 2 % to 99.97 % of the way."""
+    participation: float = 1.0 / 64.0
+    """Least E[u'²]²/E[u'⁴]: 16 sites of 1024 share the growth of a step."""
+    approach: float = 0.1
+    """Least rate at which the state is approached, relative to the free one: in ten times its time."""
+    close: float = 1.01
+    """To the infimum of the variance, relative, where no point meets the band."""
+    rounding: float = 1e-13
+    """Relative accuracy of q − σ_w² Q: 500 times that of a double, from two expectations."""
+
+
+FAMILY = Family()
 
 
 class FamilyPoint(NamedTuple):
@@ -71,7 +86,7 @@ def vanilla_point(
     allowed = allowed[np.argsort(line.rate[allowed], kind="stable")]
     if not _meets(_vanilla_ensemble(base, line, int(allowed[0])), T, band):
         least = float(line.rate[allowed[0]])
-        index = int(np.max(allowed[line.rate[allowed] <= CLOSE * least]))
+        index = int(np.max(allowed[line.rate[allowed] <= FAMILY.close * least]))
         text = (
             f"isometry is out of reach: the variance of s² is at least {T * least:.4g} = T × {least:.4g} "
             f"for every q in [{q[0]:g}, {q[1]:g}]"
@@ -147,7 +162,7 @@ def _vanilla_line(base: Ensemble, q: np.ndarray) -> _Line:
     )
     Q, mu_1, mu_2 = means.value
     drive = q - Q / mu_1 - gate.sigma_b**2
-    drive = np.where(np.abs(drive) <= _ROUNDING * q, 0.0, drive)
+    drive = np.where(np.abs(drive) <= FAMILY.rounding * q, 0.0, drive)
     s_1 = -1.0 if gate.weights == "gaussian" else 0.0
     return _Line(q, mu_1**-0.5, drive, mu_2 / mu_1**2 - 1.0 - s_1)
 
@@ -242,7 +257,7 @@ def _best_on_grid(
     fixed = qs.size == 1
     allowed = family.drive >= gate.sigma_b**2
     if not (fixed and mus.size == 1):
-        allowed &= family.participation >= PARTICIPATION
+        allowed &= family.participation >= FAMILY.participation
     allowed &= _is_reached_stably(family, mus, base.R)
     if not np.any(allowed):
         return None
@@ -264,7 +279,7 @@ def _is_reached_stably(family: CriticalFamily, mus: np.ndarray, R: float) -> np.
     for k, probe in enumerate(probes):
         Q = (probe - family.drive) / family.sigma_w2
         pull = (Q - shut[k][None, :]) * np.sign(Q - family.Q)
-        good &= (Q <= 0.0) | (pull >= APPROACH * np.abs(Q - family.Q) - 1e-12 * (Q + family.Q))
+        good &= (Q <= 0.0) | (pull >= FAMILY.approach * np.abs(Q - family.Q) - 1e-12 * (Q + family.Q))
     return good
 
 

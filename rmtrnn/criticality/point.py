@@ -19,8 +19,7 @@ from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.cells import Cell, MinimalRNN, VanillaRNN
 from rmtrnn.criticality.closed_form import (
-    MU_RANGE,
-    Q_RANGE,
+    FAMILY,
     FamilyPoint,
     minimal_point,
     vanilla_point,
@@ -243,7 +242,7 @@ def _closed_form(
             "R = 0.0: the closed form sets q through the inputs; must be > 0, or name what is free"
         )
     point = closed(
-        base, T, band, _interval("q", q, Q_RANGE, 0.0), _interval("mu_b", mu_b, MU_RANGE, -math.inf)
+        base, T, band, _interval("q", q, FAMILY.q, 0.0), _interval("mu_b", mu_b, FAMILY.mu_b, -math.inf)
     )
     state = mean_field(point.ensemble)
     if not state.converged or abs(state.chi - 1.0) > TOLERANCE:

@@ -145,9 +145,8 @@ class MomentMap:
         by_state = [[e.by_state(terms, j) for j in states] for terms in e.update]
         by_gate = [[e.by_gate(terms, k) for k in gates] for terms in e.update]
         matrix = np.zeros((n, self.components, self.components, self.components, self.components))
-        fields: list[
-            np.ndarray
-        ] = []  # σ_w,k² E|dr_k|², r_k the input of gate k, as a linear form on M, (n, s, s)
+        # σ_w,k² E|dr_k|², r_k the input of gate k, as linear forms on M, each (n, s, s).
+        fields: list[np.ndarray] = []
         for k in gates:
             field = np.zeros((n, self.components, self.components))
             for i in states:

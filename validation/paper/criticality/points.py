@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import rmtrnn as rt
-from rmtrnn.criticality.closed_form import PARTICIPATION
+from rmtrnn.criticality.closed_form import FAMILY
 from rmtrnn.dyson.quantiles import log_quantiles
 from rmtrnn.isometry_report import variance_growth
 from rmtrnn.spectra.minimal_rnn import CriticalFamily, minimal_moments
@@ -256,7 +256,7 @@ def _minimal_family(T: int, accuracy: dict[str, Any]) -> Result:
         "participation": family.participation,
         "line": np.array(rows),
     }
-    return {"T": T, "converged": kept, "least participation": PARTICIPATION}, arrays
+    return {"T": T, "converged": kept, "least participation": FAMILY.participation}, arrays
 
 
 def _slope(family: CriticalFamily) -> np.ndarray:
