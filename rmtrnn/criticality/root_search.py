@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -22,15 +23,35 @@ from rmtrnn.meanfield.growth import growth_rates, is_smooth, single_replica_mean
 from rmtrnn.meanfield.tied_result import is_equal_to_untied
 from rmtrnn.spectra import second_moment
 
-TOLERANCE = 1e-8  # of χ = 1
-POINTS, SAMPLED_POINTS = 65, 17  # along the parameter that is solved for; fewer where χ is sampled
-MANIFOLD_POINTS = {1: 17, 2: 6}  # along each of the others, by their number
-REFINEMENT = 0.05  # width to which the others are found, as a share of their grid's spacing
-SITES = 2**9  # of the populations that compare spreads
-NOWHERE = 1e9  # the spread where there is no critical point
-RESEEDS = (1, 2, 3)  # further point sets that tell how well a sampled χ is known
-NOISY_STEP = 1e-3  # of a bracket: to which a root is found where χ is sampled with noise
-CORRECTION = (1e-3, 1e-2, 0.1)  # of the range, around the root on few points: where all points are searched
+TOLERANCE = 1e-8
+"""Of χ = 1: a change of m_1 by 1e-4 over 10⁴ steps."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the box is searched. Empirical where nothing else is said: tests/criticality/test_settings.py."""
+
+    points: int = 65
+    """Along the parameter that is solved for. Two roots closer than the spacing are missed."""
+    sampled_points: int = 17
+    """The same where χ is sampled, at a hundred times the cost."""
+    manifold: tuple[int, int, int] = (1, 17, 6)
+    """Along each of the other parameters, by their number."""
+    refinement: float = 0.05
+    """Width to which the others are found, as a share of their grid's spacing."""
+    sites: int = 2**9
+    """Of the populations that compare spreads of neighbouring points; the result is measured anew."""
+    reseeds: tuple[int, ...] = (1, 2, 3)
+    """Further point sets that tell how well a sampled χ is known."""
+    noisy_step: float = 1e-3
+    """Width to which a root is found where χ is sampled with noise, as a share of its bracket."""
+    correction: tuple[float, ...] = (1e-3, 1e-2, 0.1)
+    """Of the range, around the root on few points: where that on all points is looked for, in turn."""
+    nowhere: float = 1e9
+    """The spread where there is no critical point: a finite number, which the minimiser can interpolate."""
+
+
+SEARCH = Search()
 
 
 class NoCriticalPointError(ValueError):
@@ -112,9 +133,9 @@ def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble,
     Raises `NoCriticalPointError` where the box has none.
     """
     first, others = parameters[0], parameters[1:]
-    count = MANIFOLD_POINTS.get(len(others), 1)
+    count = SEARCH.manifold[len(others)]
     axes = [np.linspace(p.low, p.high, count) for p in others]
-    points = SAMPLED_POINTS if _is_sampled(ens) else POINTS
+    points = SEARCH.sampled_points if _is_sampled(ens) else SEARCH.points
     line = np.linspace(_open(ens, first), first.high, points)
     chi = _scan(ens, [*others, first], [*axes, line])
     manifold: list[tuple[tuple[float, ...], float]] = []
@@ -192,7 +213,7 @@ def _root(line: _Line, low: float, high: float, *, quick: bool | None = None) ->
     left, right = excess(low), excess(high)
     if not left * right < 0.0:
         return None
-    step = 1e-14 * (1.0 + abs(high)) if line.smooth else NOISY_STEP * (high - low)
+    step = 1e-14 * (1.0 + abs(high)) if line.smooth else SEARCH.noisy_step * (high - low)
     try:
         root = cast(float, brentq(excess, low, high, xtol=step))
     except ValueError:  # a point without a stationary state inside the bracket: χ is not continuous there
@@ -208,7 +229,7 @@ def _corrected(line: _Line, root: float) -> float:
     if not (line.sampled and line.smooth):
         return root
     first = line.parameters[0]
-    for share in CORRECTION:
+    for share in SEARCH.correction:
         width = share * (first.high - first.low)
         ends = max(root - width, _open(line.ens, first)), min(root + width, first.high)
         found = _root(line, *ends, quick=False)
@@ -229,30 +250,48 @@ def _least_spread(
         return manifold[0]
     spreads = [spread(place(ens, parameters, (root, *rest)), T) for rest, root in manifold]
     best, least = manifold[int(np.argmin(spreads))], math.log(min(spreads))
-    first = parameters[0]
-    reach = (first.high - first.low) / (SAMPLED_POINTS - 1)
     for i, axis in enumerate(axes):
         step = float(axis[1] - axis[0])
         low, high = max(best[0][i] - step, axis[0]), min(best[0][i] + step, axis[-1])
-        trail: dict[float, tuple[tuple[float, ...], float]] = {}
-
-        def along(value: float, i: int = i, trail: dict = trail, origin: Any = best) -> float:
-            rest = tuple(value if j == i else old for j, old in enumerate(origin[0]))
-            line = _Line(ens, parameters, rest)
-            for width in (0.25 * reach, reach):
-                ends = max(origin[1] - width, _open(ens, first)), min(origin[1] + width, first.high)
-                root = _root(line, *ends)
-                if root is not None:
-                    trail[value] = (rest, root)
-                    return math.log(spread(place(ens, parameters, (root, *rest)), T))
-            return math.log(NOWHERE)
-
+        along = _Along(ens, parameters, T, best, i)
         result: Any = minimize_scalar(
-            along, bounds=(low, high), method="bounded", options={"xatol": REFINEMENT * step, "maxiter": 12}
+            along.log_spread,
+            bounds=(low, high),
+            method="bounded",
+            options={"xatol": SEARCH.refinement * step, "maxiter": 12},
         )
-        if result.fun < least and result.x in trail:
-            best, least = trail[result.x], float(result.fun)
+        if result.fun < least and result.x in along.found:
+            best, least = along.found[result.x], float(result.fun)
     return best
+
+
+class _Along:
+    """The manifold χ = 1 near one of its points, as a curve over one of the further parameters."""
+
+    def __init__(
+        self,
+        ens: Ensemble,
+        parameters: list[Parameter],
+        T: int,
+        origin: tuple[tuple[float, ...], float],
+        index: int,
+    ) -> None:
+        self.ens, self.parameters, self.T, self.origin, self.index = ens, parameters, T, origin, index
+        self.found: dict[float, tuple[tuple[float, ...], float]] = {}
+
+    def log_spread(self, value: float) -> float:
+        """Logarithm of the spread where χ = 1 at ``value``, looked for near the origin's root."""
+        rest, root = self.origin
+        rest = (*rest[: self.index], value, *rest[self.index + 1 :])
+        first, line = self.parameters[0], _Line(self.ens, self.parameters, rest)
+        reach = (first.high - first.low) / (SEARCH.sampled_points - 1)
+        for width in (0.25 * reach, reach):
+            ends = max(root - width, _open(self.ens, first)), min(root + width, first.high)
+            here = _root(line, *ends)
+            if here is not None:
+                self.found[value] = (rest, here)
+                return math.log(spread(place(self.ens, self.parameters, (here, *rest)), self.T))
+        return math.log(SEARCH.nowhere)
 
 
 def spread(ens: Ensemble, T: int) -> float:
@@ -266,7 +305,7 @@ def spread(ens: Ensemble, T: int) -> float:
     if isinstance(ens.cell, VanillaRNN):
         return second_moment(ens, T).ratio
     field = single_replica_mean_field(ens, quick=True)
-    return second_moment(ens, T, sites=SITES, replicates=2, field=field).ratio
+    return second_moment(ens, T, sites=SEARCH.sites, replicates=2, field=field).ratio
 
 
 def _chi_error(ens: Ensemble, chi: float) -> float:
@@ -278,7 +317,7 @@ def _chi_error(ens: Ensemble, chi: float) -> float:
         return abs(chi - 1.0) + 1e-14
     if _is_tied(ens):
         return tied_error(ens)
-    values = [chi, *(float(growth_rates([ens], seed=seed)[0][0]) for seed in RESEEDS)]
+    values = [chi, *(float(growth_rates([ens], seed=seed)[0][0]) for seed in SEARCH.reseeds)]
     return 5.0 * float(np.std(values, ddof=1))
 
 
