@@ -12,16 +12,32 @@ square-root edge is alpha = 3/2 exactly, a soft tail has a large alpha, and alph
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-EDGE = 1.5  # alpha of a square-root edge, the sharpest end of a law whose sites are spread out
-SHARPEST = 0.5  # alpha of an inverse-square-root edge, the sharpest of all
-_FALL = 1.0  # of log mass from one added point to the next
-_ADDED = 9  # points, at most: mass falls by 1e-4
-_SMALLEST_REACH = 1e-9
-_CLEAR = 0.7  # of the mass beyond the point before
+EDGE = 1.5
+"""alpha of a square-root edge, the sharpest end of a law whose sites are spread out."""
+SHARPEST = 0.5
+"""alpha of an inverse-square-root edge, the sharpest end of all."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Points of tails; tests/laws/test_tails.py moves them by three both ways."""
+
+    fall: float = 1.0
+    """Of log mass from one added point to the next; empirical: cubics follow e^{-x} over that to 1e-3."""
+    added: int = 9
+    """Points added at most: the mass falls by 1e-4, less than any population resolves."""
+    smallest_reach: float = 1e-9
+    """Distance of the end from a point without mass or density beyond it: an interval must not be empty."""
+    clear: float = 0.7
+    """Share of the mass beyond one point that is left beyond the next; empirical: sites lie between them."""
+
+
+SETTINGS = Settings()
 
 
 class Tail(NamedTuple):
@@ -33,10 +49,16 @@ class Tail(NamedTuple):
     reach: float
 
 
-def beyond(
-    mass: float, hazard: float, inner_hazard: float, spacing: float, sharpest: float, room: float
+def pareto_tail(
+    mass: float,
+    hazard: float,
+    inner_hazard: float,
+    spacing: float,
+    sharpest: float,
+    room: float,
+    settings: Settings = SETTINGS,
 ) -> Tail:
-    """(*) through a last point and the hazard at another one ``spacing`` before it.
+    """Continue a tail by (*), through its last point and the hazard at another one ``spacing`` before it.
 
     Two hazards fix r and alpha, alpha >= ``sharpest``. The end is at most ``room`` away; there alpha is what
     the last hazard asks for. Points are added where (*) is softer than a square-root edge, and from the last
@@ -44,43 +66,44 @@ def beyond(
     """
     none = np.zeros(0)
     if not (mass > 0.0 and hazard > 0.0):
-        return Tail(none, none, none, min(_SMALLEST_REACH, room))
+        return Tail(none, none, none, min(settings.smallest_reach, room))
     growth = hazard / inner_hazard - 1.0 if inner_hazard > 0.0 else math.inf
     reach = spacing / growth if growth > 0.0 else math.inf
     reach = min(max(reach, sharpest / hazard), room)
     alpha = max(hazard * reach, sharpest)
     if not alpha > EDGE:
         return Tail(none, none, none, reach)
-    steps = _FALL * np.arange(1, _ADDED + 1)
+    steps = settings.fall * np.arange(1, settings.added + 1)
     # 1 - x/r = exp(-steps/alpha), also for infinite alpha and r
     x = steps / hazard if math.isinf(alpha) else -reach * np.expm1(-steps / alpha)
     left, ahead = mass * np.exp(-steps), hazard * np.exp(steps / alpha)
     return Tail(x, left, left * ahead, float(x[-1] + EDGE / ahead[-1]))
 
 
-def thinned(mass: np.ndarray) -> np.ndarray:
+def clearly_falling(mass: np.ndarray, settings: Settings = SETTINGS) -> np.ndarray:
     """Indices of points, the first among them, from each of which to the next ``mass`` falls clearly."""
     kept = [0]
     for i in range(1, len(mass)):
-        if mass[i] < _CLEAR * mass[kept[-1]]:
+        if mass[i] < settings.clear * mass[kept[-1]]:
             kept.append(i)
     return np.array(kept)
 
 
-def highest(x: np.ndarray, mass: np.ndarray, least: float) -> int:
+def densest_panel(x: np.ndarray, mass: np.ndarray, least: float) -> int:
     """Index of the point where the panel of largest mean density begins, of those that hold ``least``."""
     fall = -np.diff(mass)
     return int(np.argmax(np.where(fall >= least, fall / np.diff(x), 0.0))) if len(x) > 1 else 0
 
 
-def falling(x: np.ndarray, mass: np.ndarray, density: np.ndarray) -> np.ndarray:
-    """The density of a tail of few sites, made to fall outwards as that of the law does.
+def monotone_density(x: np.ndarray, mass: np.ndarray, density: np.ndarray) -> np.ndarray:
+    """Make the density of a tail of few sites fall outwards, as that of the law does, and keep its masses.
 
-    Sites that stand apart have bumps of their own with gaps between them, but the mass on both sides of each
-    is right. In a panel of mean density M, the parabola from p_0 through that mean to p_1 falls where
+    Sites that stand apart have intervals of their own with gaps between them, but the mass on both sides of
+    each is right. In a panel of mean density M, the parabola from p_0 through that mean to p_1 falls where
     p_0 + 2 p_1 <= 3 M <= 2 p_0 + p_1. At the ends of panels where this fails the density is taken from the
     means of the panels on both sides, log-linear between their middles. At the last point the hazard is at
-    least that of the panel before it. The first point is left alone.
+    least that of the panel before it. The first point is left alone. Isotonic regression of the
+    densities would move the masses of panels, which are known.
     """
     if len(x) < 2:
         return density

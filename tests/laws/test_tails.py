@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rmtrnn import free
 from rmtrnn.laws.tabulated import Interval, TabulatedLaw, tabulate
+from rmtrnn.laws.tails import SETTINGS, SHARPEST, clearly_falling, monotone_density, pareto_tail
 
 
 def hard_edge(T):
@@ -42,3 +45,45 @@ def test_moments_beyond_doubles_are_infinite():
         assert law.variance() == np.inf
         assert law.moment(0.5) == pytest.approx(np.exp(400) / 400, rel=1e-6)
         assert TabulatedLaw([], atoms=[(-np.inf, 1.0)]).moment(1) == 0.0
+
+
+def soft_tail(settings=SETTINGS):
+    """A nearly exponential tail beyond x = 0: the hazard is 1 there and 1 − 1e-9 before it."""
+    return pareto_tail(0.05, 1.0, 1.0 - 1e-9, 1.0, SHARPEST, np.inf, settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"), [("fall", 1 / 3), ("fall", 2.0), ("added", 1 / 3), ("added", 3.0)]
+)
+def test_points_of_a_soft_tail_do_not_matter(name, factor):
+    """The added points have the masses of the exponential; between them the law moves by 1e-3 of the mass."""
+    value = getattr(SETTINGS, name) * factor
+    settings = replace(SETTINGS, **{name: round(value) if name == "added" else value})
+
+    def survival(tail, x):
+        points, mass = np.append(0.0, tail.x), np.append(0.05, tail.mass)
+        return np.exp(np.interp(x, points, np.log(mass)))
+
+    usual, moved = soft_tail(), soft_tail(settings)
+    np.testing.assert_allclose(moved.mass, 0.05 * np.exp(-moved.x), rtol=1e-6)
+    x = np.linspace(0.0, min(usual.x[-1], moved.x[-1]), 50)
+    np.testing.assert_allclose(survival(moved, x), survival(usual, x), atol=5e-5)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0])
+def test_the_smallest_reach_only_keeps_an_interval_from_being_empty(factor):
+    settings = replace(SETTINGS, smallest_reach=SETTINGS.smallest_reach * factor)
+    assert pareto_tail(0.0, 1.0, 1.0, 1.0, SHARPEST, 1.0, settings).reach == pytest.approx(factor * 1e-9)
+
+
+@pytest.mark.parametrize("clear", [0.7 / 3, 0.7, 0.9])
+def test_the_density_of_a_tail_of_few_sites_hardly_depends_on_the_points(clear):
+    """400 sites at the quantiles of e^{-x}, with densities that single sites have spoiled."""
+    mass = 1.0 - (np.arange(400) + 0.5) / 400
+    x = -np.log(mass)
+    spoiled = mass * np.where(np.arange(400) % 2, 0.1, 5.0)
+    kept = clearly_falling(mass, replace(SETTINGS, clear=clear))
+    density = monotone_density(x[kept], mass[kept], np.append(mass[0], spoiled[1:])[kept])
+    assert np.all(np.diff(mass[kept]) < 0)
+    assert np.all(np.diff(density) < 0)
+    np.testing.assert_allclose(density, mass[kept], rtol=0.25)

@@ -14,7 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn.dyson.inversion.error_budget import ERRORS
-from rmtrnn.laws.tails import EDGE, SHARPEST, Tail, beyond, falling, highest, thinned
+from rmtrnn.laws.tails import (
+    EDGE,
+    SHARPEST,
+    Tail,
+    clearly_falling,
+    densest_panel,
+    monotone_density,
+    pareto_tail,
+)
 
 
 @dataclass(frozen=True)
@@ -94,11 +102,11 @@ def monotone_tails(points: SupportPoints, atom: float, resolution: Resolution) -
     for side, start in ((-1, bulk[0]), (1, bulk[-1])):
         tail = np.arange(start, len(u) if side > 0 else -1, side)
         tail = tail[outer[side][tail] > single[side]]
-        kept = thinned(outer[side][tail])
-        kept = kept[highest(side * u[tail[kept]], outer[side][tail[kept]], TAILS.peak * single[side]) :]
+        kept = clearly_falling(outer[side][tail])
+        kept = kept[densest_panel(side * u[tail[kept]], outer[side][tail[kept]], TAILS.peak * single[side]) :]
         tail, kept = tail[kept[0] :], tail[kept]
         used[tail], used[kept], empty[kept] = False, True, False
-        density[kept] = falling(side * u[kept], outer[side][kept], density[kept])
+        density[kept] = monotone_density(side * u[kept], outer[side][kept], density[kept])
     return SupportPoints(*(values[used] for values in (u, cdf, density, empty)))
 
 
@@ -155,4 +163,4 @@ def end_of_interval(
     if 0 <= inner < u.size and not empty[inner]:
         inner_hazard = float(density[inner]) / (side * (bound - float(cdf[inner])))
         spacing = abs(float(u[inner] - u[index]))
-    return beyond(mass, hazard, inner_hazard, spacing, EDGE if sparse else SHARPEST, room), bound
+    return pareto_tail(mass, hazard, inner_hazard, spacing, EDGE if sparse else SHARPEST, room), bound

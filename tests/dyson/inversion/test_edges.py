@@ -11,7 +11,7 @@ from rmtrnn._core.status import Status
 from rmtrnn.dyson.chain_law import chain_law
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.laws.protocol import LogView
-from rmtrnn.laws.tails import EDGE, SHARPEST, beyond, falling, thinned
+from rmtrnn.laws.tails import EDGE, SHARPEST, clearly_falling, monotone_density, pareto_tail
 
 SMALL_TIED = {"population": 4096, "coarse": 128, "medium": 256, "field_population": 2048}
 
@@ -106,7 +106,7 @@ def test_tail_is_the_generalised_pareto_form(alpha):
     """Through two points of it the tail is found again: its end, or the points on the way to it."""
     mass, hazard = pareto(0.0, 0.01, alpha, 0.7)
     inner_hazard = pareto(-0.1, 0.01, alpha, 0.7)[1]
-    tail = beyond(mass, hazard, inner_hazard, 0.1, EDGE, np.inf)
+    tail = pareto_tail(mass, hazard, inner_hazard, 0.1, EDGE, np.inf)
     if alpha == 1.5:
         assert tail.reach == pytest.approx(0.7, rel=1e-9)
     left, ahead = pareto(tail.x, 0.01, alpha, 0.7)
@@ -117,13 +117,13 @@ def test_tail_is_the_generalised_pareto_form(alpha):
 
 def test_other_ends():
     """A constant hazard is an exponential; a sharper end than is allowed is not believed; room is kept."""
-    tail = beyond(0.01, 3.0, 3.0, 0.1, EDGE, np.inf)
+    tail = pareto_tail(0.01, 3.0, 3.0, 0.1, EDGE, np.inf)
     np.testing.assert_allclose(tail.mass, 0.01 * np.exp(-3.0 * tail.x), rtol=1e-12)
     assert tail.mass[-1] < 2e-6
-    assert beyond(0.01, 3.0, 1e-3, 1e-3, EDGE, np.inf).reach == pytest.approx(EDGE / 3.0)
-    assert beyond(0.01, 3.0, 1e-3, 1e-3, SHARPEST, np.inf).reach == pytest.approx(SHARPEST / 3.0)
-    assert beyond(0.01, 3.0, 2.9, 0.1, EDGE, 0.2).reach == 0.2
-    assert beyond(0.0, 3.0, 2.9, 0.1, EDGE, 1.0).reach <= 1e-9
+    assert pareto_tail(0.01, 3.0, 1e-3, 1e-3, EDGE, np.inf).reach == pytest.approx(EDGE / 3.0)
+    assert pareto_tail(0.01, 3.0, 1e-3, 1e-3, SHARPEST, np.inf).reach == pytest.approx(SHARPEST / 3.0)
+    assert pareto_tail(0.01, 3.0, 2.9, 0.1, EDGE, 0.2).reach == 0.2
+    assert pareto_tail(0.0, 3.0, 2.9, 0.1, EDGE, 1.0).reach <= 1e-9
 
 
 def test_falling_density_of_an_irregular_tail():
@@ -131,9 +131,9 @@ def test_falling_density_of_an_irregular_tail():
     x = np.array([0.5, 1.0, 1.5, 1.9, 2.5])
     mass = 0.01 * np.exp(-(x**1.2))
     true = mass * 1.2 * x**0.2
-    np.testing.assert_array_equal(falling(x, mass, true)[1:-1], true[1:-1])
+    np.testing.assert_array_equal(monotone_density(x, mass, true)[1:-1], true[1:-1])
     broken = true * np.array([1.0, 0.0, 8.0, 1e-4, 0.0])
-    mended = falling(x, mass, broken)
+    mended = monotone_density(x, mass, broken)
     assert (np.diff(mended[1:]) < 0).all()
     np.testing.assert_allclose(mended[1:], true[1:], rtol=0.35)
-    assert list(thinned(np.array([1.0, 0.99, 0.6, 0.55, 0.3]))) == [0, 2, 4]
+    assert list(clearly_falling(np.array([1.0, 0.99, 0.6, 0.55, 0.3]))) == [0, 2, 4]
