@@ -179,7 +179,7 @@ def _stationary_run(
 ) -> _Averages:
     """Averages of a run with its own points, after ``length`` steps to forget the start."""
     process = SiteProcess(ens, n, seeds(seed, 1, replicate), replicas=2)
-    advance("mean field: populations", 1, REPLICATES)
+    advance("mean field: populations", 1, runs.replicates)
     equal, crossed = (Growth(len(pair[0]), n, process.sigma_w) for _ in range(2))
     rows = []
     for step in range(length + runs.averaged):
