@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 
 from rmtrnn._core import progress as _progress
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
@@ -136,7 +138,6 @@ def phase_diagram(
         beside a jump of χ, it selects one: diagrams with Q0 = 1 and a small Q0 differ there.
     progress : None, True, or callable (done, total, label)
     executor : anything with the `concurrent.futures.Executor` interface, optional
-
     checkpoint : folder, optional
         Finished points are kept there and read again, for diagrams solved one by one; ValueError for others.
     sites : int, optional
@@ -144,15 +145,17 @@ def phase_diagram(
         some per cent (``error`` has them per point) in about a second for each.
 
     Untied cells that are affine in their state (vanilla, minimalRNN, GRU) are solved 2048 points at a time,
-    others, and networks with tied weights, one by one. Stationary states are those reached from Q = ``Q0``
-    with independent replicas.
+    all other networks one by one. States are those reached from Q = ``Q0`` with independent replicas.
 
-    Raises TypeError for an unknown parameter or none, ValueError for values out of range.
+    Raises TypeError for an unknown parameter or none, ValueError for values out of range and for grids beyond
+    the memory.
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
     Q0 = _validate.real("Q0", Q0, low=0.0)
     axes = _axes(ens, parameters)
+    points = math.prod(values.size for _, values in axes)
+    check_memory("number of grid points", points, 8.0 * points * _numbers_per_point(ens))
     grid = np.array(list(itertools.product(*(values for _, values in axes)))).T
     names = [axis for axis, _ in axes]
     report = _progress.reporter(progress)
@@ -160,20 +163,11 @@ def phase_diagram(
         for name, value in (("checkpoint", checkpoint), ("sites", sites)):
             if value is not None:
                 raise ValueError(f"{name} = {value!r}: for diagrams that are solved one by one only")
-        solved = _in_chunks(ens, names, grid, Q0, report, executor)
-    else:
-        record = {"ensemble": ens.to_dict(), "axes": names, "grid": grid.tolist(), "Q0": Q0, "sites": sites}
-        rows = run_trials(
-            _point,
-            record,
-            grid.shape[1],
-            executor=executor,
-            checkpoint=checkpoint,
-            report=report,
-            label="phase diagram",
-        )
-        solved = [_unpacked(ens, row) for row in rows]
-    return _diagram(ens, axes, solved)
+        return _diagram(ens, axes, _in_chunks(ens, names, grid, Q0, report, executor))
+    record = {"ensemble": ens.to_dict(), "axes": names, "grid": grid.tolist(), "Q0": Q0, "sites": sites}
+    options: dict[str, Any] = {"executor": executor, "checkpoint": checkpoint, "report": report}
+    rows = run_trials(_point, record, grid.shape[1], label="phase diagram", **options)
+    return _diagram(ens, axes, [_unpacked(ens, row) for row in rows])
 
 
 def _diagram(
@@ -217,6 +211,13 @@ def _in_chunks(
     return solved
 
 
+def _numbers_per_point(ens: Ensemble) -> int:
+    """Doubles that the grid and its results hold for each point: parameters, quantities by gate and state."""
+    return len(GATE_PARAMETERS + INPUT_PARAMETERS) + len(_QUANTITIES) * (
+        len(ens.cell.gates) + len(ens.cell.state)
+    )
+
+
 def _named(names: Any, values: np.ndarray) -> Quantity:
     return values[0] if len(values) == 1 else named(names, values)
 
@@ -246,7 +247,7 @@ def _axes(ens: Ensemble, parameters: Mapping[str, Any]) -> list[tuple[Axis, np.n
         else:
             axes.append(((name, None), _values(name, values)))
     for axis, values in axes:
-        for value in values:
+        for value in (values.min(), values.max()):  # every allowed range is an interval
             _at(ens, [axis], [float(value)])
     return axes
 

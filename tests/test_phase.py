@@ -153,3 +153,9 @@ def test_bad_arguments():
         rt.phase_diagram(MINIMAL, mu_b={"f": np.ones(2)})
     with pytest.raises(TypeError, match="ens"):
         rt.phase_diagram("minimal", mu_b=np.ones(2))
+
+
+def test_a_grid_beyond_the_memory_is_refused_at_the_door():
+    axis = np.linspace(0.5, 1.5, 100_000)
+    with pytest.raises(ValueError, match=r"number of grid points = 1000000000000000: needs .* GiB"):
+        rt.phase_diagram(rt.Ensemble("vanilla"), sigma_w=axis, sigma_b=axis, R=axis)

@@ -198,3 +198,8 @@ def test_nan_and_infinity_survive(tmp_path):
         and found.status is Status.DIVERGED
         and "smaller sigma_w" in found.message
     )
+
+
+def test_draws_beyond_the_memory_are_refused(results):
+    with pytest.raises(ValueError, match=r"n = 1000000000000: needs .* GiB of memory"):
+        results["spectrum"].rvs(10**12)

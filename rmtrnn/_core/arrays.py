@@ -68,6 +68,16 @@ def memory_available(device: str) -> float:
         return math.inf
 
 
+def check_memory(name: str, value: Any, needed: float) -> None:
+    """ValueError if an argument would need more bytes than the machine has; says how many."""
+    available = memory_available("cpu")
+    if needed > available:
+        raise ValueError(
+            f"{name} = {value!r}: needs {needed / 2**30:.3g} GiB of memory, the machine has "
+            f"{available / 2**30:.3g} GiB"
+        )
+
+
 def strict_linear_algebra(device: str) -> AbstractContextManager[Any]:
     """In this context a factorisation that fails on a CUDA device raises LinAlgError, else CuPy is silent."""
     return importlib.import_module("cupyx").errstate(linalg="raise") if device == "cuda" else nullcontext()

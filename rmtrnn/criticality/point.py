@@ -1,6 +1,20 @@
 """critical: how to initialise a network so that the mean squared singular value of J_T neither grows nor
 decays, with the least spread over T steps.
 
+Vanilla cells (closed form): σ_w² = 1/E[φ'²], σ_v² = (q − σ_w² E[φ²] − σ_b²)/R, e ~ N(μ_b, q). Of the
+states q whose 5–95 % range of s lies in ``band`` the largest is taken: smaller ones are closer to an
+isometry but pass less of the input. Where none does, as always for Gaussian weights, isometry is out of
+reach: ``message`` says so, and the point is the largest q whose variance is within 1 % of the infimum.
+
+minimalRNN (closed form, theory.md (17)): σ_w² = κ/((Q + R) E[u'²]), Q = R E[(1−u)²]/κ, κ = 1 − E[u²],
+σ_v² = (q − σ_w² Q − σ_b²)/R. Of the (q, μ_b) in bounds the one with the least variance of s² at T, among
+states that are stable, reached from any start, and carried by at least 1/64 of the sites: see
+`rmtrnn.criticality.closed_form`. The variance grows at least as 2κ(1 − κ)T, so a wide range of s is the
+rule.
+
+Any other cell, or where ``free`` is given (solve): χ = 1 by the first free parameter; along further ones
+the least variance of s² at T. Where χ = 1 has several solutions the one with the least variance is taken.
+
 Letters: q, the variance of a pre-activation.
 """
 
@@ -169,19 +183,8 @@ def critical(
     >>> round(cp.chi, 9), cp.isometric
     (1.0, True)
 
-    Vanilla cells (closed form): σ_w² = 1/E[φ'²], σ_v² = (q − σ_w² E[φ²] − σ_b²)/R, e ~ N(μ_b, q). Of the
-    states q whose 5–95 % range of s lies in ``band`` the largest is taken: smaller ones are closer to an
-    isometry but pass less of the input. Where none does, as always for Gaussian weights, isometry is out of
-    reach: ``message`` says so, and the point is the largest q whose variance is within 1 % of the infimum.
-
-    minimalRNN (closed form, theory.md (17)): σ_w² = κ/((Q + R) E[u'²]), Q = R E[(1−u)²]/κ, κ = 1 − E[u²],
-    σ_v² = (q − σ_w² Q − σ_b²)/R. Of the (q, μ_b) in bounds the one with the least variance of s² at T, among
-    states that are stable, reached from any start, and carried by at least 1/64 of the sites: see
-    `rmtrnn.criticality.closed_form`. The variance grows at least as 2κ(1 − κ)T, so a wide range of s is the
-    rule.
-
-    Any other cell, or where ``free`` is given (solve): χ = 1 by the first free parameter; along further ones
-    the least variance of s² at T. Where χ = 1 has several solutions the one with the least variance is taken.
+    Vanilla cells and the minimalRNN: a closed form. All others, or where ``free`` is given: a search. The text
+    of `rmtrnn.criticality.point` has the equations, and how one of many points is chosen.
 
     Parameters
     ----------
@@ -204,19 +207,13 @@ def critical(
     Returns a `Critical`. Raises TypeError or ValueError for bad arguments, among them `NoCriticalPointError`
     where no point in the bounds has χ = 1, with the side (ordered or chaotic) on which the cell is.
     """
-    T = _validate.integer("T", T, low=1)
-    R = _validate.real("R", R, low=0.0)
-    band = _band(band)
+    T, R, band = _validate.integer("T", T, low=1), _validate.real("R", R, low=0.0), _band(band)
     base = Ensemble(cell, weights=weights, R=R, mu_b=_start(mu_b), **parameters)
     closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
     if base.tied and not is_equal_to_untied(base):
         closed = None  # the closed forms are those of untied weights
     if free is None and closed is not None:
-        for name in ("sigma_w", "sigma_v"):
-            if name in parameters:
-                raise ValueError(
-                    f"{name} = {parameters[name]!r}: the closed form finds it; leave it out, or use free"
-                )
+        _refuse_scales(parameters)
         with shown(progress):
             return _closed_form(closed, base, T, band, q, mu_b)
     if q is not None:
@@ -227,6 +224,14 @@ def critical(
         chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
         field, message = mean_field(chosen), "; ".join(filter(None, (_other_states(chosen), _silent(chosen))))
     return Critical(chosen, T, band, "solve", chi, error, field, message)
+
+
+def _refuse_scales(parameters: Mapping[str, Any]) -> None:
+    for name in ("sigma_w", "sigma_v"):
+        if name in parameters:
+            raise ValueError(
+                f"{name} = {parameters[name]!r}: the closed form finds it; leave it out, or use free"
+            )
 
 
 def _closed_form(

@@ -13,6 +13,7 @@ import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
@@ -162,6 +163,7 @@ class Spectrum(Result):
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """``n`` independent draws of s (not the singular values of one matrix: those repel)."""
         n = _validate.integer("n", n, low=0)
+        check_memory("n", n, 4 * 8.0 * n)  # the draws, their quantiles, and copies on the way
         return exponential(self._law.icdf(_random.generator(rng).random(n)))
 
     def __repr__(self) -> str:

@@ -38,10 +38,8 @@ def spectrum(
 
     Parameters
     ----------
-    ens : Ensemble
-        The random network, in its stationary state. ``ens.tied`` is honoured.
-    T : int ≥ 1
-        Number of steps.
+    ens : Ensemble, in its stationary state; ``ens.tied`` is honoured
+    T : int ≥ 1, number of steps
     method : "auto", "s-transform" or "dyson"
         "s-transform": theory.md (9), exact, vanilla cells only (there tied and untied weights have the same
         law, see `vanilla_spectrum`), T up to 10⁵ and more. "dyson": the matrix Dyson equation, theory.md
@@ -71,22 +69,27 @@ def spectrum(
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")
     T = _validate.integer("T", T, low=1)
-    _validate.choice("method", method, METHODS)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy = {name: value for name, value in given.items() if value is not None} | tied_only
-    is_vanilla = isinstance(ens.cell, VanillaRNN)
-    if method == "s-transform" and not is_vanilla:
-        raise ValueError(
-            f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
-            "other; use 'dyson'"
-        )
-    if is_vanilla and method != "dyson":
+    if _is_free(ens, method):
         if accuracy:
             raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")
         return vanilla_spectrum(ens, T)
     with shown(progress):
         law = dyson_law(ens, T, **accuracy)
     return dyson_spectrum(law, ens, T)
+
+
+def _is_free(ens: Ensemble, method: str) -> bool:
+    """Whether the free product answers; ValueError where it was asked for and cannot."""
+    _validate.choice("method", method, METHODS)
+    is_vanilla = isinstance(ens.cell, VanillaRNN)
+    if method == "s-transform" and not is_vanilla:
+        raise ValueError(
+            f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
+            "other; use 'dyson'"
+        )
+    return is_vanilla and method != "dyson"
 
 
 def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
