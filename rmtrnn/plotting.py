@@ -244,7 +244,8 @@ def plot_phase_diagram(
         ax.contour(x, y, chi.T, levels=[1.0], colors=PALETTE[1], linewidths=1.6)
         ax.plot([], [], color=PALETTE[1], label=r"$\chi = 1$")
         ax.legend(loc="upper left")
-    ax.set(xlabel=_NAMES.get(x_name, x_name), ylabel=_NAMES.get(y_name, y_name))
+    title = f"{pd.ensemble.cell.name}, {pd.theory} weights"
+    ax.set(xlabel=_NAMES.get(x_name, x_name), ylabel=_NAMES.get(y_name, y_name), title=title)
     return ax
 
 

@@ -139,7 +139,7 @@ def phase(settings: dict[str, Any], progress: Any) -> Outcome:
     with _workers(jobs) as executor:
         pd = rt.phase_diagram(ens, progress=progress, executor=executor, **axes)
     names = ("Q", "q", "c_star", "chi", "chi_star", "timescale", "status", "residual", "error")
-    record = {"ensemble": ens.to_dict(), "axes": dict(pd.axes)}
+    record = {"ensemble": ens.to_dict(), "theory": pd.theory, "axes": dict(pd.axes)}
     record |= {name: getattr(pd, name) for name in names}
     record["status_names"] = {str(int(status)): status.name.lower() for status in rt.Status}
     bad = int(np.sum(~pd.converged))
@@ -147,6 +147,7 @@ def phase(settings: dict[str, Any], progress: Any) -> Outcome:
     chi = pd.chi[pd.converged]
     text = {
         "phase diagram": " × ".join(f"{name} ({values.size})" for name, values in pd.axes.items()),
+        "weights": pd.theory,
         "converged": f"{int(pd.converged.sum())} of {pd.converged.size} points",
         "chi": f"{chi.min():.6g} to {chi.max():.6g}" if chi.size else "nowhere",
         "chaotic (chi > 1)": f"{int((chi > 1).sum())} points",

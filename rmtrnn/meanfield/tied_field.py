@@ -72,13 +72,13 @@ def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.nd
     The latter let the solver leave a state that is static for the forward process, and the zero state where
     it is unstable.
     """
-    reads = forward.reads[:, 0, 0]
-    half = reads.shape[-1] // 2
-    late = reads[:, half:, half:]
-    lags = np.array([[np.mean(np.diagonal(one, lag)) for lag in range(half // 2)] for one in late])
-    rest = lags[:, -half // 8 :].mean(axis=-1)
 
     def start(nodes: FrequencyNodes) -> np.ndarray:
+        reads = forward.reads[:, 0, 0]
+        half = reads.shape[-1] // 2
+        late = reads[:, half:, half:]
+        lags = np.array([[np.mean(np.diagonal(one, lag)) for lag in range(half // 2)] for one in late])
+        rest = lags[..., -half // 8 :].mean(axis=-1)
         count = nodes.period // 2 + 1
         covariance = np.repeat(rest[:, None], count, axis=1)
         covariance[:, : lags.shape[1]] = lags[:, :count]
@@ -147,9 +147,11 @@ def tied_growth(field: TiedField, seed: int) -> tuple[Growth, float]:
     assert state is not None
     process, spectra = state.sites, state.spectra
     growth = equal_growth(field, seed)
+    own = float(np.std(growth.groups, ddof=1)) / np.sqrt(GROUPS)
+    if not process.readings.count:
+        return growth, CONFIDENCE * own
     moved = np.maximum(spectra.values + principal_error(process.nodes, spectra.groups), 0.1 * spectra.values)
     other = growth_rate(process, [_recorded(process, moved[:, None])], seed, state.settings, growth)
-    own = float(np.std(growth.groups, ddof=1)) / np.sqrt(GROUPS)
     return growth, CONFIDENCE * float(np.hypot(own, other.chi - growth.chi))
 
 

@@ -159,8 +159,32 @@ def growth_rate(
     """χ along recorded trajectories: of one replica, or of two on the two sides."""
     solver = _PowerIteration(process, recorders, seed)
     if process.readings.count == 0:
-        return Growth(np.nan, np.full(GROUPS, np.nan), np.zeros((0, 0)), np.inf, 0, False)
+        return _own_growth(process, recorders)
     return solver.solve(settings, start)
+
+
+def _own_growth(process: PeriodicSites, recorders: list[Recorder]) -> Growth:
+    """χ of sites that no weights connect: growth of the mean square of ∏ a over the second half of a period.
+
+    It is ruled by the sites that forget most slowly, and so grows with the period if memories are unbounded.
+    """
+    shape = (len(process.ens.cell.state), process.n)
+    kappa, logs = [np.ones(shape) for _ in recorders], np.zeros((process.period, GROUPS))
+    for t in range(process.period):
+        for side, recorder in enumerate(recorders):
+            for stage in recorder.stages:
+                after = np.zeros((stage.outputs, process.n))
+                for i, j, value in stage.a:
+                    after[i] += value[t] * kappa[side][j]
+                kappa[side] = after
+        product = (kappa[0] * kappa[-1]).sum(axis=0).reshape(GROUPS, -1)
+        size = np.maximum(np.abs(product.mean(axis=1)), 1e-300)
+        logs[t] = np.log(size)
+        scale = np.repeat(np.sqrt(size), process.per_group)
+        kappa = [one / scale for one in kappa]
+    groups = np.exp(logs[process.period // 2 :].mean(axis=0))
+    joint = float(np.exp(np.log(groups).mean()))
+    return Growth(joint, groups, np.zeros((0, 0)), 0.0, 1, True, True)
 
 
 class _PowerIteration:

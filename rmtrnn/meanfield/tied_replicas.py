@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield.periodic_process import GROUPS, PeriodicSites
+from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate
 from rmtrnn.meanfield.tied_solver import (
     GroupMap,
@@ -50,14 +50,18 @@ def replicas(
     nodes, spectra = process.nodes, state.spectra.values
     read = process.readings
     start = np.zeros_like(spectra) if share is None else float(np.mean(share)) * spectra
-    cross = spectral_fixed_point(
-        _one_round(process, spectra),
-        start,
-        nodes,
-        settings,
-        settings.tolerance,
-        least_scale=float(nodes.variance(spectra).sum()),
-        positive=False,
+    cross = (
+        _nothing_shared(nodes)
+        if read.count == 0
+        else spectral_fixed_point(
+            _one_round(process, spectra),
+            start,
+            nodes,
+            settings,
+            settings.tolerance,
+            least_scale=float(nodes.variance(spectra).sum()),
+            positive=False,
+        )
     )
     recorders = [Recorder(process) for _ in range(2)]
     states = np.empty((2, len(ens.cell.state), period, process.n))
@@ -75,6 +79,11 @@ def replicas(
         growth=growth,
         cross=cross,
     )
+
+
+def _nothing_shared(nodes: FrequencyNodes) -> Spectral:
+    """The cross spectra of a cell whose gates read nothing."""
+    return Spectral(np.zeros((0, nodes.weight.size)), np.zeros((0, GROUPS, nodes.weight.size)), 0.0, 0, True)
 
 
 def _one_round(process: PeriodicSites, spectra: np.ndarray) -> GroupMap:

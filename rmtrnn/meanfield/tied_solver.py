@@ -170,6 +170,11 @@ def stationary_state(
     """The fixed point near the spectra ``start(nodes)``, (D, nodes), with states of second moments (s,)."""
     process = period_sites(ens, settings.first_period, sites, seed, settings)
     process.scale_state(second)
+    if process.readings.count == 0:  # nothing is read: the sites know nothing of each other
+        nothing = np.zeros((0, process.nodes.weight.size))
+        process.run(process.pre_activations(nothing[:, None])[0])
+        alone = Spectral(nothing, np.zeros((0, GROUPS, nothing.shape[1])), 0.0, 0, True)
+        return TiedState(process, alone, True, False, settings)
     values = start(process.nodes)
     least = settings.dead * max(float(process.nodes.variance(values).sum()), 1e-300)
 

@@ -171,3 +171,15 @@ def test_two_replicas_are_those_of_networks(Sigma):
     assert mf.chi_star <= mf.chi
     wrong = rt.mean_field(ens.replace(tied=False))
     assert abs(wrong.Q - Q) > 4.0 * spread[1] + mf.error + 0.01 * Q
+
+
+@pytest.mark.equation(18)
+def test_cell_whose_gates_read_nothing():
+    """h' = u h + (1 − u) e_c, u = σ(e_u), both e = V x + b: every site is a filter of its own."""
+    keep, candidate = sympy.symbols("e_u e_c")
+    u = 1 / (1 + sympy.exp(-keep))
+    cell = rt.Cell(
+        "filter", state=h, input=x, gates={keep: 0, candidate: 0}, update={h: u * h + (1 - u) * candidate}
+    )
+    mf = rt.mean_field(rt.Ensemble(cell, sigma_b={"e_u": 0.0, "e_c": 0.3}, Sigma=1.0, tied=True), sites=512)
+    assert abs(mf.Q - 0.09) < 1e-6 and abs(mf.chi - 0.25) < 1e-6
