@@ -53,13 +53,30 @@ class Spectrum(Result):
         moments: Callable[[int], Moments | None] | None = None,
     ) -> None:
         """``moments(k)``: the first k = 1 or 2 moments of s², found without the law; None where it cannot."""
-        self._law = law
-        self.ensemble = ensemble
-        self.T = T
-        self.method = method
-        self.log_s = LogView(law)
+        self._law, self._ensemble, self._T, self._method = law, ensemble, T, method
+        self._log_s = LogView(law)
         self._find = moments
         self._moments: dict[int, Moments | None] = {}
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """The random network."""
+        return self._ensemble
+
+    @property
+    def T(self) -> int:
+        """Number of steps."""
+        return self._T
+
+    @property
+    def method(self) -> str:
+        """How the law was found: "s-transform", "dyson" or "free approximation"."""
+        return self._method
+
+    @property
+    def log_s(self) -> LogView:
+        """The same law in log s, where nothing over- or underflows."""
+        return self._log_s
 
     @property
     def tied(self) -> bool:

@@ -191,3 +191,11 @@ def test_restating_leaves_the_law_alone():
     assert other.status is Status.MAX_ITERATIONS
     assert other.error == pytest.approx(law.error + 0.1)
     np.testing.assert_array_equal(other.cdf(np.linspace(0, 3, 50)), law.cdf(np.linspace(0, 3, 50)))
+
+
+@pytest.mark.parametrize(
+    "name", ["ensemble", "T", "method", "log_s", "error", "status", "mass", "support", "atoms"]
+)
+def test_a_spectrum_cannot_be_changed(name):
+    with pytest.raises(AttributeError):
+        setattr(rt.spectrum(*VANILLA["relu"]), name, None)

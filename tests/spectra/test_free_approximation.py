@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ import rmtrnn as rt
 from rmtrnn import free
 from rmtrnn.laws.tabulated import Interval, TabulatedLaw, tabulate
 from rmtrnn.spectra import free_approximation, second_moment
-from rmtrnn.spectra.free_approximation import free_power
+from rmtrnn.spectra.free_approximation import SETTINGS, free_power
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
 
@@ -44,6 +46,18 @@ def test_power_of_marchenko_pastur_is_fuss_catalan(T):
     points = free.FussCatalan(T).log.icdf(np.linspace(0.05, 0.99, 20)) / 2
     np.testing.assert_allclose(law.cdf(points), free.FussCatalan(T).log.cdf(2 * points), atol=2e-4)
     assert np.abs(law.cdf(points) - free.FussCatalan(T).log.cdf(2 * points)).max() <= law.error
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0])
+@pytest.mark.parametrize("name", ["nodes", "tol", "lightest"])
+def test_settings_move_the_law_by_less_than_its_error(name, factor):
+    """The law of squared uniform s on [1/2, 3/2], T = 2."""
+    step = tabulate(np.exp, [Interval(np.log(0.5), np.log(1.5))], tol=1e-9)
+    value = getattr(SETTINGS, name) * factor
+    settings = replace(SETTINGS, **{name: round(value) if name == "nodes" else value})
+    usual, moved = free_power(step, 2), free_power(step, 2, settings)
+    u = usual.icdf(np.linspace(0.02, 0.98, 25))
+    assert np.max(np.abs(usual.cdf(u) - moved.cdf(u))) <= usual.error + moved.error
 
 
 def test_special_cases():
