@@ -9,6 +9,7 @@ Letters: Sigma, the correlation of two inputs; q, the variance of a pre-activati
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,33 +140,35 @@ class MomentMap:
         one step: dF = A ds + Σ_k B_k de_k, where de_k is Gaussian of variance σ_w,k² E|dr_k|²,
         independent of everything else at the site.
         """
-        e = self.expansion
-        states, gates = range(self.components), range(len(e.functions))
-        n = self.parameters.size
-        by_state = [[e.by_state(terms, j) for j in states] for terms in e.update]
-        by_gate = [[e.by_gate(terms, k) for k in gates] for terms in e.update]
-        matrix = np.zeros((n, self.components, self.components, self.components, self.components))
-        # σ_w,k² E|dr_k|², r_k the input of gate k, as linear forms on M, each (n, s, s).
-        fields: list[np.ndarray] = []
-        for k in gates:
-            field = np.zeros((n, self.components, self.components))
-            for i in states:
-                for j in states:
-                    left, right = e.by_state(e.inputs[k], i), e.by_state(e.inputs[k], j)
-                    field[:, i, j] = self._mean_product(left, right, S, X, G)
-            for earlier in range(k):
-                slope = e.by_gate(e.inputs[k], earlier)
-                field += self._mean_product(slope, slope, S, X, G)[:, None, None] * fields[earlier]
-            fields.append(self.parameters.gain[k][:, None, None] * field)
-        for i in states:
-            for j in states:
-                for k in states:
-                    for l in states:
-                        matrix[:, i, j, k, l] = self._mean_product(by_state[i][k], by_state[j][l], S, X, G)
-                for k in gates:
-                    product = self._mean_product(by_gate[i][k], by_gate[j][k], S, X, G)
-                    matrix[:, i, j] += product[:, None, None] * fields[k]
-        return matrix.reshape(n, self.components**2, self.components**2)
+        e, s = self.expansion, self.components
+        by_state = [[e.by_state(terms, j) for j in range(s)] for terms in e.update]
+        by_gate = [[e.by_gate(terms, k) for k in range(len(e.functions))] for terms in e.update]
+        inputs = self._input_slopes(S, X, G)
+        matrix = np.zeros((self.parameters.size, s, s, s, s))
+        for i, j in itertools.product(range(s), repeat=2):
+            for k, l in itertools.product(range(s), repeat=2):
+                matrix[:, i, j, k, l] = self._mean_product(by_state[i][k], by_state[j][l], S, X, G)
+            for k, gained in enumerate(inputs):
+                product = self._mean_product(by_gate[i][k], by_gate[j][k], S, X, G)
+                matrix[:, i, j] += product[:, None, None] * gained
+        return matrix.reshape(self.parameters.size, s**2, s**2)
+
+    def _input_slopes(self, S: np.ndarray, X: np.ndarray, G: Matrices) -> list[np.ndarray]:
+        """σ_w,k² E|dr_k|², r_k the input of gate k, as linear forms on M, each (n, s, s).
+
+        The input of a gate in a later stage depends on the state, and on the gates of earlier stages.
+        """
+        e, s = self.expansion, self.components
+        forms: list[np.ndarray] = []
+        for k, terms in enumerate(e.inputs):
+            form = np.zeros((self.parameters.size, s, s))
+            for i, j in itertools.product(range(s), repeat=2):
+                form[:, i, j] = self._mean_product(e.by_state(terms, i), e.by_state(terms, j), S, X, G)
+            for earlier, gained in enumerate(forms):
+                slope = e.by_gate(terms, earlier)
+                form += self._mean_product(slope, slope, S, X, G)[:, None, None] * gained
+            forms.append(self.parameters.gain[k][:, None, None] * form)
+        return forms
 
     def _single(self, k: int, functions: GateFunctions, q: np.ndarray, slopes: bool) -> np.ndarray:
         """E[f_m f_n] of gate k, with an adaptive rule."""
