@@ -1,4 +1,7 @@
-"""isometry: how far the T-step Jacobian of a random network is from an orthogonal matrix."""
+"""isometry: how far the T-step Jacobian of a random network is from an orthogonal matrix.
+
+Letters: T, the number of steps; p, a probability.
+"""
 
 from __future__ import annotations
 

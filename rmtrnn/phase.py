@@ -1,4 +1,7 @@
-"""Phase diagrams: the mean field on a grid of parameters."""
+"""Phase diagrams: the mean field on a grid of parameters.
+
+Letters: Q, the second moment of the state; q, the variance of a pre-activation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Laws of gated and weight-tied networks from the matrix Dyson equation: theory.md (12)-(15)."""
+"""Laws of gated and weight-tied networks from the matrix Dyson equation: theory.md (12)-(15).
+
+Letters: T, the number of steps.
+"""
 
 from __future__ import annotations
 

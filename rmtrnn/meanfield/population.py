@@ -4,6 +4,8 @@ Two replicas of a population run together. At every step the populations' own se
 overlaps set the laws of the pre-activations, so the run is the mean-field dynamics itself, and its stationary
 averages are Q, q, c and, through `Growth`, both slopes. Populations differ only in their point sets: their
 spread is the statistical error. How long the dynamics takes to equilibrate is measured on the first one.
+
+Letters: q, the variance of a pre-activation.
 """
 
 from __future__ import annotations

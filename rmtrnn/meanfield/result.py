@@ -1,4 +1,7 @@
-"""What a mean-field calculation returns."""
+"""What a mean-field calculation returns.
+
+Letters: Q, the second moment of the state.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stationary points of the moment maps of affine cells, batched over parameter points."""
+"""Stationary points of the moment maps of affine cells, batched over parameter points.
+
+Letters: Q, the second moment of the state; q, the variance of a pre-activation.
+"""
 
 from __future__ import annotations
 

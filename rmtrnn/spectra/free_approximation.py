@@ -1,4 +1,7 @@
-"""Free power of the one-step law of a gated network: an approximation to compare the exact law with."""
+"""Free power of the one-step law of a gated network: an approximation to compare the exact law with.
+
+Letters: T, the number of steps.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ variance σ_k² at each stage both are closed:
 For Haar weights η_kk loses g_k²: an orthogonal matrix conserves tr (C X Cᵀ)², and its diagonal has its share.
 Then m_1 = E[tr x]/s and m_2 = (E[tr x²] + E_ij[tr ⊗ tr V_ij])/s, s the dimension of the site-state. The
 density of the spectrum is nowhere used, so this is an independent check of the Dyson equation.
+
+Letters: T, the number of steps.
 """
 
 from __future__ import annotations
