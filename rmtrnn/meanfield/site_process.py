@@ -5,6 +5,8 @@ and a freshly randomised Sobol point set, whose first coordinate picks the site,
 pre-activations and the input (Array-RQMC). Averages over the population then err far less than those over
 n independent sites, and every point by itself has exactly the right law, so that independent
 randomisations measure the error.
+
+Letters: q, the variance of a pre-activation.
 """
 
 from __future__ import annotations
@@ -126,14 +128,14 @@ class SiteProcess:
 
     def step(self, site: np.ndarray, q: np.ndarray, growth: Growth | None = None) -> Step:
         """Advance a population at variances q (K,)."""
-        u = self.stream.draw()
+        uniform = self.stream.draw()
         K = len(self.mean)
-        order = _order([site[i] for i in self.memory], u[0])
+        order = _order([site[i] for i in self.memory], uniform[0])
         site = site[:, order]
         if growth is not None:
             growth.reorder(order)
-        e = self.mean[:, None] + np.sqrt(q)[:, None] * self.normal(u[1 : K + 1])
-        x = self.ens.input_quantile(u[K + 1])
+        e = self.mean[:, None] + np.sqrt(q)[:, None] * self.normal(uniform[1 : K + 1])
+        x = self.ens.input_quantile(uniform[K + 1])
         inputs = np.empty(K)
         for stage, gates in zip(self.numeric.stages, self.slices, strict=True):
             if e[gates].shape[0]:
@@ -157,12 +159,12 @@ class SiteProcess:
 
         ``growth`` holds that of the first replica alone and that of the pair.
         """
-        u = self.stream.draw()
-        order = _order([side[i] for side in sites for i in self.memory], u[0])
+        uniform = self.stream.draw()
+        order = _order([side[i] for side in sites for i in self.memory], uniform[0])
         pair = sites[0][:, order], sites[1][:, order]
         for one in growth or ():
             one.reorder(order)
-        x, z = self._pair_draws(u)
+        x, z = self._pair_draws(uniform)
         inputs, overlaps = np.empty(len(q)), np.empty(len(q))
         for stage, gates in zip(self.numeric.stages, self.slices, strict=True):
             e = self._pair_gates(z, q, rho, gates)
@@ -179,13 +181,13 @@ class SiteProcess:
         return PairStep((pair[0], pair[1]), inputs, overlaps)
 
     def _pair_draws(
-        self, u: np.ndarray
+        self, uniform: np.ndarray
     ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Inputs of the two replicas, and the independent normals (K, n) that make their pre-activations."""
         K = len(self.mean)
-        return input_pair(self.ens, *u[2 * K + 1 :]), (
-            self.normal(u[1 : K + 1]),
-            self.normal(u[K + 1 : 2 * K + 1]),
+        return input_pair(self.ens, *uniform[2 * K + 1 :]), (
+            self.normal(uniform[1 : K + 1]),
+            self.normal(uniform[K + 1 : 2 * K + 1]),
         )
 
     def _pair_gates(
@@ -216,10 +218,10 @@ class SiteProcess:
             rho[gates] = np.clip(np.where(q[gates] > 0, shared / safe, 1.0), -1.0, 1.0)
             if gates.stop < len(self.mean):
                 if not draws:
-                    u = self.stream.draw()
-                    order = _order([side[i] for side in sites for i in self.memory], u[0])
+                    uniform = self.stream.draw()
+                    order = _order([side[i] for side in sites for i in self.memory], uniform[0])
                     a, b = a[:, order], b[:, order]
-                    draws = self._pair_draws(u)
+                    draws = self._pair_draws(uniform)
                 e = self._pair_gates(draws[1], q, rho, gates)
                 a, b = stage.update(a, draws[0][0], e[0]), stage.update(b, draws[0][1], e[1])
         return q, rho
@@ -251,8 +253,8 @@ def draw_initial(rng: np.random.Generator, second: np.ndarray, n: int) -> np.nda
     """A centred Gaussian site-state (s, n) with independent components of the given second moments."""
     from scipy.special import ndtri
 
-    u = SobolStream(len(second), n, rng).draw()
-    return np.sqrt(second)[:, None] * ndtri(u)
+    uniform = SobolStream(len(second), n, rng).draw()
+    return np.sqrt(second)[:, None] * ndtri(uniform)
 
 
 def _gate_slices(cell: Cell) -> list[slice]:
@@ -263,14 +265,14 @@ def _gate_slices(cell: Cell) -> list[slice]:
     return slices
 
 
-def _order(keys: Sequence[np.ndarray], u: np.ndarray) -> np.ndarray:
-    """The site that belongs to each point: its rank in u, looked up in the sorted population.
+def _order(keys: Sequence[np.ndarray], uniform: np.ndarray) -> np.ndarray:
+    """The site that belongs to each point: its rank in ``uniform``, looked up in the sorted population.
 
     With several keys the population is cut into √n groups by the first and each group sorted by the second
     (the others follow by the same rule inside).
     """
-    n = u.size
-    rank = np.minimum((u * n).astype(int), n - 1)
+    n = uniform.size
+    rank = np.minimum((uniform * n).astype(int), n - 1)
     return sorted_by(keys, n)[rank]
 
 
@@ -288,10 +290,10 @@ def _sorted(index: np.ndarray, keys: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def input_pair(
-    ens: Ensemble, u: np.ndarray, u_own: np.ndarray, choice: np.ndarray
+    ens: Ensemble, uniform: np.ndarray, uniform_own: np.ndarray, choice: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inputs of two sequences with E[x_a x_b] = RΣ, the same laws as `Ensemble.sample_input_pair`."""
-    x_a, own = ens.input_quantile(u), ens.input_quantile(u_own)
+    x_a, own = ens.input_quantile(uniform), ens.input_quantile(uniform_own)
     if ens.input_law.kind == "gaussian":
         return x_a, ens.Sigma * x_a + np.sqrt((1.0 - ens.Sigma) * (1.0 + ens.Sigma)) * own
     squared_mean = ens.input_law.moment(1) ** 2
