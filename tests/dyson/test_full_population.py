@@ -1,5 +1,7 @@
 """F on all sites, one Newton step from strengths that are right for some of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,22 @@ def test_one_step_on_all_sites_solves_them():
     assert off.max() < 0.1 * np.abs(averaged_over(chain, some).upper - exact.upper)[inside].max()
     density = np.abs(stepped.density - exact.density)[inside].max()
     assert density < 0.25 * np.abs(averaged_over(chain, some).density - exact.density)[inside].max()
+
+
+def test_a_point_of_another_branch_is_solved_from_its_neighbours():
+    """One point with wrong self-energies, and F out of order; the others are not touched."""
+    chain = chain_of(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5), 2, 2048)
+    nodes, levels = place_nodes(chain, Settings(tol=1e-3, tail=1e-3, mass_resolution=8 / 2048))
+    right = finish(levels, nodes).sorted()
+    at = np.array([int(np.argmin(np.abs(right.upper - 0.5)))])
+    upper = right.upper.copy()
+    upper[at] -= 0.5
+    shifted = SelfEnergy(1.4 * right.sigma.y[at], 0.9 * right.sigma.x[at])
+    wrong = replace(right, upper=upper, sigma=right.sigma.replaced(at, shifted))
+    found = correct_on_full_population(chain, levels.placement, wrong, 1.0)
+    np.testing.assert_array_equal(found.u, right.u)
+    assert abs(found.upper[at] - right.upper[at]) < found.error[at] + 1e-5
+    np.testing.assert_array_equal(np.delete(found.upper, at), np.delete(right.upper, at))
 
 
 @pytest.mark.parametrize("hessian", [False, True])
