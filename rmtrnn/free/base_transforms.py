@@ -40,7 +40,7 @@ class Sums(NamedTuple):
 
 
 class Base(Protocol):
-    """What a free product needs to know of its base law."""
+    """What a free product needs to know of its base law; v = log x, p is a probability."""
 
     log_low: float  # below it in log X there is no mass worth following
     atoms: tuple[tuple[float, float], ...]
@@ -95,6 +95,7 @@ class PointMasses:
         return np.sum(self.masses * (v[:, None] >= self._log_locations), axis=1)
 
     def log_icdf(self, p: np.ndarray) -> np.ndarray:
+        """Quantile of log X at the probability p."""
         index = np.searchsorted(np.cumsum(self.masses) * (1.0 + 1e-15), p)
         return self._log_locations[np.minimum(index, len(self.masses) - 1)]
 
@@ -305,6 +306,7 @@ class GaussianImage:
         return np.where(v < 0, total, 0.0)
 
     def log_icdf(self, p: np.ndarray) -> np.ndarray:
+        """Quantile of log X at the probability p."""
         low, high = np.full(p.shape, -745.0), np.zeros(p.shape)
         for _ in range(70):
             middle = 0.5 * (low + high)

@@ -34,7 +34,7 @@ def MarchenkoPastur(ratio: float = 1.0, scale: float = 1.0) -> PositiveLaw:
 
 def FussCatalan(T: float) -> PositiveLaw:
     """The law of the squared singular values of a product of T square Gaussian matrices:
-    MarchenkoPastur()**T.
+    MarchenkoPastur()**T, that of T linear steps.
 
     Moments C((T+1)k, k)/(Tk + 1), right edge (T+1)^{T+1}/T^T, S(m) = (1 + m)^{−T}. Real T ≥ 1.
 

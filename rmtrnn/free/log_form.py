@@ -84,7 +84,7 @@ class ProductInLog:
         return np.clip(total, 0.0, 1.0)
 
     def icdf(self, p: np.ndarray) -> np.ndarray:
-        """Smallest v with cdf(v) ≥ p."""
+        """Smallest v with cdf(v) ≥ p, a probability."""
         if self.is_base:
             return self._base.log_icdf(p) + self._log_scale
         marks: list[tuple[float, float, Piece | None]] = [(v, mass, None) for v, mass in self.atoms]
@@ -107,7 +107,7 @@ class ProductInLog:
         return expectation(self, f)
 
     def _quantile(self, p: np.ndarray, piece: Piece) -> np.ndarray:
-        """v with mass p below it inside one piece, 0 ≤ p ≤ mass: bracketed Newton from the table."""
+        """v with probability p below it in one piece, 0 ≤ p ≤ mass: bracketed Newton from the table."""
         curve = self.curve
         known = np.maximum.accumulate(piece.survival_left - piece.survival)
         v = np.interp(p, known, piece.v)

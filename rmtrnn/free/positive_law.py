@@ -120,7 +120,7 @@ class PositiveLaw:
         )
 
     def icdf(self, p: Any) -> Any:
-        """Smallest x with cdf(x) ≥ p."""
+        """Smallest x with cdf(x) ≥ p, a probability."""
         return exponential(self.log.icdf(p))
 
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:

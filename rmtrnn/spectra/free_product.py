@@ -36,7 +36,7 @@ from rmtrnn.spectra.vanilla_moments import linear_pieces
 class VanillaLaw:
     """The free product as a law of u = log s (the exact form of `LogLaw`).
 
-    ``q`` is the variance of the pre-activation and ``status`` how it was found.
+    ``T`` is the number of steps, ``q`` the variance of the pre-activation and ``status`` how it was found.
     """
 
     def __init__(self, ens: Ensemble, T: int, q: float, status: Status = Status.CONVERGED) -> None:
@@ -85,6 +85,7 @@ class VanillaLaw:
         return self._law.log.cdf(2 * u)
 
     def icdf(self, p: np.ndarray) -> np.ndarray:
+        """Quantile of u at the probability p."""
         return 0.5 * self._law.log.icdf(p)
 
     def moment(self, k: float) -> float:

@@ -43,7 +43,7 @@ def preactivation_variance(ens: Ensemble) -> tuple[float, Status]:
 
 
 def vanilla_moments(ens: Ensemble, T: int) -> Moments:
-    """First two moments of s², theory.md (11), from E[φ'²] and E[φ'⁴] alone."""
+    """First two moments of s² over T steps, theory.md (11), from E[φ'²] and E[φ'⁴] alone."""
     (name,) = ens.cell.gates
     gate = ens.gate(name)
     activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
