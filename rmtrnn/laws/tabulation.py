@@ -15,7 +15,7 @@ Density = Callable[[np.ndarray], np.ndarray]
 
 LEVELS = (15, 31, 63)
 """Interior Chebyshev points cos(jπ/n), n = 16, 32, 64: each set contains the one before. Beyond 64 two panels
-cost no more and follow a local feature better (empirical)."""
+cost no more and follow a local feature better. Empirical; moved by tests/laws/test_tabulated.py."""
 _COMPARED = 129
 """Points of a panel at which two fits are compared: twice the finest set, so that none falls between."""
 

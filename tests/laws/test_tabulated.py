@@ -8,6 +8,7 @@ import pytest
 from rmtrnn._core import storage as _storage
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws import tabulation
 from rmtrnn.laws.tabulated import Interval, tabulate
 from rmtrnn.spectra.result import Spectrum
 
@@ -134,3 +135,23 @@ def test_spectrum_interface_and_storage(tmp_path):
         spec.pdf("a")
     with pytest.raises(ValueError, match="nan"):
         spec.cdf(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LEVELS", (7, 15, 31)), ("LEVELS", (31, 63, 127)), ("_COMPARED", 43), ("_COMPARED", 387)],
+)
+def test_settings_of_the_fit_move_the_law_by_less_than_its_error(monkeypatch, name, value):
+    """A hard edge, and a density that takes many panels."""
+    density, edge = fuss_catalan(4)
+    cases = [
+        (density, Interval(-math.inf, edge, 0.4), np.linspace(edge - 10, edge, 200)),
+        (lambda u: (1 + 0.9 * np.sin(40 * u)) / 2, Interval(-1.0, 1.0), np.linspace(-1, 1, 200)),
+    ]
+    for p, interval, u in cases:
+        with monkeypatch.context() as patch:
+            usual = tabulate(p, [interval], tol=1e-8)
+            patch.setattr(tabulation, name, value)
+            moved = tabulate(p, [interval], tol=1e-8)
+        assert usual.status is moved.status is Status.CONVERGED
+        assert np.max(np.abs(usual.cdf(u) - moved.cdf(u))) <= usual.error + moved.error
