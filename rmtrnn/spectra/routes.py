@@ -6,7 +6,6 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.progress import Report, shown
@@ -32,7 +31,6 @@ def spectrum(
     max_points: int | None = None,
     device: str | None = None,
     progress: bool | Report | None = None,
-    **tied_only: Any,
 ) -> Spectrum:
     """Limit law (N → ∞) of the singular values of the T-step Jacobian J_T = ∂h^T/∂h^0.
 
@@ -52,8 +50,6 @@ def spectrum(
         Where the Dyson equation of untied weights is evaluated.
     progress : None, True, or callable (done, total, label)
         Counts the points λ at which the Dyson equation was solved; their number is not known beforehand.
-    **tied_only
-        ``coarse``, ``medium`` and ``field_population`` of `rmtrnn.dyson.tied.law.tied_law`.
 
     The S-transform is exact and takes none of these.
 
@@ -70,7 +66,7 @@ def spectrum(
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")
     T = _validate.integer("T", T, low=1)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
-    accuracy = {name: value for name, value in given.items() if value is not None} | tied_only
+    accuracy = {name: value for name, value in given.items() if value is not None}
     if _is_free(ens, method):
         if accuracy:
             raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")

@@ -14,12 +14,8 @@ from rmtrnn.dyson.newton import evaluate as evaluate_chain
 from rmtrnn.dyson.newton import newton
 from rmtrnn.dyson.placement import place_nodes
 from rmtrnn.dyson.recursive_green import green_averages, log_determinant
-from rmtrnn.dyson.self_energy import REAL_AXIS, Points, SelfEnergy
+from rmtrnn.dyson.self_energy import Points, SelfEnergy
 from rmtrnn.dyson.sites.error import GROUPS
-from rmtrnn.dyson.tied.equations import evaluate, tied_sites
-from rmtrnn.dyson.tied.large_lambda import start
-from rmtrnn.dyson.tied.law import draw_population, grouped_fields
-from rmtrnn.dyson.tied.newton import solve_point, stepped
 from rmtrnn.meanfield.growth import single_replica_mean_field
 
 
@@ -80,27 +76,3 @@ def test_blocks_of_sites_are_the_whole(hessian):
     phase, m = log_determinant(chain, sigma, points)
     np.testing.assert_allclose(phase, whole.phase, rtol=1e-12)
     np.testing.assert_allclose(m, whole.m, rtol=1e-12)
-
-
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
-def test_one_step_on_all_sites_with_kept_weights(weights):
-    """As above for (15): against strengths iterated to 1e-7 on all sites, from those of 512 of them."""
-    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, weights=weights, tied=True)
-    T = 3
-    population = draw_population(ens, T, 1024, grouped_fields(ens, T, 1024, 0), 0)
-    sites = tied_sites(population.stages, T, population.weights)
-    some, few = (sites.spread(n, population.low, population.high) for n in (512, 256))
-    log_lambda = sites.log_mean + 1j * REAL_AXIS
-    near = solve_point(some, *start(some, sites.log_mean + 0.1j), sites.log_mean + 0.1j, 1e-2, few)
-    guess = solve_point(some, near.P, near.Q, log_lambda, 1e-4, few)
-    exact = solve_point(sites, guess.P, guess.Q, log_lambda, 1e-7, some)
-    assert guess.relative < 1e-4 and exact.relative < 1e-7
-    P, Q, change = stepped(sites, few, guess.P, guess.Q, log_lambda)
-
-    def upper(one, other):
-        return evaluate(sites, one, other, sites.log_mean, 0.0, 1.0).upper[0]
-
-    before, after = (abs(upper(*pair) - upper(exact.P, exact.Q)) for pair in ((guess.P, guess.Q), (P, Q)))
-    assert before > 5e-6
-    assert before <= change
-    assert after <= 0.25 * before + 1e-7

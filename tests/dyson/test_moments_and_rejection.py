@@ -7,7 +7,9 @@ import pytest
 import sympy
 
 import rmtrnn as rt
-from rmtrnn.dyson.tied.law import TiedSettings, draw_population, grouped_fields, law_of_population
+from rmtrnn.dyson.tied.law import law_of_population
+from rmtrnn.dyson.tied.path import PathSettings
+from rmtrnn.dyson.tied.sites import draw_population
 from rmtrnn.spectra import second_moment
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
@@ -49,9 +51,7 @@ def test_moments_of_the_law_are_those_of_the_recursion(T, weights):
 def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     """The integral over the density against the recursion in time that gives m_1 alone; all mass is found."""
     kept = MINIMAL.replace(tied=True)
-    sites = draw_population(kept, 6, 64, grouped_fields(kept, 6, 512, 3), 3)
-    settings = TiedSettings(tol=5e-4, tail=5e-4, max_points=80, coarse=128, medium=512)
-    law = law_of_population(sites, 6, settings)
+    law = law_of_population(draw_population(kept, 6, 64, 3), 6, PathSettings())
     assert law.known is not None
     assert law.moment(1) == pytest.approx(law.known.m_1, rel=2e-3)
     assert law.mass == pytest.approx(1.0, abs=1e-3)
@@ -68,10 +68,9 @@ def test_tied_first_moment_is_that_of_the_large_lambda_limit():
 @pytest.mark.equation(13, 15)
 def test_the_wrong_one_of_tied_and_redrawn_is_rejected(ens, T):
     """Each law fits its own sample, N = 300 x 6, whose noise is about 0.01, and is rejected by the other."""
-    small = {"population": 1024, "coarse": 128, "medium": 256, "field_population": 2048}
     laws = {
         False: rt.spectrum(ens, T, population=4096),
-        True: rt.spectrum(ens.replace(tied=True), T, **small),
+        True: rt.spectrum(ens.replace(tied=True), T, population=1024),
     }
     samples = {tied: rt.sample(ens.replace(tied=tied), T, N=300, trials=6, seed=5) for tied in laws}
     found = {(law, sample): distance(laws[law], samples[sample]) for law in laws for sample in samples}

@@ -28,7 +28,7 @@ SIZES = {
     "full": {"population": 65536, "networks": 100, "tied": 5, "published": 10},
 }
 PUBLISHED = {"sigma_v": 1.39, "R": 0.46}  # and sigma_w, mu_b, the weights and T of `published_networks`
-TIED_POPULATION, TIED_FIELD = 2048, 2048  # sites; those of each of the eight two-time mean fields
+TIED_POPULATION = 2048  # sites
 TIED_STEPS = 3
 FACTOR = 16
 REFERENCE_TOL = (
@@ -89,7 +89,7 @@ def list_cases(size: str) -> list[core.Case]:
         for seed in range(sizes["networks"])
     ]
     kept = [
-        core.Case(f"tied-{seed:03d}", {"seed": seed, "population": TIED_POPULATION, "field": TIED_FIELD})
+        core.Case(f"tied-{seed:03d}", {"seed": seed, "population": TIED_POPULATION, "tied": True})
         for seed in range(sizes["tied"])
     ]
     published = [
@@ -104,9 +104,8 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
     published = case.settings.get("published")
     ens, T = published_networks()[published] if published else random_network(case.settings["seed"])
     few, many = ({"population": factor * case.settings["population"]} for factor in (1, FACTOR))
-    if "field" in case.settings:
+    if "tied" in case.settings:
         ens, T = ens.replace(tied=True), min(T, TIED_STEPS)
-        few["field_population"], many["field_population"] = (n * case.settings["field"] for n in (1, FACTOR))
     else:
         many["tol"] = REFERENCE_TOL
     start = time.process_time()
@@ -161,7 +160,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     kept = {key: result for key, result in results.items() if key not in redrawn}
     parts = [_part("redrawn weights", redrawn, "")]
     if kept:
-        parts.append(_part("kept weights", kept, f" and {TIED_FIELD} for each two-time mean field"))
+        parts.append(_part("kept weights", kept, ""))
     text = "\n\n".join(
         (
             f"# The error of Dyson spectra ({size})",

@@ -13,7 +13,7 @@ from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.laws.protocol import LogView
 from rmtrnn.laws.tails import EDGE, SHARPEST, clearly_falling, monotone_density, pareto_tail
 
-SMALL_TIED = {"population": 4096, "coarse": 128, "medium": 256, "field_population": 2048}
+SMALL_TIED = {"population": 4096}
 
 
 def leaky():
@@ -36,7 +36,7 @@ CASES = [
     ("lstm", ORDINARY, 1, "gaussian", {"population": 4096}),
     (leaky(), LEAKY, 3, "gaussian", {"population": 4096}),
     (leaky(), LEAKY, 1, "orthogonal", {"population": 4096}),
-    (leaky(), {**LEAKY, "tied": True}, 1, "orthogonal", {"population": 4096, "field_population": 2048}),
+    (leaky(), {**LEAKY, "tied": True}, 1, "orthogonal", SMALL_TIED),
     (leaky(), {**LEAKY, "tied": True}, 3, "gaussian", SMALL_TIED),
 ]
 

@@ -1,4 +1,4 @@
-"""Tied weights: the Dyson equation (15) and the two-time mean field against sampled networks."""
+"""Laws with tied weights: closed forms, plain dense equations (15), sampled networks, mean field (18)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sympy
+from dense_reference import solve
 
 import rmtrnn as rt
-from rmtrnn.dyson.inversion.solution import longest_monotone_run
-from rmtrnn.dyson.pencil import Chain, Stage
-from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
-from rmtrnn.dyson.tied.equations import averages, evaluate, site_log_det, tied_sites
-from rmtrnn.dyson.tied.large_lambda import at_infinity, first_moments, moments, site_features, start
-from rmtrnn.dyson.tied.newton import Unknowns, gradient, hessian, solve_point
+from rmtrnn.dyson.tied.bordered_green import averages
+from rmtrnn.dyson.tied.chain import TiedChain
+from rmtrnn.dyson.tied.continuation import at_infinity, newton, shifted
+from rmtrnn.dyson.tied.path import PathFollower, PathSettings, moments
+from rmtrnn.dyson.tied.sites import site_features
+from rmtrnn.dyson.tied.time_basis import TimeBasis
 from rmtrnn.meanfield.two_time import two_time
 from rmtrnn.spectra.site_moments import chain_moments
 
@@ -29,23 +31,29 @@ def distance(law, x):
     return max(np.abs(below - steps[:-1]).max(), np.abs(below - steps[1:]).max())
 
 
-@pytest.mark.parametrize("orthogonal", [False, True])
+def constant_chain(steps, orthogonal):
+    """a = 0, b = c = 1 at one site: J is a power of one weight matrix."""
+    stage = Stage(np.zeros((1, 1, 1)), np.ones((1, 1, 1)), np.ones((1, 1, 1)), (1.0,), (orthogonal,))
+    return TiedChain([stage] * steps, steps)
+
+
 @pytest.mark.equation(15)
-def test_one_constant_site_tied_equals_powers(orthogonal):
-    """a = 0, b = 1: J = W^T. Haar: s = sigma^T, an atom; Gaussian: W^T has the law of T free factors."""
-    n, steps = 1, 3
-    stage = Stage(np.zeros((1, 1, n)), np.ones((1, 1, n)), np.ones((1, 1, n)), (1.0,), (orthogonal,))
-    sites = tied_sites([stage] * steps, steps)
-    if orthogonal:
-        point = 2.0 + 0.4j  # log lambda
-        P, Q = start(sites, point)
-        found = solve_point(sites, P, Q, point, 1e-12)
-        assert found.relative < 1e-12
-        assert site_log_det(sites, found.P, found.Q, point)[1] == pytest.approx(
-            1 / (np.exp(point) - 1), abs=1e-10
-        )
-        return
-    phi = np.array([0.3, 0.6]) * np.pi / (steps + 1)
+def test_power_of_one_orthogonal_matrix():
+    """J = O^3 is orthogonal: m = 1/(lambda - 1)."""
+    chain = constant_chain(3, True)
+    far, point = at_infinity(chain, TimeBasis.legendre(3, 3)), 2.0 + 0.4j
+    energy = shifted(far.point.energy, point.real - far.point.log_lambda.real).turned(point.imag)
+    found = newton(chain, chain, energy, point, 1e-12)
+    assert averages(chain, found.energy, point).m == pytest.approx(1 / (np.exp(point) - 1), abs=1e-10)
+
+
+@pytest.mark.equation(15)
+def test_power_of_one_gaussian_matrix():
+    """J = W^3 has the law of three free factors, Fuss-Catalan, in F as in the density."""
+    steps = 3
+    follower = PathFollower(constant_chain(steps, False), PathSettings(fine=1e-9, max_points=18))
+    nodes = [node for node in follower.march() if 0.02 < node.cdf < 0.98]
+    phi = np.linspace(0.0, np.pi / (steps + 1), 200001)[1:-1]
     log_lambda = (
         (steps + 1) * np.log(np.sin((steps + 1) * phi))
         - np.log(np.sin(phi))
@@ -54,14 +62,18 @@ def test_one_constant_site_tied_equals_powers(orthogonal):
     density = (
         np.sin(phi) ** 2 * np.sin(steps * phi) ** (steps - 1) / np.pi / np.sin((steps + 1) * phi) ** steps
     )
-    for target, expected in zip(log_lambda, 2 * np.exp(log_lambda) * density, strict=True):
-        P, Q = start(sites, 4.0 + 0.3j)
-        for position in np.linspace(4.0, target, 25):
-            near = solve_point(sites, P, Q, position + 0.3j, 1e-4)
-            P, Q = near.P, near.Q
-        point = solve_point(sites, P, Q, target + 1j * REAL_AXIS, 1e-11)
-        found = evaluate(sites, point.P, point.Q, target, point.relative, 1e-9)
-        assert found.density[0] == pytest.approx(expected, rel=1e-7)
+    density = 2 * np.exp(log_lambda) * density
+    u = 0.5 * log_lambda[::-1]
+    cdf = (
+        1.0
+        + np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(0.5 * log_lambda))])[
+            ::-1
+        ]
+    )
+    assert len(nodes) > 5
+    for node in nodes:
+        assert node.density == pytest.approx(np.interp(node.u, u, density[::-1]), rel=1e-5)
+        assert node.cdf == pytest.approx(np.interp(node.u, u, cdf), abs=1e-5)
 
 
 def random_stages(steps, n, haar, rng):
@@ -75,19 +87,21 @@ def random_stages(steps, n, haar, rng):
 
 
 @pytest.mark.equation(15, "Psi")
-def test_hessian_is_the_derivative_of_the_gradient():
-    rng = np.random.default_rng(0)
-    sites = tied_sites(random_stages(3, 7, (True, False), rng), 3)
-    unknowns, point, step = Unknowns.of(sites), 0.3 + 0.4j, 1e-6
-    x = 0.1 * rng.normal(size=2 * len(unknowns)) - 0.3j * rng.uniform(size=2 * len(unknowns))
-
-    def slope(at):
-        P, Q = unknowns.unpacked(at, sites.touched)
-        return gradient(sites, unknowns, P, Q, averages(sites, P, Q, point))
-
-    exact = hessian(sites, unknowns, *unknowns.unpacked(x, sites.touched), point)
-    numeric = [(slope(x + step * e) - slope(x - step * e)) / (2 * step) for e in np.eye(len(x))]
-    np.testing.assert_allclose(exact, np.array(numeric), atol=1e-7 * np.abs(exact).max())
+@pytest.mark.parametrize("haar", [(False, False), (True, False)])
+@pytest.mark.equation(15)
+def test_the_plain_iteration_of_the_dense_equations_ends_at_the_same_point(haar):
+    """Damped iteration of (15) on dense pencils, without functional, basis or recursion."""
+    stages, point = random_stages(3, 4, haar, np.random.default_rng(7)), 0.8 + 0.9j
+    P, Q, m = solve(stages, 3, point)
+    chain = TiedChain(stages, 3)
+    far = at_infinity(chain, TimeBasis.legendre(3, 3))
+    energy = shifted(far.point.energy, 4.0 - far.point.log_lambda.real).turned(0.9)
+    for log_lambda in (4.0 + 0.9j, 3.0 + 0.9j, 2.0 + 0.9j, 1.4 + 0.9j, point):
+        found = newton(chain, chain, energy, log_lambda, 1e-10)
+        energy = found.energy
+    dense = energy.dense()
+    np.testing.assert_allclose(dense, np.concatenate([P, Q]), atol=1e-7 * np.abs(dense).max())
+    assert averages(chain, energy, point).m == pytest.approx(m, rel=1e-7)
 
 
 def jacobian(stages, sigma2, haar, rng):
@@ -121,7 +135,8 @@ def test_two_moments_of_kept_weights_against_matrices(haar):
     rng = np.random.default_rng(1)
     one = random_stages(1, 200, haar, rng)[0]  # positive and the same at all steps: these add up coherently
     stages = [replace(one, a=np.abs(one.a), b=np.abs(one.b), c=np.abs(one.c))] * 3
-    log_m1, ratio = moments(tied_sites(stages, 3))
+    chain = TiedChain(stages, 3)
+    log_m1, ratio = moments(chain, at_infinity(chain, TimeBasis.legendre(3, 3)), 1)[0]
     samples = []
     for _ in range(10):
         s2 = np.linalg.svd(jacobian(stages, (0.7, 0.4), haar, rng), compute_uv=False) ** 2
@@ -133,16 +148,14 @@ def test_two_moments_of_kept_weights_against_matrices(haar):
     assert abs(mean[0] - chain_moments(stages)[0]) > 5 * (4 * error[0] + 5 / 200)  # that of redrawn weights
 
 
-@pytest.mark.equation(15)
 def test_features_are_those_of_the_equation():
-    """A site's share of m_1 by the recursion over its stages is that of the matrices N."""
-    stages = random_stages(3, 50, (False, True), np.random.default_rng(2))
-    sites = tied_sites(stages, 3)
-    strengths = at_infinity(sites)
-    own, logs = site_features(stages, sites, strengths, Chain(stages).log_growth)
-    np.testing.assert_allclose(own / own.mean(), first_moments(sites, strengths)[1], rtol=1e-12)
-    # What enters at x_0 and what leaves at x_L is one thing: tr J^T J = tr J J^T.
-    assert np.exp(logs[1]).mean() == pytest.approx(own.mean(), rel=1e-12)
+    """Shares of m_1: what leaves and what enters, summed over sites, is tr J J^T = tr J^T J."""
+    chain = TiedChain(random_stages(3, 50, (False, True), np.random.default_rng(2)), 3)
+    far = at_infinity(chain, TimeBasis.legendre(3, 3))
+    own, logs = site_features(chain, far)
+    assert own.mean() == pytest.approx(1.0, rel=1e-12)
+    assert np.exp(logs[0]).mean() == pytest.approx(2.0, rel=1e-8)
+    assert np.exp(logs[1]).mean() == pytest.approx(2.0, rel=1e-8)
 
 
 def test_calibrated_weights_take_out_what_the_features_explain():
@@ -176,7 +189,7 @@ def test_calibrated_weights_take_out_what_the_features_explain():
 def test_minimal_rnn_against_matrices(weights):
     """Tied T = 4, N = 400 x 4: the right law fits, a sample of a slower network does not."""
     ens = MINIMAL.replace(weights=weights)
-    spec = rt.spectrum(ens, 4, "dyson", population=2048, coarse=256)
+    spec = rt.spectrum(ens, 4, "dyson", population=2048)
     sample = rt.sample(ens, T=4, N=400, trials=4, seed=1).log_s
     assert distance(spec.log_s, sample) < 0.03
     wrong = rt.sample(ens.replace(mu_b=0.5), T=4, N=400, trials=4, seed=1).log_s
@@ -191,36 +204,13 @@ def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
     cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
     ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.5, tied=True)
     mc = rt.sample(ens, T=1, N=300, trials=8, seed=7, burn_in=200)
-    kept = rt.spectrum(ens, 1, "dyson", population=512, coarse=128, medium=256, field_population=1024)
+    kept = rt.spectrum(ens, 1, "dyson", population=1024)
     redrawn = rt.spectrum(ens.replace(tied=False), 1, "dyson", population=4096)
     # Tied one-step moments are not those of the recursion for fresh weights.
     assert kept.moment(1) == pytest.approx(mc.moment(1).value, abs=4 * mc.moment(1).error)
     assert redrawn.moment(1) - mc.moment(1).value > 4 * mc.moment(1).error
     assert distance(kept.log_s, mc.log_s) < 0.02
     assert distance(redrawn.log_s, mc.log_s) > 0.035
-
-
-def test_a_point_of_another_branch_is_left_out():
-    """F rises with u; one point that falls out of the order is not used, whatever its residual says."""
-    upper = np.array([1.0, 0.8, 0.69, 0.475, 0.474, 0.2, 0.2004, 0.0])
-    np.testing.assert_array_equal(longest_monotone_run(upper, 1e-3), np.arange(8))
-    upper[2] = 0.3
-    np.testing.assert_array_equal(longest_monotone_run(upper, 1e-3), [0, 1, 3, 4, 5, 6, 7])
-    assert longest_monotone_run(np.zeros(0), 1e-3).size == 0
-
-
-def test_sites_scaled_like_others_have_the_same_law():
-    """F and m at given strengths are those of the sites in the scale of the strengths."""
-    rng = np.random.default_rng(5)
-    stages = random_stages(2, 20, (False, True), rng)
-    few = tied_sites([replace(s, a=s.a[..., :7], b=s.b[..., :7], c=s.c[..., :7]) for s in stages], 2)
-    own, like = tied_sites(stages, 2), tied_sites(stages, 2, like=few)
-    assert abs(own.log_mean - few.log_mean) > 0.01  # the scales differ
-    point = 1.5 + 0.5j
-    P, Q = start(few, point)
-    some = site_log_det(few, P, Q, point)[0]
-    np.testing.assert_allclose(site_log_det(like, P, Q, point)[0][:7], some, rtol=1e-12)
-    assert not np.allclose(site_log_det(own, P, Q, point)[0][:7], some, rtol=1e-3)
 
 
 def test_a_state_is_forgotten_as_fast_as_its_gates_say():

@@ -23,13 +23,13 @@ from validation.core import places, provenance
 
 T = 5
 BURN_IN = 300
-FEW_SITES = {"population": 1024, "coarse": 128, "medium": 256, "field_population": 1024}
+FEW_SITES = {"population": 1024}
 # Of the tied law. The LSTM has 20 x 20 strengths at every point: fewer sites carry it, the error says so.
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"N": 128, "trials": 6, "control_trials": 3, "accuracy": FEW_SITES},
     "standard": {"N": 1000, "trials": 4, "control_trials": 3, "accuracy": {}},
 }
-LSTM_SITES = {"population": 2048, "coarse": 128, "medium": 256, "field_population": 2048}
+LSTM_SITES = {"population": 2048}
 FOLDER = places.CHECKPOINTS / "torch_jacobian" / "parts"  # theory and samples, each kept by itself
 MODES = 6
 LEVEL = 0.01
