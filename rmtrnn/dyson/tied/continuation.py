@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import lu_factor, lu_solve
 
+from rmtrnn._core.progress import advance
 from rmtrnn.dyson.tied.bordered_green import averages
 from rmtrnn.dyson.tied.chain import TiedChain
 from rmtrnn.dyson.tied.functional import gradient, gradient_by_lambda, hessian
@@ -83,6 +84,7 @@ def newton(
     The Hessian is taken on ``small``, and kept (or ``factors`` of a neighbouring point in the same gauge
     used) as long as the steps shrink.
     """
+    advance("Dyson equation: points solved")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
         return _newton(chain, small, energy, log_lambda, tol, factors, settings or Tolerances(), most)
 
