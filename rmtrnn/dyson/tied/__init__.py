@@ -1,1 +1,1 @@
-"""The law with kept weights, theory.md (15), on all pairs of steps."""
+"""Tied weights: self-energies smooth in time, bordered recursive Green function, theory.md (15), (20)-(21)."""

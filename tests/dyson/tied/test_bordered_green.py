@@ -80,6 +80,7 @@ def dense_parts(chain, energy):
     return list(full[: chain.matrices]), list(full[chain.matrices :])
 
 
+@pytest.mark.equation(20, 21)
 def test_log_det_is_that_of_the_dense_pencil(problem):
     """(21) at every site: modulus and, up to multiples of pi, phase."""
     chain, energy, point = problem
@@ -92,6 +93,7 @@ def test_log_det_is_that_of_the_dense_pencil(problem):
         assert abs(np.exp(found.log_det[site] - exact) - 1.0) < 1e-10
 
 
+@pytest.mark.equation(20)
 def test_responses_are_those_of_the_dense_pencil(problem):
     """E of the responses, projected on the modes, and the moment function."""
     chain, energy, point = problem
@@ -121,6 +123,7 @@ def slope(chain, energy, point):
     return np.concatenate(rows)
 
 
+@pytest.mark.equation(21)
 def test_gradient_and_curvature_are_derivatives(problem):
     """Differences of log det give the gradient, differences of the gradient the second derivatives."""
     chain, energy, point = problem
