@@ -1,1 +1,1 @@
-"""Tied weights: self-energies smooth in time, bordered recursive Green function, theory.md (15), (20)-(21)."""
+"""Tied weights: self-energies smooth in time, bordered recursive Green function: theory.md (15), (20)."""

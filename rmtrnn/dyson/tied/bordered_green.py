@@ -135,4 +135,6 @@ def averages(chain: TiedChain, energy: SelfEnergy, log_lambda: complex, *, log_d
 
     parts = thread_map(part, chain.chunks(len(S)))
     means = [sum(column) for column in zip(*(one[0] for one in parts), strict=True)]
-    return Averages(*means, np.concatenate([one[1] for one in parts]))
+    own, G, own_lambda, G_lambda, m, m_lambda = means
+    log_dets = np.concatenate([one[1] for one in parts])
+    return Averages(own, G, own_lambda, G_lambda, m, m_lambda, log_dets)

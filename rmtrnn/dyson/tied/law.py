@@ -29,7 +29,7 @@ from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.meanfield.periodic_process import GROUPS
 
 _SETTLED = 0.1  # relative Newton step of the self-energies, and error of F: a point beyond is not used
-_POPULATIONS = ((8, 16384), (40, 8192), (math.inf, 4096))  # matrices times T, and sites
+_POPULATIONS = ((40, 8192), (math.inf, 4096))  # matrices times T, and sites
 _SCAN, _MEDIUM = 512, 2048  # sites that points are found on, and that their self-energies are corrected on
 
 

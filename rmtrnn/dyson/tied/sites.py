@@ -99,7 +99,7 @@ def _with_matrices(stages: list[Stage], kept: list[list[int]]) -> list[Stage]:
     found = []
     for position, stage in enumerate(stages):
         some = kept[position % len(kept)]
-        sigma2, orthogonal = (tuple(values[k] for k in some) for values in (stage.sigma2, stage.orthogonal))
+        sigma2, orthogonal = tuple(stage.sigma2[k] for k in some), tuple(stage.orthogonal[k] for k in some)
         found.append(Stage(stage.a, stage.b[some], stage.c[some], sigma2, orthogonal))
     return found
 
