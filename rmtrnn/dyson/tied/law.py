@@ -48,7 +48,7 @@ def tied_law(
     ----------
     population : 8 times a power of two, at least 64
         Sites that carry F, in eight independent groups with a two-time mean field each, picked from several
-        times as many. Their spread is part of the ``error`` of the result. By default 16384 to 4096, fewer
+        times as many. Their spread is part of the ``error`` of the result. By default 8192, and 4096
         for longer chains.
     seed : integer
         Names the populations; the same seed gives the same law.
