@@ -94,6 +94,22 @@ class FrequencyNodes:
         moved[..., 0] += ratio * constant
         return moved
 
+    def rest(self, values: np.ndarray) -> float:
+        """Share of the variance, over all readings (D, nodes), that does not decay."""
+        constant = np.sum(np.maximum(values[:, 0] - values[:, 1], 0.0)) / self.period
+        return float(constant / max(float(self.variance(values).sum()), 1e-300))
+
+    def loosened(self, values: np.ndarray) -> np.ndarray:
+        """The same variance, with what does not decay decaying in an eighth of the period.
+
+        A static state is a fixed point of (18) also where fluctuations at low frequencies grow; a start
+        without them would stay there.
+        """
+        constant = np.maximum(values[..., 0] - values[..., 1], 0.0) / self.period
+        loose = values.copy()
+        loose[..., 0] -= self.period * constant
+        return loose + constant[..., None] * self.lorentzian(1.0, self.period / 8.0)
+
 
 @dataclass(frozen=True)
 class Readings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -59,11 +60,25 @@ def tied_field(
     if zero is not None and not unstable and np.all(last <= settings.dead * second.max()):
         return _dead(ens, zero)
     state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), sites, seed, settings)
+    while _is_unstable_and_static(ens, state, seed):
+        longer = replace(state.settings, first_period=4 * state.sites.period)
+        fewer = max(sites * settings.first_period // longer.first_period, settings.least_sites)
+        state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), fewer, seed, longer)
     if not np.isfinite(state.spectra.residual):
         return _diverged(ens, zero)
     if state.dead:
         return _dead(ens, 0.0 if zero is None else zero)
     return _alive(ens, state, zero)
+
+
+def _is_unstable_and_static(ens: Ensemble, state: TiedState, seed: int) -> bool:
+    """Whether a state that is static on its period has differences that grow: it varies on a longer one."""
+    if not np.isfinite(state.spectra.residual) or state.dead or not state.is_static:
+        return False
+    if 4 * state.sites.period > state.settings.last_period:
+        return False
+    recorder = _recorded(state.sites, state.spectra.values[:, None])
+    return growth_rate(state.sites, [recorder], seed, state.settings).chi > 1.0
 
 
 def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.ndarray]:
@@ -86,7 +101,7 @@ def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.nd
         found = nodes.project(np.maximum(np.fft.rfft(circle, axis=1).real, 0.0))
         variance = np.maximum(nodes.variance(found), 1e-2 if unstable else 0.0)
         broad = nodes.lorentzian(1.0, BROAD_DECAY)
-        return (1.0 - BROAD) * found + BROAD * variance[:, None] * broad
+        return nodes.loosened((1.0 - BROAD) * found + BROAD * variance[:, None] * broad)
 
     return start
 

@@ -42,6 +42,8 @@ class Settings:
 DEFAULT = Settings()
 # For grids and searches: errors of some per cent, a tenth of the time.
 QUICK = Settings(first_period=256, last_period=2048, least_sites=128, tolerance=1e-3, rounds=30)
+STATIC = 0.95  # share of the variance that does not decay, from which a state counts as static; empirical
+RETURNS = 0.7  # share of what does not decay that has to come back; empirical
 RESOLVED = 1e-2  # relative singular value of differences of the map below which they are noise
 
 
@@ -145,6 +147,15 @@ class TiedState(NamedTuple):
     settings: Settings
 
     @property
+    def is_static(self) -> bool:
+        """Whether what the gates read hardly varies over the period."""
+        nodes, values = self.sites.nodes, self.spectra.values
+        total = float(nodes.variance(values).sum())
+        return bool(
+            np.sum(np.maximum(values[:, 0] - values[:, 1], 0.0)) / nodes.period > STATIC * total > 0.0
+        )
+
+    @property
     def converged(self) -> bool:
         """Whether the fixed point was found and the period is long enough."""
         return self.spectra.converged and self.decayed
@@ -178,23 +189,29 @@ def stationary_state(
     values = start(process.nodes)
     least = settings.dead * max(float(process.nodes.variance(values).sum()), 1e-300)
 
-    def solve(tolerance: float) -> Spectral:
+    def solve(sites: PeriodicSites, first: np.ndarray, tolerance: float) -> Spectral:
         return spectral_fixed_point(
-            one_round(process), values, process.nodes, settings, tolerance, least_scale=least
+            one_round(sites), first, sites.nodes, settings, tolerance, least_scale=least
         )
 
-    found = solve(settings.rough)
-    decayed = _has_decayed(process.nodes, found, settings)
-    while not decayed and process.period < settings.last_period and np.isfinite(found.residual):
-        longer = period_sites(ens, 2 * process.period, sites, seed, settings)
-        values = process.nodes.carried(found.values, longer.nodes)
-        longer.state = [process.state[0][:, np.arange(longer.n) % process.n]]
-        process = longer
-        found = solve(settings.rough)
+    found = solve(process, values, settings.rough)
+    while True:
         decayed = _has_decayed(process.nodes, found, settings)
-    values = found.values
-    dead = float(process.nodes.variance(values).sum()) <= least
-    found = found if dead else solve(settings.tolerance)
+        rest = process.nodes.rest(found.values)
+        if process.period >= settings.last_period or not np.isfinite(found.residual):
+            break
+        if decayed and rest <= 1.0 - STATIC:
+            break
+        longer = period_sites(ens, 2 * process.period, sites, seed, settings)
+        longer.state = [process.state[0][:, np.arange(longer.n) % process.n]]
+        values = process.nodes.carried(found.values, longer.nodes)
+        again = solve(longer, longer.nodes.loosened(values) if decayed else values, settings.rough)
+        # A part that does not decay is believed if it comes back on a longer period without it.
+        if decayed and longer.nodes.rest(again.values) > RETURNS * rest:
+            break
+        process, found = longer, again
+    dead = float(process.nodes.variance(found.values).sum()) <= least
+    found = found if dead else solve(process, found.values, settings.tolerance)
     return TiedState(process, found, decayed or dead, dead, settings)
 
 

@@ -183,3 +183,12 @@ def test_cell_whose_gates_read_nothing():
     )
     mf = rt.mean_field(rt.Ensemble(cell, sigma_b={"e_u": 0.0, "e_c": 0.3}, Sigma=1.0, tied=True), sites=512)
     assert abs(mf.Q - 0.09) < 1e-6 and abs(mf.chi - 0.25) < 1e-6
+
+
+@pytest.mark.equation(18)
+def test_a_static_start_is_left_where_differences_grow():
+    """g = 2, δ = 0.025: the first period holds 13 units of time, on which the network looks static."""
+    field = tied.tied_field(rt.Ensemble(flow(0.025), sigma_w=2.0, tied=True), None, 1024, 0)
+    assert field.state is not None and not field.state.is_static
+    assert field.state.sites.period >= 2048
+    assert abs(field.Q.value[0] - 1.924805) < field.Q.error[0] + 0.1
