@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from reference import fuss_catalan
 
 from rmtrnn.dyson.continuation import continue_in_argument
 from rmtrnn.dyson.negative_axis import solve_on_negative_axis
@@ -30,20 +31,11 @@ def solve(chain, u):
     return evaluate(chain, chain, found.sigma, log_lambda, 1e-9)
 
 
-def fuss_catalan(steps, points):
-    """u = log s, P(s^2 > lambda) and density in u of the Fuss-Catalan law, from its parametrisation."""
-    phi = np.linspace(0.05, 0.95, points) * np.pi / (steps + 1)
-    sin_long, sin_short, sin_one = np.sin((steps + 1) * phi), np.sin(steps * phi), np.sin(phi)
-    log_lambda = (steps + 1) * np.log(sin_long) - np.log(sin_one) - steps * np.log(sin_short)
-    density = sin_one**2 * sin_short ** (steps - 1) / (np.pi * sin_long**steps)
-    return log_lambda / 2, 2 * np.exp(log_lambda) * density
-
-
 @pytest.mark.parametrize("steps", [1, 2, 5, 40])
 @pytest.mark.equation(13, 14)
 def test_linear_gaussian_is_fuss_catalan(steps):
     chain = Chain(one_dimensional(0.0, 1.0, 1.0, False, steps))
-    u, density = fuss_catalan(steps, 9)
+    u, density = fuss_catalan.points(steps, np.linspace(0.05, 0.95, 9))
     found = solve(chain, u)
     np.testing.assert_allclose(found.density, density, rtol=1e-9)
 

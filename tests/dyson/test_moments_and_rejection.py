@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import sympy
+from reference.kolmogorov import distance
 
 import rmtrnn as rt
 from rmtrnn.dyson.tied.law import law_of_population
@@ -20,12 +20,6 @@ def leaky(delta):
     h, x, e = sympy.symbols("h x e")
     update = (1 - delta) * h + delta * sympy.tanh(e)
     return rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
-
-
-def distance(spec, sample):
-    x = np.sort(np.ravel(sample.log_s))
-    below, steps = spec.log_s.cdf(x), np.arange(x.size + 1) / x.size
-    return max(np.abs(below - steps[:-1]).max(), np.abs(below - steps[1:]).max())
 
 
 @pytest.mark.parametrize(("T", "weights"), [(1, "orthogonal"), (4, "gaussian"), (4, "orthogonal")])
@@ -73,7 +67,9 @@ def test_the_wrong_one_of_tied_and_redrawn_is_rejected(ens, T):
         True: rt.spectrum(ens.replace(tied=True), T, population=1024),
     }
     samples = {tied: rt.sample(ens.replace(tied=tied), T, N=300, trials=6, seed=5) for tied in laws}
-    found = {(law, sample): distance(laws[law], samples[sample]) for law in laws for sample in samples}
+    found = {
+        (law, sample): distance(laws[law].log_s, samples[sample].log_s) for law in laws for sample in samples
+    }
     for tied in laws:
         assert found[tied, tied] < laws[tied].error + 0.02
         assert found[not tied, tied] > laws[not tied].error + 0.04

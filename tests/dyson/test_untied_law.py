@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from reference.kolmogorov import distance
 
 import rmtrnn as rt
 from rmtrnn.dyson.chain_law import chain_law
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.placement import Levels
-
-
-def distance(law, x):
-    """Kolmogorov distance of a sorted sample from a law."""
-    x = np.sort(np.ravel(x))
-    below = law.cdf(x)
-    steps = np.arange(x.size + 1) / x.size
-    return max(np.abs(below - steps[:-1]).max(), np.abs(below - steps[1:]).max())
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])

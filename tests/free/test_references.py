@@ -1,4 +1,4 @@
-"""Multiplicative laws against references that share no code with the solver (see references.py)."""
+"""Multiplicative laws against references that share no code with the solver (see tests/reference)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import mpmath as mp
 import numpy as np
 import pytest
-import references
+from reference import free_products, fuss_catalan
 
 from rmtrnn import free
 
@@ -27,11 +27,11 @@ def sech4_mp(e: Any) -> Any:
 @pytest.mark.equation(9, 10)
 def test_square_gaussian_products_have_the_fuss_catalan_density(T):
     law = free.MarchenkoPastur() ** T
-    edge = references.fuss_catalan_edge(T)
+    edge = fuss_catalan.log_edge(T)
     v = np.linspace(law.log.icdf(0.1), edge + math.log(0.999), 200)
     assert law.log.support[-1][1] == pytest.approx(edge, abs=1e-12 * (1 + abs(edge)))
-    assert references.fuss_catalan_cdf(v[0], T) == pytest.approx(0.1, abs=1e-11)
-    expected = np.array([references.fuss_catalan_density(x, T) for x in v])
+    assert fuss_catalan.cdf(v[0], T) == pytest.approx(0.1, abs=1e-11)
+    expected = np.array([fuss_catalan.density(x, T) for x in v])
     assert np.max(np.abs(law.log.pdf(v) / expected - 1)) <= 1e-11
 
 
@@ -41,7 +41,7 @@ def test_distribution_function_and_its_reported_error(T):
     law = free.MarchenkoPastur() ** T
     for p in (0.1, 0.5, 0.9):
         v = float(law.log.icdf(p))
-        true_error = abs(float(law.log.cdf(v)) - references.fuss_catalan_cdf(v, T))
+        true_error = abs(float(law.log.cdf(v)) - fuss_catalan.cdf(v, T))
         # One rounding of v moves the distribution function by density · |v| · eps.
         rounding = float(law.log.pdf(v)) * abs(v) * 2.3e-16 + 2.3e-16
         assert true_error <= 20 * (law.error + rounding)
@@ -66,7 +66,7 @@ def test_density_of_gaussian_images_against_thirty_digits(variance, power, gauss
         law = law @ free.MarchenkoPastur() ** gaussians
     for p in quantiles:
         v = float(law.log.icdf(p))
-        expected = references.pushforward_density(sech4, sech4_mp, variance, power, gaussians, v)
+        expected = free_products.pushforward_density(sech4, sech4_mp, variance, power, gaussians, v)
         assert float(law.log.pdf(v)) == pytest.approx(expected, rel=1e-10)
 
 
@@ -81,7 +81,7 @@ def test_bernoulli_products_solve_their_polynomial(p, power, gaussians):
         law = law @ free.MarchenkoPastur() ** gaussians
     left, right = law.log.support[-1]
     v = np.linspace(max(left, -8.0), right, 42)[1:-1]
-    expected = references.bernoulli_density(p, power, gaussians, v)
+    expected = free_products.bernoulli_density(p, power, gaussians, v)
     np.testing.assert_allclose(law.log.pdf(v), expected, rtol=1e-10, atol=1e-13)
 
 
@@ -105,9 +105,9 @@ def test_density_after_a_hundred_thousand_steps():
     # The factor T multiplies every rounding error of log(1 + m) at the small m of the right edge.
     T = 100_000
     law = free.MarchenkoPastur() ** T
-    edge = references.fuss_catalan_edge(T)
+    edge = fuss_catalan.log_edge(T)
     for v in (float(law.log.icdf(0.1)), float(law.log.icdf(0.9)), edge - 0.5, edge + math.log(0.999)):
-        assert float(law.log.pdf(v)) == pytest.approx(references.fuss_catalan_density(v, T), rel=1e-11)
+        assert float(law.log.pdf(v)) == pytest.approx(fuss_catalan.density(v, T), rel=1e-11)
     log_w = law._curve.invert(np.array([edge + math.log(0.999)]), law._curve.pieces[0])
     residual = law._curve.at(log_w).log_lambda - (edge + math.log(0.999))
     assert abs(residual[0]) <= 1e-13

@@ -1,9 +1,11 @@
 """Tabulated laws against closed forms: Fuss–Catalan products, arcsine and uniform laws, atoms."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
+from reference import fuss_catalan
 
 from rmtrnn._core import storage as _storage
 from rmtrnn._core.status import Status
@@ -13,26 +15,9 @@ from rmtrnn.laws.tabulated import Interval, tabulate
 from rmtrnn.spectra.result import Spectrum
 
 
-def fuss_catalan(T):
-    """Density of u = log s for T linear Gaussian factors, and its right edge (theory.md section 3)."""
-
-    def log_lambda(p):
-        return (T + 1) * np.log(np.sin((T + 1) * p)) - np.log(np.sin(p)) - T * np.log(np.sin(T * p))
-
-    def density(u):
-        lo, hi = np.full(u.shape, 1e-300), np.full(u.shape, np.pi / (T + 1) * (1 - 1e-16))
-        for _ in range(200):
-            p = (lo + hi) / 2
-            lo, hi = np.where(log_lambda(p) > 2 * u, p, lo), np.where(log_lambda(p) > 2 * u, hi, p)
-        sines = 2 * np.log(np.sin(p)) + (T - 1) * np.log(np.sin(T * p)) - T * np.log(np.sin((T + 1) * p))
-        return 2 / np.pi * np.exp(sines + log_lambda(p))
-
-    return density, 0.5 * ((T + 1) * math.log(T + 1) - T * math.log(T))
-
-
 @pytest.mark.parametrize(("T", "tol", "most"), [(1, 1e-6, 31), (4, 1e-6, 31), (16, 1e-6, 63), (64, 1e-6, 94)])
 def test_fuss_catalan_needs_few_points(T, tol, most):
-    density, edge = fuss_catalan(T)
+    density, edge = partial(fuss_catalan.density_of_u, T), fuss_catalan.log_edge(T) / 2
     law = tabulate(density, [Interval(-math.inf, edge, 2 / (T + 1))], tol=tol)
     assert law.status is Status.CONVERGED
     assert law.points <= most
@@ -49,7 +34,7 @@ def test_fuss_catalan_needs_few_points(T, tol, most):
 @pytest.mark.parametrize("T", [1, 4, 16])
 @pytest.mark.parametrize("tol", [1e-3, 1e-5, 1e-8])
 def test_the_error_is_honest(T, tol):
-    density, edge = fuss_catalan(T)
+    density, edge = partial(fuss_catalan.density_of_u, T), fuss_catalan.log_edge(T) / 2
     interval = [Interval(-math.inf, edge, 2 / (T + 1))]
     law, fine = tabulate(density, interval, tol=tol), tabulate(density, interval, tol=1e-13)
     u = np.linspace(edge - 4 * T, edge, 400)
@@ -101,7 +86,7 @@ def test_bad_intervals_are_refused(ends):
 
 
 def test_spectrum_interface_and_storage(tmp_path):
-    density, edge = fuss_catalan(1)
+    density, edge = partial(fuss_catalan.density_of_u, 1), fuss_catalan.log_edge(1) / 2
     law = tabulate(density, [Interval(-math.inf, edge, 1.0)], tol=1e-9)
     spec = Spectrum(law, ensemble=Ensemble("minimal", tied=True), T=1, method="free approximation")
     assert spec.tied

@@ -5,17 +5,13 @@ import math
 
 import numpy as np
 import pytest
+from reference.kolmogorov import distance
 
 import rmtrnn as rt
 from rmtrnn.sampling.lyapunov import SETTINGS, _kaplan_yorke
 from rmtrnn.sampling.network import Network
 
 TANH = rt.Ensemble("vanilla", sigma_w=3.0)
-
-
-def distance(law, exponents):
-    x = np.sort(exponents)
-    return np.abs(law.cdf(x) - (np.arange(x.size) + 0.5) / x.size).max()
 
 
 def test_finite_networks_have_the_predicted_spectrum():

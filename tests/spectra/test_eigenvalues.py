@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import sympy
-from chains import matrix, stages_of
+from reference.chains import matrix, stages_of
 
 import rmtrnn as rt
 from rmtrnn.cells import GRU, LSTM, MinimalRNN

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from chains import haar
-from mp_reference import TanhReference
+from reference.chains import haar
+from reference.kolmogorov import distance
+from reference.tanh_product import TanhReference
 
 import rmtrnn as rt
 from rmtrnn._core import storage as _storage
@@ -191,12 +192,6 @@ def jacobian(ens, T, n, rng):
         if step >= 60:
             product = (1 - h**2)[:, None] * (w @ product)
     return np.linalg.svd(product, compute_uv=False)
-
-
-def distance(spec, samples):
-    s = np.sort(np.ravel(samples))
-    ranks = (np.arange(len(s)) + 0.5) / len(s)
-    return float(np.max(np.abs(spec.cdf(s) - ranks)))
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from chains import matrix
+from reference.chains import matrix
 
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.spectra.site_moments import chain_moments

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import sympy
 from dense_reference import solve
+from reference import fuss_catalan
+from reference.kolmogorov import distance
 
 import rmtrnn as rt
 from rmtrnn.dyson.pencil import Stage
@@ -22,13 +24,6 @@ from rmtrnn.meanfield.two_time import two_time
 from rmtrnn.spectra.site_moments import chain_moments
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True)
-
-
-def distance(law, x):
-    x = np.sort(np.ravel(x))
-    below = law.cdf(x)
-    steps = np.arange(x.size + 1) / x.size
-    return max(np.abs(below - steps[:-1]).max(), np.abs(below - steps[1:]).max())
 
 
 def constant_chain(steps, orthogonal):
@@ -53,27 +48,12 @@ def test_power_of_one_gaussian_matrix():
     steps = 3
     follower = PathFollower(constant_chain(steps, False), PathSettings(fine=1e-9, max_points=18))
     nodes = [node for node in follower.march() if 0.02 < node.cdf < 0.98]
-    phi = np.linspace(0.0, np.pi / (steps + 1), 200001)[1:-1]
-    log_lambda = (
-        (steps + 1) * np.log(np.sin((steps + 1) * phi))
-        - np.log(np.sin(phi))
-        - steps * np.log(np.sin(steps * phi))
-    )
-    density = (
-        np.sin(phi) ** 2 * np.sin(steps * phi) ** (steps - 1) / np.pi / np.sin((steps + 1) * phi) ** steps
-    )
-    density = 2 * np.exp(log_lambda) * density
-    u = 0.5 * log_lambda[::-1]
-    cdf = (
-        1.0
-        + np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(0.5 * log_lambda))])[
-            ::-1
-        ]
-    )
+    u, density = fuss_catalan.points(steps, np.linspace(0.0, 1.0, 200001)[1:-1])
+    cdf = 1.0 + np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(u))])
     assert len(nodes) > 5
     for node in nodes:
-        assert node.density == pytest.approx(np.interp(node.u, u, density[::-1]), rel=1e-5)
-        assert node.cdf == pytest.approx(np.interp(node.u, u, cdf), abs=1e-5)
+        assert node.density == pytest.approx(np.interp(node.u, u[::-1], density[::-1]), rel=1e-5)
+        assert node.cdf == pytest.approx(np.interp(node.u, u[::-1], cdf[::-1]), abs=1e-5)
 
 
 def random_stages(steps, n, haar, rng):

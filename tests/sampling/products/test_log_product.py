@@ -5,13 +5,13 @@ import dataclasses
 import json
 import math
 
-import critical_tanh
 import flint
 import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import critical_tanh
 
 from rmtrnn._core import random as _random
 from rmtrnn.sampling.products import LogProduct, deflation, graded
@@ -266,7 +266,7 @@ def test_graded_products(n, count, grading, shift, seed):
 
 
 def test_two_thousand_tanh_steps_at_criticality():
-    """All 48 values, 10^2230 apart, against interval arithmetic (critical_tanh.py)."""
+    """All 48 values, 10^2230 apart, against interval arithmetic (reference/critical_tanh.py)."""
     stored, factors = json.loads(critical_tanh.STORED.read_text()), critical_tanh.factors()
     assert critical_tanh.digest(factors) == stored["factors"]
     assert stored["radius"] < 1e-25

@@ -1,6 +1,6 @@
 """Two thousand tanh steps at criticality, N = 48: the factors, and all log singular values of their product.
 
-Run: python tests/sampling/products/critical_tanh.py   (about four minutes)
+Run: python tests/reference/critical_tanh.py   (about four minutes)
 
 writes critical_tanh.json. The product is formed in Arb's interval arithmetic with so many bits that 10^2230,
 the range of its singular values, leaves more than enough; Cholesky sweeps G = L Lᵀ, G' = Lᵀ L of G = J Jᵀ

@@ -14,55 +14,6 @@ import mpmath as mp
 import numpy as np
 
 
-def fuss_catalan_edge(T: int) -> float:
-    """log of the right edge (T+1)^{T+1}/T^T."""
-    with mp.workdps(40):
-        return float((T + 1) * mp.log(T + 1) - T * mp.log(T))
-
-
-def fuss_catalan_log_x(p: Any, T: int) -> Any:
-    """log λ = (T+1) log sin((T+1)p) − log sin p − T log sin(Tp), 0 < p < π/(T+1)."""
-    return (T + 1) * mp.log(mp.sin((T + 1) * p)) - mp.log(mp.sin(p)) - T * mp.log(mp.sin(T * p))
-
-
-def fuss_catalan_density(v: float, T: int) -> float:
-    """λρ(λ) = sin p sin((T+1)p)/(π sin(Tp)) at log λ = v, p solved for at 40 digits (λ falls with p)."""
-    with mp.workdps(40):
-        p = _parameter(v, T)
-        return float(mp.sin(p) * mp.sin((T + 1) * p) / (mp.pi * mp.sin(T * p)))
-
-
-def fuss_catalan_cdf(v: float, T: int) -> float:
-    """P(log Λ ≤ v) by quadrature of the density over the parameter p, at 25 digits."""
-    with mp.workdps(25):
-        p = _parameter(v, T)
-
-        def mass(q: Any) -> Any:
-            return -_slope(q, T) * mp.sin(q) * mp.sin((T + 1) * q) / (mp.pi * mp.sin(T * q))
-
-        value: Any = mp.quad(mass, [p, mp.pi / (T + 1)])
-        return float(value)
-
-
-def _slope(p: Any, T: int) -> Any:
-    return (T + 1) ** 2 * mp.cot((T + 1) * p) - mp.cot(p) - T**2 * mp.cot(T * p)
-
-
-def _parameter(v: float, T: int) -> Any:
-    """p in (0, π/(T+1)) with log λ(p) = v: Newton kept inside a bracket."""
-    low, high = mp.mpf(0), mp.pi / (T + 1)
-    p = high / 2
-    for _ in range(200):
-        excess = fuss_catalan_log_x(p, T) - v
-        low, high = (p, high) if excess > 0 else (low, p)
-        new = p - excess / _slope(p, T)
-        new = new if low < new < high else (low + high) / 2
-        if abs(new - p) <= mp.eps * 64 * p:
-            return new
-        p = new
-    raise AssertionError("the reference itself has not converged")
-
-
 def pushforward_density(
     f: Callable, f_mp: Callable, variance: float, power: float, gaussians: float, v: float
 ) -> float:

@@ -1,0 +1,1 @@
+"""References that share no formula with the package: one copy of each, for all tests."""
