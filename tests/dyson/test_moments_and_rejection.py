@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sympy
+from reference.cells import leaky
 from reference.kolmogorov import distance
 
 import rmtrnn as rt
@@ -13,13 +14,6 @@ from rmtrnn.dyson.tied.sites import draw_population
 from rmtrnn.spectra import second_moment
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
-
-
-def leaky(delta):
-    """h' = (1 - delta) h + delta tanh(e), as a user writes it."""
-    h, x, e = sympy.symbols("h x e")
-    update = (1 - delta) * h + delta * sympy.tanh(e)
-    return rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
 
 
 @pytest.mark.parametrize(("T", "weights"), [(1, "orthogonal"), (4, "gaussian"), (4, "orthogonal")])

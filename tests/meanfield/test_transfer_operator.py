@@ -3,19 +3,12 @@
 import numpy as np
 import pytest
 import sympy
+from reference.cells import leaky
 
 import rmtrnn as rt
 from rmtrnn.meanfield import transfer_operator
 from rmtrnn.meanfield.growth import growth_rates, is_smooth, single_replica_mean_field
 from rmtrnn.meanfield.transfer_operator import Resolution
-
-
-def leaky():
-    h, e = sympy.symbols("h e", real=True)
-    x = sympy.Symbol("x", real=True)
-    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
-    return rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
-
 
 AFFINE = [
     rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, mu_b=2.0, R=0.46),

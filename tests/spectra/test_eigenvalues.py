@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-import sympy
+from reference.cells import leaky
 from reference.chains import matrix, stages_of
 
 import rmtrnn as rt
@@ -143,10 +143,7 @@ def test_zero_states_of_ensembles_are_stable_below_the_published_gain(cell, crit
 @pytest.mark.equation(16, 18)
 def test_kept_weights_have_a_curve_of_their_own():
     """A leaky RNN: the largest eigenvalues are those of the state that the same weights made."""
-    h, e = sympy.symbols("h e")
-    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
-    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
-    ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.5, tied=True)
+    ens = rt.Ensemble(leaky(), sigma_w=1.5, sigma_v=0.5, tied=True)
     kept, redrawn = (spectral_radius(own, sites=2**11) for own in (ens, ens.replace(tied=False)))
     n, found = 400, []
     for trial in range(4):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import sympy
+from reference.cells import leaky
 
 import rmtrnn as rt
 from rmtrnn._core.status import Status
@@ -14,12 +14,6 @@ from rmtrnn.laws.protocol import LogView
 from rmtrnn.laws.tails import EDGE, SHARPEST, clearly_falling, monotone_density, pareto_tail
 
 SMALL_TIED = {"population": 4096}
-
-
-def leaky():
-    h, x, e = sympy.symbols("h x e")
-    update = 0.75 * h + 0.25 * sympy.tanh(e)
-    return rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
 
 
 QUICKSTART = {"sigma_w": 3.0, "sigma_v": 1.2, "mu_b": 2.0, "R": 0.46}

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import sympy
 from dense_reference import solve
 from reference import fuss_catalan
+from reference.cells import leaky
 from reference.kolmogorov import distance
 
 import rmtrnn as rt
@@ -179,10 +179,7 @@ def test_minimal_rnn_against_matrices(weights):
 @pytest.mark.equation(18)
 def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
     """A leaky RNN, T = 1: matrices reject the law of redrawn weights, whose state has another law."""
-    h, e = sympy.symbols("h e")
-    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
-    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
-    ens = rt.Ensemble(cell, sigma_w=1.5, sigma_v=0.5, tied=True)
+    ens = rt.Ensemble(leaky(), sigma_w=1.5, sigma_v=0.5, tied=True)
     mc = rt.sample(ens, T=1, N=300, trials=8, seed=7, burn_in=200)
     kept = rt.spectrum(ens, 1, "dyson", population=1024)
     redrawn = rt.spectrum(ens.replace(tied=False), 1, "dyson", population=4096)
@@ -195,10 +192,7 @@ def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
 
 def test_a_state_is_forgotten_as_fast_as_its_gates_say():
     """A leaky cell keeps 3/4 of its state at every step: less than 1e-3 is left after 25."""
-    h, e = sympy.symbols("h e")
-    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
-    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
-    field = two_time(rt.Ensemble(cell, sigma_w=0.5, sigma_v=0.5, tied=True), 2, population=256)
+    field = two_time(rt.Ensemble(leaky(), sigma_w=0.5, sigma_v=0.5, tied=True), 2, population=256)
     assert field.memory == 25
     assert field.covariance.shape == (1, 27, 27)
     factor = field.factor[0]
