@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
-from validation.beyond.torch_jacobian import networks
+from validation.beyond.torch_jacobian import cases as networks
 
 torch = pytest.importorskip("torch")
 rtt = pytest.importorskip("rmtrnn.torch")

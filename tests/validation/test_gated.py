@@ -9,7 +9,8 @@ import rmtrnn as rt
 from rmtrnn.sampling.sample import Sample
 from validation import core
 from validation.beyond import eigenvalues
-from validation.beyond.gated import laws, networks, samples, verdict
+from validation.beyond.gated import cases as networks
+from validation.beyond.gated import laws, samples, verdict
 
 LIMIT = verdict.LIMIT["standard"]
 

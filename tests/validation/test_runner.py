@@ -17,8 +17,9 @@ import rmtrnn as rt
 from validation import __main__ as command
 from validation import core, data
 from validation.core import places, report
-from validation.paper.critical_initialisation import points
-from validation.paper.mean_field_dynamics import networks, pairs
+from validation.paper.critical_initialisation import cases as points
+from validation.paper.mean_field_dynamics import cases as networks
+from validation.paper.mean_field_dynamics import pairs
 
 computed: list[str] = []
 

@@ -11,11 +11,12 @@ import rmtrnn as rt
 from validation import core, data
 from validation.core import places
 from validation.paper import learning, trainability, training
-from validation.paper.language import models
-from validation.paper.language.results import claims as language_claims
-from validation.paper.learning import curves
-from validation.paper.learning import results as learning_results
-from validation.paper.trainability import cells, results
+from validation.paper.language import cases as models
+from validation.paper.language.findings import claims as language_claims
+from validation.paper.learning import cases as curves
+from validation.paper.learning import findings as learning_results
+from validation.paper.trainability import cases as cells
+from validation.paper.trainability import findings as results
 
 
 def fake_digits() -> data.Digits:

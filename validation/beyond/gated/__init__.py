@@ -13,8 +13,8 @@ import numpy as np
 
 import rmtrnn as rt
 from validation import core
-from validation.beyond.gated import figures, laws, networks, samples, verdict
-from validation.beyond.gated.networks import PLANS, list_cases
+from validation.beyond.gated import cases, figures, laws, samples, verdict
+from validation.beyond.gated.cases import PLANS, list_cases
 
 _POINTS = 400
 _BINS = 60
@@ -62,7 +62,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         f"{core.table(_HEADER, rows)}\n\n"
     )
     if size == "standard":
-        text += "Left out:\n\n" + "".join(f"- {reason}.\n" for reason in networks.LEFT_OUT) + "\n"
+        text += "Left out:\n\n" + "".join(f"- {reason}.\n" for reason in cases.LEFT_OUT) + "\n"
     text += (
         f"Made by `python -m validation gated --{size}` with {core.describe(results)}.\nParameters, seeds "
         "and all numbers: `data.json`, `data.npz`; the sampled log s as float32: `samples.npz`.\n"

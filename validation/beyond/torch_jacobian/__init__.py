@@ -7,14 +7,14 @@ module with a mistake of the kind that is easily made (gates in the wrong order)
 from __future__ import annotations
 
 from validation import core
-from validation.beyond.torch_jacobian import networks, results
+from validation.beyond.torch_jacobian import cases, findings
 
 STUDY = core.Study(
     name="torch_jacobian",
     summary="autograd's Jacobian of RNN, GRU, LSTM, MinimalRNN in PyTorch after initialize_, against theory",
     cost={"quick": "about 2 minutes of one core", "standard": "about 15 minutes of one core"},
-    cases=networks.list_cases,
-    compute=networks.compute,
-    report=results.report,
+    cases=cases.list_cases,
+    compute=cases.compute,
+    report=findings.report,
     requires=("torch",),
 )

@@ -8,15 +8,15 @@ the range of the singular values over many steps.
 from __future__ import annotations
 
 from validation import core
-from validation.paper.critical_initialisation import findings, points
+from validation.paper.critical_initialisation import cases, findings
 
 STUDY = core.Study(
     name="critical_initialisation",
     summary="closed form against root search, published scales, table against μ_b, one step, isometry in "
     "depth",
     cost={"quick": "about a minute of one core", "full": "not timed; some minutes"},
-    cases=points.list_cases,
-    compute=points.compute,
+    cases=cases.list_cases,
+    compute=cases.compute,
     report=findings.report,
     claims=findings.claims,
 )

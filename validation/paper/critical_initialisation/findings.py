@@ -11,7 +11,7 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.paper.critical_initialisation.points import GIVEN, GIVEN_VARIANCE, PRINTED
+from validation.paper.critical_initialisation.cases import GIVEN, GIVEN_VARIANCE, PRINTED
 
 Results = dict[str, core.Result]
 Metas = dict[str, dict[str, Any]]

@@ -8,7 +8,7 @@ on held-out texts with several seeds.
 from __future__ import annotations
 
 from validation import core
-from validation.paper.language import models, results
+from validation.paper.language import cases, findings
 
 STUDY = core.Study(
     name="language",
@@ -18,9 +18,9 @@ STUDY = core.Study(
         "standard": "about 10 minutes of one core; 1.9 million words a network, small models",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
-    cases=models.list_cases,
-    compute=models.compute,
-    report=results.report,
-    claims=results.claims,
+    cases=cases.list_cases,
+    compute=cases.compute,
+    report=findings.report,
+    claims=findings.claims,
     requires=("torch",),
 )

@@ -7,7 +7,7 @@ of T = 196 steps (4 pixels each) and T = 784 (1 pixel each); several seeds, band
 from __future__ import annotations
 
 from validation import core
-from validation.paper.learning import curves, results
+from validation.paper.learning import cases, findings
 
 STUDY = core.Study(
     name="learning",
@@ -17,9 +17,9 @@ STUDY = core.Study(
         "standard": "about half an hour of one core; all of MNIST",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
-    cases=curves.list_cases,
-    compute=curves.compute,
-    report=results.report,
-    claims=results.claims,
+    cases=cases.list_cases,
+    compute=cases.compute,
+    report=findings.report,
+    claims=findings.claims,
     requires=("torch",),
 )

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from rmtrnn import plotting
 from validation import core
-from validation.paper.mean_field_dynamics.networks import (
+from validation.paper.mean_field_dynamics.cases import (
     CORRELATIONS,
     EVOLUTION,
     FIGURE_BIASES,

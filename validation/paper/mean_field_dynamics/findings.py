@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from validation import core
+from validation.paper.mean_field_dynamics.cases import AGREES, agrees
 from validation.paper.mean_field_dynamics.figures import draw
-from validation.paper.mean_field_dynamics.networks import AGREES, agrees
 
 Results = dict[str, core.Result]
 Metas = dict[str, dict[str, Any]]

@@ -8,7 +8,7 @@ the time scale ξ over it, and log ξ is correlated with the log of the longest 
 from __future__ import annotations
 
 from validation import core
-from validation.paper.trainability import cells, results
+from validation.paper.trainability import cases, findings
 
 STUDY = core.Study(
     name="trainability",
@@ -18,9 +18,9 @@ STUDY = core.Study(
         "standard": "about 6 minutes of one core; all of MNIST",
         "full": "not run; on 2 cores a day or more, a GPU is used where there is one",
     },
-    cases=cells.list_cases,
-    compute=cells.compute,
-    report=results.report,
-    claims=results.claims,
+    cases=cases.list_cases,
+    compute=cases.compute,
+    report=findings.report,
+    claims=findings.claims,
     requires=("torch",),
 )

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from rmtrnn import plotting
 from rmtrnn._core import random as _random
 from validation import core
-from validation.paper.trainability import cells
+from validation.paper.trainability import cases
 
 THRESHOLD = 0.5  # accuracy above which a length counts as trainable; chance is 0.1
 RESAMPLES = 4000
@@ -77,7 +77,7 @@ def interval(x: np.ndarray, y: np.ndarray, seed: int, resamples: int = RESAMPLES
 def networks(results: dict[str, core.Result]) -> dict[str, core.Result]:
     """The results regrouped: one entry for each network, its accuracy over all T of the sweep."""
     found: dict[str, core.Result] = {}
-    for sweep in cells.SWEEPS:
+    for sweep in cases.SWEEPS:
         own = [result for result in results.values() if result[0]["settings"]["sweep"] == sweep]
         own.sort(key=lambda result: result[0]["settings"]["T"])
         if not own:
@@ -95,7 +95,7 @@ def quantified(results: dict[str, core.Result]) -> dict[str, dict[str, dict[str,
     """For each sweep and each theory: correlation of log ξ with log T*, its interval, counts."""
     results = networks(results)
     found: dict[str, dict[str, dict[str, float]]] = {}
-    groups = {sweep: [sweep] for sweep in cells.SWEEPS} | {"all": list(cells.SWEEPS)}
+    groups = {sweep: [sweep] for sweep in cases.SWEEPS} | {"all": list(cases.SWEEPS)}
     for name, members in groups.items():
         rows = [result for result in results.values() if result[0]["settings"]["sweep"] in members]
         if len(rows) < 3:
@@ -191,7 +191,7 @@ def _heat_maps(results: dict[str, core.Result], folder: Path) -> None:
     with plotting.style():
         figure, axes = plt.subplots(1, 3, figsize=(15.0, 5.4), layout="constrained")
         mesh = None
-        for ax, sweep in zip(axes, cells.SWEEPS, strict=True):
+        for ax, sweep in zip(axes, cases.SWEEPS, strict=True):
             rows = sorted(
                 (result for result in results.values() if result[0]["settings"]["sweep"] == sweep),
                 key=lambda result: result[0]["settings"]["value"],

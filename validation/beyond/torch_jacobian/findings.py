@@ -10,7 +10,7 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.beyond.torch_jacobian.networks import LEVEL
+from validation.beyond.torch_jacobian.cases import LEVEL
 
 TITLES = {
     "rnn": "torch.nn.RNN",

@@ -10,7 +10,7 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.beyond.phase.diagrams import right_side
+from validation.beyond.phase.cases import right_side
 
 LABELS = {
     "sigma_w": r"$\sigma_w$",

@@ -11,7 +11,7 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.paper.learning import curves
+from validation.paper.learning import cases
 
 TARGET = 0.5  # the accuracy whose step is compared
 COLOURS = {"orthogonal": "#0072b2", "gaussian": "#d55e00"}
@@ -54,7 +54,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     sizes = "; ".join(
         f"T = {T}: N = {own['N']} units, {own['seeds']} seeds, {own['steps']} steps of Adam, batches of "
         f"{own['batch']}"
-        for T, own in curves.SIZES[size].items()
+        for T, own in cases.SIZES[size].items()
     )
     minutes = sum(arrays["seconds"].sum() for _, arrays in results.values()) / 60
     (folder / "report.md").write_text(
@@ -62,7 +62,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         f"{sizes}; digits of {meta['data']}.\n"
         "One learning rate for each cell, chosen on its orthogonal critical network and the same for all of "
         "it: an advantage for that one.\n"
-        f"Ordered: σ_w times {curves.REGIMES['ordered']:g}; chaotic: times {curves.REGIMES['chaotic']:g}. "
+        f"Ordered: σ_w times {cases.REGIMES['ordered']:g}; chaotic: times {cases.REGIMES['chaotic']:g}. "
         "The paper's off-critical values, widths, optimiser and rates are unknown. In brackets: range over "
         f"seeds.\n\n{core.table(header, rows)}\n\n"
         f"Training took {minutes:.1f} minutes of one processor. "
@@ -123,11 +123,11 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     made = []
     for T in sorted({meta["settings"]["T"] for meta, _ in results.values()}):
         for cell, name in NAMES.items():
-            for weights in curves.WEIGHTS:
-                first, *others = (f"{cell}-{weights}-{regime}-T{T}" for regime in curves.REGIMES)
+            for weights in cases.WEIGHTS:
+                first, *others = (f"{cell}-{weights}-{regime}-T{T}" for regime in cases.REGIMES)
                 text = f"{name}, {weights} weights, T = {T}: the critical initialisation learns faster."
                 made.append(_claim(text, results, first, others))
-        first, other = (f"vanilla-{weights}-critical-T{T}" for weights in curves.WEIGHTS)
+        first, other = (f"vanilla-{weights}-critical-T{T}" for weights in cases.WEIGHTS)
         text = f"Vanilla, critical, T = {T}: orthogonal weights learn faster than Gaussian ones."
         made.append(_claim(text, results, first, [other]))
     return made

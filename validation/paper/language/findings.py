@@ -9,7 +9,7 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.paper.language import models
+from validation.paper.language import cases
 
 NAMES = {"vanilla": "vanilla RNN", "minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM"}
 CELLS = {"vanilla": "#000000", "minimal": "#0072b2", "gru": "#e69f00", "lstm": "#d55e00"}
@@ -21,7 +21,7 @@ COMPARABLE = 0.05  # minimalRNN is called comparable within 5 % of the better of
 
 def best_start(results: dict[str, core.Result], cell: str) -> str:
     """The start with the lower validation loss: chosen as a learning rate is, without the test text."""
-    return min(models.STARTS, key=lambda start: float(results[f"{cell}-{start}"][1]["valid"].mean()))
+    return min(cases.STARTS, key=lambda start: float(results[f"{cell}-{start}"][1]["valid"].mean()))
 
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
@@ -79,11 +79,11 @@ def _figure(results: dict[str, core.Result], folder: Path) -> None:
         settings = next(meta["settings"] for meta, _ in results.values())
         words = settings["steps"] * settings["streams"] * settings["window"]
         for place, (cell, name) in enumerate(NAMES.items()):
-            for offset, start in zip((-0.12, 0.12), models.STARTS, strict=True):
+            for offset, start in zip((-0.12, 0.12), cases.STARTS, strict=True):
                 if f"{cell}-{start}" not in results:
                     continue
                 arrays = results[f"{cell}-{start}"][1]
-                seen = words * np.arange(1, models.QUARTERS + 1) / models.QUARTERS / 1e6
+                seen = words * np.arange(1, cases.QUARTERS + 1) / cases.QUARTERS / 1e6
                 curve = np.exp(arrays["curve"]).mean(axis=0)
                 style = {"color": CELLS[cell], "linestyle": "-" if start == "critical" else "--"}
                 left.plot(seen, curve, marker=MARKERS[cell], label=f"{name}, {start}", **style)
@@ -128,7 +128,7 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     if early:
         verdict = core.Verdict.UNDECIDED
     elif ratio <= 1.0 + COMPARABLE:
-        full = settings["corpus"] == "Penn Treebank" and settings["budget"] == models.SIZES["full"]["budget"]
+        full = settings["corpus"] == "Penn Treebank" and settings["budget"] == cases.SIZES["full"]["budget"]
         verdict = core.Verdict.REPRODUCED if full else core.Verdict.DIFFERENCE
     else:
         verdict = core.Verdict.NOT_REPRODUCED

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from rmtrnn import plotting
 from validation import core
 from validation.paper.criticality import finite_size
-from validation.paper.criticality.points import DECAYS, PROBABILITIES, list_cases
+from validation.paper.criticality.cases import DECAYS, PROBABILITIES, list_cases
 
 Results = dict[str, core.Result]
 BAND = (0.9, 1.1)
