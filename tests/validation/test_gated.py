@@ -9,8 +9,7 @@ import rmtrnn as rt
 from rmtrnn.sampling.sample import Sample
 from validation import core
 from validation.beyond import eigenvalues
-from validation.beyond.gated import cases as networks
-from validation.beyond.gated import laws, samples, verdict
+from validation.beyond.gated import cases, laws, networks, samples, verdict
 
 LIMIT = verdict.LIMIT["standard"]
 
@@ -63,7 +62,7 @@ def test_noise_is_the_distance_of_independent_draws():
 
 def test_samples_are_kept_and_put_back(tmp_path, monkeypatch):
     monkeypatch.setattr(samples, "FOLDER", tmp_path / "cache")
-    case = networks.list_cases("quick")[0]
+    case = cases.list_cases("quick")[0]
     assert not samples.keep([case], tmp_path)
     ens = rt.Ensemble.from_dict(case.settings["ensemble"])
     log_s = np.sort(np.random.default_rng(2).standard_normal((2, 5)))

@@ -85,3 +85,16 @@ def test_the_list_of_studies_is_shown():
         [sys.executable, "-m", "validation"], cwd=places.ROOT, capture_output=True, text=True, check=True
     )
     assert all(name in done.stdout for name in command.STUDIES)
+
+
+def test_every_study_has_one_shape():
+    """A package of cases and findings, or one file: STUDY names list_cases, compute, report and claims."""
+    for own in command.STUDIES.values():
+        names = [own.cases.__name__, own.compute.__name__, own.report.__name__]
+        assert names == ["list_cases", "compute", "report"], own.name
+        assert own.claims is None or own.claims.__name__ == "claims", own.name
+        last = own.cases.__module__.rsplit(".", 1)[1]
+        if last == "cases":
+            assert own.report.__module__ == own.cases.__module__.removesuffix("cases") + "findings", own.name
+        else:
+            assert own.report.__module__ == own.cases.__module__, own.name

@@ -21,7 +21,7 @@ from rmtrnn._core import trials as _trials
 from rmtrnn.sampling.network import Network
 from rmtrnn.spectra.eigenvalues import boundary, one_step
 from validation import core
-from validation.beyond.gated.cases import leaky
+from validation.beyond.gated.networks import leaky
 
 BURN_IN = 500
 POINTS = 192

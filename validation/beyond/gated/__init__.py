@@ -6,137 +6,8 @@ sample is also set against laws that it has to reject (`laws.wrong_laws`), by th
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-import rmtrnn as rt
 from validation import core
-from validation.beyond.gated import cases, figures, laws, samples, verdict
-from validation.beyond.gated.cases import PLANS, list_cases
-
-_POINTS = 400
-_BINS = 60
-
-
-def compute(case: core.Case, workers: core.Workers) -> core.Result:
-    """Theory, wrong laws, the sample, their distances, and the curves of the picture."""
-    ens, T = rt.Ensemble.from_dict(case.settings["ensemble"]), case.settings["T"]
-    mc = samples.draw(case, workers)
-    theory = laws.law(ens, T)
-    wrong = {own.name: own.law(T) for own in laws.wrong_laws(ens, T, case.settings["kept law"])}
-    first = mc.moment(1)
-    meta: dict[str, Any] = {
-        "theory": laws.summary(theory, mc.log_s),
-        "wrong": {name: laws.summary(spec, mc.log_s, theory) for name, spec in wrong.items()},
-        "noise": samples.noise(mc.log_s),
-        "m1 sample": [first.value, first.error],
-        "sample": mc.provenance,
-    }
-    low, high = np.quantile(mc.log_s, [0.002, 1.0])
-    margin = 0.08 * (high - low)
-    u = np.linspace(low - margin, high + margin, _POINTS)
-    histogram, edges = np.histogram(mc.log_s, bins=_BINS, range=(low - margin, high + margin))
-    arrays = {"u": u, "edges": edges, "histogram": histogram / (mc.log_s.size * np.diff(edges))}
-    for name, spec in {"theory": theory, **wrong}.items():
-        if spec.converged:
-            arrays[name] = spec.log_s.pdf(u)
-    return meta, arrays
-
-
-def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
-    """Write ``data.npz``, ``data.json``, ``samples.npz``, ``report.md`` and the figures."""
-    core.save_data(folder, "data", results)
-    samples.keep([core.Case(key, meta["settings"]) for key, (meta, _) in results.items()], folder)
-    limit = verdict.LIMIT[size]
-    rows = [_row(key, meta, limit) for key, (meta, _) in results.items()]
-    verdicts = [verdict.of_theory(meta, limit) for meta, _ in results.values()]
-    judged = [verdict.of_wrong(meta, name, limit) for meta, _ in results.values() for name in meta["wrong"]]
-    counts = ", ".join(f"{judged.count(name)} {name}" for name in sorted(set(judged)))
-    text = (
-        f"# Spectra of gated networks: theory against sampled matrices ({size})\n\n"
-        "Each case compares `rmtrnn.spectrum` (matrix Dyson equation, N → ∞) with sampled networks of N "
-        f"units.\nThe theory is within a Kolmogorov distance of {limit:g} in {verdicts.count('within')} "
-        f"of {len(rows)} cases. Wrong laws: {counts}.\n\n{verdict.rules(limit)}\n"
-        f"{core.table(_HEADER, rows)}\n\n"
-    )
-    if size == "standard":
-        text += "Left out:\n\n" + "".join(f"- {reason}.\n" for reason in cases.LEFT_OUT) + "\n"
-    text += (
-        f"Made by `python -m validation gated --{size}` with {core.describe(results)}.\nParameters, seeds "
-        "and all numbers: `data.json`, `data.npz`; the sampled log s as float32: `samples.npz`.\n"
-    )
-    (folder / "report.md").write_text(text)
-    figures.draw(results, folder)
-
-
-_HEADER = (
-    "case",
-    "trials × N",
-    "cdf error",
-    "distance",
-    "noise",
-    "m₁: theory / sample",
-    "theory",
-    "wrong laws",
-)
-
-
-def _row(key: str, meta: dict[str, Any], limit: float) -> list[str]:
-    theory, (m1, m1_error) = meta["theory"], meta["m1 sample"]
-    found = verdict.of_theory(meta, limit)
-    error, distance, mean = "-", "-", "-"
-    if theory["converged"]:
-        error, distance = f"{theory['cdf error']:.1e}", f"{theory['distance']:.4f}"
-        mean = f"{theory['m1']:.4g}"
-    wrong = [
-        f"{name} {own.get('distance', float('nan')):.4f} {verdict.of_wrong(meta, name, limit)}"
-        for name, own in meta["wrong"].items()
-    ]
-    return [
-        key,
-        f"{meta['settings']['trials']} × {meta['settings']['N']}",
-        error,
-        distance,
-        f"{meta['noise']:.4f}",
-        f"{mean} / {m1:.4g} ± {m1_error:.1g}",
-        found if found == "within" else f"**{found}**",
-        "; ".join(wrong),
-    ]
-
-
-def claims(results: dict[str, core.Result]) -> list[core.Claim]:
-    """What the study says of the paper's redrawn weights."""
-    tied = {key: meta for key, (meta, _) in results.items() if meta["settings"]["ensemble"]["tied"]}
-    own = {key: meta["wrong"][laws.REDRAWN] for key, meta in tied.items()}
-    own = {key: found for key, found in own.items() if "apart" in found}
-    if not own:
-        return []
-    size = "standard" if any(meta["settings"]["N"] >= 1000 for meta, _ in results.values()) else "quick"
-    limit = verdict.LIMIT[size]
-    rejected = [key for key in own if verdict.of_wrong(tied[key], laws.REDRAWN, limit) == "rejected"]
-    right = [key for key in tied if verdict.of_theory(tied[key], limit) == "within"]
-    farthest = max(own, key=lambda key: own[key]["distance"])
-    numbers = (
-        f"the law of redrawn weights is rejected by samples of networks that keep theirs in {len(rejected)} "
-        f"of {len(own)} cases, at a Kolmogorov distance of up to {own[farthest]['distance']:.2g} "
-        f"({farthest}); the law of kept weights is within {limit:g} in {len(right)} of {len(tied)}"
-    )
-    return [
-        core.Claim(
-            item="Spectra of networks that keep their weights",
-            claim="The theory redraws the weights at every step; it is used for networks that keep them.",
-            numbers=numbers,
-            verdict=core.Verdict.DIFFERENCE if rejected else core.Verdict.REPRODUCED,
-            reason=(
-                "reproduced if no sample with kept weights rejects the law of redrawn ones; the difference "
-                "is that of gated and leaky cells, whose state remembers what the same weights did before"
-            ),
-            figures=("tied_untied",),
-        )
-    ]
-
+from validation.beyond.gated import cases, findings
 
 STUDY = core.Study(
     name="gated",
@@ -145,9 +16,8 @@ STUDY = core.Study(
         "quick": "about 1 minute on 2 cores",
         "standard": "about half an hour of processor time, half of it for samples",
     },
-    cases=list_cases,
-    compute=compute,
-    report=report,
-    claims=claims,
+    cases=cases.list_cases,
+    compute=cases.compute,
+    report=findings.report,
+    claims=findings.claims,
 )
-__all__ = ["PLANS", "STUDY"]

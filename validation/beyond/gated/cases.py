@@ -1,50 +1,21 @@
-"""The gated networks of the study: which cells, parameters, numbers of steps, and sizes of the samples."""
+"""The cases of the study: weights, numbers of steps, sizes of the samples, and what is computed of each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import sympy
+import numpy as np
 
 import rmtrnn as rt
 from validation import core
+from validation.beyond.gated import laws, samples
+from validation.beyond.gated.networks import networks
 
 WEIGHTS = ("gaussian", "orthogonal")
 BURN_IN = 500
-SYMBOLS = {"sigma_w": "σ_w", "sigma_v": "σ_v", "mu_b": "μ_b", "sigma_b": "σ_b"}
-
-
-def leaky(delta: sympy.Expr) -> rt.Cell:
-    """A leaky network written as a user's cell: h' = (1 - δ) h + δ tanh(e)."""
-    h, x, e = sympy.symbols("h x e")
-    update = (1 - delta) * h + delta * sympy.tanh(e)
-    return rt.Cell("leaky", state=h, input=x, gates=[rt.Gate("e", e, h)], update=[update])
-
-
-def min_gru() -> rt.Cell:
-    """minGRU (Feng et al. 2024): h' = (1 - z) h + z v, z = σ(e_z), v = e_v; both gates see the input only.
-
-    Its Jacobian is the product of the gates 1 - z, site by site.
-    """
-    h, x, z, v = sympy.symbols("h x z v")
-    gates = [rt.Gate("z", z, sympy.Integer(0)), rt.Gate("v", v, sympy.Integer(0))]
-    update = h / (1 + sympy.exp(z)) + v / (1 + sympy.exp(-z))
-    return rt.Cell("mingru", state=h, input=x, gates=gates, update=[update])
-
-
-def networks() -> dict[str, rt.Ensemble]:
-    """One ensemble for each cell, with redrawn Gaussian weights."""
-    mild = {"sigma_w": 1.5, "sigma_v": 0.7, "mu_b": 0.3, "R": 0.5}
-    return {
-        "minimal": rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5),
-        "gru": rt.Ensemble("gru", **mild),
-        "lstm": rt.Ensemble("lstm", **mild),
-        "leaky": rt.Ensemble(leaky(sympy.Rational(1, 4)), sigma_w=1.5, sigma_v=0.5),
-        # The spread of the bias makes tied and redrawn weights differ although no W is read.
-        "mingru": rt.Ensemble(
-            min_gru(), sigma_w=0.0, sigma_v=1.0, mu_b={"z": -1.0, "v": 0.0}, sigma_b={"z": 1.0, "v": 0.0}
-        ),
-    }
+_POINTS = 400
+_BINS = 60
 
 
 @dataclass(frozen=True)
@@ -135,3 +106,28 @@ def _case(plan: Plan, weights: str, tied: bool, T: int) -> core.Case:
     key = f"{plan.cell}-{'tied' if tied else 'untied'}-{weights}-T{T}"
     sample = {"T": T, "N": plan.N, "trials": plan.trials, "seed": seed, "burn_in": BURN_IN}
     return core.Case(key, {"ensemble": ens.to_dict(), **sample})
+
+
+def compute(case: core.Case, workers: core.Workers) -> core.Result:
+    """Theory, wrong laws, the sample, their distances, and the curves of the picture."""
+    ens, T = rt.Ensemble.from_dict(case.settings["ensemble"]), case.settings["T"]
+    mc = samples.draw(case, workers)
+    theory = laws.law(ens, T)
+    wrong = {own.name: own.law(T) for own in laws.wrong_laws(ens, T, case.settings["kept law"])}
+    first = mc.moment(1)
+    meta: dict[str, Any] = {
+        "theory": laws.summary(theory, mc.log_s),
+        "wrong": {name: laws.summary(spec, mc.log_s, theory) for name, spec in wrong.items()},
+        "noise": samples.noise(mc.log_s),
+        "m1 sample": [first.value, first.error],
+        "sample": mc.provenance,
+    }
+    low, high = np.quantile(mc.log_s, [0.002, 1.0])
+    margin = 0.08 * (high - low)
+    u = np.linspace(low - margin, high + margin, _POINTS)
+    histogram, edges = np.histogram(mc.log_s, bins=_BINS, range=(low - margin, high + margin))
+    arrays = {"u": u, "edges": edges, "histogram": histogram / (mc.log_s.size * np.diff(edges))}
+    for name, spec in {"theory": theory, **wrong}.items():
+        if spec.converged:
+            arrays[name] = spec.log_s.pdf(u)
+    return meta, arrays

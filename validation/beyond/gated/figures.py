@@ -12,7 +12,7 @@ import numpy as np
 import rmtrnn as rt
 from rmtrnn import plotting
 from validation import core
-from validation.beyond.gated import cases, laws
+from validation.beyond.gated import laws, networks
 
 _WRONG = plotting.PALETTE[0]
 _NAMES = {
@@ -41,7 +41,7 @@ def draw(results: dict[str, core.Result], folder: Path) -> None:
 def _parameters(results: dict[str, core.Result]) -> str:
     meta = next(iter(results.values()))[0]
     ens = rt.Ensemble.from_dict(meta["settings"]["ensemble"])
-    values = {symbol: getattr(ens, name) for name, symbol in cases.SYMBOLS.items()} | {"R": ens.R}
+    values = {symbol: getattr(ens, name) for name, symbol in networks.SYMBOLS.items()} | {"R": ens.R}
     return ", ".join(f"{symbol} = {_number(value)}" for symbol, value in values.items() if value != 0.0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import rmtrnn as rt
 from rmtrnn.spectra import Spectrum, free_approximation
-from validation.beyond.gated import cases, samples
+from validation.beyond.gated import networks, samples
 
 FREE, KEPT, REDRAWN = "free approximation", "kept weights", "redrawn weights"
 WIDER = 1.1  # factor of the wrong width
@@ -62,7 +62,7 @@ def _wider(ens: rt.Ensemble) -> Wrong:
     gates = ens.cell.gates
     name = "sigma_w" if any(ens.gate(gate).sigma_w > 0 for gate in gates) else "sigma_v"
     values = {gate: WIDER * getattr(ens.gate(gate), name) for gate in gates}
-    return Wrong(f"{cases.SYMBOLS[name]} × {WIDER:g}", ens.replace(**{name: values}))
+    return Wrong(f"{networks.SYMBOLS[name]} × {WIDER:g}", ens.replace(**{name: values}))
 
 
 def summary(spec: Spectrum, log_s: np.ndarray, theory: Spectrum | None = None) -> dict[str, Any]:
