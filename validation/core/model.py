@@ -119,6 +119,17 @@ class Study:
     requires: tuple[str, ...] = ()
     draft: bool = False
 
+    @classmethod
+    def of(cls, cases: Any, findings: Any, **texts: Any) -> Study:
+        """Return the study of two modules: ``cases`` (list_cases, compute), ``findings`` (report, claims)."""
+        return cls(
+            cases=cases.list_cases,
+            compute=cases.compute,
+            report=findings.report,
+            claims=getattr(findings, "claims", None),
+            **texts,
+        )
+
     @property
     def committed(self) -> str:
         """The size whose result belongs into `FIGURES`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import rmtrnn as rt
@@ -88,6 +90,25 @@ def _plain(value: Any) -> float | int | str:
 def picture(arrays: dict[str, np.ndarray]) -> plotting.SpectrumPicture:
     """The picture that `compute` saved."""
     return plotting.SpectrumPicture(**arrays)
+
+
+def draw_grid(results: dict[str, core.Result], name: str, steps: Sequence[int], width: float) -> Any:
+    """A figure with a row for each weight law and a column for each T; ``name-weights-T`` are the keys."""
+    weights = ("gaussian", "orthogonal")
+    figure, grid = plt.subplots(len(weights), len(steps), figsize=(width, 5.6), squeeze=False)
+    for row, law in zip(grid, weights, strict=True):
+        for column, (ax, T) in enumerate(zip(row, steps, strict=True)):
+            saved = results.get(f"{name}-{law}-T{T}")
+            if saved is None:
+                ax.set_axis_off()
+                continue
+            picture(saved[1]).draw(ax, key=column == 0)
+            ax.set_title(f"{law}, $T = {T}$" + ("" if "verdict" in saved[0] else ", predicted"))
+            if column > 0:
+                ax.set_ylabel("")
+            if law != weights[-1]:
+                ax.set_xlabel("")
+    return figure
 
 
 def verdict_rows(results: dict[str, core.Result]) -> list[list[str]]:

@@ -186,21 +186,7 @@ def _figure(name: str, results: dict[str, core.Result], folder: Path) -> None:
     own = {key: saved for key, saved in results.items() if key.startswith(name)}
     steps = sorted({meta["settings"]["T"] for meta, _ in own.values()})
     with plotting.style():
-        size = (3.1 * len(steps), 5.6)
-        figure, grid = plt.subplots(len(WEIGHTS), len(steps), figsize=size, squeeze=False)
-        for row, weights in zip(grid, WEIGHTS, strict=True):
-            for column, (ax, T) in enumerate(zip(row, steps, strict=True)):
-                saved = results.get(f"{name}-{weights}-T{T}")
-                if saved is None:
-                    ax.set_axis_off()
-                    continue
-                spectrum_case.picture(saved[1]).draw(ax, key=column == 0)
-                alone = "" if "verdict" in saved[0] else ", predicted"
-                ax.set_title(f"{weights}, $T = {T}${alone}")
-                if column > 0:
-                    ax.set_ylabel("")
-                if weights != WEIGHTS[-1]:
-                    ax.set_xlabel("")
+        figure = spectrum_case.draw_grid(results, name, steps, width=3.1 * len(steps))
         cell, state = name.split("-")
         chi = next(iter(own.values()))[0]["chi"]
         values = ", ".join(f"${_SYMBOLS[key]} = {value:g}$" for key, value in NETWORKS[name][1].items())

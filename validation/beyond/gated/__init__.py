@@ -9,15 +9,13 @@ from __future__ import annotations
 from validation import core
 from validation.beyond.gated import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="gated",
     summary="gated cells and a user's cell, kept and redrawn weights: matrix Dyson equation over samples",
     cost={
         "quick": "about 1 minute on 2 cores",
         "standard": "about half an hour of processor time, half of it for samples",
     },
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
-    claims=findings.claims,
 )

@@ -75,19 +75,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
 
 def _figure(activation: str, results: dict[str, core.Result], folder: Path) -> None:
     with plotting.style():
-        figure, grid = plt.subplots(len(WEIGHTS), len(STEPS), figsize=(12.0, 5.6), squeeze=False)
-        for row, weights in zip(grid, WEIGHTS, strict=True):
-            for column, (ax, T) in enumerate(zip(row, STEPS, strict=True)):
-                saved = results.get(f"{activation}-{weights}-T{T}")
-                if saved is None:
-                    ax.set_axis_off()
-                    continue
-                spectrum_case.picture(saved[1]).draw(ax, key=column == 0)
-                ax.set_title(f"{weights}, $T = {T}$")
-                if column > 0:
-                    ax.set_ylabel("")
-                if weights != WEIGHTS[-1]:
-                    ax.set_xlabel("")
+        figure = spectrum_case.draw_grid(results, activation, STEPS, width=12.0)
         figure.suptitle(
             f"{activation} network, {_parameters(activation)}: singular values $s$ of the $T$-step Jacobian"
         )

@@ -9,12 +9,11 @@ from __future__ import annotations
 from validation import core
 from validation.beyond.torch_jacobian import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="torch_jacobian",
     summary="autograd's Jacobian of RNN, GRU, LSTM, MinimalRNN in PyTorch after initialize_, against theory",
     cost={"quick": "about 2 minutes of one core", "standard": "about 15 minutes of one core"},
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
     requires=("torch",),
 )

@@ -10,13 +10,11 @@ from __future__ import annotations
 from validation import core
 from validation.paper.critical_initialisation import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="critical_initialisation",
     summary="closed form against root search, published scales, table against μ_b, one step, isometry in "
     "depth",
     cost={"quick": "about a minute of one core", "full": "not timed; some minutes"},
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
-    claims=findings.claims,
 )

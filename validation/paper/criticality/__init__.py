@@ -10,12 +10,10 @@ from __future__ import annotations
 from validation import core
 from validation.paper.criticality import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="criticality",
     summary="how isometric the critical points are: vanilla against q, the minimalRNN's family, ξ simulated",
     cost={"quick": "about 2 minutes of one core", "standard": "about 40 minutes of one core"},
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
-    claims=findings.claims,
 )

@@ -10,7 +10,9 @@ from __future__ import annotations
 from validation import core
 from validation.paper.language import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="language",
     summary="word-level perplexity of four cells at equal parameter budgets, critical and default start",
     cost={
@@ -18,9 +20,5 @@ STUDY = core.Study(
         "standard": "about 10 minutes of one core; 1.9 million words a network, small models",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
-    claims=findings.claims,
     requires=("torch",),
 )

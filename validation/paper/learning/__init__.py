@@ -9,7 +9,9 @@ from __future__ import annotations
 from validation import core
 from validation.paper.learning import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="learning",
     summary="digits pixel by pixel: accuracy against training step, critical or not, orthogonal or Gaussian",
     cost={
@@ -17,9 +19,5 @@ STUDY = core.Study(
         "standard": "about half an hour of one core; all of MNIST",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
-    claims=findings.claims,
     requires=("torch",),
 )

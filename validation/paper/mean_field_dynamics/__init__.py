@@ -10,13 +10,11 @@ from __future__ import annotations
 from validation import core
 from validation.paper.mean_field_dynamics import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="mean_field_dynamics",
     summary="q, correlation, map and time scale step by step: vanilla and minimalRNN, untied and tied "
     "(Fig. 1)",
     cost={"quick": "about 1.5 minutes on 2 cores", "full": "not timed; about an hour"},
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
-    claims=findings.claims,
 )

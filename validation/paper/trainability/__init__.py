@@ -10,7 +10,9 @@ from __future__ import annotations
 from validation import core
 from validation.paper.trainability import cases, findings
 
-STUDY = core.Study(
+STUDY = core.Study.of(
+    cases,
+    findings,
     name="trainability",
     summary="digit recalled after T steps of noise: accuracy over (hyperparameter, T) against the time scale",
     cost={
@@ -18,9 +20,5 @@ STUDY = core.Study(
         "standard": "about 6 minutes of one core; all of MNIST",
         "full": "not run; on 2 cores a day or more, a GPU is used where there is one",
     },
-    cases=cases.list_cases,
-    compute=cases.compute,
-    report=findings.report,
-    claims=findings.claims,
     requires=("torch",),
 )
