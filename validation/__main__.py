@@ -55,8 +55,11 @@ def listing() -> str:
     for own in STUDIES.values():
         for size in own.cost:
             cases = own.cases(size)
-            done = sum(core.finished(own, size, case) is not None for case in cases)
-            state = f"{done} of {len(cases)}" if not own.missing() else f"needs {', '.join(own.missing())}"
+            found = {case.key: core.finished(own, size, case) for case in cases}
+            done = {key: result for key, result in found.items() if result is not None}
+            other = len(core.of_other_code(done))
+            state = f"{len(done)} of {len(cases)}" + (f", {other} by other code" if other else "")
+            state = state if not own.missing() else f"needs {', '.join(own.missing())}"
             cost = report.cost_words(measured[own.name][size]) if size in measured.get(own.name, {}) else ""
             rows.append([own.name, size, state, _kept(own, size), cost or own.cost[size], own.summary])
     header = ("study", "size", "finished here", "in paper_figures", "cost", "what it does")

@@ -55,6 +55,30 @@ def test_records_name_commit_and_code_and_those_of_other_code_are_told():
     assert provenance.of_other_code(results) == ["old"]
 
 
+def test_a_resumed_run_names_cases_of_other_code(tmp_path, monkeypatch, capsys):
+    for name in ("CHECKPOINTS", "FIGURES", "DRAFTS"):
+        monkeypatch.setattr(places, name, tmp_path / name)
+    computed = []
+
+    def compute(case, workers):
+        computed.append(case.key)
+        return {}, {}
+
+    def report(results, size, folder):
+        core.save_data(folder, "data", results)
+
+    own = core.Study("own", "", {"quick": ""}, lambda size: [core.Case("one", {})], compute, report)
+    with core.Workers(1) as workers:
+        core.run(own, "quick", workers, show=lambda *_: None)
+        monkeypatch.setattr(provenance, "code_digest", lambda: "another code")
+        folder = core.run(own, "quick", workers, resume=True, show=lambda *_: None)
+        assert computed == ["one"]
+        assert "1 of 1 cases were computed by other code" in capsys.readouterr().err
+        assert json.loads((folder / "claims.json").read_text())["cases of other code"] == ["one"]
+        core.run(own, "quick", workers, resume=True, same_code=True, show=lambda *_: None)
+    assert computed == ["one", "one"]
+
+
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in places.FIGURES.glob("*/claims.json")))
 def test_stored_results_load_and_their_claims_can_be_judged_again(name):
     results = core.load_data(places.FIGURES / name)

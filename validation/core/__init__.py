@@ -1,7 +1,7 @@
 """What all studies share. A study imports this package and needs no more: ``from validation import core``."""
 
 from validation.core.model import SIZES, Case, Claim, Result, Study, Verdict
-from validation.core.provenance import describe
+from validation.core.provenance import describe, of_other_code
 from validation.core.records import cpu_seconds, finished, load_data, save_claims, save_data
 from validation.core.runner import Workers, destination, redraw, run
 from validation.core.writing import save_figure, table
@@ -19,6 +19,7 @@ __all__ = [
     "destination",
     "finished",
     "load_data",
+    "of_other_code",
     "redraw",
     "run",
     "save_claims",

@@ -105,10 +105,15 @@ def _made(record: dict[str, Any]) -> str:
     return (
         f'<a id="{record["study"]}"></a>\n### {record["study"]}\n\n{record["summary"]}\n\n'
         f"- command: `{record['command']}`\n"
-        f"- {record['cases']} cases, {_spent(record)}\n"
+        f"- {record['cases']} cases{_other_code(record)}, {_spent(record)}\n"
         f"- made with {record['made with']}\n\n"
         f"{table(('parameter', 'values'), rows)}\n"
     )
+
+
+def _other_code(record: dict[str, Any]) -> str:
+    count = len(record.get("cases of other code", ()))
+    return f" ({count} of them by another state of the code than the last)" if count else ""
 
 
 def _spent(record: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from rmtrnn._core import trials as _trials
 from rmtrnn._core import validate as _validate
 from validation import core, data
 from validation.core import places
-from validation.core.provenance import versions
+from validation.core.provenance import code_digest
 
 # Streams of one training run: (seed, purpose).
 WEIGHTS, READOUT, BATCHES, EMBEDDING, HELD_OUT = range(5)
@@ -74,7 +74,7 @@ def sweep(
     An interrupted sweep continues where it was. Its folder goes when the sweep is complete, because then the
     study keeps the case.
     """
-    identity = json.dumps([parameters, versions()["rmtrnn"]], sort_keys=True).encode()
+    identity = json.dumps([parameters, code_digest()], sort_keys=True).encode()
     folder = places.CHECKPOINTS / "cells" / f"{name}-{hashlib.sha256(identity).hexdigest()[:12]}"
     results = _trials.run_trials(
         trial,

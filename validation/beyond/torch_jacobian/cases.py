@@ -179,7 +179,7 @@ def list_cases(size: str) -> list[core.Case]:
 
 def theory(key: str, ens: rt.Ensemble, accuracy: dict[str, Any]) -> Spectrum:
     """The law of the tied ensemble, read if it is on disk."""
-    text = json.dumps([ens.to_dict(), T, accuracy, provenance.versions()["rmtrnn"]], sort_keys=True)
+    text = json.dumps([ens.to_dict(), T, accuracy, provenance.code_digest()], sort_keys=True)
     file = FOLDER / f"{key}-theory-{hashlib.sha256(text.encode()).hexdigest()[:10]}.npz"
     if file.exists():
         return rt.load(file)
