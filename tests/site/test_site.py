@@ -94,7 +94,7 @@ def test_pictures_are_described(site):
 
 def test_equations_names_and_numbers_are_linked(site):
     pages, folder = site
-    assert {f"eq-{number}" for number in (*range(1, 20), "Psi")} <= pages["theory.html"].anchors
+    assert {f"eq-{number}" for number in (*range(1, 22), "Psi")} <= pages["theory.html"].anchors
     assert "rmtrnn.mean_field" in pages["reference/rmtrnn.html"].anchors
     theory = (folder / "theory.html").read_text(encoding="utf-8")
     assert 'href="reference/rmtrnn.html#rmtrnn.mean_field"' in theory

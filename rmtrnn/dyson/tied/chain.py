@@ -91,12 +91,12 @@ class Chunk:
 class Frame:
     """The chain at one lambda in the gauge of a self-energy.
 
-    ``p``, ``q`` (K, T): diagonal parts; ``b``, ``c`` (K, T): what the vectors of the gates are multiplied by;
-    ``hop``: what every a is multiplied by; ``end``: 1/lambda, of modulus 1.
+    ``y``, ``x`` (K, T): diagonal parts of the self-energy at the ports; ``b``, ``c`` (K, T): factors of the
+    vectors of the gates; ``hop``: factor of every a; ``end``: 1/lambda, of modulus 1.
     """
 
-    p: np.ndarray
-    q: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
     b: np.ndarray
     c: np.ndarray
     hop: float

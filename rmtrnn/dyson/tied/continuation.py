@@ -204,11 +204,11 @@ def untied_diagonals(chain: TiedChain) -> tuple[np.ndarray, np.ndarray, float]:
         after = np.einsum("ikn,kln,jln->ijn", stage.a, size, stage.a, optimize=True)
         for k, (at, j) in enumerate(chain.owner):
             if at == level:
-                strength = chain.sigma2[k] * float(
+                coefficient = chain.sigma2[k] * float(
                     np.einsum("in,ijn,jn,n->", stage.c[j], size, stage.c[j], w)
                 )
-                log_p[k, step] = math.log(max(strength, 1e-300)) + log_size
-                after = after + strength * stage.b[j][:, None] * stage.b[j][None]
+                log_p[k, step] = math.log(max(coefficient, 1e-300)) + log_size
+                after = after + coefficient * stage.b[j][:, None] * stage.b[j][None]
         grown = float(np.einsum("iin,n->", after, w))
         size, log_size = after / grown, log_size + math.log(grown)
     log_mean = log_size - math.log(chain.s_out)
@@ -219,11 +219,11 @@ def untied_diagonals(chain: TiedChain) -> tuple[np.ndarray, np.ndarray, float]:
         after = np.einsum("kin,kln,ljn->ijn", stage.a, size, stage.a, optimize=True)
         for k, (at, j) in enumerate(chain.owner):
             if at == level:
-                strength = chain.sigma2[k] * float(
+                coefficient = chain.sigma2[k] * float(
                     np.einsum("in,ijn,jn,n->", stage.b[j], size, stage.b[j], w)
                 )
-                log_q[k, step] = math.log(max(strength, 1e-300)) + log_size
-                after = after + strength * stage.c[j][:, None] * stage.c[j][None]
+                log_q[k, step] = math.log(max(coefficient, 1e-300)) + log_size
+                after = after + coefficient * stage.c[j][:, None] * stage.c[j][None]
         grown = float(np.einsum("iin,n->", after, w))
         size, log_size = after / grown, log_size + math.log(grown)
     return log_p, log_q, log_mean

@@ -74,10 +74,10 @@ def smooth_curvature(energy: SelfEnergy, G: np.ndarray, full: np.ndarray, weight
     return second
 
 
-def _outer(M: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _outer(response: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """E M_ij M_kl as [i, j, k, l]."""
-    n, rows, columns = M.shape
-    flat = M.reshape(n, -1)
+    n, rows, columns = response.shape
+    flat = response.reshape(n, -1)
     return ((flat * weights[:, None]).T @ flat).reshape(rows, columns, rows, columns)
 
 

@@ -3,6 +3,8 @@
 Points are found on a few sites (`path`), their self-energies corrected on some thousand, and F, which is
 stationary in them, is averaged over all sites with the second-order correction that the gradient of all sites
 gives.
+
+Letters: T, the number of steps.
 """
 
 from __future__ import annotations

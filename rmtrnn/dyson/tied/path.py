@@ -3,6 +3,8 @@
 By continuation in log lambda at arg lambda > 0, where the resolvent is smooth, and from each point to the
 real axis. Then panels are halved until cubics in F are good enough, and modes in time are added until F stops
 changing.
+
+Letters: u = log s.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def riccati(chunk: Chunk, frame: Frame) -> Backward:
             at = gate.matrix, gate.step
             b = scaled(gate.b, frame.b[at])
             half = row_times(b, k)
-            pivot = 1.0 - mul(frame.p[at], dot(half, b))
-            k = plus_outer(k, half, frame.p[at] / pivot)
+            pivot = 1.0 - mul(frame.y[at], dot(half, b))
+            k = plus_outer(k, half, frame.y[at] / pivot)
             log_det = log_det + np.log(pivot)
             halves[position].append(half)
             pivots[position].append(pivot)
@@ -104,7 +104,7 @@ def riccati(chunk: Chunk, frame: Frame) -> Backward:
         k = [[mul(frame.hop**2, entry) for entry in row] for row in k]
         for gate in chunk.gates[position]:
             at = gate.matrix, gate.step
-            k = plus_outer(k, scaled(gate.c, frame.c[at]), frame.q[at])
+            k = plus_outer(k, scaled(gate.c, frame.c[at]), frame.x[at])
         ks[position] = k
     for i in range(chunk.s_in):  # x_0 = y_0: one unit port for each component
         unit: Vector = [1.0 if j == i else 0.0 for j in range(chunk.s_in)]
@@ -134,7 +134,7 @@ def respond(chunk: Chunk, frame: Frame, back: Backward, sources: Sources) -> tup
             kept[:] = dot(b, w)
             kept[cols] += mul(dot(half, b), u)
             kept /= pivot
-            field = frame.p[at] * kept
+            field = frame.y[at] * kept
             field[cols] += u
             w = [add(entry, mul(h, field)) for entry, h in zip(w, half, strict=True)]
         w = [mul(frame.hop, entry) for entry in row_times(w, chunk.a[position])]
@@ -152,7 +152,7 @@ def respond(chunk: Chunk, frame: Frame, back: Backward, sources: Sources) -> tup
             at = gate.matrix, gate.step
             alpha = ports[gate.matrix, gate.step]
             alpha += mul(1.0 / back.pivot[position][j], dot(back.half[position][j], x))
-            field = frame.p[at] * alpha
+            field = frame.y[at] * alpha
             field[sources.columns[gate.matrix]] += sources.values[gate.matrix][gate.step]
             b = scaled(gate.b, frame.b[at])
             x = [add(entry, mul(b_i, field)) for entry, b_i in zip(x, b, strict=True)]
@@ -189,11 +189,11 @@ def own_responses(chunk: Chunk, frame: Frame, back: Backward) -> np.ndarray:
             at = gate.matrix, gate.step
             c = scaled(gate.c, frame.c[at])
             own[K + gate.matrix, gate.step] = quadratic(c, g_xx)
-            left, _ = absorb(left, c, frame.q[at])
+            left, _ = absorb(left, c, frame.x[at])
         left = [[mul(frame.hop**2, entry) for entry in row] for row in sandwich(chunk.a[position], left)]
         for gate in chunk.gates[position]:
             at = gate.matrix, gate.step
-            left = plus_outer(left, scaled(gate.b, frame.b[at]), frame.p[at])
+            left = plus_outer(left, scaled(gate.b, frame.b[at]), frame.y[at])
         right = back.k[position + 1]
         g_yy = product(right, inverse_one_minus(np, product(left, right)))
         for gate in chunk.gates[position]:

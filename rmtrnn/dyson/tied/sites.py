@@ -4,6 +4,8 @@ The sites come in eight groups, each with a two-time mean field of its own, so t
 holds the error of the covariance of the pre-activations as well as that of the sites. Several times as many
 are drawn as are used: `rmtrnn.dyson.sites.subsampling` picks those where single sites matter and calibrates
 the weights of all on cheap features of the site.
+
+Letters: T, the number of steps.
 """
 
 from __future__ import annotations
