@@ -183,8 +183,8 @@ def critical(
     >>> round(cp.chi, 9), cp.isometric
     (1.0, True)
 
-    Vanilla cells and the minimalRNN: a closed form. Others, or where ``free`` is given: a search. The text
-    of `rmtrnn.criticality.point` has the equations, and how one of many points is chosen.
+    Vanilla cells: a closed form; the minimalRNN: theory.md (17). Others, or given ``free``: a search.
+    The text of `rmtrnn.criticality.point` has the equations, and how one of many points is chosen.
 
     Parameters
     ----------
