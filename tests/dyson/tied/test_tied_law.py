@@ -229,3 +229,44 @@ def test_two_time_law_is_that_of_a_network():
     lags = np.array([np.mean(states[lag:] * states[: len(states) - lag]) for lag in range(6)])
     np.testing.assert_allclose(field.autocovariance(), lags, atol=0.006)
     assert lags[3] > 0.03  # there is something to compare
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.equation(15)
+def test_dead_state_has_the_law_of_constant_gates(weights):
+    """GRU at h = 0: J = (1/2 + W/4)^2 with one W; the law of one step is not it.
+
+    The error is that of the interpolation, largest at the inverse-square-root edges of orthogonal weights.
+    """
+    ens = rt.Ensemble("gru", weights=weights, tied=True)
+    spec = rt.spectrum(ens, 2)
+    rng, n = np.random.default_rng(11), 500
+    logs = []
+    for _ in range(4):
+        W = rng.normal(size=(n, n)) / np.sqrt(n)
+        if weights == "orthogonal":
+            q, r = np.linalg.qr(W)
+            W = q * np.sign(np.diagonal(r))
+        step = 0.5 * np.eye(n) + 0.25 * W
+        logs.append(np.log(np.linalg.svd(step @ step, compute_uv=False)))
+    assert spec.converged and spec.error < 1e-2
+    assert distance(spec.log_s, logs) < spec.error + 0.01
+    assert distance(spec.log_s, 0.5 * np.array(logs)) > 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.equation(15, 18)
+def test_a_network_without_input_noise_has_a_law():
+    """The leaky network of the README, T = 8, against quantiles of log s of six networks, N = 1000."""
+    h, e = sympy.symbols("h e")
+    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
+    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
+    spec = rt.spectrum(
+        rt.Ensemble(cell, sigma_w=2.0, sigma_v=0.0, sigma_b=0.3, tied=True), 8, population=1024
+    )
+    sampled = np.array([-5.56, -3.32, -2.226, -1.09, 0.457])
+    errors = np.array([0.05, 0.03, 0.006, 0.03, 0.03])
+    found = spec.log_s.icdf(np.array([0.05, 0.25, 0.5, 0.75, 0.95]))
+    assert spec.converged
+    assert (np.abs(found - sampled) < 4 * errors).all()
+    assert np.abs(found - sampled - 0.2).min() > 0.1  # a law shifted by a fifth would be noticed
