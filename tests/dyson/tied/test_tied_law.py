@@ -258,12 +258,8 @@ def test_dead_state_has_the_law_of_constant_gates(weights):
 @pytest.mark.equation(15, 18)
 def test_a_network_without_input_noise_has_a_law():
     """The leaky network of the README, T = 8, against quantiles of log s of six networks, N = 1000."""
-    h, e = sympy.symbols("h e")
-    update = sympy.Rational(3, 4) * h + sympy.tanh(e) / 4
-    cell = rt.Cell("leaky", state=h, input=sympy.Symbol("x"), gates=[rt.Gate("e", e, h)], update=[update])
-    spec = rt.spectrum(
-        rt.Ensemble(cell, sigma_w=2.0, sigma_v=0.0, sigma_b=0.3, tied=True), 8, population=1024
-    )
+    ens = rt.Ensemble(leaky(), sigma_w=2.0, sigma_v=0.0, sigma_b=0.3, tied=True)
+    spec = rt.spectrum(ens, 8, population=1024)
     sampled = np.array([-5.56, -3.32, -2.226, -1.09, 0.457])
     errors = np.array([0.05, 0.03, 0.006, 0.03, 0.03])
     found = spec.log_s.icdf(np.array([0.05, 0.25, 0.5, 0.75, 0.95]))
