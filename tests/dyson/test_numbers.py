@@ -83,7 +83,7 @@ def usual():
     return {network: law_of(network) for network in NETWORKS}
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [3.0, 1 / 3])
 @pytest.mark.parametrize(("name", "field"), NUMBERS)
 @pytest.mark.parametrize("network", NETWORKS)

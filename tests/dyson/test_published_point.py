@@ -37,7 +37,7 @@ def test_law_agrees_with_sampled_networks(weights, mu_b, T):
     assert (np.abs(shares.mean(axis=0) - shorter.log_s.cdf(law.log_s.icdf(p))) > allowed).any()
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize("sigma_w", [6.88, 6.8917])
 @pytest.mark.parametrize("mu_b", [-2.0, 0.0, 2.0])
@@ -48,7 +48,7 @@ def test_law_is_found(weights, sigma_w, mu_b, T):
     assert law.error < AIM
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 @pytest.mark.parametrize(("mu_b", "T"), [(0.0, 10), (2.0, 6)])
 def test_stated_error_covers_the_distance_from_sixteen_times_as_many_sites(weights, mu_b, T):
