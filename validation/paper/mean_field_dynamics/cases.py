@@ -104,7 +104,7 @@ def _mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _figure1(settings: dict[str, Any], workers: core.Workers) -> core.Result:
     """Two inputs independent for the first steps and equal afterwards."""
     ens = rt.Ensemble.from_dict(settings["ensemble"])
-    mf = rt.mean_field(ens)
+    mf = rt.mean_field(ens.replace(tied=False))
     second = float(mf.Q) if settings["start"] == "stationary" else 0.0  # type: ignore[arg-type]
     start = (second, 0.0)
     predicted = pairs.theory(ens, start, STEPS, UNCORRELATED)
@@ -133,7 +133,7 @@ def _figure1(settings: dict[str, Any], workers: core.Workers) -> core.Result:
 def _evolution(settings: dict[str, Any], workers: core.Workers) -> core.Result:
     """q from several Q0, c from several correlations (equal inputs), and the map c → f(c) at q*."""
     ens = rt.Ensemble.from_dict(settings["ensemble"])
-    mf = rt.mean_field(ens)
+    mf = rt.mean_field(ens.replace(tied=False))
     Q = float(mf.Q)  # type: ignore[arg-type]
     unit = max(Q, R)
     by_scale = [(scale * unit, 0.0) for scale in SCALES]

@@ -30,7 +30,7 @@ def theory(ens: rt.Ensemble, start: tuple[float, float], steps: int, uncorrelate
     for length, shared in ((uncorrelated, 0.0), (steps - uncorrelated, 1.0)):
         if length == 0:
             continue
-        mf = rt.mean_field(ens.replace(Sigma=shared), steps=length, Q0=Q, C0=C)
+        mf = rt.mean_field(ens.replace(Sigma=shared, tied=False), steps=length, Q0=Q, C0=C)
         second = np.asarray(mf.Q_t)
         gate = ens.gate(ens.cell.gates[0])
         q = gate.sigma_w**2 * second + gate.sigma_v**2 * ens.R + gate.sigma_b**2
