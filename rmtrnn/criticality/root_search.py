@@ -29,7 +29,7 @@ TOLERANCE = 1e-8
 
 @dataclass(frozen=True)
 class Search:
-    """How the box is searched. Empirical where nothing else is said: tests/criticality/test_settings.py."""
+    """How the box is searched. Empirical where nothing else is said: test_criticality_settings.py."""
 
     points: int = 65
     """Along the parameter that is solved for. Two roots closer than the spacing are missed."""

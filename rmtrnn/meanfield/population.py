@@ -24,7 +24,7 @@ from rmtrnn.meanfield.site_process import Growth, SiteProcess, draw_initial, see
 
 @dataclass(frozen=True)
 class Runs:
-    """How many populations run, and how long. All empirical: tests/meanfield/test_settings.py moves them."""
+    """How many populations run, and how long. All empirical: test_meanfield_settings.py moves them."""
 
     replicates: int = 8
     """Independent point sets. The standard error has a relative error of 1/√14 from eight of them."""

@@ -19,7 +19,7 @@ from rmtrnn.meanfield.solve import mean_field
 
 @dataclass(frozen=True)
 class BurnIn:
-    """How long a population runs until it is stationary; tests/meanfield/test_settings.py moves all."""
+    """How long a population runs until it is stationary; test_meanfield_settings.py moves all."""
 
     forgotten: float = 1e-6
     """Share of the initial second moment that is left: below the error of a population of any size here."""

@@ -50,7 +50,7 @@ QUICK = Resolution(48, 512)
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the grid and of the solve; tests/meanfield/test_settings.py moves those that are empirical."""
+    """Of the grid and of the solve; test_meanfield_settings.py moves those that are empirical."""
 
     reach: float = 8.0
     """Standard deviations of y on each side of its mean: 1e-15 of a Gaussian law lie beyond."""

@@ -23,7 +23,7 @@ UNIT = float(np.finfo(np.float64).eps) / 2
 
 @dataclass(frozen=True)
 class AccuracySettings:
-    """Numbers of the error estimate. Empirical: tests/sampling/products/test_settings.py moves each ×3, ÷3.
+    """Numbers of the error estimate. Empirical, moved by ×3 and ÷3 (test_product_settings.py).
 
     tolerance : relative error of a singular value per row of J. The default accuracy is n times this.
     least_rows : rows. Smaller matrices have the tolerance of so many rows.

@@ -38,7 +38,7 @@ from rmtrnn.sampling.products.accuracy import largest_norm, rounding_size, signs
 
 @dataclass(frozen=True)
 class DeflationSettings:
-    """Numbers of the deflation. Empirical: tests/sampling/products/test_settings.py moves each by ×3 and ÷3.
+    """Numbers of the deflation. Empirical, moved by ×3 and ÷3 (test_product_settings.py).
 
     share, fewest : one direction in ``share`` is set apart, and ``fewest`` at least.
     leak : largest share of A that V_aᵀ C may have. It shrinks in the next group, and is near 1 where S is

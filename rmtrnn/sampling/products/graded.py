@@ -36,7 +36,7 @@ class GradedSettings:
     window_range : the Gram matrix of a window, and sums of its entries' squares, 4 · 360 < 2044.
     direct_range : 2^d is applied to the rows of T as it stands, 900 < 1022 with room for T.
 
-    Empirical, moved by ×3 and ÷3 in tests/sampling/products/test_settings.py:
+    Empirical, moved by ×3 and ÷3 in tests/sampling/products/test_product_settings.py:
     negligible : relative. A coupling between blocks below it changes every singular value by less.
     sweeps : most sweeps of QR before the method gives up.
     jacobi_size : rows. Smaller matrices go to one-sided Jacobi rotations whole; speed.

@@ -11,7 +11,7 @@ from rmtrnn.sampling.products.accuracy import rounding_size
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """Numbers of the plan. Empirical: tests/sampling/products/test_settings.py moves each by ×3 and ÷3.
+    """Numbers of the plan. Empirical, moved by ×3 and ÷3 (test_product_settings.py).
 
     They decide how often a product is split, never how accurate it is: each group's error is estimated.
 

@@ -37,7 +37,7 @@ Factor = Any  # a matrix, a function Y ↦ F Y, or a function with a method matr
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """Numbers of the split. Empirical: tests/sampling/products/test_settings.py moves each by ×3 and ÷3.
+    """Numbers of the split. Empirical, moved by ×3 and ÷3 (test_product_settings.py).
 
     grading_violation : log2. Columns of Y diag(2^d) out of order by more are sorted; T is triangular no more.
     leave_orthogonal : factor. Triangular X again when errors are this much below the tolerance.
