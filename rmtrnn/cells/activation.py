@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,10 +19,15 @@ from sympy.core.relational import Relational
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import serialise
-from rmtrnn.cells.functions import differentiate, logistic, normal_cdf, stabilise
+from rmtrnn.cells.functions import differentiate, logistic, normal_cdf, softplus, stabilise, textbook
 from rmtrnn.cells.numeric import compile_expressions, is_real, module_name, values_at
+from rmtrnn.cells.pieces import SmoothPiece, require_bounded, smooth_pieces, without_floats
 
 Z = sympy.Symbol("z", real=True)
+
+# Klambauer et al. 2017, equation (14): the fixed point of mean 0 and variance 1, as PyTorch has it.
+_SELU_ALPHA = sympy.Float("1.6732632423543772848170429916717")
+_SELU_SCALE = sympy.Float("1.0507009873554804934193349852946")
 
 _LIBRARY: dict[str, sympy.Expr] = {
     "linear": Z,
@@ -33,8 +39,21 @@ _LIBRARY: dict[str, sympy.Expr] = {
     "softsign": Z / (1 + sympy.Abs(Z)),
     "silu": Z * logistic(Z),
     "gelu": Z * normal_cdf(Z),
+    "elu": sympy.Piecewise((sympy.exp(Z) - 1, Z < 0), (Z, True)),
+    "selu": _SELU_SCALE * sympy.Piecewise((_SELU_ALPHA * (sympy.exp(Z) - 1), Z < 0), (Z, True)),
+    "leaky_relu": sympy.Piecewise((Z / 100, Z < 0), (Z, True)),
+    "softplus": softplus(Z),
+    "mish": Z * sympy.tanh(softplus(Z)),
 }
 ACTIVATIONS = tuple(_LIBRARY)
+_A = sympy.Symbol("a", real=True)
+# Name and range (low, high) of the parameter, and φ as it enters.
+_PARAMETERS: dict[str, tuple[str, float, sympy.Expr]] = {
+    "elu": ("alpha", 0.0, sympy.Piecewise((_A * (sympy.exp(Z) - 1), Z < 0), (Z, True))),
+    "leaky_relu": ("slope", -math.inf, sympy.Piecewise((_A * Z, Z < 0), (Z, True))),
+    "softplus": ("beta", 0.0, softplus(_A * Z) / _A),
+    "silu": ("beta", 0.0, Z * logistic(_A * Z)),
+}
 
 # Where an expression is tried out, to refuse what is not real: both signs, both tails, no special values.
 _PROBES = ("-41.3", "-2.7", "-0.61", "-0.13", "0.17", "0.58", "2.3", "37.9")
@@ -46,20 +65,25 @@ class Activation:
     Parameters
     ----------
     activation : str, SymPy expression in one symbol, or Activation
-        A name: linear, tanh, erf, relu, hard_tanh, sigmoid, softsign, silu, gelu; or any real continuous
-        expression. ``1/(1 + exp(-x))`` is read as the logistic function; write
-        `rmtrnn.cells.normal_cdf` for Φ where the left tail matters.
+        A name: linear, tanh, erf, relu, hard_tanh, sigmoid, softsign, silu, gelu, elu, selu, leaky_relu,
+        softplus, mish; or any real continuous expression whose slope is bounded on bounded intervals.
+        ``1/(1 + exp(-x))`` is read as the logistic function; write `rmtrnn.cells.normal_cdf` for Φ where
+        the left tail matters.
     kinks : iterable of numbers, optional
         Points where φ or its derivatives jump, added to those that are found from Abs, sign, Heaviside,
         Max, Min and Piecewise. Needed only where finding them fails.
     name : str, optional
         How the activation is called in print; takes no part in equality.
+    **parameters : float
+        Of an activation given by name: ``alpha`` of elu (default 1), ``slope`` of leaky_relu (0.01),
+        ``beta`` of softplus and silu (1).
 
     At a kink a derivative takes the value of the expression's own case: φ'(0) = 0 for relu, φ'(±1) = 0
     for hard_tanh. Dirac deltas of higher derivatives are left out.
 
     Raises ValueError for an unknown name, an expression that is constant, not real everywhere,
-    discontinuous, or in more than one symbol; TypeError for anything else.
+    discontinuous, with a pole (1/z, tan, log|z|) or an unbounded slope (√|z|) at a finite point, or in more
+    than one symbol; TypeError for anything else.
 
     >>> rt.Activation("hard_tanh").kinks
     (-1.0, 1.0)
@@ -80,13 +104,18 @@ class Activation:
         *,
         kinks: Iterable[Any] | None = None,
         name: str | None = None,
+        **parameters: float,
     ) -> None:
+        if parameters and not isinstance(activation, str):
+            raise TypeError(f"{sorted(parameters)}: parameters belong to activations given by name")
         if isinstance(activation, Activation):
             found, label = activation.expr, activation.name
             kinks = activation.breakpoints if kinks is None else kinks
         elif isinstance(activation, str):
             label = _validate.choice("activation", activation, ACTIVATIONS)
             found = _LIBRARY[label]
+            if parameters:
+                found, label = _with_parameters(label, parameters)
         elif isinstance(activation, sympy.Expr):
             found = _canonical(activation)
             label = next((known for known, expr in _LIBRARY.items() if expr == found), str(found))
@@ -98,12 +127,14 @@ class Activation:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name = {name!r}: expected a string, got {type(name).__name__}")
         points = _all_kinks(found, kinks)
+        slope = differentiate(found, Z)
         _require_real_and_continuous(found, points)
+        require_bounded(found, slope, Z)
         for attribute, value in {
             "name": name or label,
             "expr": found,
             "breakpoints": points,
-            "_derivatives": {0: found},
+            "_derivatives": {0: found, 1: slope},
         }.items():
             object.__setattr__(self, attribute, value)
 
@@ -125,7 +156,12 @@ class Activation:
     @property
     def is_piecewise_linear(self) -> bool:
         """Whether φ'' = 0 away from the kinks: then φ' takes finitely many values."""
-        return _is_zero(self.derivative(2))
+        return all(piece.is_flat for piece in self.smooth_pieces)
+
+    @property
+    def smooth_pieces(self) -> tuple[SmoothPiece, ...]:
+        """The analytic branches of φ and φ' between the kinks, from -∞ to ∞."""
+        return _smooth_pieces(self)
 
     @property
     def pieces(self) -> tuple[tuple[sympy.Expr, sympy.Expr, sympy.Expr], ...]:
@@ -135,11 +171,7 @@ class Activation:
         """
         if not self.is_piecewise_linear:
             raise ValueError(f"activation {self.name!r} is not piecewise linear")
-        ends = (-sympy.oo, *self.breakpoints, sympy.oo)
-        slope = self.derivative(1)
-        return tuple(
-            (low, high, slope.subs(Z, _between(low, high))) for low, high in itertools.pairwise(ends)
-        )
+        return tuple((piece.low, piece.high, piece.slope) for piece in self.smooth_pieces)
 
     @property
     def is_named(self) -> bool:
@@ -212,14 +244,8 @@ class Activation:
 
 
 @functools.lru_cache(maxsize=256)
-def _is_zero(expr: sympy.Expr) -> bool:
-    # Where the probes show a value, `equals` (0.3 s on first use) need not be asked.
-    evaluate = compile_expressions([Z], [expr], mpmath)
-    with mpmath.workdps(30):
-        values = [values_at(evaluate, [probe], 1)[0] for probe in _PROBES]
-    if any(is_real(value) and abs(value) > mpmath.mpf("1e-15") for value in values):
-        return False
-    return expr.equals(0) is True
+def _smooth_pieces(activation: Activation) -> tuple[SmoothPiece, ...]:
+    return smooth_pieces(activation.expr, activation.derivative(1), Z, activation.breakpoints)
 
 
 @functools.lru_cache(maxsize=256)
@@ -236,6 +262,18 @@ def _numeric(activation: Activation, xp: Any, order: int) -> Callable[[Any], Any
         return values
 
     return evaluate
+
+
+def _with_parameters(name: str, parameters: dict[str, float]) -> tuple[sympy.Expr, str]:
+    """The named activation with its parameter set, and its name in print."""
+    known = _PARAMETERS[name][0] if name in _PARAMETERS else None
+    if set(parameters) != {known}:
+        takes = "none" if known is None else known
+        raise TypeError(f"activation = {name!r}: takes the parameters {takes}, got {sorted(parameters)}")
+    _, low, expr = _PARAMETERS[name]
+    value = _validate.real(str(known), parameters[str(known)], low=low, low_open=math.isfinite(low))
+    exact = without_floats(sympy.Float(value, 17))
+    return expr.xreplace({_A: exact}), f"{name}({known}={value!r})"
 
 
 def _canonical(expr: sympy.Expr) -> sympy.Expr:
@@ -269,7 +307,7 @@ def _exact(kink: Any) -> sympy.Expr:
         return sympy.Rational(*_validate.real("kinks", kink).as_integer_ratio())
     if not (kink.is_number and kink.is_real and kink.is_finite):
         raise ValueError(f"kinks: {kink} is not a finite real number")
-    return _without_floats(kink)
+    return without_floats(kink)
 
 
 def _borders(expr: sympy.Expr) -> list[sympy.Expr]:
@@ -278,12 +316,7 @@ def _borders(expr: sympy.Expr) -> list[sympy.Expr]:
     for node in expr.atoms(sympy.Max, sympy.Min):
         borders |= {left - right for left, right in itertools.combinations(node.args, 2)}
     borders |= {relation.lhs - relation.rhs for relation in expr.atoms(Relational)}
-    return sorted(map(_without_floats, borders), key=str)
-
-
-def _without_floats(expr: sympy.Expr) -> sympy.Expr:
-    exact = {number: sympy.Rational(*float(number).as_integer_ratio()) for number in expr.atoms(sympy.Float)}
-    return expr.xreplace(exact)
+    return sorted(map(without_floats, borders), key=str)
 
 
 def _real_zeros(border: sympy.Expr) -> list[sympy.Expr] | None:
@@ -295,7 +328,7 @@ def _real_zeros(border: sympy.Expr) -> list[sympy.Expr] | None:
             return list(sympy.Poly(border, Z).real_roots())
         except NotImplementedError:
             pass  # irrational coefficients; solveset may know
-    zeros = sympy.solveset(border, Z, sympy.Reals)
+    zeros = sympy.solveset(textbook(border), Z, sympy.Reals)
     if zeros is sympy.S.EmptySet:
         return []
     return list(zeros) if isinstance(zeros, sympy.FiniteSet) else None
@@ -315,13 +348,3 @@ def _require_real_and_continuous(expr: sympy.Expr, kinks: tuple[sympy.Expr, ...]
             (left,), (right,) = values_at(evaluate, [point - step], 1), values_at(evaluate, [point + step], 1)
             if not (is_real(left) and is_real(right) and abs(right - left) < mpmath.mpf("1e-9")):
                 raise ValueError(f"activation = {expr}: must be continuous, but jumps at z = {kink}")
-
-
-def _between(low: sympy.Expr, high: sympy.Expr) -> sympy.Expr:
-    if low is -sympy.oo and high is sympy.oo:
-        return sympy.Integer(0)
-    if low is -sympy.oo:
-        return high - 1
-    if high is sympy.oo:
-        return low + 1
-    return (low + high) / 2

@@ -192,6 +192,14 @@ def stabilise(expr: sympy.Expr) -> sympy.Expr:
     return expr.replace(lambda node: isinstance(node, sympy.Add), _stable_sum)
 
 
+def textbook(expr: sympy.Expr) -> sympy.Expr:
+    """Rewrite the functions of this module as SymPy's own: the inverse of `stabilise`, for its solvers."""
+    expr = expr.replace(softplus, lambda u: sympy.log(1 + sympy.exp(u)))
+    expr = expr.replace(logistic, lambda u: 1 / (1 + sympy.exp(-u)))
+    expr = expr.replace(sech2, lambda u: 1 - sympy.tanh(u) ** 2)
+    return expr.replace(normal_cdf, lambda u: (1 + sympy.erf(u / sympy.sqrt(2))) / 2)
+
+
 def _stable_log(node: sympy.log) -> sympy.Expr:
     exponent = _exponent_of_one_plus_exp(node.args[0])
     return node if exponent is None else softplus(exponent)

@@ -153,6 +153,12 @@ def _functions(xp: Any, name: str) -> dict[str, Any]:
         decay = xp.exp(-rightward(z))
         return xp.where(xp.real(z) < 0, decay, 1.0) / (1 + decay)
 
+    def softplus(z: Any) -> Any:
+        if not xp.iscomplexobj(z):
+            return xp.logaddexp(0, z)
+        right = rightward(z)
+        return xp.where(xp.real(z) < 0, 0.0, z) + xp.log(1 + xp.exp(-right))
+
     return {
         # For complex z the continuation of |z| from the side z is on, not the modulus.
         "magnitude": lambda z: rightward(z) if xp.iscomplexobj(z) else xp.abs(z),
@@ -160,7 +166,7 @@ def _functions(xp: Any, name: str) -> dict[str, Any]:
         "sech2": sech2,
         "normal_cdf": special.ndtr,
         "erf": special.erf,
-        "softplus": lambda z: xp.logaddexp(0, z),
+        "softplus": softplus,
     }
 
 

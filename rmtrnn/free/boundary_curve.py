@@ -32,10 +32,9 @@ import numpy as np
 
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.free.base_transforms import Base, log1p
+from rmtrnn.free.curve_table import CurveTable
 
-_ROUNDING = 5e-14  # residuals below this are rounding, relative to the terms of log λ
-_TABLE = 193
-_DEEP = 40.0  # how far, in log w, a table follows a tail that decays like a power of w
+_EPS = float(np.finfo(float).eps)
 
 
 class Point(NamedTuple):
@@ -48,28 +47,6 @@ class Point(NamedTuple):
     log_one_plus: tuple[np.ndarray, ...]
     error: np.ndarray
     size: np.ndarray  # sum of the absolute values of the terms of log λ: what rounding is measured against
-
-
-class Piece(NamedTuple):
-    """One interval of the support: the ends in log w and in v = log λ, a table of the curve, and its mass."""
-
-    x: np.ndarray
-    theta: np.ndarray
-    v: np.ndarray
-    survival: np.ndarray
-    x_left: float
-    x_right: float
-    v_left: float
-    v_right: float
-    survival_left: float
-    mass: float
-
-    def coordinate(self, v: np.ndarray) -> np.ndarray:
-        """An increasing function of v that is linear in √(distance) at the ends of the piece."""
-        if math.isinf(self.v_left):
-            return -np.sqrt(np.maximum(self.v_right - v, 0.0))
-        below, above = np.maximum(v - self.v_left, 0.0), np.maximum(self.v_right - v, 0.0)
-        return np.arctan2(np.sqrt(below), np.sqrt(above))
 
 
 class Curve:
@@ -114,23 +91,34 @@ class Curve:
             potential = potential + count * (point.m - log / ratio)
         return np.clip(np.imag(potential) / math.pi, 0.0, 1.0)
 
-    def rounding(self, piece: Piece) -> float:
-        """Largest error of the cdf from rounding, on the table of a piece.
+    def follow(self, x: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows log λ, θ, survival function and density of log λ at log|w| = x on the curve.
+
+        Then, for every row, the errors from rounding and from the quadrature of the base.
 
         The terms of L, up to t in size, cancel; and an error of log λ, of the size of its terms, moves the
-        cdf by its slope.
+        survival function by the density.
         """
-        log_w = piece.x + 1j * piece.theta
+        theta = self.angle(x, start=start)
+        log_w = x + 1j * theta
         point = self.at(log_w)
-        terms = self.power * np.abs(self.base.log_potential(np.exp(-log_w)))
-        terms = terms + abs(self.power - 1.0) * np.abs(point.log_one_plus_m)
+        potential = self.power * self.base.log_potential(np.exp(-log_w))
+        terms = np.abs(potential)
+        if self.power != 1.0:
+            potential = potential + (self.power - 1.0) * point.log_one_plus_m
+            terms = terms + (self.power - 1.0) * np.abs(point.log_one_plus_m)
         for (ratio, count), log in zip(self.ratios.items(), point.log_one_plus, strict=True):
+            potential = potential + count * (point.m - log / ratio)
             terms = terms + count * (np.abs(point.m) + np.abs(log) / ratio)
-        steps = np.abs(np.diff(piece.v))
-        usable = steps > 0
-        slope = np.abs(np.diff(piece.survival))[usable] / steps[usable]
-        moved = slope * np.maximum(point.size[1:], point.size[:-1])[usable]
-        return float(np.finfo(float).eps * (np.max(terms) / math.pi + np.max(moved, initial=0.0)))
+        density = np.maximum(-np.imag(point.m) / math.pi, 0.0)
+        survival = np.clip(np.imag(potential) / math.pi, 0.0, 1.0)
+        quadrature = np.where(np.isfinite(point.error), point.error, 1.0)
+        with np.errstate(divide="ignore"):
+            turn = np.minimum(point.size / np.abs(point.slope), 1e6)  # dθ/d arg λ: the slope is 0 at edges
+        of_density = np.abs(point.m) + 1.0 + density / theta * turn
+        sizes = np.array([point.size, theta + turn, terms / math.pi + 1.0 + point.size * density, of_density])
+        rows = np.array([np.real(point.log_lambda), theta, survival, density])
+        return rows, _EPS * sizes, quadrature * sizes
 
     def angle(self, x: np.ndarray, level: float = 0.0, start: np.ndarray | None = None) -> np.ndarray:
         """The θ in (0, π) with arg λ(e^{x + iθ}) = ``level`` (0 ≤ level < π), by bracketed Newton steps.
@@ -152,24 +140,52 @@ class Curve:
             lo, hi = low[active], high[active]
             middle = np.where(lo > 0, 0.5 * (lo + hi), np.where(hi > 1e-3, 0.3 * hi, 0.01 * hi))
             new = np.where((new > lo) & (new < hi), new, middle)
+            exact = np.abs(excess) <= 2.0 * _EPS * point.size * np.minimum(now, 1.0)  # rounding
+            new = np.where(exact, now, new)
             theta[active] = new
-            done = (np.abs(new - now) <= 4e-16 * now) | (hi - lo <= 4e-16 * hi) | (hi < 1e-13)
+            done = exact | (np.abs(new - now) <= 1e-15 * now) | (hi - lo <= 1e-15 * hi) | (hi < 1e-13)
             active = active[~done]
             if not active.size:
                 break
         return theta
 
     @functools.cached_property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[CurveTable, ...]:
         """The intervals of the support, in order, each with its table."""
         dead = sorted(self._dead_intervals())
-        cuts = []
-        x = -math.inf
+        tables, x, outside = [], -math.inf, -math.inf
         for left, right in dead:
+            beyond = left + 1.0 if math.isinf(right) else 0.5 * (left + right)
             if left - x > 1e-12:
-                cuts.append((x, left))
-            x = right
-        return tuple(self._tabulate(left, right) for left, right in cuts)
+                tables.append(self._tabulate((x, outside), (left, beyond)))
+            x, outside = right, beyond
+        return tuple(tables)
+
+    def _tabulate(self, left: tuple[float, float], right: tuple[float, float]) -> CurveTable:
+        """The interval between two edges in log w, each given with a point of the gap beyond it."""
+        (v_left, held_left), (v_right, held_right) = (self._edge(*end) for end in (left, right))
+        above = self._survival_in_gap(left[1]) - held_left, self._survival_in_gap(right[1]) + held_right
+        return CurveTable(self.follow, left[0], right[0], (v_left, v_right), above)
+
+    def _edge(self, x: float, beyond: float) -> tuple[float, float]:
+        """log λ at an edge x of log w, and the mass of an atom there; ``beyond``: in the gap beside it."""
+        if x == -math.inf:
+            return -math.inf, 0.0
+        for place, mass in self.base.atoms:
+            kept = 1.0 - self.power * (1.0 - mass)
+            if place > 0.0 and not self.ratios and kept > 0.0 and abs(x - math.log(place)) < 1e-12:
+                return self.power * math.log(place) + self.log_scale, kept
+        value = float(np.real(self.at(np.array([x])).log_lambda[0]))
+        if math.isnan(value):  # the edge of the base itself: from the gap beside it
+            value = float(np.real(self.at(np.array([x + math.copysign(1e-12, beyond - x)])).log_lambda[0]))
+        return value, 0.0
+
+    def _survival_in_gap(self, x: float) -> float:
+        """P(Λ > λ) in a gap of the product, at any of its points."""
+        if x == -math.inf:
+            return 1.0 - self.atom_at_zero
+        y = np.array([x + 0j])
+        return float(self.survival(y, self.at(y))[0])
 
     def _dead_intervals(self) -> list[tuple[float, float]]:
         """Intervals of x = log w on which θ = 0: off the support of X, with d log λ/d log w ≥ 0.
@@ -253,79 +269,6 @@ class Curve:
             inside, outside = (middle, outside) if self._slope(middle) > 0 else (inside, middle)
         return 0.5 * (inside + outside)
 
-    def _tabulate(self, left: float, right: float) -> Piece:
-        tau = np.linspace(0.0, math.pi, _TABLE)[1:-1]
-        if math.isfinite(left):
-            x = left + (right - left) * 0.5 * (1.0 - np.cos(tau))
-        else:
-            depth = _DEEP if self.ratios else self._tail_depth(right)
-            x = right - depth * np.tan(0.25 * (math.pi - tau)) ** 2
-        theta = self.angle(x)
-        log_w = x + 1j * theta
-        point = self.at(log_w)
-        ends = [self._edge(end) for end in (left, right)]
-        above = [self._survival_at_edge(end) for end in (left, right)]
-        keep = theta > 1e-12
-        return Piece(
-            x[keep],
-            theta[keep],
-            np.real(point.log_lambda)[keep],
-            self.survival(log_w, point)[keep],
-            left,
-            right,
-            ends[0],
-            ends[1],
-            above[0],
-            above[0] - above[1],
-        )
-
-    def _tail_depth(self, right: float) -> float:
-        """How far to follow the curve: to where X has no mass, or on if a high power still sees that tail."""
-        depth = min(_DEEP, right - self.base.log_low)
-        bottom = np.array([right - depth])
-        return depth if float(self.angle(bottom)[0]) < 1e-9 else _DEEP
-
-    def _edge(self, x: float) -> float:
-        if x == -math.inf:
-            return -math.inf
-        return float(np.real(self.at(np.array([x])).log_lambda[0]))
-
-    def _survival_at_edge(self, x: float) -> float:
-        if x == -math.inf:
-            return 1.0 - self.atom_at_zero
-        y = np.array([x + 0j])
-        return float(self.survival(y, self.at(y))[0])
-
-    def invert(self, v: np.ndarray, piece: Piece) -> np.ndarray:
-        """log w on the curve at log λ = v, inside one piece: Newton from the table, else nested bisection."""
-        table = piece.coordinate(piece.v)
-        wanted = piece.coordinate(v)
-        x = np.interp(wanted, table, piece.x)
-        # θ vanishes like a square root at an edge, where the coordinate is linear in it.
-        theta = np.interp(wanted, table, piece.theta)
-        beyond = v < piece.v[0]
-        if math.isinf(piece.v_left) and np.any(beyond):
-            rate = (piece.x[1] - piece.x[0]) / (piece.v[1] - piece.v[0])
-            x[beyond] = piece.x[0] + rate * (v[beyond] - piece.v[0])
-        log_w = x + 1j * theta
-        good = np.zeros(v.shape, dtype=bool)
-        for _ in range(12):
-            active = np.flatnonzero(~good)
-            if not active.size:
-                break
-            point = self.at(log_w[active])
-            residual = point.log_lambda - v[active]
-            with np.errstate(all="ignore"):
-                step = residual / point.slope
-            good[active] = np.abs(residual) <= _ROUNDING * (1.0 + point.size)  # the step below still counts
-            moved = log_w[active] - step
-            inside = (np.imag(moved) > 0) & (np.imag(moved) < math.pi) & (np.abs(step) < 1.0)
-            log_w[active] = np.where(inside, moved, log_w[active])
-        doubtful = ~good
-        if np.any(doubtful):
-            log_w[doubtful] = self._bisect(v[doubtful], piece)
-        return log_w
-
     def invert_complex(self, log_lambda: np.ndarray) -> np.ndarray:
         """log w with λ(w) = λ for λ off the support or above it, 0 ≤ arg λ ≤ π.
 
@@ -355,21 +298,6 @@ class Curve:
                 f"M at log z = {log_lambda[worst]}: residual {residual[worst]:.1e}; move z away from an edge"
             )
         return log_w
-
-    def _bisect(self, v: np.ndarray, piece: Piece) -> np.ndarray:
-        """The same by bisection in x, λ being increasing along the curve."""
-        index = np.searchsorted(piece.v, v)
-        grid = np.concatenate(
-            [[piece.x_left if math.isfinite(piece.x_left) else piece.x[0] - 700.0], piece.x]
-        )
-        grid = np.append(grid, piece.x_right)
-        low, high = grid[index], grid[index + 1]
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            value = np.real(self.at(middle + 1j * self.angle(middle)).log_lambda)
-            low, high = np.where(value < v, middle, low), np.where(value < v, high, middle)
-        middle = 0.5 * (low + high)
-        return middle + 1j * self.angle(middle)
 
     @property
     def atom_at_zero(self) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from rmtrnn._core import validate as _validate
-from rmtrnn.free.base_transforms import GaussianImage, PointMasses
+from rmtrnn.free.base_transforms import PointMasses
+from rmtrnn.free.gaussian_image import Branch, FunctionBranch, GaussianImage
 from rmtrnn.free.positive_law import _ONE, PositiveLaw
 from rmtrnn.free.subordination import RealLaw, point_law
 
@@ -84,13 +86,16 @@ def Pushforward(
     kinks: Sequence[float] = (),
     analytic: bool = False,
 ) -> PositiveLaw:
-    """The law of f(√variance Z), Z standard normal, for a bounded continuous f ≥ 0.
+    """The law of f(√variance Z), Z standard normal, for a piecewise continuous f ≥ 0.
 
-    ``f`` maps arrays elementwise; ``kinks`` are the points (arguments of f) where a derivative jumps. f
-    must not be constant on an interval (that gives an atom: use `Discrete`). ``analytic=True`` promises that
-    f also evaluates its analytic continuation (between kinks) on complex arrays near the real axis: then the
-    transforms are taken along a shifted contour, much faster near the support. Raises ValueError for
-    variance ≤ 0 or an f that is negative, not finite, or constant.
+    ``f`` maps arrays elementwise; ``kinks`` are the points (arguments of f) where f or a derivative jumps; a
+    part between two kinks on which f is constant becomes an atom. ``analytic=True`` promises that f also
+    evaluates its analytic continuation (between kinks) on complex arrays near the real axis: then the
+    transforms are taken along a shifted contour, much faster near the support.
+
+    f is followed to 9.5 standard deviations (the mass beyond is 2e-21), and the right end of ``support`` is
+    its largest value there; it is ∞ where f grows without bound. The left end is the infimum over all e.
+    Raises ValueError for variance ≤ 0 or an f that is negative, not finite, or zero everywhere.
 
     >>> law = rt.free.Pushforward(lambda z: np.tanh(z) ** 2, variance=0.5)
     >>> round(law.moment(1), 6)
@@ -99,12 +104,22 @@ def Pushforward(
     variance = _validate.real("variance", variance, low=0.0, low_open=True)
     if not callable(f):
         raise TypeError(f"f = {f!r}: expected a function of an array")
-    deviation = math.sqrt(variance)
-    probe = np.asarray(f(deviation * np.linspace(-9.5, 9.5, 4001)), dtype=float)
-    if not (np.all(np.isfinite(probe)) and np.all(probe >= 0.0)):
-        raise ValueError(f"f = {f!r}: must be finite and ≥ 0 on [{-9.5 * deviation:g}, {9.5 * deviation:g}]")
-    if np.ptp(probe) == 0.0:
-        raise ValueError(f"f = {f!r}: is constant; use Discrete([{probe[0]!r}], [1.0])")
-    points = tuple(sorted(_validate.real("kinks", kink) for kink in kinks))
-    base = GaussianImage(f, deviation, points, _validate.boolean("analytic", analytic))
-    return PositiveLaw(base, 1.0, {}, base.log_scale, f"Pushforward({f!r}, {variance!r})")
+    analytic = _validate.boolean("analytic", analytic)
+    points = sorted({_validate.real("kinks", kink) for kink in kinks})
+    ends = itertools.pairwise([-math.inf, *points, math.inf])
+    branches = [FunctionBranch(f, low, high, analytic) for low, high in ends]
+    return gaussian_image_law(branches, 0.0, variance, f"Pushforward({f!r}, {variance!r})")
+
+
+def gaussian_image_law(branches: Sequence[Branch], mean: float, variance: float, text: str) -> PositiveLaw:
+    """The law of f(e), e ~ N(mean, variance), f given by its branches; a `Discrete` law where all are flat.
+
+    ValueError for an f that is negative, not finite, or zero wherever e has mass.
+    """
+    image = GaussianImage(branches, mean, math.sqrt(variance))
+    if not image.is_discrete:
+        return PositiveLaw(image, 1.0, {}, image.log_scale, text)
+    masses = np.array([mass for _, mass in image.atoms])
+    law = Discrete([place for place, _ in image.atoms], list(masses / masses.sum()))
+    assert isinstance(law, PositiveLaw)
+    return law.dilate(log_c=image.log_scale)

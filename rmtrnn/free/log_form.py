@@ -14,12 +14,11 @@ import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.free.base_transforms import Base
-from rmtrnn.free.boundary_curve import Curve, Piece
+from rmtrnn.free.boundary_curve import Curve
+from rmtrnn.free.curve_table import CurveTable
 from rmtrnn.free.s_transform_series import product_moments
 from rmtrnn.laws.expectation import expectation
 from rmtrnn.laws.protocol import LogView
-
-_BISECTIONS = 60
 
 
 class PositiveLogView(LogView):
@@ -63,8 +62,7 @@ class ProductInLog:
         for piece in self.curve.pieces:
             inside = (v > piece.v_left) & (v < piece.v_right)
             if np.any(inside):
-                log_w = self.curve.invert(v[inside], piece)
-                density[inside] = np.maximum(-np.imag(self.curve.at(log_w).m) / math.pi, 0.0)
+                density[inside] = piece.density(v[inside])
         return density
 
     def cdf(self, v: np.ndarray) -> np.ndarray:
@@ -78,16 +76,14 @@ class ProductInLog:
             total += np.where(v >= piece.v_right, piece.mass, 0.0)
             inside = (v > piece.v_left) & (v < piece.v_right)
             if np.any(inside):
-                log_w = self.curve.invert(v[inside], piece)
-                above = self.curve.survival(log_w, self.curve.at(log_w))
-                total[inside] += np.clip(piece.survival_left - above, 0.0, piece.mass)
+                total[inside] += piece.below(v[inside])
         return np.clip(total, 0.0, 1.0)
 
     def icdf(self, p: np.ndarray) -> np.ndarray:
         """Smallest v with cdf(v) ≥ p, a probability."""
         if self.is_base:
             return self._base.log_icdf(p) + self._log_scale
-        marks: list[tuple[float, float, Piece | None]] = [(v, mass, None) for v, mass in self.atoms]
+        marks: list[tuple[float, float, CurveTable | None]] = [(v, mass, None) for v, mass in self.atoms]
         marks += [(piece.v_left, piece.mass, piece) for piece in self.curve.pieces]
         result = np.full(p.shape, np.nan)
         below = 0.0
@@ -96,9 +92,8 @@ class ProductInLog:
             last = position == len(order) - 1
             here = np.isnan(result) & ((p <= below + mass) | last)
             if np.any(here):
-                result[here] = (
-                    v if piece is None else self._quantile(np.clip(p[here] - below, 0.0, mass), piece)
-                )
+                inside = np.clip(p[here] - below, 0.0, mass)
+                result[here] = v if piece is None else piece.quantile(inside)
             below += mass
         return result
 
@@ -106,43 +101,15 @@ class ProductInLog:
         """E[f(v)]."""
         return expectation(self, f)
 
-    def _quantile(self, p: np.ndarray, piece: Piece) -> np.ndarray:
-        """v with probability p below it in one piece, 0 ≤ p ≤ mass: bracketed Newton from the table."""
-        curve = self.curve
-        known = np.maximum.accumulate(piece.survival_left - piece.survival)
-        v = np.interp(p, known, piece.v)
-        low, high = np.full(p.shape, piece.v_left), np.full(p.shape, piece.v_right)
-        live = np.flatnonzero((p > 0) & (p < piece.mass))
-        deep = np.flatnonzero((p > 0) & (p < known[0]) & math.isinf(piece.v_left))
-        if deep.size:  # below the table the mass is exponential in v
-            rate = math.log(known[1] / known[0]) / (piece.v[1] - piece.v[0])
-            v[deep] = piece.v[0] + np.log(p[deep] / known[0]) / rate
-        for _ in range(_BISECTIONS):
-            if not live.size:
-                break
-            log_w = curve.invert(v[live], piece)
-            point = curve.at(log_w)
-            mass = piece.survival_left - curve.survival(log_w, point)
-            high[live] = np.where(mass > p[live], v[live], high[live])
-            low[live] = np.where(mass > p[live], low[live], v[live])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                new = v[live] + (p[live] - mass) * math.pi / -np.imag(point.m)
-            lo, hi = low[live], high[live]
-            middle = np.where(np.isfinite(lo), 0.5 * (lo + hi), hi - 1.0)
-            new = np.where((new > lo) & (new < hi), new, middle)
-            open_ = (np.abs(mass - p[live]) > 1e-15) & (hi - lo > 4e-16 * (1.0 + np.abs(hi)))
-            v[live] = np.where(open_, new, v[live])
-            live = live[open_]
-        v[p <= 0] = piece.v_left
-        v[p >= piece.mass] = piece.v_right
-        return v
-
     @property
     def support(self) -> tuple[tuple[float, float], ...]:
         """Intervals of the continuous part."""
         if self.is_base:
             return tuple((a + self._log_scale, b + self._log_scale) for a, b in self._base.log_support)
-        return tuple((piece.v_left, piece.v_right) for piece in self.curve.pieces)
+        ends = [[piece.v_left, piece.v_right] for piece in self.curve.pieces]
+        if ends and not self._base.is_bounded:
+            ends[-1][1] = math.inf
+        return tuple((left, right) for left, right in ends)
 
     @property
     def atoms(self) -> tuple[tuple[float, float], ...]:
@@ -155,6 +122,27 @@ class ProductInLog:
                 kept = 1.0 - self._power * (1.0 - mass)
                 atoms.append((self._power * math.log(location) + self._log_scale, kept))
         return tuple(sorted(atoms))
+
+    @functools.cached_property
+    def integrated_mass(self) -> float:
+        """Atoms and the integral of the density: 1 up to the error, by a way that the cdf does not take."""
+        if self.is_base:
+            return 1.0
+        atoms = math.fsum(mass for _, mass in self.atoms)
+        return atoms + math.fsum(piece.integral(np.ones_like) for piece in self.curve.pieces)
+
+    @functools.cached_property
+    def error(self) -> float:
+        """Estimated error of the cdf: quadrature, rounding, series, and what the second look finds.
+
+        The second look: the masses of the intervals, and the integral of the density, must make 1.
+        """
+        if self.is_base:
+            return 1e-15
+        pieces = self.curve.pieces
+        whole = math.fsum([mass for _, mass in self.atoms] + [piece.mass for piece in pieces])
+        estimate = max((piece.error for piece in pieces), default=0.0)
+        return 1e-15 + estimate + abs(whole - 1.0) + abs(self.integrated_mass - 1.0)
 
     @property
     def mean(self) -> float:

@@ -135,9 +135,13 @@ class PositiveLaw:
     @property
     def variance(self) -> float:
         """Var X = m_1² (t Var(X_base)/E[X_base]² + Σ_c n_c c), from the S-expansion (theory.md (11))."""
+        return self.moment(1) ** 2 * self.relative_variance
+
+    @functools.cached_property
+    def relative_variance(self) -> float:
+        """Var X/m_1², which neither over- nor underflows."""
         spread = self._power * self._base.variance() / self._base.moment(1) ** 2
-        spread += sum(count * ratio for ratio, count in self._ratios.items())
-        return self.moment(1) ** 2 * spread
+        return spread + sum(count * ratio for ratio, count in self._ratios.items())
 
     @property
     def support(self) -> tuple[tuple[float, float], ...]:
@@ -155,18 +159,13 @@ class PositiveLaw:
 
     @functools.cached_property
     def error(self) -> float:
-        """Estimated absolute error of the cdf: quadrature of the base's transforms, rounding, mass defect."""
-        if self._in_log.is_base:
-            return 1e-15
-        estimate = 1e-15
-        mass = sum(weight for _, weight in self.log.atoms)
-        for piece in self._curve.pieces:
-            point = self._curve.at(piece.x + 1j * piece.theta)
-            weight = np.abs(np.diff(piece.survival, append=piece.survival[-1]))
-            estimate += float(np.sum(np.minimum(point.error * (1.0 + self._power), 1.0) * weight))
-            mass += piece.mass
-        rounding = max((self._curve.rounding(piece) for piece in self._curve.pieces), default=0.0)
-        return estimate + rounding + abs(mass - 1.0)
+        """Estimated absolute error of the cdf: quadrature, rounding, series, second look at the mass."""
+        return self._in_log.error
+
+    @property
+    def integrated_mass(self) -> float:
+        """Atoms and the integral of the density: 1 up to the error, by a way that the cdf does not take."""
+        return self._in_log.integrated_mass
 
     # -- transforms ------------------------------------------------------------------------------------------
 

@@ -12,9 +12,8 @@ so that each piece continues into the complex plane. Evaluators exist for mpmath
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import mpmath
 import sympy
@@ -22,64 +21,14 @@ import sympy
 from rmtrnn.cells import Activation, logistic, normal_cdf, sech2
 from rmtrnn.cells.functions import softplus
 from rmtrnn.cells.numeric import compile_expressions
+from rmtrnn.cells.pieces import SmoothPiece
+
+AnalyticPiece = SmoothPiece
 
 
-class AnalyticPiece(NamedTuple):
-    """φ between two neighbouring kinks (±∞ at the ends) as an expression analytic in `symbol`."""
-
-    low: sympy.Expr
-    high: sympy.Expr
-    symbol: sympy.Symbol
-    phi: sympy.Expr
-    slope: sympy.Expr
-
-
-@functools.lru_cache(maxsize=64)
-def analytic_pieces(activation: Activation) -> tuple[AnalyticPiece, ...]:
+def analytic_pieces(activation: Activation) -> tuple[SmoothPiece, ...]:
     """The analytic pieces of φ and φ' from −∞ to ∞."""
-    z = activation.symbol
-    ends = (-sympy.oo, *activation.breakpoints, sympy.oo)
-    return tuple(
-        AnalyticPiece(
-            low,
-            high,
-            z,
-            _resolve(activation.expr, z, _inside(low, high)),
-            _resolve(activation.derivative(1), z, _inside(low, high)),
-        )
-        for low, high in itertools.pairwise(ends)
-    )
-
-
-def _inside(low: sympy.Expr, high: sympy.Expr) -> sympy.Expr:
-    if low is -sympy.oo and high is sympy.oo:
-        return sympy.Rational(1, 7)
-    if low is -sympy.oo:
-        return high - 1
-    if high is sympy.oo:
-        return low + 1
-    return (low + high) / 2
-
-
-def _resolve(expr: sympy.Expr, z: sympy.Symbol, point: sympy.Expr) -> sympy.Expr:
-    """Replace what is not analytic by its value on the piece that holds ``point``."""
-
-    def sign(y: sympy.Expr) -> int:
-        value = sympy.N(y.subs(z, point), 30)
-        return 1 if value > 0 else -1
-
-    def case(node: sympy.Piecewise) -> sympy.Expr:
-        return next(value for value, condition in node.args if condition.subs(z, point) == True)  # noqa: E712
-
-    def extreme(node: sympy.Expr, largest: bool) -> sympy.Expr:
-        return (max if largest else min)(node.args, key=lambda y: sympy.N(y.subs(z, point), 30))
-
-    expr = expr.replace(lambda node: isinstance(node, sympy.Piecewise), case)
-    expr = expr.replace(lambda node: isinstance(node, sympy.Max), lambda node: extreme(node, True))
-    expr = expr.replace(lambda node: isinstance(node, sympy.Min), lambda node: extreme(node, False))
-    expr = expr.replace(sympy.Abs, lambda y: sign(y) * y)
-    expr = expr.replace(sympy.sign, lambda y: sympy.Integer(sign(y)))
-    return expr.replace(sympy.Heaviside, lambda y, *_: sympy.Integer(1 if sign(y) > 0 else 0))
+    return activation.smooth_pieces
 
 
 def mpmath_function(z: sympy.Symbol, expressions: Sequence[sympy.Expr]) -> Callable[[Any], list[Any]]:

@@ -17,20 +17,17 @@ the limit law. The variance q* is the same too, since W h has variance σ_w² E[
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import sympy
 
 from rmtrnn import free
 from rmtrnn._core.status import Status
-from rmtrnn.cells import Activation
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.laws.expectation import expectation, integrated_mass
-from rmtrnn.spectra.vanilla_moments import linear_pieces
+from rmtrnn.laws.expectation import expectation
+from rmtrnn.spectra.vanilla_moments import slope_law
 
 
 class VanillaLaw:
@@ -67,12 +64,8 @@ class VanillaLaw:
 
     @property
     def mass(self) -> float:
-        """The density integrated above a low quantile, where the cdf is computed without it."""
-        return self._integrated
-
-    @functools.cached_property
-    def _integrated(self) -> float:
-        return integrated_mass(self)
+        """Atoms and the integral of the density, which the cdf is computed without."""
+        return float(self._law.integrated_mass)
 
     def expectation(self, f: Callable[[np.ndarray], np.ndarray]) -> float:
         """E[f(u)]."""
@@ -105,39 +98,3 @@ class VanillaLaw:
     def from_parts(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> VanillaLaw:
         """Build the law again from what `to_parts` gave."""
         return cls(Ensemble.from_dict(meta["ensemble"]), meta["T"], meta["q"], Status(meta["status"]))
-
-
-def slope_law(ens: Ensemble, q: float) -> Any:
-    """Law of φ'(e)², e ~ N(μ_b, q), as a law of `rmtrnn.free`: point masses for piecewise linear φ."""
-    (name,) = ens.cell.gates
-    gate = ens.gate(name)
-    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
-    slope = activation.numeric(np, 1)
-    if q == 0.0:
-        return free.Discrete([float(slope(np.array(gate.mu_b))) ** 2], [1.0])
-    pieces = linear_pieces(activation)
-    if pieces is not None:
-        masses: dict[float, float] = {}
-        for low, high, value in pieces:
-            square = value**2
-            share = _normal_mass((low - gate.mu_b) / math.sqrt(q), (high - gate.mu_b) / math.sqrt(q))
-            masses[square] = masses.get(square, 0.0) + share
-        positive = {location: mass for location, mass in masses.items() if mass > 0.0}
-        return free.Discrete(list(positive), list(positive.values()))
-    kinks = tuple(kink - gate.mu_b for kink in activation.kinks)
-    return free.Pushforward(
-        lambda z: slope(gate.mu_b + z) ** 2, q, kinks=kinks, analytic=_continues(activation)
-    )
-
-
-def _continues(activation: Activation) -> bool:
-    """Whether φ' evaluates its analytic continuation on complex arrays, between its kinks."""
-    cases = (sympy.Piecewise, sympy.Heaviside, sympy.sign, sympy.Max, sympy.Min)
-    return not activation.derivative(1).has(*cases)
-
-
-def _normal_mass(low: float, high: float) -> float:
-    """P(low < Z < high) of a standard normal, accurate in both tails."""
-    if low > 0:
-        low, high = -high, -low
-    return 0.5 * (math.erfc(-high / math.sqrt(2)) - math.erfc(-low / math.sqrt(2)))

@@ -1,34 +1,31 @@
-"""Vanilla networks: the variance of the pre-activation, and the first two moments of s² (theory.md (11))."""
+"""Vanilla networks: variance of the pre-activation, law of φ'², first two moments of s² (theory.md (11))."""
 
 from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from rmtrnn import free
 from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.cells import Activation
+from rmtrnn.cells.pieces import SmoothPiece
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.free.constructors import gaussian_image_law
+from rmtrnn.free.gaussian_image import VanishingFunction
 from rmtrnn.laws.moments import Moments
 from rmtrnn.meanfield import mean_field
-from rmtrnn.numerics.gaussian_quadrature import gaussian_expectation
-
-
-@functools.lru_cache(maxsize=256)
-def linear_pieces(activation: Activation) -> tuple[tuple[float, float, float], ...] | None:
-    """(low, high, slope) of every piece of a piecewise linear activation, else None. SymPy is slow here."""
-    if not activation.is_piecewise_linear:
-        return None
-    return tuple((float(low), float(high), float(slope)) for low, high, slope in activation.pieces)
 
 
 @functools.lru_cache(maxsize=256)
 def preactivation_variance(ens: Ensemble) -> tuple[float, Status]:
     """q*, or any positive number where the law of φ'(e) does not depend on it."""
     (gate,) = ens.cell.gates
-    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
-    if linear_pieces(activation) is not None:
+    activation = _activation(ens)
+    if activation.is_piecewise_linear:
         kinks = activation.kinks
         if not kinks or (kinks == (0.0,) and ens.gate(gate).mu_b == 0.0):
             return 1.0, Status.CONVERGED
@@ -42,19 +39,65 @@ def preactivation_variance(ens: Ensemble) -> tuple[float, Status]:
     return q, stationary.status
 
 
+@dataclass(frozen=True)
+class _SquaredSlope:
+    """φ'² on one smooth piece of an activation, as a branch of a Gaussian image."""
+
+    piece: SmoothPiece
+
+    analytic = True
+
+    @property
+    def low(self) -> float:
+        return self.piece.ends[0]
+
+    @property
+    def high(self) -> float:
+        return self.piece.ends[1]
+
+    def value(self, e: np.ndarray) -> np.ndarray:
+        return self.piece.numeric(np)(e)[0] ** 2
+
+    def slope(self, e: np.ndarray) -> np.ndarray:
+        first, second = self.piece.numeric(np)(e)
+        return 2.0 * first * second
+
+
+@functools.lru_cache(maxsize=64)
+def slope_law(ens: Ensemble, q: float) -> Any:
+    """Law of φ'(e)², e ~ N(μ_b, q), as a law of `rmtrnn.free`; flat pieces of φ' are its atoms.
+
+    For q = 0 at a kink it is the limit of small q: half the mass on either one-sided slope. None if φ' = 0
+    wherever e has mass.
+    """
+    (name,) = ens.cell.gates
+    mean = ens.gate(name).mu_b
+    pieces = _activation(ens).smooth_pieces
+    if q == 0.0:
+        squares = [
+            float(piece.numeric(np)(np.array([mean]))[0][0]) ** 2
+            for piece in pieces
+            if piece.ends[0] <= mean <= piece.ends[1]
+        ]
+        masses = {square: squares.count(square) / len(squares) for square in squares}
+        return free.Discrete(list(masses), list(masses.values())) if any(masses) else None
+    text = f"law of φ'(e)² of {_activation(ens).name}, e ~ N({mean:g}, {q:g})"
+    try:
+        return gaussian_image_law([_SquaredSlope(piece) for piece in pieces], mean, q, text)
+    except VanishingFunction:
+        return None
+
+
+def _activation(ens: Ensemble) -> Activation:
+    return ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def vanilla_moments(ens: Ensemble, T: int) -> Moments:
-    """First two moments of s² over T steps, theory.md (11), from E[φ'²] and E[φ'⁴] alone."""
+    """First two moments of s² over T steps, theory.md (11), from those of φ'² alone."""
     (name,) = ens.cell.gates
     gate = ens.gate(name)
-    activation = ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
-    slope = activation.numeric(np, 1)
-    q, _ = preactivation_variance(ens)
-    powers = gaussian_expectation(
-        lambda e: np.stack([slope(e) ** 2, slope(e) ** 4]), q, gate.mu_b, kinks=activation.kinks
-    )
-    mu_1, mu_2 = (float(value) for value in powers.value)
-    s_1 = -1.0 if gate.weights == "gaussian" else 0.0
-    if gate.sigma_w == 0.0 or mu_1 == 0.0:
+    law = slope_law(ens, preactivation_variance(ens)[0])
+    if gate.sigma_w == 0.0 or law is None:
         return Moments(-math.inf, math.nan)
-    log_m1 = T * (2 * math.log(gate.sigma_w) + math.log(mu_1))
-    return Moments(log_m1, 1 + T * (mu_2 / mu_1**2 - 1 - s_1))
+    spread = law.relative_variance + (1.0 if gate.weights == "gaussian" else 0.0)
+    return Moments(T * (2 * math.log(gate.sigma_w) + law.log.moment(1)), 1 + T * spread)

@@ -14,10 +14,10 @@ from rmtrnn.cells import ACTIVATIONS, logistic, normal_cdf, sech2, softplus
 
 X = sympy.Symbol("x")
 USER = {
-    "leaky_relu": sympy.Max(X, 0.1 * X),
-    "elu": sympy.Piecewise((sympy.exp(X) - 1, X < 0), (X, True)),
-    "softplus": sympy.log(1 + sympy.exp(X)),
-    "mish": X * sympy.tanh(sympy.log(1 + sympy.exp(X))),
+    "leaky_tenth": sympy.Max(X, 0.1 * X),
+    "own_elu": sympy.Piecewise((sympy.exp(X) - 1, X < 0), (X, True)),
+    "own_softplus": sympy.log(1 + sympy.exp(X)),
+    "own_mish": X * sympy.tanh(sympy.log(1 + sympy.exp(X))),
     "exp_sigmoid": 1 / (1 + sympy.exp(-X)),
     "ratio_sigmoid": sympy.exp(X) / (1 + sympy.exp(X)),
     "gelu_by_erf": X * (1 + sympy.erf(X / sympy.sqrt(2))) / 2,
@@ -45,7 +45,15 @@ TEXTBOOK = {
     "softsign": lambda z: z / (1 + abs(z)),
     "silu": lambda z: z / (1 + mpmath.exp(-z)),
     "gelu": lambda z: z * mpmath.ncdf(z),
-    "leaky_relu": lambda z: max(z, mpmath.mpf(0.1) * z),
+    "leaky_relu": lambda z: max(z, z / 100),
+    "leaky_tenth": lambda z: max(z, mpmath.mpf(0.1) * z),
+    "own_elu": lambda z: mpmath.expm1(z) if z < 0 else z,
+    "selu": lambda z: (
+        mpmath.mpf("1.0507009873554804934193349852946")
+        * (z if z > 0 else mpmath.mpf("1.6732632423543772848170429916717") * mpmath.expm1(z))
+    ),
+    "own_softplus": lambda z: mpmath.log(1 + mpmath.exp(z)),
+    "own_mish": lambda z: z * mpmath.tanh(mpmath.log(1 + mpmath.exp(z))),
     "elu": lambda z: mpmath.expm1(z) if z < 0 else z,
     "softplus": lambda z: mpmath.log(1 + mpmath.exp(z)),
     "mish": lambda z: z * mpmath.tanh(mpmath.log(1 + mpmath.exp(z))),
@@ -198,7 +206,10 @@ def test_kinks():
         "hard_tanh": (-1.0, 1.0),
         "softsign": (0.0,),
         "leaky_relu": (0.0,),
+        "leaky_tenth": (0.0,),
         "elu": (0.0,),
+        "own_elu": (0.0,),
+        "selu": (0.0,),
         "tanh_of_abs": (0.0,),
         "clip": (-math.sqrt(2), math.pi),
     }
@@ -229,11 +240,11 @@ def test_pieces_are_the_discrete_law_of_the_derivative():
     assert rt.Activation("linear").pieces == ((-oo, oo, 1),)
     assert rt.Activation("relu").pieces == ((-oo, 0, 0), (0, oo, 1))
     assert rt.Activation("hard_tanh").pieces == ((-oo, -1, 0), (-1, 1, 1), (1, oo, 0))
-    low, high, slope = ALL["leaky_relu"].pieces[0]
+    low, high, slope = ALL["leaky_tenth"].pieces[0]
     assert (low, high, float(slope)) == (-oo, 0, 0.1)
     assert [slope for *_, slope in ALL["clip"].pieces] == [0, 1, 0]
     linear = {name for name, activation in ALL.items() if activation.is_piecewise_linear}
-    assert linear == {"linear", "relu", "hard_tanh", "leaky_relu", "clip"}
+    assert linear == {"linear", "relu", "hard_tanh", "leaky_relu", "leaky_tenth", "clip"}
     with pytest.raises(ValueError, match="'tanh' is not piecewise linear"):
         _ = rt.Activation("tanh").pieces
 
@@ -294,7 +305,7 @@ def test_activation_is_frozen():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"activation": "tan_h"}, ValueError, r"activation = 'tan_h': must be one of \['erf'"),
+        ({"activation": "tan_h"}, ValueError, r"activation = 'tan_h': must be one of \['elu', 'erf'"),
         ({"activation": 3}, TypeError, "activation = 3: expected a name"),
         ({"activation": np.tanh}, TypeError, "expected a name, a SymPy expression or an Activation"),
         ({"activation": sympy.Integer(2)}, ValueError, "exactly one symbol, has \\[\\]"),

@@ -1,0 +1,242 @@
+"""The boundary curve of a free product as piecewise Chebyshev series: density, distribution and quantiles.
+
+Between two edges the curve is followed in a parameter t in which everything is analytic, the square-root
+edges included: log|w| = left + (right − left) sin²(t/2), 0 < t < π, or log|w| = right − t², t < 0, where the
+law reaches down to 0. On panels of t, halved until the last coefficients vanish, the series hold
+
+    v = log λ,   the angle θ of w,   the survival function P(Λ > λ),   the density −Im m/π of v.
+
+v rises and the survival function falls along the curve, so that a value at given v, or a quantile, is one
+root of one series.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from scipy.optimize import elementwise
+
+_NODES = 18
+_X = chebyshev.chebpts1(_NODES)
+_ANALYSIS = np.linalg.inv(chebyshev.chebvander(_X, _NODES - 1))
+_V, _THETA, _SURVIVAL, _DENSITY = range(4)
+
+
+@dataclass(frozen=True)
+class TableTolerance:
+    """When a panel is fine enough, and when halving stops.
+
+    ``tail``: largest of the last four coefficients, in units of rounding of the row (empirical: panels cost
+    the same for a tenth or ten times of it, since convergence is geometric). ``narrowest``: of the parameter
+    range, where rounding of log w decides. ``negligible``: error of the cdf below which a panel may have an
+    error of ``coarse`` in log λ. ``panels``: most panels of one interval of the support.
+    ``run_out``: mass below which the bottom of a tail is rounding. ``deepest``: log w is followed to there.
+    """
+
+    tail: float = 30.0
+    narrowest: float = 1e-7
+    negligible: float = 1e-13
+    coarse: float = 1e-7
+    panels: int = 400
+    run_out: float = 1e-14
+    deepest: float = -690.0
+
+
+_EPS = float(np.finfo(float).eps)
+
+
+class CurveTable:
+    """One interval of the support between the edges ``left`` and ``right`` of log w.
+
+    ``follow(x, start)`` gives the rows v, θ, survival, density at log|w| = x, and the errors of each row from
+    rounding and from quadrature.
+    ``survival`` are the values of the survival function at the two edges, ``v`` those of log λ. ``error``
+    estimates that of the survival function: quadrature, rounding, and the last coefficients of the series.
+    """
+
+    def __init__(
+        self,
+        follow: Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray, np.ndarray]],
+        left: float,
+        right: float,
+        v: tuple[float, float],
+        survival: tuple[float, float],
+        tolerance: TableTolerance | None = None,
+    ) -> None:
+        self.x_left, self.x_right = left, right
+        self.v_left, self.v_right = v
+        self.survival_left, self.mass = survival[0], survival[0] - survival[1]
+        self._follow, self._tolerance = follow, tolerance or TableTolerance()
+        self._build()
+
+    # -- building ----------------------------------------------------------------------------------------
+
+    def log_radius(self, t: np.ndarray) -> np.ndarray:
+        """log|w| at the parameter t."""
+        if math.isfinite(self.x_left):
+            return self.x_left + (self.x_right - self.x_left) * np.sin(0.5 * t) ** 2
+        return self.x_right - t * t
+
+    def _range(self) -> np.ndarray:
+        """First panels: four between two edges; ever longer ones down a tail, as far as it carries mass."""
+        if math.isfinite(self.x_left):
+            return np.linspace(0.0, math.pi, 5)
+        deepest = math.sqrt(self.x_right - min(self._tolerance.deepest, self.x_right - 1.0))
+        edges = -np.append(np.geomspace(deepest, 0.25, 33), 0.0)
+        middles = 0.5 * (edges[1:] + edges[:-1])
+        sound = self._is_sound(middles)
+        first = int(np.max(np.flatnonzero(~sound), initial=-1)) + 1
+        if first == 0:
+            return edges
+        if first == len(middles):
+            return edges[-2:]
+        low, high = middles[first - 1], middles[first]
+        for _ in range(20):  # a law may end abruptly far down
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if self._is_sound(np.array([middle]))[0] else (middle, high)
+        return np.concatenate([[high], edges[first + 1 :]])
+
+    def _is_sound(self, t: np.ndarray) -> np.ndarray:
+        """Where the curve is off the axis, carries mass below it, and λ rises to the next point."""
+        rows, *_ = self._follow(self.log_radius(t), None)
+        below = self.survival_left - rows[_SURVIVAL]
+        sound = (below > self._tolerance.run_out) & np.isfinite(rows[_V]) & (rows[_THETA] > 1e-12)
+        sound[:-1] &= (np.diff(rows[_V]) > 0) & (np.diff(rows[_SURVIVAL]) <= 0)
+        return sound | (2.0 * below > self.mass)  # in the upper half of the mass there is no bottom
+
+    def _build(self) -> None:
+        tolerance = self._tolerance
+        edges = self._range()
+        todo = np.stack([edges[:-1], edges[1:]], axis=1)
+        starts: np.ndarray | None = None
+        narrowest = tolerance.narrowest * (edges[-1] - edges[0])
+        done: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        count = 0
+        while len(todo):
+            half = 0.5 * (todo[:, 1] - todo[:, 0])
+            t = 0.5 * (todo[:, :1] + todo[:, 1:]) + half[:, None] * _X
+            rows, *errors = self._follow(
+                self.log_radius(t).ravel(), None if starts is None else starts.ravel()
+            )
+            series = rows.reshape(4, len(todo), _NODES) @ _ANALYSIS.T
+            rounding = errors[0].reshape(4, len(todo), _NODES).max(axis=2)
+            tail = np.max(np.abs(series[..., -4:]), axis=2)
+            count += len(todo)
+            survival, density = rows[_SURVIVAL].reshape(-1, _NODES), rows[_DENSITY].reshape(-1, _NODES)
+            moved = tail[_SURVIVAL] + tail[_V] * np.max(density, axis=1)
+            both = (errors[0] + errors[1]).reshape(4, len(todo), _NODES)
+            # At an edge with an unbounded density a few nodes are all noise, and no measure of the others.
+            noise = np.minimum(both.max(axis=2), 100.0 * np.median(both, axis=2))
+            fine = np.all(tail <= tolerance.tail * noise, axis=0)
+            # Far down a tail rounding of the base is large, at an edge that of the edge: not worth halving.
+            spread = tail[_DENSITY] * np.minimum(1.0, half)
+            fine |= (moved + spread < tolerance.negligible) & (tail[_V] < tolerance.coarse)
+            stop = (half < narrowest) | (count > tolerance.panels)
+            keep = fine | stop
+            # An error of the survival function is at most what is left below, or above.
+            above = survival - (self.survival_left - self.mass)
+            left = np.clip(np.minimum(above, self.survival_left - survival), 0.0, 1.0)
+            wrong = np.max(np.minimum(errors[1][_SURVIVAL].reshape(left.shape), left), axis=1)
+            wrong += rounding[_SURVIVAL] + moved
+            done += [(todo[i], series[:, i], wrong[i], ~fine[i]) for i in np.flatnonzero(keep)]
+            split = todo[~keep]
+            middle = split.mean(axis=1)
+            todo = np.concatenate([np.c_[split[:, 0], middle], np.c_[middle, split[:, 1]]])
+            theta = series[_THETA, ~keep]
+            parts = [chebyshev.chebval(0.5 * (_X + side), theta.T) for side in (-1.0, 1.0)]
+            starts = np.concatenate(parts).clip(1e-12, math.pi - 1e-12) if len(todo) else None
+        done.sort(key=lambda panel: panel[0][0])
+        self._edges = np.array([panel[0][0] for panel in done] + [done[-1][0][1]])
+        self._series = np.stack([panel[1] for panel in done], axis=1)
+        self.error = float(max(panel[2] for panel in done))
+        self._rough = np.array([bool(panel[3]) for panel in done])
+
+    # -- evaluation --------------------------------------------------------------------------------------
+
+    def _row(self, row: int, t: np.ndarray, panel: np.ndarray) -> np.ndarray:
+        a, b = self._edges[panel], self._edges[panel + 1]
+        local = np.clip((2.0 * t - a - b) / (b - a), -1.0, 1.0)
+        return chebyshev.chebval(local, self._series[row, panel].T, tensor=False)
+
+    @functools.cached_property
+    def _at_edges(self) -> np.ndarray:
+        """Rows at the ends of the panels, monotone: each from the panel on its left."""
+        panels = np.arange(len(self._edges) - 1)
+        right = np.array([self._row(row, self._edges[1:], panels) for row in range(4)])
+        first = np.array([self._row(row, self._edges[:1], panels[:1]) for row in range(4)])
+        values = np.concatenate([first, right], axis=1)
+        values[_V] = np.maximum.accumulate(values[_V])
+        values[_SURVIVAL] = np.minimum.accumulate(values[_SURVIVAL])
+        return values
+
+    def _solve(self, row: int, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Parameter and panel where a monotone row takes the values ``target``; the nearest end beyond."""
+        sign = 1.0 if row == _V else -1.0
+        marks = sign * self._at_edges[row]
+        panel = np.clip(np.searchsorted(marks, sign * target, side="right") - 1, 0, len(marks) - 2)
+        low, high = self._edges[panel], self._edges[panel + 1]
+        found = elementwise.find_root(
+            lambda t, target, panel: self._row(row, t, panel.astype(int)) - target,
+            (low, high),
+            args=(target, panel.astype(float)),
+        )
+        nearest = np.where(sign * target <= marks[panel], low, high)
+        return np.where(found.success, np.clip(found.x, low, high), nearest), panel
+
+    def density(self, v: np.ndarray) -> np.ndarray:
+        """Density of log Λ at v inside the interval."""
+        t, panel = self._solve(_V, v)
+        return np.where(
+            v >= self._bottom, np.maximum(self._row(_DENSITY, t, panel), 0.0), self._tail(v) * self._rate
+        )
+
+    def below(self, v: np.ndarray) -> np.ndarray:
+        """Mass of this interval below v, v inside it."""
+        t, panel = self._solve(_V, v)
+        mass = self.survival_left - self._row(_SURVIVAL, t, panel)
+        return np.clip(np.where(v >= self._bottom, mass, self._tail(v)), 0.0, self.mass)
+
+    def quantile(self, p: np.ndarray) -> np.ndarray:
+        """v with probability p of this interval below it, 0 ≤ p ≤ mass."""
+        t, panel = self._solve(_SURVIVAL, self.survival_left - p)
+        v = self._row(_V, t, panel)
+        deep = (p < self._bottom_mass) & math.isinf(self.v_left)
+        with np.errstate(divide="ignore"):
+            v = np.where(deep, self._bottom + np.log(p / self._bottom_mass) / self._rate, v)
+        v = np.clip(v, self.v_left, self.v_right)
+        return np.where(p <= 0, self.v_left, np.where(p >= self.mass, self.v_right, v))
+
+    # Below the table, where less than ``run_out`` is left, the mass is taken as exponential in v.
+
+    @property
+    def _bottom(self) -> float:
+        return float(self._at_edges[_V, 0])
+
+    @property
+    def _bottom_mass(self) -> float:
+        return max(self.survival_left - float(self._at_edges[_SURVIVAL, 0]), 1e-300)
+
+    @functools.cached_property
+    def _rate(self) -> float:
+        return max(float(self._at_edges[_DENSITY, 0]) / self._bottom_mass, 1e-12)
+
+    def _tail(self, v: np.ndarray) -> np.ndarray:
+        return self._bottom_mass * np.exp(np.minimum(self._rate * (v - self._bottom), 0.0))
+
+    def integral(self, weight: Callable[[np.ndarray], np.ndarray]) -> float:
+        """∫ weight(v) · density dv: a second way to the mass, without the survival function."""
+        x, w = np.polynomial.legendre.leggauss(_NODES)
+        basis = chebyshev.chebvander(x, _NODES - 1)
+        v = self._series[_V] @ basis.T
+        rate = chebyshev.chebder(self._series[_V], axis=1) @ basis[:, :-1].T
+        density = self._series[_DENSITY] @ basis.T
+        parts = np.sum(w * weight(v) * rate * density, axis=1)
+        # At an edge with an unbounded density the last panel has no series: there from the survival function.
+        ends = chebyshev.chebval(np.array([-1.0, 1.0]), self._series[_SURVIVAL].T)
+        by_mass = weight(v).mean(axis=1) * (ends[:, 0] - ends[:, 1])
+        return float(np.sum(np.where(self._rough, by_mass, parts)))
