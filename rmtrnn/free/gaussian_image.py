@@ -490,7 +490,7 @@ class GaussianImage:
         return np.where(v < 0, total, 0.0)
 
     def log_icdf(self, p: np.ndarray) -> np.ndarray:
-        """Smallest v with cdf ≥ p, a probability: an atom where its jump holds p, else a root of the continuous part."""
+        """Smallest v with cdf ≥ p, a probability: an atom where its jump holds p, else a root."""
         bottom = min([low for low, _ in self.log_support] + [self._log(place) for place, _ in self.atoms])
         result = np.where(p <= 0, bottom, np.nan)
         below = 0.0
