@@ -8,6 +8,7 @@ Z = U^T (alpha, beta) to the sources U,
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,7 +135,7 @@ def averages(chain: TiedChain, energy: SelfEnergy, log_lambda: complex, *, log_d
         return means, site_log_det(chunk, frame, energy, found)
 
     parts = thread_map(part, chain.chunks(len(S)))
-    means = [sum(column) for column in zip(*(one[0] for one in parts), strict=True)]
+    means = [functools.reduce(np.add, column) for column in zip(*(one[0] for one in parts), strict=True)]
     own, G, own_lambda, G_lambda, m, m_lambda = means
     log_dets = np.concatenate([one[1] for one in parts])
     return Averages(own, G, own_lambda, G_lambda, m, m_lambda, log_dets)
