@@ -84,7 +84,7 @@ def site_log_det(chunk: Chunk, frame: Frame, energy: SelfEnergy, found: Bordered
     here = found.log_det + continued_log_det(Z, S, S_low)
     if np.array_equal(low.local, energy.local):
         return here
-    below = replace(frame, p=low.local[:K], q=low.local[K:])
+    below = replace(frame, y=low.local[:K], x=low.local[K:])
     back = riccati(chunk, below)
     _, Z_low = smooth_response(chunk, below, low, back)
     first = back.log_det + log_det_border(Z_low[:, :width, :width], S_low)

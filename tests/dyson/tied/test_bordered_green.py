@@ -93,6 +93,27 @@ def test_log_det_is_that_of_the_dense_pencil(problem):
         assert abs(np.exp(found.log_det[site] - exact) - 1.0) < 1e-10
 
 
+@pytest.mark.equation(21)
+def test_log_det_where_one_part_alone_leaves_the_lower_half_plane():
+    """Only the sum of both parts lies there: modulus and phase modulo 2 pi as dense, branch as nearby."""
+    rng = np.random.default_rng(8)
+    chain = TiedChain(one_state(9, 5, rng), 9)
+    energy = random_energy(TimeBasis.legendre(9, 3), 1, rng)
+    d = energy.d.copy()
+    d[:, 0] -= 1j * (np.imag(energy.local).max(axis=1) - 0.01)  # Im 0.01 at one step of each
+    above, point = replace(energy, d=d), 0.7 + 0.4j
+    assert (np.imag(above.local).max(axis=1) > 0.005).all()
+    found = averages(chain, above, point, log_det=True).log_det
+    below = averages(chain, above.lowered(), point, log_det=True).log_det
+    assert np.abs(found - below).max() < 0.5
+    P, Q = dense_parts(chain, above)
+    zero = [np.zeros_like(one) for one in P]
+    for site in range(chain.n):
+        base = log_det(chain.stages, chain.steps, zero, zero, 600.0, site)
+        exact = log_det(chain.stages, chain.steps, P, Q, point, site) - base
+        assert abs(np.exp(found[site] - exact) - 1.0) < 1e-10
+
+
 @pytest.mark.equation(20)
 def test_responses_are_those_of_the_dense_pencil(problem):
     """E of the responses, projected on the modes, and the moment function."""
