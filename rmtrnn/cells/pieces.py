@@ -108,8 +108,8 @@ def between(low: sympy.Expr, high: sympy.Expr) -> sympy.Expr:
 def branch(expr: sympy.Expr, z: sympy.Symbol, point: sympy.Expr) -> sympy.Expr:
     """Replace what is not analytic in ``expr`` by its value on the piece that holds ``point``."""
 
-    def sign(u: sympy.Expr) -> int:
-        return 1 if sympy.N(u.subs(z, point), 30) > 0 else -1
+    def sign(y: sympy.Expr) -> int:
+        return 1 if sympy.N(y.subs(z, point), 30) > 0 else -1
 
     def case(node: sympy.Piecewise) -> sympy.Expr:
         for value, condition in node.args:
@@ -118,14 +118,14 @@ def branch(expr: sympy.Expr, z: sympy.Symbol, point: sympy.Expr) -> sympy.Expr:
         raise ValueError(f"activation = {expr}: no case of a Piecewise applies at z = {point}")
 
     def extreme(node: sympy.Expr, largest: bool) -> sympy.Expr:
-        return (max if largest else min)(node.args, key=lambda u: sympy.N(u.subs(z, point), 30))
+        return (max if largest else min)(node.args, key=lambda y: sympy.N(y.subs(z, point), 30))
 
     expr = expr.replace(lambda node: isinstance(node, sympy.Piecewise), case)
     expr = expr.replace(lambda node: isinstance(node, sympy.Max), lambda node: extreme(node, True))
     expr = expr.replace(lambda node: isinstance(node, sympy.Min), lambda node: extreme(node, False))
-    expr = expr.replace(sympy.Abs, lambda u: sign(u) * u)
-    expr = expr.replace(sympy.sign, lambda u: sympy.Integer(sign(u)))
-    return expr.replace(sympy.Heaviside, lambda u, *_: sympy.Integer(1 if sign(u) > 0 else 0))
+    expr = expr.replace(sympy.Abs, lambda y: sign(y) * y)
+    expr = expr.replace(sympy.sign, lambda y: sympy.Integer(sign(y)))
+    return expr.replace(sympy.Heaviside, lambda y, *_: sympy.Integer(1 if sign(y) > 0 else 0))
 
 
 def _constant_if_flat(slope: sympy.Expr, z: sympy.Symbol) -> sympy.Expr:

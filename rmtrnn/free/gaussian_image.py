@@ -375,7 +375,7 @@ class GaussianImage:
         """Sums over ever finer nodes until two levels agree: values (rows, points) and relative errors.
 
         A level halves the weights of all before and adds its own nodes. Convergence is geometric: the finer
-        level's error is about change²/(the change before). ``floor`` is added to |value| as the yardstick.
+        level's error is about change²/(the change before). ``floor`` is added to |value| as the reference.
         """
         shifted = self._is_shifted(y)
         todo = np.arange(y.size)
