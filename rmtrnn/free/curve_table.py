@@ -107,7 +107,9 @@ class CurveTable:
         below = self.survival_left - rows[_SURVIVAL]
         sound = (below > self._tolerance.run_out) & np.isfinite(rows[_V]) & (rows[_THETA] > 1e-12)
         sound[:-1] &= (np.diff(rows[_V]) > 0) & (np.diff(rows[_SURVIVAL]) <= 0)
-        return sound | (2.0 * below > self.mass)  # in the upper half of the mass there is no bottom
+        # In the upper half of the mass, all the way from the right edge, there is no bottom to be found.
+        upper = np.logical_and.accumulate((2.0 * below > self.mass)[::-1])[::-1]
+        return sound | upper if len(t) > 1 else sound
 
     def _build(self) -> None:
         tolerance = self._tolerance

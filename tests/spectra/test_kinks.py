@@ -74,6 +74,22 @@ def test_a_law_over_two_hundred_decades():
     assert np.max(np.abs(spec.log_s.cdf(sample.log_s).mean(axis=0) - (np.arange(200) + 0.5) / 200)) < 0.03
 
 
+def test_a_long_tail_to_zero_has_one_bottom():
+    """φ' of gelu vanishes inside the law: after 60 steps the quadrature of the base has no digits far down."""
+    ens = vanilla(
+        "gelu",
+        sigma_w=1.0484731165018708,
+        sigma_v=0.18757964636049052,
+        sigma_b=0.5788347996853308,
+        R=0.44458166064279214,
+        weights="orthogonal",
+    )
+    spec = rt.spectrum(ens, 60)
+    assert spec.error < 1e-6
+    levels = np.array([0.02, 0.3, 0.7, 0.98])
+    np.testing.assert_allclose(spec.log_s.cdf(spec.log_s.icdf(levels)), levels, atol=1e-9)
+
+
 def test_an_unbounded_slope_reaches_infinity():
     assert rt.spectrum(vanilla(sympy.exp(Z), sigma_w=0.1, sigma_b=0.1), 1).support == ((0.0, math.inf),)
 
