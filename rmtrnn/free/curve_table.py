@@ -125,11 +125,14 @@ class CurveTable:
             rows, *errors = self._follow(
                 self.log_radius(t).ravel(), None if starts is None else starts.ravel()
             )
+            # Far down, where the base has no digits left, the survival function is at least what it is above.
+            survival = np.maximum.accumulate(rows[_SURVIVAL].reshape(-1, _NODES)[:, ::-1], axis=1)[:, ::-1]
+            rows[_SURVIVAL] = survival.ravel()
             series = rows.reshape(4, len(todo), _NODES) @ _ANALYSIS.T
             rounding = errors[0].reshape(4, len(todo), _NODES).max(axis=2)
             tail = np.max(np.abs(series[..., -4:]), axis=2)
             count += len(todo)
-            survival, density = rows[_SURVIVAL].reshape(-1, _NODES), rows[_DENSITY].reshape(-1, _NODES)
+            density = rows[_DENSITY].reshape(-1, _NODES)
             moved = tail[_SURVIVAL] + tail[_V] * np.max(density, axis=1)
             both = (errors[0] + errors[1]).reshape(4, len(todo), _NODES)
             # At an edge with an unbounded density a few nodes are all noise, and no measure of the others.

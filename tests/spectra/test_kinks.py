@@ -75,7 +75,7 @@ def test_a_law_over_two_hundred_decades():
 
 
 def test_a_long_tail_to_zero_has_one_bottom():
-    """φ' of gelu vanishes inside the law: after 60 steps the quadrature of the base has no digits far down."""
+    """φ' of gelu vanishes inside the law: far down the quadrature of the base has no digits."""
     ens = vanilla(
         "gelu",
         sigma_w=1.0484731165018708,
