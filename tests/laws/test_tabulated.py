@@ -128,7 +128,7 @@ def test_spectrum_interface_and_storage(tmp_path):
 )
 def test_settings_of_the_fit_move_the_law_by_less_than_its_error(monkeypatch, name, value):
     """A hard edge, and a density that takes many panels."""
-    density, edge = fuss_catalan(4)
+    density, edge = partial(fuss_catalan.density_of_u, 4), fuss_catalan.log_edge(4) / 2
     cases = [
         (density, Interval(-math.inf, edge, 0.4), np.linspace(edge - 10, edge, 200)),
         (lambda u: (1 + 0.9 * np.sin(40 * u)) / 2, Interval(-1.0, 1.0), np.linspace(-1, 1, 200)),
