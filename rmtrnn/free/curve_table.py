@@ -133,7 +133,8 @@ class CurveTable:
             tail = np.max(np.abs(series[..., -4:]), axis=2)
             count += len(todo)
             density = rows[_DENSITY].reshape(-1, _NODES)
-            moved = tail[_SURVIVAL] + tail[_V] * np.max(density, axis=1)
+            by_v = np.minimum(tail[_V] * np.max(density, axis=1), np.ptp(survival, axis=1))
+            moved = tail[_SURVIVAL] + by_v
             both = (errors[0] + errors[1]).reshape(4, len(todo), _NODES)
             # At an edge with an unbounded density a few nodes are all noise, and no measure of the others.
             noise = np.minimum(both.max(axis=2), 100.0 * np.median(both, axis=2))
