@@ -161,7 +161,8 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
     the right theory was accepted and σ_w × 1.03 and × 0.97 were rejected in all of 25 disjoint samples; with
     8 matrices a shift of 3 % is found in some nine of ten.
 
-    Raises TypeError for other arguments, ValueError for a single trial or a level outside (0, 1).
+    Raises TypeError for other arguments, ValueError for a single trial, different numbers of steps T,
+    or a level outside (0, 1).
 
     >>> ens = rt.Ensemble("vanilla", sigma_w=1.0, sigma_b=0.3)
     >>> mc = rt.sample(ens, T=2, N=64, trials=8)
@@ -174,6 +175,10 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
         raise TypeError(f"mc: expected an rmtrnn Sample, got {type(mc).__name__}")
     if mc.trials < 2:
         raise ValueError("mc: has 1 trial; must have at least 2, the test needs the spread over trials")
+    if spec.T != mc.T:
+        raise ValueError(
+            f"spec is the law of T = {spec.T} steps, mc a sample of T = {mc.T}: must be the same T"
+        )
     level = _validate.real("level", level, low=0.0, high=1.0, low_open=True, high_open=True)
     log_s = _snapped(mc.log_s, spec.log_s.atoms)
     zero_mass = sum(mass for u, mass in spec.log_s.atoms if u == -math.inf)

@@ -146,3 +146,10 @@ def test_bad_input_is_named(tanh_sample):
     single = Sample(tanh_sample.log_s[:1], TANH, 4, 256, {})
     with pytest.raises(ValueError, match=r"^mc: has 1 trial"):
         rt.compare(spec, single)
+
+
+def test_different_numbers_of_steps_are_refused():
+    ens = rt.Ensemble("vanilla", sigma_b=0.3)
+    mc = rt.sample(ens, T=2, N=16, trials=2)
+    with pytest.raises(ValueError, match="T = 3 steps, mc a sample of T = 2"):
+        rt.compare(rt.spectrum(ens, 3), mc)
