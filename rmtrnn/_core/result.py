@@ -81,8 +81,9 @@ class Result:
         return cls(**{key: records.decode(value, arrays) for key, value in meta.items()})
 
     def _compared(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What two equal results share."""
-        return self._parts()
+        """What two equal results share: all but ``provenance``, which tells one run from another."""
+        meta, arrays = self._parts()
+        return {key: value for key, value in meta.items() if key != "provenance"}, arrays
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

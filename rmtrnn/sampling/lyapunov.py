@@ -120,10 +120,6 @@ class LyapunovSample(Result):
             return over_trials(values)
         return Estimate(float(values[0]), float(errors[0]))
 
-    def _compared(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        meta, arrays = self._parts()
-        return {key: value for key, value in meta.items() if key != "provenance"}, arrays
-
     def __repr__(self) -> str:
         return (
             f"<LyapunovSample of {self.ensemble}, N={self.N}, {self.steps} steps, {self.trials} networks: "

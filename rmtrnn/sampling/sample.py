@@ -173,10 +173,6 @@ class Sample(Result):
         meta = {"ensemble": self.ensemble.to_dict(), "T": self.T, "N": self.N, "provenance": self.provenance}
         return meta, {"log_s": self.log_s}
 
-    def _compared(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        meta, arrays = self._parts()
-        return {key: value for key, value in meta.items() if key != "provenance"}, arrays
-
     @classmethod
     def restore(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Sample:
         """Build the sample again from what `save` wrote (`rmtrnn.load` calls this)."""
