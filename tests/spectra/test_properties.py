@@ -25,6 +25,10 @@ def random_ensemble(rng):
     )
 
 
+# Since laws rest on curve tables some of these state up to 4e-5: docs/limits.md.
+KNOWN_COARSE = ("gelu", "silu", "relu")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", range(BATCHES))
 @pytest.mark.equation(9, 11)
@@ -40,8 +44,10 @@ def test_random_ensembles(batch):
         spec = rt.spectrum(ens, T)
         label = f"{ens!r}, T={T}"
         assert spec.converged, label
-        if not spec.error < 1e-6:
+        if spec.error >= 1e-6 and ens.cell.activation.name in KNOWN_COARSE:
             coarse.append(f"{label}: error {spec.error:.1e}")
+        else:
+            assert spec.error < 1e-6, label
         # m_1 = χ^T and the variance by two quadratures of different making (theory.md (6), (11)).
         assert math.log(spec.moment(1)) == pytest.approx(T * math.log(field.chi), abs=1e-10 * T), label
         moments = rt.spectra.second_moment(ens, T)
@@ -59,5 +65,5 @@ def test_random_ensembles(batch):
         close = 1e-3 if T == 1 and ens.weights == "orthogonal" else 1e-8
         assert abs(spec.mass - 1) <= close + spec.error, label
     if coarse:
-        # Known since laws rest on curve tables; all other properties held. docs/limits.md names them.
+        # A known failure, named; all other properties held.
         pytest.xfail(f"stated errors above 1e-6: {coarse}")
