@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rmtrnn as rt
-from rmtrnn.cli import cellfile, grammar
+from rmtrnn.cli import grammar
 from rmtrnn.cli.cellfile import CellFileError, parse_cell, read_cell
 from rmtrnn.cli.grammar import FUNCTIONS
+from rmtrnn.cli.limits import FILES
 
 HEAD = "state h\ninput x\ngate e reads h\n"
 GRU = """
@@ -166,7 +167,7 @@ def test_a_gate_must_read_the_state():
 
 def test_size_and_encoding_of_files(tmp_path):
     path = tmp_path / "own.cell"
-    path.write_bytes(b"#" * (cellfile.MAX_BYTES + 1))
+    path.write_bytes(b"#" * (FILES.cell_bytes + 1))
     with pytest.raises(CellFileError, match="at most 16384 bytes"):
         read_cell(path)
     path.write_bytes(b"state \xff\xfe")

@@ -38,11 +38,8 @@ from rmtrnn.cli.grammar import (
     suggestion,
     to_sympy,
 )
+from rmtrnn.cli.limits import FILES
 
-MAX_BYTES = 16384
-MAX_LINES = 200
-MAX_STATES = 8
-MAX_GATES = 16
 _WORDS = ("name", "state", "input", "gate", "reads")
 _HEAD = re.compile(rf"[ \t]*(?P<word>{NAME})[ \t]*(?P<equals>=)?[ \t]*(?P<rest>.*)", re.DOTALL)
 _GATE = re.compile(rf"(?P<name>{NAME})[ \t]+reads(?![A-Za-z0-9_])[ \t]*(?P<reads>.+)", re.DOTALL)
@@ -64,9 +61,9 @@ def read_cell(path: str | Path) -> Cell:
     """Return the cell of a text file. CellFileError for anything that is not in the grammar; OSError."""
     path = Path(path)
     with path.open("rb") as stream:
-        content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise CellFileError(f"{shown(str(path))}: a cell file has at most {MAX_BYTES} bytes")
+        content = stream.read(FILES.cell_bytes + 1)
+    if len(content) > FILES.cell_bytes:
+        raise CellFileError(f"{shown(str(path))}: a cell file has at most {FILES.cell_bytes} bytes")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -80,8 +77,10 @@ def read_cell(path: str | Path) -> Cell:
 def parse_cell(text: str, name: str = "cell") -> Cell:
     """Return the cell that ``text`` describes; CellFileError with the line's number if it describes none."""
     lines = text.split("\n")
-    if len(text) > MAX_BYTES or len(lines) > MAX_LINES:
-        raise CellFileError(f"a cell file has at most {MAX_BYTES} characters and {MAX_LINES} lines")
+    if len(text) > FILES.cell_bytes or len(lines) > FILES.cell_lines:
+        raise CellFileError(
+            f"a cell file has at most {FILES.cell_bytes} characters and {FILES.cell_lines} lines"
+        )
     program = _Program(name)
     for count, line in enumerate(lines, start=1):
         try:
@@ -128,8 +127,8 @@ def _read_states(program: _Program, text: str) -> None:
     names = [name.strip(" \t") for name in text.split(",")]
     if not all(re.fullmatch(NAME, name) for name in names):
         raise CellFileError("'state' takes names separated by commas")
-    if len(program.states) + len(names) > MAX_STATES:
-        raise CellFileError(f"a cell has at most {MAX_STATES} states")
+    if len(program.states) + len(names) > FILES.states:
+        raise CellFileError(f"a cell has at most {FILES.states} states")
     for name in names:
         _add(program, name, Node("name", name))
         program.states.append(name)
@@ -139,8 +138,8 @@ def _read_gate(program: _Program, text: str) -> None:
     gate = _GATE.fullmatch(text)
     if gate is None:
         raise CellFileError("a gate is written 'gate NAME reads EXPRESSION'")
-    if len(program.gates) == MAX_GATES:
-        raise CellFileError(f"a cell has at most {MAX_GATES} gates")
+    if len(program.gates) == FILES.gates:
+        raise CellFileError(f"a cell has at most {FILES.gates} gates")
     name = gate["name"]
     reads = _expression(program, gate["reads"])
     _add(program, name, Node("name", name))

@@ -24,17 +24,7 @@ from typing import Any, NamedTuple
 import sympy
 
 from rmtrnn.cells.functions import logistic, normal_cdf, softplus
-
-MAX_DEPTH = 40  # brackets and signs inside each other
-MAX_NODES = 2000  # of an expression after its definitions were put in
-MAX_HEIGHT = 100  # of a tree after its definitions were put in
-MAX_KINKS = 3  # functions with a kink (KINKED) inside each other
-MAX_ARGUMENTS = 8  # of max and min
-MAX_DEGREE = 64  # of an expression as a polynomial in its names, functions and numbers
-MAX_ARGUMENT = 1e9  # of a function, for names in (-BOX, BOX)
-MAX_WORDS = 4 * MAX_NODES  # numbers, names and signs of one line: a part has an operator and brackets at most
-BOX = 4.0  # where a cell is tried out; see rmtrnn.cells.cell
-_NEAR_POLE = 1e6  # what |1/y| is taken to be at most where y may vanish
+from rmtrnn.cli.limits import EXPRESSION
 
 NUMBER = r"(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,2})?(?![0-9A-Za-z_.])"
 NAME = r"[A-Za-z][A-Za-z0-9_]{0,30}(?![A-Za-z0-9_])"
@@ -42,7 +32,10 @@ _TOKEN = re.compile(rf"(?P<number>{NUMBER})|(?P<name>{NAME})|(?P<sign>\*\*|[-+*/
 
 
 _TOO_SHORT = "the line ends where a number, a name or a bracket should follow"
-_TOO_LARGE = f"the expression, its definitions put in, has more than {MAX_NODES} parts or {MAX_HEIGHT} levels"
+_TOO_LARGE = (
+    "the expression, its definitions put in, has more than "
+    f"{EXPRESSION.nodes} parts or {EXPRESSION.height} levels"
+)
 
 
 class CellFileError(ValueError):
@@ -83,7 +76,7 @@ FUNCTIONS: dict[str, Function] = {
     "erf": Function(sympy.erf, _one),
     "normal_cdf": Function(normal_cdf, _one),
     "exp": Function(sympy.exp, _exp),
-    "log": Function(sympy.log, lambda m: max(m, _NEAR_POLE)),
+    "log": Function(sympy.log, lambda m: max(m, EXPRESSION.near_pole)),
     "sqrt": Function(sympy.sqrt, lambda m: max(m, 1.0)),
     "sin": Function(sympy.sin, _one),
     "cos": Function(sympy.cos, _one),
@@ -120,7 +113,7 @@ class Node:
     height: int = 1
     kinks: int = 0
     degree: int = 1
-    bound: float = BOX
+    bound: float = EXPRESSION.box
 
 
 def number(value: Fraction) -> Node:
@@ -133,12 +126,12 @@ def combine(head: str, parts: tuple[Node, ...], value: Any = None) -> Node:
     height = 1 + max(part.height for part in parts)
     kinks = max(part.kinks for part in parts) + (head in KINKED)
     degree, bound = _degree_and_bound(head, parts, value)
-    if nodes > MAX_NODES or height > MAX_HEIGHT:
+    if nodes > EXPRESSION.nodes or height > EXPRESSION.height:
         raise CellFileError(_TOO_LARGE)
-    if kinks > MAX_KINKS:
-        raise CellFileError(f"more than {MAX_KINKS} functions with a kink inside each other")
-    if degree > MAX_DEGREE:
-        raise CellFileError(f"the powers and products go beyond degree {MAX_DEGREE}")
+    if kinks > EXPRESSION.kinks:
+        raise CellFileError(f"more than {EXPRESSION.kinks} functions with a kink inside each other")
+    if degree > EXPRESSION.degree:
+        raise CellFileError(f"the powers and products go beyond degree {EXPRESSION.degree}")
     return Node(head, value, parts, nodes, height, kinks, degree, bound)
 
 
@@ -152,8 +145,8 @@ def _degree_and_bound(head: str, parts: tuple[Node, ...], value: Any) -> tuple[i
     if head == "^":
         return _power_bounds(parts[0], value)
     largest = max(part.bound for part in parts)
-    if largest > MAX_ARGUMENT:
-        raise CellFileError(f"the argument of {head} can become larger than {MAX_ARGUMENT:g}")
+    if largest > EXPRESSION.argument:
+        raise CellFileError(f"the argument of {head} can become larger than {EXPRESSION.argument:g}")
     # Polynomials inside a function count as one name; |z|^n and the like become powers of z.
     return degree if head in KINKED else 1, FUNCTIONS[head].bound(largest)
 
@@ -165,9 +158,11 @@ def _product(bounds: Any) -> float:
 def _power_bounds(base: Node, exponent: Fraction) -> tuple[int, float]:
     """Degree and bound of base^exponent; a negative power may come near a pole."""
     size = abs(exponent)
-    if size > MAX_DEGREE or exponent.denominator > MAX_DEGREE:
-        raise CellFileError(f"an exponent must be a number between -{MAX_DEGREE} and {MAX_DEGREE}")
-    reach = _NEAR_POLE if exponent < 0 else 1.0
+    if size > EXPRESSION.degree or exponent.denominator > EXPRESSION.degree:
+        raise CellFileError(
+            f"an exponent must be a number between -{EXPRESSION.degree} and {EXPRESSION.degree}"
+        )
+    reach = EXPRESSION.near_pole if exponent < 0 else 1.0
     try:
         bound = max(base.bound, reach) ** float(size)
     except OverflowError:
@@ -220,9 +215,9 @@ def _check_words(text: str) -> None:
         count += 1
         if brackets < 0:
             raise CellFileError("unexpected ')'")
-        if brackets + signs > MAX_DEPTH:
-            raise CellFileError(f"more than {MAX_DEPTH} brackets or signs inside each other")
-        if count > MAX_WORDS:
+        if brackets + signs > EXPRESSION.depth:
+            raise CellFileError(f"more than {EXPRESSION.depth} brackets or signs inside each other")
+        if count > EXPRESSION.words:
             raise CellFileError(_TOO_LARGE)
     if brackets:
         raise CellFileError("expected ')', found the end of the line")
@@ -241,7 +236,7 @@ class _Reader:
     def read(self, tree: ast.expr) -> Node:
         """The node of a tree of bounded height."""
         self._height += 1
-        if self._height > MAX_HEIGHT:
+        if self._height > EXPRESSION.height:
             raise CellFileError(_TOO_LARGE)
         try:
             match tree:
@@ -311,8 +306,8 @@ class _Reader:
         if name not in FUNCTIONS:
             raise CellFileError(f"unknown function {name!r}{suggestion(name, FUNCTIONS)}")
         arity = FUNCTIONS[name].arity
-        if arity is None and not 1 <= len(arguments) <= MAX_ARGUMENTS:
-            raise CellFileError(f"{name} takes 1 to {MAX_ARGUMENTS} arguments, not {len(arguments)}")
+        if arity is None and not 1 <= len(arguments) <= EXPRESSION.arguments:
+            raise CellFileError(f"{name} takes 1 to {EXPRESSION.arguments} arguments, not {len(arguments)}")
         if arity is not None and len(arguments) != arity:
             raise CellFileError(f"{name} takes {arity} argument, not {len(arguments)}")
         return combine(name, tuple(self.read(argument) for argument in arguments))

@@ -15,9 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmtrnn.cli.grammar import shown, suggestion
-
-MAX_CONFIG_BYTES = 65536
-MAX_POINTS = 10000  # of one axis of a grid
+from rmtrnn.cli.limits import FILES
 
 
 class UsageError(ValueError):
@@ -53,8 +51,8 @@ def read_range(name: str, text: str) -> np.ndarray:
     if len(parts) != 3:
         raise UsageError(f"{name} = {shown(text)}: expected a number, or a grid start:stop:count")
     count = read_integer(f"count of {name}", parts[2])
-    if not 1 <= count <= MAX_POINTS:
-        raise UsageError(f"count of {name} = {count}: must be from 1 to {MAX_POINTS}")
+    if not 1 <= count <= FILES.points:
+        raise UsageError(f"count of {name} = {count}: must be from 1 to {FILES.points}")
     return np.linspace(read_number(name, parts[0]), read_number(name, parts[1]), count)
 
 
@@ -276,12 +274,12 @@ def settings(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, A
 def _from_file(path: str, names: tuple[str, ...]) -> dict[str, Any]:
     try:
         with Path(path).open("rb") as stream:
-            content = stream.read(MAX_CONFIG_BYTES + 1)
+            content = stream.read(FILES.config_bytes + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"--config {shown(path)}: cannot be read: {reason}") from None
-    if len(content) > MAX_CONFIG_BYTES:
-        raise UsageError(f"{shown(path)}: a configuration has at most {MAX_CONFIG_BYTES} bytes")
+    if len(content) > FILES.config_bytes:
+        raise UsageError(f"{shown(path)}: a configuration has at most {FILES.config_bytes} bytes")
     try:
         table = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -46,10 +46,20 @@ __all__ = [
     "certified_fixed_point",
 ]
 
-_EXTRA = 6
-"""Decimal digits beyond those asked for: of the approximation; ball arithmetic has twice as many."""
-_MOST_EXTRA = 60
-"""A proof is tried with at most so many digits beyond those asked for; see `_most_extra`."""
+
+@dataclass(frozen=True)
+class ProofSettings:
+    """Decimal digits carried beyond those asked for; a proof that fails is tried again with more."""
+
+    # Of the approximation; ball arithmetic has twice as many. Empirical: most proofs succeed at once.
+    extra: int = 6
+    # At most, before the proof is given up.
+    most_extra: int = 60
+    # At most, for a piecewise linear φ, whose λ(w) is algebraic, so that digits cost little.
+    most_extra_linear: int = 120
+
+
+_PROOF = ProofSettings()
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def _certified(ball: Any, proof: str) -> Certified:
 
 
 def _bits(dps: int) -> int:
-    return int((dps + 2 * _EXTRA) * 3.3220) + 20
+    return int((dps + 2 * _PROOF.extra) * 3.3220) + 20
 
 
 def certified_fixed_point(ens: Ensemble, dps: int = 30) -> Certified:
@@ -111,7 +121,7 @@ def certified_chi(ens: Ensemble, dps: int = 30) -> Certified:
 @functools.lru_cache(maxsize=64)
 def _fixed_point_ball(ens: Ensemble, dps: int) -> Any:
     numbers = parameters.vanilla(ens)
-    q0 = arb(fixed_point(ens, dps + _EXTRA + GUARD)).mid()  # as `product` needs it: computed once
+    q0 = arb(fixed_point(ens, dps + _PROOF.extra + GUARD)).mid()  # as `product` needs it: computed once
     if not q0 > 0:
         raise OutOfScope("q* = 0: there is no Gaussian average to enclose")
     sigma2, rest = rational(numbers.sigma_w) ** 2, rational(numbers.input_variance)
@@ -168,7 +178,7 @@ def certified_density(ens: Ensemble, T: int, lam: Any, dps: int = 30, *, start: 
     target = _target(ens, T, lam, dps)
 
     def attempt(digits: int) -> Certified:
-        law = product(ens, T, digits + _EXTRA)
+        law = product(ens, T, digits + _PROOF.extra)
         problem = _problem(ens, T, law, digits, rational(target))
         w, failure = (mp.mpmathify(start), None) if start is not None else _approximate(law, target)
         if start is None and (w is None or mp.im(w) == 0) and problem.above_edge(law):
@@ -191,7 +201,7 @@ def certified_cdf(ens: Ensemble, T: int, lam: Any, dps: int = 30) -> Certified:
     target = _target(ens, T, lam, dps)
 
     def attempt(digits: int) -> Certified:
-        law = product(ens, T, digits + _EXTRA)
+        law = product(ens, T, digits + _PROOF.extra)
         problem = _problem(ens, T, law, digits, rational(target))
         w, failure = _approximate(law, target)
         if (w is None or mp.im(w) == 0) and problem.above_edge(law):
@@ -227,7 +237,11 @@ def _approximate(law: Product, target: Fraction) -> tuple[Any, ConvergenceError 
 
 
 def _most_extra(ens: Ensemble) -> int:
-    return 120 if parameters.vanilla(ens).activation.is_piecewise_linear else _MOST_EXTRA
+    return (
+        _PROOF.most_extra_linear
+        if parameters.vanilla(ens).activation.is_piecewise_linear
+        else _PROOF.most_extra
+    )
 
 
 def _sharpen(attempt: Callable[[int], Certified], dps: int, most: int) -> Certified:
@@ -237,7 +251,7 @@ def _sharpen(attempt: Callable[[int], Certified], dps: int, most: int) -> Certif
     digits, best = dps, None
     while True:
         try:
-            with mp.workdps(digits + 2 * _EXTRA), flint.ctx.workprec(_bits(digits)):
+            with mp.workdps(digits + 2 * _PROOF.extra), flint.ctx.workprec(_bits(digits)):
                 result = attempt(digits)
             if result.radius <= mp.mpf(10) ** -dps * abs(result.midpoint):
                 return result
@@ -266,7 +280,7 @@ def certified_edge(ens: Ensemble, T: int, dps: int = 30) -> Certified:
     parameters.vanilla(ens)
 
     def attempt(digits: int) -> Certified:
-        law = product(ens, T, digits + _EXTRA)
+        law = product(ens, T, digits + _PROOF.extra)
         try:
             w = law.edge()[0]
         except ConvergenceError as error:

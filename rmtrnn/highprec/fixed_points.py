@@ -19,11 +19,8 @@ from rmtrnn.highprec import parameters
 from rmtrnn.highprec.bases import atoms, exact_number
 from rmtrnn.highprec.expressions import analytic_pieces
 from rmtrnn.highprec.numbers import evaluator, exponential, flint_precision, mpc, number
-from rmtrnn.highprec.quadrature import GUARD
+from rmtrnn.highprec.quadrature import GUARD, SETTINGS
 from rmtrnn.meanfield import mean_field
-
-_HALVINGS = 18
-"""Halvings of the step before a quadrature gives up: a bound on its time; two equal levels end it before."""
 
 
 def check_dps(dps: Any) -> int:
@@ -43,8 +40,8 @@ def gaussian_average(
     root, scale = mp.sqrt(q), 1 / mp.sqrt(2 * mp.pi)
     rules = _rules(activation, mu, root)
     total, previous = [mp.mpf(0)] * count, None
-    for level in range(_HALVINGS):
-        with flint_precision(mp.prec + 24):
+    for level in range(SETTINGS.halvings):
+        with flint_precision(mp.prec + SETTINGS.guard_bits):
             new = _level_sum(rules, f, level, number(mu), number(root), count)
         total = [old / 2 + scale * value for old, value in zip(total, new, strict=True)]
         if level >= 2 and previous is not None:
@@ -53,7 +50,7 @@ def gaussian_average(
                 return total
         previous = total
     raise ConvergenceError(
-        f"quadrature: {_HALVINGS} halvings do not give {mp.dps - 5} digits for {activation.name!r}"
+        f"quadrature: {SETTINGS.halvings} halvings do not give {mp.dps - 5} digits for {activation.name!r}"
     )
 
 

@@ -28,6 +28,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,14 +46,28 @@ from rmtrnn.highprec.numbers import acb, evaluator, exponential, flint_precision
 
 GUARD = 15
 """Decimal digits carried beyond those asked for."""
-_FIRST_STEP = 0.25
-"""Step of level 0, in standard deviations; the halvings decide the accuracy, this only how many there are."""
-_GUARD_BITS = 24
-"""Arb rounds down, so a sum of n terms may lose log2(n) bits."""
-_MAX_NODES = 400_000
-"""Nodes before a quadrature gives up: a bound on time and memory; two equal levels end it before."""
-_FEW_NODES = 20_000
-"""More than these are tried only after the pieces have been split at the critical points of X."""
+
+
+@dataclass(frozen=True)
+class QuadratureSettings:
+    """Numbers of the quadrature; the precision is asked for, and the halvings reach it."""
+
+    # Step of level 0, in standard deviations. It decides how many halvings there are, not the accuracy.
+    first_step: float = 0.25
+    # Bits. Derived: Arb rounds down, so a sum of n terms may lose log2(n) bits, and n < 2^24.
+    guard_bits: int = 24
+    # Nodes before a quadrature gives up: minutes of time. Two equal levels end it before.
+    most_nodes: int = 400_000
+    # Nodes beyond which the pieces are split at the critical points of X first. Empirical: without such
+    # points fewer serve at 100 digits.
+    few_nodes: int = 20_000
+    # Halvings of the step before an average over e is given up: 2^18 nodes. Two equal levels end it before.
+    halvings: int = 18
+    # Digits that Im m may lie below |m| before a density is given up as not distinguishable from 0.
+    most_lost: int = 400
+
+
+SETTINGS = QuadratureSettings()
 
 
 class _Level(NamedTuple):
@@ -117,7 +132,7 @@ class GaussianTransform:
     def level(self, index: int) -> _Level:
         """The nodes of one level, made on first use."""
         while len(self.levels) <= index:
-            with mp.workdps(self.dps + GUARD), flint_precision(mp.prec + _GUARD_BITS):
+            with mp.workdps(self.dps + GUARD), flint_precision(mp.prec + SETTINGS.guard_bits):
                 new = [node for path in self.pieces for node in path.nodes(len(self.levels), self.even)]
                 X, c = [X for X, _ in new], [c for _, c in new]
                 self.levels.append(_Level(X, c, [x * y for x, y in zip(X, c, strict=True)]))
@@ -126,11 +141,11 @@ class GaussianTransform:
     def _converged(self, add: Callable[[_Level], list[Any]]) -> list[Any]:
         """Sum a batch of integrands over ever more nodes until two levels agree relative to |value|."""
         if self._split is None:
-            return self._halve(add, _MAX_NODES)
+            return self._halve(add, SETTINGS.most_nodes)
         try:
-            return self._halve(add, _FEW_NODES)
+            return self._halve(add, SETTINGS.few_nodes)
         except ConvergenceError:
-            return self.split._halve(add, _MAX_NODES)
+            return self.split._halve(add, SETTINGS.most_nodes)
 
     def _halve(self, add: Callable[[_Level], list[Any]], limit: int) -> list[Any]:
         total: list[Any] | None = None
@@ -171,7 +186,7 @@ class GaussianTransform:
         def add(level: _Level) -> list[Any]:
             if numbers.flint is None:
                 return [mp.fsum(c * mp.log(w - X) for X, c in zip(level.X, level.c, strict=True))]
-            with flint_precision(mp.prec + _GUARD_BITS):
+            with flint_precision(mp.prec + SETTINGS.guard_bits):
                 point, total = acb(w), numbers.flint.acb(0)
                 for X, c in zip(level.X, level.c, strict=True):
                     total += c * (point - X).log()
@@ -255,7 +270,7 @@ class _Path:
 
     def nodes(self, level: int, even: bool) -> Iterator[tuple[Any, Any]]:
         """(X, weight) of the nodes that ``level`` adds: Arb numbers without radius, or mpmath's."""
-        step = mp.mpf(_FIRST_STEP) / 2**level
+        step = mp.mpf(SETTINGS.first_step) / 2**level
         rule = self._trapezoid(step, level, even) if self.analytic else self._tanh_sinh(step, level)
         mu, half, a2 = number(self.mu), number(1 / (2 * self.root**2)), number(self.scale**2)
         turn, norm = number(mp.mpc(0, -self.epsilon)), number(1 / (self.root * mp.sqrt(2 * mp.pi)))
@@ -274,7 +289,7 @@ class _Path:
     def floats(self, even: bool) -> tuple[np.ndarray, np.ndarray]:
         """Nodes and weights in double precision, at a fixed step."""
         with mp.workdps(30):
-            step = mp.mpf(_FIRST_STEP) / 32
+            step = mp.mpf(SETTINGS.first_step) / 32
             rule = self._trapezoid(step, 0, even) if self.analytic else self._tanh_sinh(step, 0, t_max=4)
             x, dx = np.array([(float(x), float(dx)) for x, dx in rule]).T
         root, shift, h = float(self.root), self._float_shift(x), 1e-5
@@ -331,7 +346,7 @@ def _zeros(expr: sympy.Expr, z: sympy.Symbol, low: Any, high: Any) -> list[Any]:
 def _pole_sums(level: _Level, w: Any, order: int) -> list[Any]:
     """Σ c w/(w − X), Σ cX/(w − X), −Σ cX/(w − X)², 2 Σ cX/(w − X)³ (if order = 2)."""
     fast = numbers.flint is not None
-    with flint_precision(mp.prec + _GUARD_BITS):
+    with flint_precision(mp.prec + SETTINGS.guard_bits):
         point = acb(w) if fast else w
         one = m = d1 = d2 = point * 0
         for X, c, cX in zip(level.X, level.c, level.cX, strict=True):

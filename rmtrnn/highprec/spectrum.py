@@ -24,10 +24,7 @@ from rmtrnn.highprec import formulas, parameters, series
 from rmtrnn.highprec.bases import Atoms, Base, vanilla_base
 from rmtrnn.highprec.fixed_points import check_dps, fixed_point
 from rmtrnn.highprec.leaky import LeakyGaussian, LeakyOrthogonal
-from rmtrnn.highprec.quadrature import GUARD
-
-_MOST_LOST = 400
-"""Digits that Im m may lie below |m| before `density` gives up."""
+from rmtrnn.highprec.quadrature import GUARD, SETTINGS
 
 
 class Unresolved(ConvergenceError):
@@ -269,7 +266,7 @@ def _with_digits(value: Callable[[Product, Any, int], Any], ens: Ensemble, T: An
     """``value(law, λ, extra)`` at dps + extra digits, extra raised until nothing is `Unresolved`."""
     dps, T, lam = _prepare(ens, T, lam, dps)
     extra = 0
-    while extra <= _MOST_LOST:
+    while extra <= SETTINGS.most_lost:
         law = product(ens, T, dps + extra)
         with mp.workdps(dps + extra + GUARD):
             try:
@@ -277,7 +274,8 @@ def _with_digits(value: Callable[[Product, Any, int], Any], ens: Ensemble, T: An
             except Unresolved as error:
                 extra = error.digits or 2 * extra + 25
     raise ConvergenceError(
-        f"λ = {mp.nstr(lam, 8)}: the density there is below 10^-{_MOST_LOST}, too small to be told from 0"
+        f"λ = {mp.nstr(lam, 8)}: the density there is below 10^-{SETTINGS.most_lost}, "
+        "too small to be told from 0"
     )
 
 

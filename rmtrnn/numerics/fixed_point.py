@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,23 @@ from rmtrnn._core.status import Status
 
 Map = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-GROWTH = 4.0  # largest growth of the step, in units of the plain step, from one iteration to the next
-MAX_GAIN = 1e15  # beyond this the slope of the map is 1 to rounding
-OVERFLOW = 1e50  # an iterate this large means divergence
 _EPS = float(np.finfo(float).eps)
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """Numbers of both solvers; a factor of three either way changes their iterations, not what they find."""
+
+    # Largest growth of the gain from one iteration to the next. Empirical: the secant slope of a curved map
+    # is off by less than this.
+    growth: float = 4.0
+    # Largest gain 1/(1 − F'). Derived: beyond it F' is 1 to rounding.
+    largest_gain: float = 1e15
+    # Iterate that counts as divergence. Any number whose square does not overflow serves.
+    overflow: float = 1e50
+
+
+_STEPS = StepSettings()
 
 
 class FixedPoint(NamedTuple):
@@ -110,7 +124,7 @@ class _Search:
         rounding = self.noise * np.maximum(np.abs(x), np.abs(image))
         self.error[active] = gain * (np.abs(step) + rounding)
         finite = np.isfinite(image)
-        huge = (np.abs(x) > OVERFLOW) | (np.isinf(image) & np.isfinite(x))
+        huge = (np.abs(x) > _STEPS.overflow) | (np.isinf(image) & np.isfinite(x))
         huge |= (
             (np.abs(step) <= rounding)
             & (np.abs(x) > self.large[active])
@@ -128,7 +142,7 @@ class _Search:
         return index
 
     def _secant_gain(self, active: np.ndarray, x: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """1/(1 − F') from the last two points, positive, and at most GROWTH times the last one.
+        """1/(1 − F') from the last two points, positive, and at most _STEPS.growth times the last one.
 
         Where F' ≥ 1, or the gain has just jumped, no fixed point is in sight: there x may at most double or
         halve (or take the plain step), lest a root be jumped over.
@@ -139,7 +153,7 @@ class _Search:
             blind = np.where(x * step > 0, 1.0, 0.5) * np.abs(x / step)
         secant = np.where(np.isnan(secant), 1.0, secant)
         blind = np.where(np.isnan(blind), 1.0, np.maximum(blind, 1.0))
-        most = np.minimum(GROWTH * last, MAX_GAIN)
+        most = np.minimum(_STEPS.growth * last, _STEPS.largest_gain)
         unsure = (secant <= 0) | (secant > 2 * last)
         reach = np.where(secant <= 0, most, np.minimum(secant, most))
         return np.where(unsure, np.minimum(blind, reach), secant)
@@ -208,7 +222,7 @@ def _anderson(
         step = np.asarray(map(x), dtype=float) - x
         size = float(np.max(np.abs(step)))
         scale = float(np.max(np.abs(x)))
-        if not np.all(np.isfinite(step)) or scale > OVERFLOW:
+        if not np.all(np.isfinite(step)) or scale > _STEPS.overflow:
             status = Status.DIVERGED if scale > 1e8 else Status.NOT_FINITE
             return x, float("inf"), float("inf"), int(status), iteration
         history.append((x, step))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +25,26 @@ from rmtrnn._core.status import Status
 
 Function = Callable[[np.ndarray], np.ndarray]
 
-Z_MAX = 12.0  # the normal density is 2e-32 there: nothing representable is cut off from tempered integrands
-T_MAX = 3.25  # ends of the tanh-sinh rule: what lies beyond weighs less than 1e-17 of a piece
-MAX_HALVINGS = 8
-CHUNK = 1 << 20  # largest number of integrand values held at once
-_ROUNDING = 8.0 * float(np.finfo(float).eps)  # rounding of a sum, relative to the sum of absolute values
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """Numbers of the trapezoidal and tanh-sinh rules."""
+
+    # Standard deviations at which the line ends. Derived: the normal density is 2e-32 there, so nothing
+    # representable is cut off from an integrand that does not grow exponentially.
+    reach: float = 12.0
+    # Ends of the tanh-sinh rule. Derived: what lies beyond weighs less than 1e-17 of a piece.
+    t_end: float = 3.25
+    # Halvings of the step before a point is given up. Both rules double their digits with each: a smooth
+    # integrand needs three or four, so eight say that the integrand is not what the rule is for.
+    halvings: int = 8
+    # Largest number of integrand values held at once: 8 MiB of doubles, which a cache of today holds.
+    chunk: int = 1 << 20
+    # Rounding of a sum relative to the sum of absolute values: pairwise summation and a few roundings of f.
+    rounding: float = 8.0 * float(np.finfo(float).eps)
+
+
+_RULES = RuleSettings()
 
 
 class Expectation(NamedTuple):
@@ -191,8 +207,8 @@ class _Rule:
         mean, deviation = mean[:, None], deviation[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             inner = [np.nan_to_num((kink - mean) / deviation) for kink in self.kinks]
-        bound = np.full_like(mean, Z_MAX)
-        ends = [-bound, *(np.clip(end, -Z_MAX, Z_MAX) for end in inner), bound]
+        bound = np.full_like(mean, _RULES.reach)
+        ends = [-bound, *(np.clip(end, -_RULES.reach, _RULES.reach) for end in inner), bound]
         lower, upper, slope = _tanh_sinh(intervals)
         for left, right in itertools.pairwise(ends):
             width = right - left
@@ -204,14 +220,14 @@ class _Rule:
 
 def _stretch(mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which laws use e = sinh t (wide, and with e = 0 in reach), and their range of t."""
-    low = np.arcsinh(mean - Z_MAX * deviation)
-    high = np.arcsinh(mean + Z_MAX * deviation)
-    return (deviation > 0.5) & (np.abs(mean) < 1.2 * Z_MAX * deviation), low, high
+    low = np.arcsinh(mean - _RULES.reach * deviation)
+    high = np.arcsinh(mean + _RULES.reach * deviation)
+    return (deviation > 0.5) & (np.abs(mean) < 1.2 * _RULES.reach * deviation), low, high
 
 
 def _smooth_nodes(mean: np.ndarray, deviation: np.ndarray, intervals: int) -> tuple[np.ndarray, np.ndarray]:
     fraction = np.arange(intervals + 1) / intervals
-    step = 2 * Z_MAX / intervals
+    step = 2 * _RULES.reach / intervals
     z = step * (np.arange(intervals + 1) - intervals / 2)
     weight = step * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
     stretched, low, high = _stretch(mean, deviation)
@@ -231,7 +247,7 @@ def _smooth_nodes(mean: np.ndarray, deviation: np.ndarray, intervals: int) -> tu
 
 def _tanh_sinh(intervals: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distances of the nodes from the two ends of the unit interval, and their weights."""
-    step = 2 * T_MAX / intervals
+    step = 2 * _RULES.t_end / intervals
     t = step * (np.arange(intervals + 1) - intervals / 2)
     lower = 1.0 / (1.0 + np.exp(-math.pi * np.sinh(t)))
     upper = 1.0 / (1.0 + np.exp(math.pi * np.sinh(t)))
@@ -242,7 +258,7 @@ def _integrate(
     f: Function, mean: np.ndarray, deviation: np.ndarray, rule: _Rule, intervals: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Σ w f and Σ w |f| for a batch, in chunks of points."""
-    size = max(1, CHUNK // (intervals + 1))
+    size = max(1, _RULES.chunk // (intervals + 1))
     values, sizes, count = [], [], 1
     for start in range(0, len(mean), size):
         part = slice(start, start + size)
@@ -263,7 +279,7 @@ def _integrate_pair(
     f: Function, g: Function, points: list[np.ndarray], rule: _Rule, intervals: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Σ w f(e_a) E[g(e_b) | e_a], and the same of absolute values; points: mean, deviation, c, √(1−c²)."""
-    size = max(1, CHUNK // (intervals + 1))
+    size = max(1, _RULES.chunk // (intervals + 1))
     values, sizes, count = [], [], 1
     for start in range(0, len(points[0]), size):
         mean, deviation, correlation, rest = (array[start : start + size] for array in points)
@@ -316,15 +332,15 @@ def _refine(
             value = np.zeros((*before.shape[:-1], n))
             error = np.full((*before.shape[:-1], n), np.inf)
         last = np.full(before.shape, np.inf)
-        for halvings in range(1, MAX_HALVINGS + 1):
+        for halvings in range(1, _RULES.halvings + 1):
             now, size, count = integrate(index, int(start) << halvings)
             most = max(most, count)
             with np.errstate(invalid="ignore"):
                 difference = np.abs(now - before)
-            estimate = _ROUNDING * size + _estimate(difference, last)
+            estimate = _RULES.rounding * size + _estimate(difference, last)
             value[..., index], error[..., index] = now, estimate
             finite = np.isfinite(now)
-            small: Any = finite & (estimate <= np.maximum(tol, 2 * _ROUNDING) * size)
+            small: Any = finite & (estimate <= np.maximum(tol, 2 * _RULES.rounding) * size)
             done = np.all(small.reshape(-1, len(index)), axis=0)
             bad = np.logical_not(np.all(finite.reshape(-1, len(index)), axis=0))
             status[index[done]] = int(Status.CONVERGED)

@@ -1,5 +1,7 @@
 """Densities, edges, moments and fixed points: closed forms, two precisions, two steps, the float solver."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import sympy
@@ -54,7 +56,8 @@ def test_tanh_fifty_digits_under_doubled_precision_and_halved_step(T, monkeypatc
     assert close(value, rt.highprec.density(TANH, T, lam, 100), 50)
     spectrum.product.cache_clear()
     spectrum._vanilla_base.cache_clear()
-    monkeypatch.setattr(quadrature, "_FIRST_STEP", quadrature._FIRST_STEP / 2 * 0.9)
+    finer = dataclasses.replace(quadrature.SETTINGS, first_step=quadrature.SETTINGS.first_step / 2 * 0.9)
+    monkeypatch.setattr(quadrature, "SETTINGS", finer)
     assert close(value, rt.highprec.density(TANH, T, lam, 50), 50)
     spectrum.product.cache_clear()
     spectrum._vanilla_base.cache_clear()
