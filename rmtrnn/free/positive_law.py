@@ -88,6 +88,8 @@ class PositiveLaw:
     def __add__(self, other: Any) -> subordination.RealLaw:
         return subordination.free_sum(self, other)
 
+    __radd__ = __add__
+
     def free_sum(self, t: float) -> subordination.RealLaw:
         """Return the t-th free additive power, real t ≥ 1: free cumulants times t."""
         return subordination.free_sum_power(self, t)

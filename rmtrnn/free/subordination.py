@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -276,9 +277,38 @@ def as_real(law: Any) -> RealLaw:
     )
 
 
+def shifted(law: Any, shift: float) -> RealLaw:
+    """The law of X + shift, exactly: G(z − shift)."""
+    shift = _validate.real("shift", shift)
+    a = as_real(law)
+
+    def moments(k: int) -> list[float]:
+        known = [1.0, *a._moments(k)]
+        return [
+            math.fsum(math.comb(j, i) * known[i] * shift ** (j - i) for i in range(j + 1))
+            for j in range(1, k + 1)
+        ]
+
+    return RealLaw(
+        lambda z: a.G(z - shift),
+        (a._hull[0] + shift, a._hull[1] + shift),
+        [(where + shift, mass) for where, mass in a.atoms],
+        moments,
+        f"({a!r}) + {shift!r}",
+    )
+
+
+def _is_point(law: RealLaw) -> bool:
+    return law._hull[0] == law._hull[1]
+
+
 def free_sum(first: Any, second: Any) -> RealLaw:
-    """The free additive convolution of two laws."""
+    """The free additive convolution of two laws; a number, or a single atom, shifts the other law."""
+    if isinstance(second, Real):
+        return shifted(first, float(second))
     a, b = as_real(first), as_real(second)
+    if _is_point(a) or _is_point(b):
+        return shifted(b, a._hull[0]) if _is_point(a) else shifted(a, b._hull[0])
 
     def stieltjes(z: np.ndarray) -> np.ndarray:
         def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -90,3 +90,15 @@ def test_a_law_too_narrow_to_be_found_is_refused():
         law.cdf(0.5)
     with pytest.raises(ConvergenceError, match="instead of 1"):
         law.pdf(0.5)
+
+
+def test_numbers_and_single_atoms_shift_a_law():
+    circle = Semicircle(0.4658)
+    for law in (Discrete([0.154638], [1.0]) + circle, circle + 0.154638, 0.154638 + circle):
+        assert law.support == ((pytest.approx(0.154638 - 0.4658), pytest.approx(0.154638 + 0.4658)),)
+        x = np.linspace(-0.2, 0.5, 9)
+        np.testing.assert_allclose(law.cdf(x), circle.cdf(x - 0.154638), atol=1e-9)
+        assert law.moment(2) == pytest.approx(0.4658**2 / 4 + 0.154638**2)
+    three = MarchenkoPastur() + 3
+    assert three.moment(1) == pytest.approx(4.0)
+    np.testing.assert_allclose(three.cdf([3.5, 5.0]), MarchenkoPastur().cdf([0.5, 2.0]), atol=1e-3)
