@@ -36,10 +36,13 @@ _HOMES = {
     "Ensemble": "rmtrnn.ensemble",
     "NoCriticalPointError": "rmtrnn.criticality.root_search",
     "Status": "rmtrnn._core.status",
+    "GivenNetwork": "rmtrnn.sampling.given_network",
+    "LogProduct": "rmtrnn.sampling.products",
     "compare": "rmtrnn.comparison",
     "critical": "rmtrnn.criticality.point",
     "eigenvalue_curve": "rmtrnn.spectra",
     "isometry": "rmtrnn.isometry_report",
+    "jacobian_log_s": "rmtrnn.sampling.given_network",
     "load": "rmtrnn._core.storage",
     "lyapunov": "rmtrnn.spectra.lyapunov",
     "mean_field": "rmtrnn.meanfield",
@@ -62,6 +65,7 @@ _RESULTS = {
     "phase diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",
     "spectrum": "rmtrnn.spectra",
+    "trajectory jacobian": "rmtrnn.sampling.given_network",
 }
 _EXTRAS = ("torch",)  # found as rt.torch, but not in __all__: they need an optional package
 

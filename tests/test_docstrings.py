@@ -100,6 +100,8 @@ def test_examples(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if module in ("rmtrnn.__main__", "rmtrnn.highprec.certified", "rmtrnn.highprec.enclosures"):
         pytest.importorskip("flint")
+    if module in ("rmtrnn.cells.torch_layout", "rmtrnn.sampling.torch_steps"):
+        pytest.importorskip("torch")
     if module == "rmtrnn.__main__":
         pytest.skip("runs the command")
     given = {"rt": rt, "np": np, "sympy": sympy, "mpmath": mpmath}

@@ -11,9 +11,10 @@ import rmtrnn as rt
 
 NAMES = {
     "rmtrnn": """
-        Activation CFN Cell ConvergenceError Ensemble GRU Gate JANET LSTM Leaky MGU MinGRU MinLSTM
-        MinimalRNN NoCriticalPointError Stage Status UGRNN
-        VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry load lyapunov
+        Activation CFN Cell ConvergenceError Ensemble GRU Gate GivenNetwork JANET LSTM Leaky LogProduct MGU MinGRU
+        MinLSTM MinimalRNN NoCriticalPointError Stage Status UGRNN
+        VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry
+        jacobian_log_s load lyapunov
         mean_field phase_diagram plotting sample sample_lyapunov spectra spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
@@ -58,7 +59,7 @@ RESULTS = {
     "isometry_report": "Isometry Measured",
     "meanfield": "MeanField",
     "phase": "PhaseDiagram",
-    "sampling": "Estimate Sample",
+    "sampling": "Estimate Sample TrajectoryJacobian",
     "spectra": "Spectrum",
 }
 # First arguments of what users and scripts call by position; the fixed names of the others by keyword.
@@ -72,6 +73,7 @@ SIGNATURES = {
     "isometry": "ens T",
     "eigenvalue_curve": "ens",
     "spectral_radius": "ens",
+    "jacobian_log_s": "network inputs T",
     "load": "path",
     "lyapunov": "ens",
     "sample_lyapunov": "ens N steps trials seed device dtype progress executor checkpoint",

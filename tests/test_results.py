@@ -37,6 +37,7 @@ MAKERS = {
     "lyapunov sample": lambda: rt.sample_lyapunov(ENS, N=8, steps=32, trials=2, burn_in=5),
     "tied": lambda: rt.mean_field(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, tied=True), sites=512),
     "isometry": lambda: rt.isometry(ENS, 3),
+    "trajectory jacobian": lambda: rt.jacobian_log_s(np.array([np.diag([1.0, 0.5])] * 3)),
     "critical point": lambda: rt.critical("vanilla", T=3, R=0.46),
 }
 

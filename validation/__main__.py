@@ -11,7 +11,16 @@ from pathlib import Path
 
 from rmtrnn._core import progress as _progress
 from validation import core, data, dyson_error
-from validation.beyond import eigenvalues, gated, memory, phase, quickstart, spectra, torch_jacobian
+from validation.beyond import (
+    eigenvalues,
+    gated,
+    memory,
+    phase,
+    quickstart,
+    spectra,
+    torch_jacobian,
+    trained_gru,
+)
 from validation.core import places, report
 from validation.paper import (
     critical_initialisation,
@@ -41,6 +50,7 @@ STUDIES = {
         memory,
         phase,
         torch_jacobian,
+        trained_gru,
     )
 }
 

@@ -18,7 +18,7 @@ RESULTS = {
     "spectra.result": ("LogView",),
     "meanfield": ("MeanField",),
     "phase": ("PhaseDiagram",),
-    "sampling": ("Sample", "Estimate"),
+    "sampling": ("Sample", "Estimate", "TrajectoryJacobian"),
     "comparison": ("Comparison", "MomentScore", "EdgeScore"),
     "isometry_report": ("Isometry", "Measured"),
     "criticality": ("Critical",),

@@ -1,49 +1,19 @@
 """Log singular values of long products against exact arithmetic, and laws every product obeys."""
 
-import contextlib
 import dataclasses
 import json
 import math
 
-import flint
-import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import critical_tanh
+from reference.long_products import exact_log_singular_values
 
 from rmtrnn._core import random as _random
 from rmtrnn.sampling.products import LogProduct, deflation, graded
 from rmtrnn.sampling.random_matrices import random_matrix
-
-
-@contextlib.contextmanager
-def bits(precision):
-    saved = flint.ctx.prec
-    flint.ctx.prec = precision
-    try:
-        with mpmath.workprec(precision):
-            yield
-    finally:
-        flint.ctx.prec = saved
-
-
-def exact_log_singular_values(factors, precision):
-    """Half the logs of the eigenvalues of J Jᵀ, all at ``precision`` bits."""
-    with bits(precision):
-        product = flint.arb_mat(factors[0].tolist())
-        for factor in factors[1:]:
-            product = flint.arb_mat(factor.tolist()) * product
-        gram = product * product.transpose()
-        n = gram.nrows()
-        digits = int(precision * math.log10(2))
-        matrix = mpmath.matrix(n, n)
-        for i in range(n):
-            for j in range(n):
-                matrix[i, j] = mpmath.mpf(gram[i, j].mid().str(digits, radius=False))
-        squares = mpmath.eigsy(matrix, eigvals_only=True)
-        return np.sort([float(mpmath.log(square) / 2) for square in squares])
 
 
 def log_singular_values(factors):

@@ -3,7 +3,8 @@
 import fake_cupy
 import numpy as np
 import pytest
-from test_log_product import exact_log_singular_values, gaussians
+from reference.long_products import exact_log_singular_values
+from test_log_product import gaussians
 
 from rmtrnn._core import arrays as _arrays
 from rmtrnn._core import random as _random

@@ -1,0 +1,78 @@
+"""Jacobians of PyTorch modules on data: automatic differentiation against the package's own cells."""
+
+import numpy as np
+import pytest
+from reference.long_products import exact_log_singular_values
+
+import rmtrnn as rt
+
+torch = pytest.importorskip("torch")
+layout = pytest.importorskip("rmtrnn.cells.torch_layout")
+N = 16
+
+MODULES = {
+    "rnn": lambda: torch.nn.RNN(3, N),
+    "relu": lambda: torch.nn.RNNCell(3, N, nonlinearity="relu"),
+    "gru": lambda: torch.nn.GRU(3, N, batch_first=True),
+    "gru_cell": lambda: torch.nn.GRUCell(3, N),
+    "lstm": lambda: torch.nn.LSTM(3, N),
+    "lstm_cell": lambda: torch.nn.LSTMCell(3, N),
+    "no_bias": lambda: torch.nn.GRU(3, N, bias=False),
+    "vanilla": lambda: rt.torch.VanillaRNN(3, N, activation="erf"),
+}
+
+
+def analytic(module):
+    """The package's own cell with the module's weights."""
+    found = layout.layer_parameters(module)
+    return rt.GivenNetwork(found.cell, found.W, found.V, found.b)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_autograd_agrees_with_the_cells_equations(name):
+    torch.manual_seed(0)
+    module, inputs = MODULES[name](), np.random.default_rng(0).standard_normal((8, 3))
+    found, own = rt.jacobian_log_s(module, inputs, 6), rt.jacobian_log_s(analytic(module), inputs, 6)
+    np.testing.assert_allclose(found.log_s, own.log_s, atol=1e-8)
+    parameter = next(module.parameters())
+    assert parameter.requires_grad and parameter.dtype == torch.float32  # the module is as it was
+    with torch.no_grad():
+        for values in module.parameters():
+            values.mul_(1.01)
+    moved, kept = rt.jacobian_log_s(module, inputs, 6).log_s, np.isfinite(own.log_s)
+    assert np.max(np.abs(moved[kept] - own.log_s[kept])) > 1e-4
+
+
+def test_layers_batches_and_states():
+    torch.manual_seed(1)
+    module = torch.nn.LSTM(3, 8, num_layers=2, batch_first=True)
+    inputs = torch.randn(2, 5, 3)
+    both = rt.jacobian_log_s(module, inputs, T=3)
+    assert both.log_s.shape == (2, 2 * 2 * 8)
+    exact = module.double()
+    with torch.no_grad():
+        _, state = exact(inputs[1:, :2].double())
+    alone = rt.jacobian_log_s(module, inputs[1, 2:], state=state)
+    np.testing.assert_allclose(alone.log_s, both.log_s[1], atol=1e-8)
+
+
+def test_trained_gru_agrees_with_eighty_digits():
+    from validation.beyond.trained_gru import AddingTask, train
+
+    torch.manual_seed(0)
+    module = train(AddingTask(length=50), hidden=32, steps=20, seed=0).recurrent
+    inputs = AddingTask(length=50).sample(1, np.random.default_rng(5))[0][0]
+    net, factors = analytic(module), []
+    state = net.initial_state
+    for x in inputs:
+        state, factor = net(state, x)
+        factors.append(factor(np.eye(32)))
+    exact = exact_log_singular_values(factors, 700)
+    assert np.max(np.abs(rt.jacobian_log_s(module, inputs, T=50).log_s - exact)) < 1e-7
+
+
+def test_refuses_two_directions():
+    with pytest.raises(ValueError, match="bidirectional"):
+        rt.jacobian_log_s(torch.nn.GRU(3, N, bidirectional=True), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="state: has shapes"):
+        rt.jacobian_log_s(torch.nn.GRUCell(3, N), np.zeros((2, 3)), state=np.zeros(N + 1))
