@@ -11,8 +11,8 @@ import rmtrnn as rt
 
 NAMES = {
     "rmtrnn": """
-        Activation CFN Cell ConvergenceError Ensemble GRU Gate GivenNetwork JANET LSTM Leaky LogProduct MGU MinGRU
-        MinLSTM MinimalRNN NoCriticalPointError Stage Status UGRNN
+        Activation CFN Cell ConvergenceError Ensemble GRU Gate GivenNetwork JANET LSTM Leaky LogProduct MGU
+        MinGRU MinLSTM MinimalRNN NoCriticalPointError Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry
         jacobian_log_s load lyapunov
         mean_field phase_diagram plotting sample sample_lyapunov spectra spectral_radius spectrum symbolic
