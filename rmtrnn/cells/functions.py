@@ -12,147 +12,122 @@ whose derivatives are again products of such functions.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import sympy
 from sympy.core.function import ArgumentIndexError
 
 
-class logistic(sympy.Function):
-    """σ(z) = 1/(1 + e^{-z}), with σ'(z) = σ(z) σ(-z)."""
+class _StableFunction(sympy.Function):
+    """A positive function of one real variable. A subclass gives its values, derivative and plain form."""
 
-    nargs = 1
+    VALUES: ClassVar[tuple[Any, Any, Any] | None] = None  # at 0, ∞ and −∞
 
     @classmethod
     def eval(cls, argument: sympy.Expr) -> sympy.Expr | None:
-        if argument.is_zero:
-            return sympy.Rational(1, 2)
-        if argument is sympy.oo:
-            return sympy.Integer(1)
-        if argument is -sympy.oo:
-            return sympy.Integer(0)
-        return None
+        if cls.VALUES is None:
+            return None
+        at = (argument.is_zero, argument is sympy.oo, argument is -sympy.oo)
+        return next((sympy.sympify(value) for here, value in zip(at, cls.VALUES, strict=True) if here), None)
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         if argindex != 1:
             raise ArgumentIndexError(self, argindex)
-        return logistic(self.args[0]) * logistic(-self.args[0])
+        return self._derivative(self.args[0])
 
-    def _eval_rewrite_as_exp(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
-        return 1 / (1 + sympy.exp(-argument))
+    def _derivative(self, z: sympy.Expr) -> sympy.Expr:
+        raise NotImplementedError
+
+    def _plain(self, z: sympy.Expr) -> sympy.Expr:
+        """The same function by SymPy's own, for evaluation to any precision."""
+        raise NotImplementedError
 
     def _eval_evalf(self, prec: int) -> Any:
-        return self.rewrite(sympy.exp)._eval_evalf(prec)
+        return self._plain(self.args[0])._eval_evalf(prec)
 
     def _eval_is_extended_real(self) -> bool | None:
         return self.args[0].is_extended_real
 
     def _eval_is_positive(self) -> bool | None:
         return self.args[0].is_real
+
+
+class logistic(_StableFunction):
+    """σ(z) = 1/(1 + e^{-z}), with σ'(z) = σ(z) σ(-z)."""
+
+    VALUES = (sympy.Rational(1, 2), 1, 0)
+
+    def _derivative(self, z: sympy.Expr) -> sympy.Expr:
+        return logistic(z) * logistic(-z)
+
+    def _plain(self, z: sympy.Expr) -> sympy.Expr:
+        return 1 / (1 + sympy.exp(-z))
+
+    def _eval_rewrite_as_exp(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
+        return self._plain(argument)
 
     def _latex(self, printer: Any) -> str:
         return rf"\sigma\left({printer._print(self.args[0])}\right)"
 
 
-class sech2(sympy.Function):
+class sech2(_StableFunction):
     """sech²(z) = 1/cosh²(z) = 1 - tanh²(z), with derivative -2 tanh(z) sech²(z)."""
 
-    nargs = 1
+    VALUES = (1, 0, 0)
 
     @classmethod
     def eval(cls, argument: sympy.Expr) -> sympy.Expr | None:
-        if argument.is_zero:
-            return sympy.Integer(1)
-        if argument is sympy.oo or argument is -sympy.oo:
-            return sympy.Integer(0)
-        if argument.could_extract_minus_sign():
-            return cls(-argument)
-        return None
+        value = super().eval(argument)
+        return cls(-argument) if value is None and argument.could_extract_minus_sign() else value
 
-    def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        if argindex != 1:
-            raise ArgumentIndexError(self, argindex)
-        return -2 * sympy.tanh(self.args[0]) * sech2(self.args[0])
+    def _derivative(self, z: sympy.Expr) -> sympy.Expr:
+        return -2 * sympy.tanh(z) * sech2(z)
+
+    def _plain(self, z: sympy.Expr) -> sympy.Expr:
+        return 4 / (sympy.exp(z) + sympy.exp(-z)) ** 2
 
     def _eval_rewrite_as_exp(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
-        return 4 / (sympy.exp(argument) + sympy.exp(-argument)) ** 2
+        return self._plain(argument)
 
     def _eval_rewrite_as_tanh(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
         return 1 - sympy.tanh(argument) ** 2
-
-    def _eval_evalf(self, prec: int) -> Any:
-        return self.rewrite(sympy.exp)._eval_evalf(prec)
-
-    def _eval_is_extended_real(self) -> bool | None:
-        return self.args[0].is_extended_real
-
-    def _eval_is_positive(self) -> bool | None:
-        return self.args[0].is_real
 
     def _latex(self, printer: Any) -> str:
         return rf"\operatorname{{sech}}^2\left({printer._print(self.args[0])}\right)"
 
 
-class normal_cdf(sympy.Function):
+class normal_cdf(_StableFunction):
     """Φ(z) = erfc(-z/√2)/2, the standard normal distribution function, with Φ'(z) = e^{-z²/2}/√(2π).
 
     (1 + erf(z/√2))/2 has no correct digit left below z ≈ -8, and SymPy turns erfc(-z) into 2 - erfc(z).
     """
 
-    nargs = 1
+    VALUES = (sympy.Rational(1, 2), 1, 0)
 
-    @classmethod
-    def eval(cls, argument: sympy.Expr) -> sympy.Expr | None:
-        if argument.is_zero:
-            return sympy.Rational(1, 2)
-        if argument is sympy.oo:
-            return sympy.Integer(1)
-        if argument is -sympy.oo:
-            return sympy.Integer(0)
-        return None
+    def _derivative(self, z: sympy.Expr) -> sympy.Expr:
+        return sympy.exp(-(z**2) / 2) / sympy.sqrt(2 * sympy.pi)
 
-    def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        if argindex != 1:
-            raise ArgumentIndexError(self, argindex)
-        return sympy.exp(-(self.args[0] ** 2) / 2) / sympy.sqrt(2 * sympy.pi)
+    def _plain(self, z: sympy.Expr) -> sympy.Expr:
+        return (1 + sympy.erf(z / sympy.sqrt(2))) / 2
 
     def _eval_rewrite_as_erf(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
-        return (1 + sympy.erf(argument / sympy.sqrt(2))) / 2
-
-    def _eval_evalf(self, prec: int) -> Any:
-        return self.rewrite(sympy.erf)._eval_evalf(prec)
-
-    def _eval_is_extended_real(self) -> bool | None:
-        return self.args[0].is_extended_real
-
-    def _eval_is_positive(self) -> bool | None:
-        return self.args[0].is_real
+        return self._plain(argument)
 
     def _latex(self, printer: Any) -> str:
         return rf"\Phi\left({printer._print(self.args[0])}\right)"
 
 
-class softplus(sympy.Function):
+class softplus(_StableFunction):
     """log(1 + e^z), with derivative σ(z); the logarithm of a sum overflows for large z."""
 
-    nargs = 1
+    def _derivative(self, z: sympy.Expr) -> sympy.Expr:
+        return logistic(z)
 
-    def fdiff(self, argindex: int = 1) -> sympy.Expr:
-        if argindex != 1:
-            raise ArgumentIndexError(self, argindex)
-        return logistic(self.args[0])
+    def _plain(self, z: sympy.Expr) -> sympy.Expr:
+        return sympy.log(1 + sympy.exp(z))
 
     def _eval_rewrite_as_exp(self, argument: sympy.Expr, **_: Any) -> sympy.Expr:
-        return sympy.log(1 + sympy.exp(argument))
-
-    def _eval_evalf(self, prec: int) -> Any:
-        return self.rewrite(sympy.exp)._eval_evalf(prec)
-
-    def _eval_is_extended_real(self) -> bool | None:
-        return self.args[0].is_extended_real
-
-    def _eval_is_positive(self) -> bool | None:
-        return self.args[0].is_real
+        return self._plain(argument)
 
 
 class _Tanh(sympy.Function):
