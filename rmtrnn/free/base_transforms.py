@@ -40,6 +40,8 @@ class Base(Protocol):
     @property
     def is_bounded(self) -> bool: ...
     @property
+    def has_real_nodes(self) -> bool: ...
+    @property
     def log_support(self) -> tuple[tuple[float, float], ...]: ...
     def sums(self, y: np.ndarray) -> Sums: ...
     def log_potential(self, y: np.ndarray) -> np.ndarray: ...
@@ -54,7 +56,7 @@ class Base(Protocol):
 class PointMasses:
     """Finitely many atoms: exact sums."""
 
-    is_bounded = True
+    is_bounded = has_real_nodes = True
 
     def __init__(self, locations: np.ndarray, masses: np.ndarray) -> None:
         self.locations, self.masses = locations, masses

@@ -46,7 +46,9 @@ class Point(NamedTuple):
     log_one_plus_m: np.ndarray
     log_one_plus: tuple[np.ndarray, ...]
     error: np.ndarray
-    size: np.ndarray  # sum of the absolute values of the terms of log λ: what rounding is measured against
+    size: (
+        np.ndarray
+    )  # rounding of log λ in units of eps: |log| of every term, and 1 where its argument is rounded
 
 
 class Curve:
@@ -69,7 +71,7 @@ class Curve:
             if t:
                 log_kappa = _lower_log(sums.a1 / sums.a0)
                 value = value + t * log_kappa
-                size = size + t * np.abs(log_kappa)
+                size = size + t * (1.0 + np.abs(log_kappa))
                 slope = slope - t * (sums.b2 / sums.a1 - sums.b1 / sums.a0)
             logs = []
             log_one_plus_m = _lower_log1p(m, sums.a0)
@@ -78,7 +80,7 @@ class Curve:
                 log = log_one_plus_m if ratio == 1.0 else _lower_log1p(ratio * m, one)
                 logs.append(log)
                 value = value + count * log
-                size = size + count * np.abs(log)
+                size = size + count * (np.minimum(1.0, np.abs(ratio * m)) + np.abs(log))
                 slope = slope - count * ratio * sums.b1 / one
         return Point(value, slope, m, log_one_plus_m, tuple(logs), sums.error, size)
 
@@ -140,7 +142,9 @@ class Curve:
             lo, hi = low[active], high[active]
             middle = np.where(lo > 0, 0.5 * (lo + hi), np.where(hi > 1e-3, 0.3 * hi, 0.01 * hi))
             new = np.where((new > lo) & (new < hi), new, middle)
-            exact = np.abs(excess) <= 2.0 * _EPS * point.size * np.minimum(now, 1.0)  # rounding
+            # Only over real nodes is the imaginary part of the sums accurate relative to θ.
+            relative = np.minimum(now, 1.0) if self.base.has_real_nodes else 1.0
+            exact = np.abs(excess) <= 2.0 * _EPS * point.size * relative
             new = np.where(exact, now, new)
             theta[active] = new
             done = exact | (np.abs(new - now) <= 1e-15 * now) | (hi - lo <= 1e-15 * hi) | (hi < 1e-13)

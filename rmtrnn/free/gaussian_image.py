@@ -366,8 +366,13 @@ class GaussianImage:
     def _has_zero(self) -> bool:
         return any(s.at_a == 0.0 or s.at_b == 0.0 for s in self._stretches)
 
+    @property
+    def has_real_nodes(self) -> bool:
+        """Whether the sums at complex w are over real nodes: no contour leaves the axis."""
+        return not any(s.depth for s in self._stretches)
+
     def _is_shifted(self, y: np.ndarray) -> bool:
-        return bool(np.iscomplexobj(y)) and any(s.depth for s in self._stretches)
+        return bool(np.iscomplexobj(y)) and not self.has_real_nodes
 
     def _refined(
         self, sum_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], y: np.ndarray, floor: float
