@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 _CHUNK = 1 << 21
+_LARGE = float(np.finfo(float).max) ** 0.25
 
 
 class Sums(NamedTuple):
@@ -44,7 +45,7 @@ class Base(Protocol):
     @property
     def log_support(self) -> tuple[tuple[float, float], ...]: ...
     def sums(self, y: np.ndarray) -> Sums: ...
-    def log_potential(self, y: np.ndarray) -> np.ndarray: ...
+    def log_potential(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
     def moment(self, k: int) -> float: ...
     def variance(self) -> float: ...
     def log_mean(self) -> float: ...
@@ -74,8 +75,9 @@ class PointMasses:
     def log_support(self) -> tuple[tuple[float, float], ...]:
         return ()
 
-    def log_potential(self, y: np.ndarray) -> np.ndarray:
-        return log_potential_of(self.locations, self.masses, np.asarray(y)).reshape(np.shape(y))
+    def log_potential(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value = log_potential_of(self.locations, self.masses, np.asarray(y))
+        return value.reshape(np.shape(y)), np.zeros(np.shape(y))
 
     def moment(self, k: int) -> float:
         return float(np.sum(self.masses * self.locations**k))
@@ -121,7 +123,11 @@ def weighted_sums(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> n
             here = slice(start, start + size)
             inverse = 1.0 / (1.0 - np.multiply.outer(y[here], locations))
             parts[:2, here] = moments[:2] @ inverse.T
-            parts[2:, here] = y[here] * (moments[1:] @ (inverse * inverse).T)
+            factor = y[here]
+            if np.max(np.abs(factor)) > _LARGE:  # the squares would underflow
+                root = np.sqrt(np.maximum(np.abs(factor), 1.0))
+                inverse, factor = inverse * root[:, None], factor / root**2
+            parts[2:, here] = factor * (moments[1:] @ (inverse * inverse).T)
     return parts
 
 

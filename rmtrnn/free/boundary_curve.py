@@ -86,7 +86,7 @@ class Curve:
 
     def survival(self, log_w: np.ndarray, point: Point) -> np.ndarray:
         """P(Λ > λ(w)) = Im L/π for points on the curve."""
-        potential = self.power * self.base.log_potential(np.exp(-log_w))
+        potential = self.power * self.base.log_potential(np.exp(-log_w))[0]
         if self.power != 1.0:
             potential = potential + (self.power - 1.0) * point.log_one_plus_m
         for (ratio, count), log in zip(self.ratios.items(), point.log_one_plus, strict=True):
@@ -104,7 +104,8 @@ class Curve:
         theta = self.angle(x, start=start)
         log_w = x + 1j * theta
         point = self.at(log_w)
-        potential = self.power * self.base.log_potential(np.exp(-log_w))
+        potential, potential_error = self.base.log_potential(np.exp(-log_w))
+        potential = self.power * potential
         terms = np.abs(potential)
         if self.power != 1.0:
             potential = potential + (self.power - 1.0) * point.log_one_plus_m
@@ -120,7 +121,9 @@ class Curve:
         of_density = np.abs(point.m) + 1.0 + density / theta * turn
         sizes = np.array([point.size, theta + turn, terms / math.pi + 1.0 + point.size * density, of_density])
         rows = np.array([np.real(point.log_lambda), theta, survival, density])
-        return rows, _EPS * sizes, quadrature * sizes
+        errors = quadrature * sizes
+        errors[2] += self.power * potential_error / math.pi
+        return rows, _EPS * sizes, errors
 
     def angle(self, x: np.ndarray, level: float = 0.0, start: np.ndarray | None = None) -> np.ndarray:
         """The θ in (0, π) with arg λ(e^{x + iθ}) = ``level`` (0 ≤ level < π), by bracketed Newton steps.
@@ -260,9 +263,17 @@ class Curve:
         top = p if fp > fq else q
         if max(fp, fq) <= 0:
             return None
-        start = -math.inf if not math.isfinite(a) else self._zero(top, low)
-        stop = math.inf if right == math.inf else self._zero(top, high)
+        start = -math.inf if not math.isfinite(a) else self._snapped(self._zero(top, low), low)
+        stop = math.inf if right == math.inf else self._snapped(self._zero(top, high), high)
         return start, stop
+
+    def _snapped(self, x: float, end: float) -> float:
+        """``end`` of the gap where all slopes from x to there are rounding, else x: an atom of the base on
+        the verge of vanishing, whose poles cancel in the slope."""
+        sums = self.base.sums(np.exp(-np.array([0.5 * (x + end)])))
+        with np.errstate(all="ignore"):
+            terms = float(np.abs(sums.b2 / sums.a1)[0] + np.abs(sums.b1 / sums.a0)[0])
+        return end if abs(self._slope(0.5 * (x + end))) <= 8.0 * _EPS * (1.0 + self.power * terms) else x
 
     def _zero(self, inside: float, outside: float) -> float:
         """Where the slope stops being positive on the way to ``outside`` (``outside`` itself if nowhere)."""

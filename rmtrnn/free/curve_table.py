@@ -6,6 +6,8 @@ law reaches down to 0. On panels of t, halved until the last coefficients vanish
 
     v = log λ,   the angle θ of w,   the survival function P(Λ > λ),   the density −Im m/π of v.
 
+At an edge where the density is unbounded it grows like 1/t; there t times the density is tabulated.
+
 v rises and the survival function falls along the curve, so that a value at given v, or a quantile, is one
 root of one series.
 """
@@ -16,6 +18,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -27,6 +30,22 @@ _ANALYSIS = np.linalg.inv(chebyshev.chebvander(_X, _NODES - 1))
 _V, _THETA, _SURVIVAL, _DENSITY = range(4)
 
 
+class _Panels(NamedTuple):
+    """Panels of one pass: ends in t, series (row, panel, term), error of the survival function, whether fine
+    enough, and whether the density has too much noise to be integrated."""
+
+    ends: np.ndarray
+    series: np.ndarray
+    error: np.ndarray
+    fine: np.ndarray
+    noisy: np.ndarray
+
+    def where(self, keep: np.ndarray) -> _Panels:
+        return _Panels(
+            self.ends[keep], self.series[:, keep], self.error[keep], self.fine[keep], self.noisy[keep]
+        )
+
+
 @dataclass(frozen=True)
 class TableTolerance:
     """When a panel is fine enough, and when halving stops.
@@ -34,7 +53,8 @@ class TableTolerance:
     ``tail``: largest of the last four coefficients, in units of rounding of the row (empirical: panels cost
     the same for a tenth or ten times of it, since convergence is geometric). ``narrowest``: of the parameter
     range, where rounding of log w decides. ``negligible``: error of the cdf below which a panel may have an
-    error of ``coarse`` in log λ. ``panels``: most panels of one interval of the support.
+    error of ``coarse`` in log λ. ``coarse_mass``: noise of the density in one panel, as a mass, above which
+    its integral is no second look at that panel. ``panels``: most panels of one interval of the support.
     ``run_out``: mass below which the bottom of a tail is rounding. ``deepest``: log w is followed to there.
     """
 
@@ -42,6 +62,7 @@ class TableTolerance:
     narrowest: float = 1e-7
     negligible: float = 1e-13
     coarse: float = 1e-7
+    coarse_mass: float = 1e-10
     panels: int = 400
     run_out: float = 1e-14
     deepest: float = -690.0
@@ -112,55 +133,79 @@ class CurveTable:
         return sound | upper if len(t) > 1 else sound
 
     def _build(self) -> None:
-        tolerance = self._tolerance
+        """Halve panels of t until every series is fine, or too narrow to halve."""
         edges = self._range()
-        todo = np.stack([edges[:-1], edges[1:]], axis=1)
-        starts: np.ndarray | None = None
-        narrowest = tolerance.narrowest * (edges[-1] - edges[0])
-        done: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-        count = 0
+        self._unbounded = self._unbounded_ends(edges[0])
+        todo, starts, count = np.stack([edges[:-1], edges[1:]], axis=1), None, 0
+        done: list[_Panels] = []
         while len(todo):
-            half = 0.5 * (todo[:, 1] - todo[:, 0])
-            t = 0.5 * (todo[:, :1] + todo[:, 1:]) + half[:, None] * _X
-            rows, *errors = self._follow(
-                self.log_radius(t).ravel(), None if starts is None else starts.ravel()
-            )
-            # Far down, where the base has no digits left, the survival function is at least what it is above.
-            survival = np.maximum.accumulate(rows[_SURVIVAL].reshape(-1, _NODES)[:, ::-1], axis=1)[:, ::-1]
-            rows[_SURVIVAL] = survival.ravel()
-            series = rows.reshape(4, len(todo), _NODES) @ _ANALYSIS.T
-            rounding = errors[0].reshape(4, len(todo), _NODES).max(axis=2)
-            tail = np.max(np.abs(series[..., -4:]), axis=2)
+            panels = self._fit(todo, starts)
             count += len(todo)
-            density = rows[_DENSITY].reshape(-1, _NODES)
-            by_v = np.minimum(tail[_V] * np.max(density, axis=1), np.ptp(survival, axis=1))
-            moved = tail[_SURVIVAL] + by_v
-            both = (errors[0] + errors[1]).reshape(4, len(todo), _NODES)
-            # At an edge with an unbounded density a few nodes are all noise, and no measure of the others.
-            noise = np.minimum(both.max(axis=2), 100.0 * np.median(both, axis=2))
-            fine = np.all(tail <= tolerance.tail * noise, axis=0)
-            # Far down a tail rounding of the base is large, at an edge that of the edge: not worth halving.
-            spread = tail[_DENSITY] * np.minimum(1.0, half)
-            fine |= (moved + spread < tolerance.negligible) & (tail[_V] < tolerance.coarse)
-            stop = (half < narrowest) | (count > tolerance.panels)
-            keep = fine | stop
-            # An error of the survival function is at most what is left below, or above.
-            above = survival - (self.survival_left - self.mass)
-            left = np.clip(np.minimum(above, self.survival_left - survival), 0.0, 1.0)
-            wrong = np.max(np.minimum(errors[1][_SURVIVAL].reshape(left.shape), left), axis=1)
-            wrong += rounding[_SURVIVAL] + moved
-            done += [(todo[i], series[:, i], wrong[i], ~fine[i]) for i in np.flatnonzero(keep)]
-            split = todo[~keep]
-            middle = split.mean(axis=1)
+            width = todo[:, 1] - todo[:, 0]
+            narrow = width < 2.0 * self._tolerance.narrowest * (edges[-1] - edges[0])
+            keep = panels.fine | narrow | (count > self._tolerance.panels)
+            done.append(panels.where(keep))
+            split, middle = todo[~keep], todo[~keep].mean(axis=1)
             todo = np.concatenate([np.c_[split[:, 0], middle], np.c_[middle, split[:, 1]]])
-            theta = series[_THETA, ~keep]
+            theta = panels.series[_THETA, ~keep]
             parts = [chebyshev.chebval(0.5 * (_X + side), theta.T) for side in (-1.0, 1.0)]
-            starts = np.concatenate(parts).clip(1e-12, math.pi - 1e-12) if len(todo) else None
-        done.sort(key=lambda panel: panel[0][0])
-        self._edges = np.array([panel[0][0] for panel in done] + [done[-1][0][1]])
-        self._series = np.stack([panel[1] for panel in done], axis=1)
-        self.error = float(max(panel[2] for panel in done))
-        self._rough = np.array([bool(panel[3]) for panel in done])
+            starts = np.concatenate(parts).clip(1e-12, math.pi - 1e-12)
+        ends = np.concatenate([panels.ends for panels in done])
+        order = np.argsort(ends[:, 0])
+        self._edges = np.append(ends[order, 0], ends[order[-1], 1])
+        self._series = np.concatenate([panels.series for panels in done], axis=1)[:, order]
+        self.error = float(max(panels.error.max(initial=0.0) for panels in done))
+        self._by_survival = np.concatenate([panels.noisy for panels in done])[order]
+
+    def _fit(self, ends: np.ndarray, starts: np.ndarray | None) -> _Panels:
+        """Series of the four rows on panels, and what is known of their errors."""
+        t = ends.mean(axis=1)[:, None] + 0.5 * (ends[:, 1:] - ends[:, :1]) * _X
+        rows, rounding, quadrature = (
+            part.reshape(4, -1, _NODES)
+            for part in self._follow(self.log_radius(t).ravel(), None if starts is None else starts.ravel())
+        )
+        # Far down, where the base has no digits left, the survival function is at least what it is above.
+        rows[_SURVIVAL] = np.maximum.accumulate(rows[_SURVIVAL][:, ::-1], axis=1)[:, ::-1]
+        density, weight = rows[_DENSITY].copy(), self._weight(t)
+        rows[_DENSITY], rounding[_DENSITY] = weight * density, weight * rounding[_DENSITY]
+        quadrature[_DENSITY] = weight * quadrature[_DENSITY]
+        series = rows @ _ANALYSIS.T
+        tail = np.max(np.abs(series[..., -4:]), axis=2)
+        survival = rows[_SURVIVAL]
+        by_v = np.minimum(tail[_V] * np.max(density, axis=1), np.ptp(survival, axis=1))
+        moved = tail[_SURVIVAL] + by_v
+        # An error of the survival function is at most what is left below, or above.
+        above = survival - (self.survival_left - self.mass)
+        left = np.clip(np.minimum(above, self.survival_left - survival), 0.0, 1.0)
+        error = np.max(np.minimum(rounding[_SURVIVAL] + quadrature[_SURVIVAL], left), axis=1) + moved
+        both = rounding + quadrature
+        # At an edge with an unbounded density a few nodes are all noise, and no measure of the others.
+        noise = np.minimum(both.max(axis=2), 100.0 * np.median(both, axis=2))
+        fine = np.all(tail <= self._tolerance.tail * noise, axis=0)
+        # Far down a tail rounding of the base is large, at an edge that of the edge: not worth halving.
+        spread = tail[_DENSITY] * np.minimum(1.0, 0.5 * (ends[:, 1] - ends[:, 0]))
+        fine |= (moved + spread < self._tolerance.negligible) & (tail[_V] < self._tolerance.coarse)
+        # What noise of the density does to its integral over the panel.
+        lost = np.maximum(noise[_DENSITY], tail[_DENSITY]) * np.ptp(rows[_V], axis=1)
+        return _Panels(ends, series, error, fine, ~fine | (lost > self._tolerance.coarse_mass))
+
+    def _unbounded_ends(self, start: float) -> tuple[bool, bool]:
+        """Whether the density of v grows like 1/|t| into the left and into the right edge."""
+        inwards = np.array([1e-4, 1e-5])
+        ends = [inwards, math.pi - inwards] if math.isfinite(self.x_left) else [None, -inwards]
+        found = []
+        for t in ends:
+            rows = None if t is None else self._follow(self.log_radius(t), None)[0]
+            found.append(rows is not None and bool(rows[_DENSITY][1] > 3.0 * rows[_DENSITY][0]))
+        return found[0], found[1]
+
+    def _weight(self, t: np.ndarray) -> np.ndarray:
+        """What the density is tabulated times: 1, and a zero at every edge at which it is unbounded."""
+        left, right = self._unbounded
+        if not math.isfinite(self.x_left):
+            return np.minimum(-t, 1.0) if right else np.ones_like(t)
+        weight = np.sin(0.5 * t) if left else np.ones_like(t)
+        return weight * np.cos(0.5 * t) if right else weight
 
     # -- evaluation --------------------------------------------------------------------------------------
 
@@ -198,8 +243,13 @@ class CurveTable:
         """Density of log Λ at v inside the interval."""
         t, panel = self._solve(_V, v)
         return np.where(
-            v >= self._bottom, np.maximum(self._row(_DENSITY, t, panel), 0.0), self._tail(v) * self._rate
+            v >= self._bottom, self._density_at(t, panel), self._tail(v) * self._rate
         )
+
+    def _density_at(self, t: np.ndarray, panel: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            density = self._row(_DENSITY, t, panel) / self._weight(t)
+        return np.where(np.isfinite(density), np.maximum(density, 0.0), 0.0)
 
     def below(self, v: np.ndarray) -> np.ndarray:
         """Mass of this interval below v, v inside it."""
@@ -229,7 +279,8 @@ class CurveTable:
 
     @functools.cached_property
     def _rate(self) -> float:
-        return max(float(self._at_edges[_DENSITY, 0]) / self._bottom_mass, 1e-12)
+        density = self._density_at(self._edges[:1], np.array([0]))[0]
+        return max(float(density) / self._bottom_mass, 1e-12)
 
     def _tail(self, v: np.ndarray) -> np.ndarray:
         return self._bottom_mass * np.exp(np.minimum(self._rate * (v - self._bottom), 0.0))
@@ -240,9 +291,10 @@ class CurveTable:
         basis = chebyshev.chebvander(x, _NODES - 1)
         v = self._series[_V] @ basis.T
         rate = chebyshev.chebder(self._series[_V], axis=1) @ basis[:, :-1].T
-        density = self._series[_DENSITY] @ basis.T
+        middle, half = 0.5 * (self._edges[1:] + self._edges[:-1]), 0.5 * np.diff(self._edges)
+        density = self._series[_DENSITY] @ basis.T / self._weight(middle[:, None] + half[:, None] * x)
         parts = np.sum(w * weight(v) * rate * density, axis=1)
-        # At an edge with an unbounded density the last panel has no series: there from the survival function.
+        # Where the density is mostly noise, far down a tail, from the survival function.
         ends = chebyshev.chebval(np.array([-1.0, 1.0]), self._series[_SURVIVAL].T)
         by_mass = weight(v).mean(axis=1) * (ends[:, 0] - ends[:, 1])
-        return float(np.sum(np.where(self._rough, by_mass, parts)))
+        return float(np.sum(np.where(self._by_survival, by_mass, parts)))

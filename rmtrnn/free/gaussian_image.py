@@ -36,6 +36,8 @@ _MOST_NODES, _MOST_ON_AXIS = 1 << 13, 1 << 17
 """Nodes at most along a contour, where more only average rounding, and on the real axis, close to poles."""
 _ROUNDING = 4e-15
 """Relative change between two levels that no further level improves on."""
+_STAGNANT = 1e3
+"""Change between levels, in units of the tolerance, below which one that does not shrink is rounding."""
 _ZERO_ROUNDING = 4e-16
 _DEPTHS = (2.0, 1.4, 1.0, 0.7, 0.5, 0.35, 0.25, 0.12, 0.06)
 """In units of the length on which f varies; a steeper contour spends its nodes on the way down and up."""
@@ -375,12 +377,17 @@ class GaussianImage:
         return bool(np.iscomplexobj(y)) and not self.has_real_nodes
 
     def _refined(
-        self, sum_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray], y: np.ndarray, floor: float
+        self,
+        sum_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+        y: np.ndarray,
+        floor: float,
+        near_zero: np.ndarray | float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sums over ever finer nodes until two levels agree: values (rows, points) and relative errors.
 
         A level halves the weights of all before and adds its own nodes. Convergence is geometric: the finer
-        level's error is about change²/(the change before). ``floor`` is added to |value| as the reference.
+        level's error is about change²/(the change before). ``floor`` is added to |value| as the reference,
+        ``near_zero`` to the tolerance.
         """
         shifted = self._is_shifted(y)
         todo = np.arange(y.size)
@@ -389,11 +396,7 @@ class GaussianImage:
         total, found = sum_of(X, weight, y), np.sum(weight)
         value, error = np.array(total), np.full(y.size, math.inf)
         last, count = np.full(y.size, math.inf), len(X)
-        # Close to a zero of f, at a distance √w, rounding of e is relative to the distance.
-        near_zero = (
-            np.minimum(_ZERO_ROUNDING * np.sqrt(np.abs(y)), 1e-10) if self._has_zero else 0.0 * np.abs(y)
-        )
-        tolerance = _ROUNDING + near_zero
+        tolerance = np.broadcast_to(_ROUNDING + near_zero, y.shape)
         most = (
             max(_MOST_NODES, 1024 * len(self._stretches))
             if shifted and all(s.depth for s in self._stretches)
@@ -409,7 +412,8 @@ class GaussianImage:
                 ratio = np.where(np.isinf(last) | (change == 0), 1.0, change / last)
             estimate = np.where(ratio < 0.1, change * ratio, change) + 4e-16 + missing
             value[:, todo], error[todo] = total, estimate
-            stagnant = (change < 1e-8) & (change > 0.3 * last) & (level > 3)
+            # Rounding, not the next feature of f, is all that is left only close to the tolerance.
+            stagnant = (change < _STAGNANT * tolerance[todo]) & (change > 0.3 * last) & (level > 3)
             going = (estimate > tolerance[todo]) & ~stagnant
             if not np.any(going) or count > most:
                 break
@@ -424,22 +428,25 @@ class GaussianImage:
         fixed = weighted_sums(places, masses, flat)
         if self.is_discrete or not flat.size:
             return Sums(fixed[0], fixed[1], fixed[2], fixed[3], np.zeros(flat.shape)).reshape(y.shape)
-        value, error = self._refined(weighted_sums, flat, 0.0)
+        # Close to a zero of f, at a distance √w, rounding of e is relative to the distance.
+        near_zero = np.minimum(_ZERO_ROUNDING * np.sqrt(np.abs(flat)), 1e-10) if self._has_zero else 0.0
+        value, error = self._refined(weighted_sums, flat, 0.0, near_zero)
         total = value + fixed
         return Sums(total[0], total[1], total[2], total[3], error).reshape(y.shape)
 
-    def log_potential(self, y: np.ndarray) -> np.ndarray:
-        """E[log(1 − X y)] with arguments in [0, π]."""
+    def log_potential(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """E[log(1 − X y)] with arguments in [0, π], and its absolute error."""
         y = np.asarray(y)
         flat = y.ravel().astype(complex)
         fixed = log_potential_of(*self._atom_arrays, flat)
         if self.is_discrete:
-            return fixed.reshape(y.shape)
+            return fixed.reshape(y.shape), np.zeros(y.shape)
         shifted = y if np.iscomplexobj(y) else y.astype(float)
-        value, _ = self._refined(
+        value, error = self._refined(
             lambda X, weight, points: log_potential_of(X, weight, points)[None], shifted.ravel(), 1.0
         )
-        return (value[0] + fixed).reshape(y.shape)
+        error = error * (1.0 + np.abs(value[0]))
+        return (value[0] + fixed).reshape(y.shape), error.reshape(y.shape)
 
     @functools.cached_property
     def _atom_arrays(self) -> tuple[np.ndarray, np.ndarray]:
