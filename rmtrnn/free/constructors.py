@@ -10,7 +10,8 @@ import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.free.base_transforms import PointMasses
-from rmtrnn.free.gaussian_image import Branch, FunctionBranch, GaussianImage
+from rmtrnn.free.branches import Branch, FunctionBranch
+from rmtrnn.free.gaussian_image import GaussianImage
 from rmtrnn.free.positive_law import _ONE, PositiveLaw
 from rmtrnn.free.subordination import RealLaw, point_law
 

@@ -242,9 +242,7 @@ class CurveTable:
     def density(self, v: np.ndarray) -> np.ndarray:
         """Density of log Λ at v inside the interval."""
         t, panel = self._solve(_V, v)
-        return np.where(
-            v >= self._bottom, self._density_at(t, panel), self._tail(v) * self._rate
-        )
+        return np.where(v >= self._bottom, self._density_at(t, panel), self._tail(v) * self._rate)
 
     def _density_at(self, t: np.ndarray, panel: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):

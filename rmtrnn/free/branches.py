@@ -1,0 +1,225 @@
+"""A function f ≥ 0 of a normal variable e ~ N(mean, variance), cut into stretches on which f is monotone.
+
+f is given by branches: functions on intervals that meet at breakpoints, where f may jump. A branch on which f
+is constant is a point mass. Every other branch is cut at its turning points. z = (e − mean)/deviation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from scipy import special
+from scipy.optimize import elementwise
+
+Z_MAX = 9.5
+"""Standard deviations; the normal mass beyond is 2e-21."""
+_CONSTANT = 1e-13
+"""Relative spread of f below which a branch is an atom: rounding of f, 500 eps."""
+
+
+class Branch(Protocol):
+    """f on the interval from ``low`` to ``high`` of its argument; branches compare and hash by content.
+
+    ``value`` and ``slope`` (f') take real arrays, and complex ones below the real axis if ``analytic``.
+    """
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def analytic(self) -> bool: ...
+    def value(self, e: np.ndarray) -> np.ndarray: ...
+    def slope(self, e: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class FunctionBranch:
+    """A user's f between two breakpoints; its slope by differences (a complex step if ``analytic``)."""
+
+    f: Callable[[np.ndarray], np.ndarray]
+    low: float
+    high: float
+    analytic: bool
+
+    def value(self, e: np.ndarray) -> np.ndarray:
+        if np.iscomplexobj(e):
+            return np.asarray(self.f(e))
+        # The breakpoints themselves belong to either side: stay on this one.
+        inside = np.clip(e, np.nextafter(self.low, math.inf), np.nextafter(self.high, -math.inf))
+        return np.asarray(self.f(inside), dtype=float)
+
+    def slope(self, e: np.ndarray) -> np.ndarray:
+        """df/de by Richardson's central difference, kept on the branch."""
+        size = 1e-3 * np.ones_like(e)
+        h = np.minimum(size, 0.4 * np.minimum(e - self.low, self.high - e))
+        h = np.where(h > 0, h, 1e-9)
+        outer, inner = (self.value(e + k * h) - self.value(e - k * h) for k in (2, 1))
+        noise = 32 * np.finfo(float).eps * self.value(e)
+        return np.where(np.abs(outer) > noise, (8 * inner - outer) / (12 * h), 0.0)
+
+
+class Stretch(NamedTuple):
+    """A monotone part of a branch: ends in z = (e − mean)/deviation, f there, depth of the contour."""
+
+    branch: Branch
+    a: float
+    b: float
+    at_a: float
+    at_b: float
+    depth: float
+
+    @property
+    def rising(self) -> bool:
+        return self.at_b > self.at_a
+
+
+class MonotoneStretches:
+    """The stretches of f and the point masses of its constant branches; see the module's text.
+
+    Raises ValueError for an f that is negative or not finite where e has mass.
+    """
+
+    def __init__(self, branches: Sequence[Branch], mean: float, deviation: float) -> None:
+        self.branches, self.mean, self.deviation = tuple(branches), float(mean), float(deviation)
+        self.masses: dict[float, float] = {}
+        stretches: list[Stretch] = []
+        for branch in self.branches:
+            low, high = ((end - mean) / deviation for end in (branch.low, branch.high))
+            a, b = max(low, -Z_MAX), min(high, Z_MAX)
+            if a >= b:
+                continue
+            grid = self._grid(a, b)
+            values = self.value(branch, grid)
+            if not (np.all(np.isfinite(values)) and np.all(values >= 0.0)):
+                raise ValueError(f"f must be finite and ≥ 0, but is not on [{self._e(a):g}, {self._e(b):g}]")
+            if np.ptp(values) <= _CONSTANT * np.max(values):
+                place = float(values[len(values) // 2])
+                self.masses[place] = self.masses.get(place, 0.0) + normal_mass(low, high)
+            else:
+                stretches += self._monotone(branch, grid, values)
+        self.stretches = tuple(stretches)
+
+    @property
+    def largest(self) -> float:
+        """The largest value of f where e has mass; 0 if there is none above it."""
+        tops = [max(s.at_a, s.at_b) for s in self.stretches]
+        return max([*tops, *(place for place, mass in self.masses.items() if mass > 0)], default=0.0)
+
+    def scaled(self, scale: float) -> tuple[Stretch, ...]:
+        """The stretches with f in units of ``scale``."""
+        return tuple(s._replace(at_a=s.at_a / scale, at_b=s.at_b / scale) for s in self.stretches)
+
+    def _e(self, z: np.ndarray | float) -> np.ndarray | float:
+        return self.mean + self.deviation * z
+
+    def value(self, branch: Branch, z: np.ndarray) -> np.ndarray:
+        """f on the branch at z."""
+        return np.asarray(branch.value(np.asarray(self._e(z))))
+
+    def slope(self, branch: Branch, z: np.ndarray) -> np.ndarray:
+        """df/dz on the branch at z."""
+        return np.asarray(branch.slope(np.asarray(self._e(z))), dtype=float) * self.deviation
+
+    def _grid(self, a: float, b: float) -> np.ndarray:
+        """Points of [a, b] that see features of unit width in e near e = 0 and near the ends."""
+        even = np.linspace(a, b, 2001)
+        near = np.geomspace(1e-6, 1.0, 61) * (b - a)
+        low, high = (math.asinh(self.mean + self.deviation * end) for end in (a, b))
+        wide = (np.sinh(np.linspace(low, high, 2001)) - self.mean) / self.deviation
+        points = np.concatenate([even, a + near, b - near, wide])
+        return np.unique(np.clip(points, a, b))
+
+    def _monotone(self, branch: Branch, grid: np.ndarray, values: np.ndarray) -> list[Stretch]:
+        """Cut a branch at its turning points: sign changes of f' on the grid, refined to rounding."""
+        slope = np.sign(self.slope(branch, grid[1:-1]))
+        live = 1 + np.flatnonzero(slope)  # where f underflows f' is 0 and decides nothing
+        changes = np.flatnonzero(slope[live[1:] - 1] != slope[live[:-1] - 1])
+        left, right = grid[live[changes]], grid[live[changes + 1]]
+        turns = np.array([])
+        if len(changes):
+            found = elementwise.find_root(lambda z: self.slope(branch, z), (left, right))
+            turns = np.where(found.success, found.x, 0.5 * (left + right))
+        ends = np.array([grid[0], *turns, grid[-1]])
+        at = self.value(branch, ends)
+        at[1:-1] = self._touching(branch, turns, at[1:-1])
+        parts = []
+        for i in range(len(ends) - 1):
+            parts += self._split(branch, ends[i], ends[i + 1], at[i], at[i + 1])
+        return parts
+
+    def _touching(self, branch: Branch, turns: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Values at the turning points, rounding of a double zero taken for the zero that it is."""
+        around = np.maximum(self.value(branch, turns - 1e-3), self.value(branch, turns + 1e-3))
+        return np.where(at <= 1e-12 * around, 0.0, at)
+
+    def _split(self, branch: Branch, a: float, b: float, at_a: float, at_b: float) -> list[Stretch]:
+        """One stretch; two where f climbs on a small part of a long interval, met half way up."""
+        if b - a <= 0 or at_a == at_b:
+            return []
+        grid = np.linspace(a, b, 33)[1:-1]
+        share = (self.value(branch, grid) - at_a) / (at_b - at_a)
+        whole = Stretch(branch, float(a), float(b), float(at_a), float(at_b), 0.0)
+        if np.count_nonzero((share > 0.1) & (share < 0.9)) > 3 or min(share[0], 1 - share[-1]) > 0.1:
+            return [whole]
+        middle = self.preimage(whole, np.array([0.5 * (at_a + at_b)]), 1.0)[0]
+        if not a + 1e-3 * (b - a) < middle < b - 1e-3 * (b - a):
+            return [whole]
+        at = float(self.value(branch, np.array([middle]))[0])
+        return [whole._replace(b=float(middle), at_b=at), whole._replace(a=float(middle), at_a=at)]
+
+    def preimage(self, stretch: Stretch, x: np.ndarray, unit: float) -> np.ndarray:
+        """z on the stretch with f(z) = x · unit, clipped to its ends."""
+        low, high = sorted((stretch.at_a, stretch.at_b))
+        z = np.where((x <= low) == stretch.rising, stretch.a, stretch.b)
+        inside = (x > low) & (x < high)
+        if np.any(inside):
+            target = x[inside]
+            found = elementwise.find_root(
+                lambda z, target: self.value(stretch.branch, z) / unit - target,
+                (np.full(target.shape, stretch.a), np.full(target.shape, stretch.b)),
+                args=(target,),
+            )
+            # At a zero of f its computed value may exceed x by rounding: the zero itself is meant.
+            lowest = stretch.a if stretch.rising else stretch.b
+            z[inside] = np.where(found.success, np.clip(found.x, stretch.a, stretch.b), lowest)
+        return z
+
+    def tail_ranges(self, scale: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        """(inf, sup) of f/scale beyond Z_MAX standard deviations, on the left and on the right."""
+        ranges = []
+        for side, branch in ((-1.0, self.branches[0]), (1.0, self.branches[-1])):
+            start = self._e(side * Z_MAX)
+            if not branch.low <= start <= branch.high or not math.isinf(
+                max(side * branch.low, side * branch.high)
+            ):
+                ranges.append((math.inf, 0.0))
+                continue
+            with np.errstate(all="ignore"):
+                far = start + side * np.concatenate(
+                    [np.linspace(0.0, 50.0, 5001), np.geomspace(51.0, 1e12, 1000)]
+                )
+                values = np.asarray(branch.value(far), dtype=float) / scale
+            values = values[~np.isnan(values)]
+            last = values[-1] if values.size else 0.0
+            grows = math.isinf(last) or (values.size > 250 and last > max(2.0 * values[-250], 1.0))
+            low = float(np.min(values, initial=math.inf))
+            ranges.append((low if low > 1e-10 else 0.0, math.inf if grows else 1.0))
+        return ranges[0], ranges[1]
+
+
+def normal_mass(low: float, high: float) -> float:
+    """P(low < Z < high) of a standard normal, accurate in both tails."""
+    return float(normal_masses(np.array([low]), np.array([high]))[0])
+
+
+def normal_masses(low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
+    """P(low < Z < high) elementwise, from the tail that does not cancel."""
+    low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+    mirrored = low > 0
+    first, second = np.where(mirrored, -high, low), np.where(mirrored, -low, high)
+    return np.maximum(special.ndtr(second) - special.ndtr(first), 0.0)
