@@ -1,4 +1,4 @@
-"""b = 0: J is block diagonal, and its law is that of the product of the gates at one site.
+"""Jacobians without a Dyson equation. b = 0: J is block diagonal, its law that of the gates at one site.
 
 The population gives atoms (gates that are constant, or exactly 0) and, where its sites differ, an empirical
 distribution function. That is the law to the error of the population; the density between single sites is
@@ -14,7 +14,7 @@ import numpy as np
 from rmtrnn._core.arrays import to_host
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.sites.error import errors_by_groups, largest_error
-from rmtrnn.laws.tabulated import Interval, Panel, TabulatedLaw, monotone_panels
+from rmtrnn.laws.tabulated import Interval, Panel, TabulatedLaw, monotone_panels, tabulate
 
 _FEWEST, _MOST = 16, 400  # levels of F; the number between is that of Freedman and Diaconis
 _LEAST = 16  # sites between neighbouring levels: F there errs by a quarter of the step
@@ -77,3 +77,28 @@ def _piece(values: np.ndarray, mass: np.ndarray) -> tuple[Interval, list[Panel]]
     with np.errstate(divide="ignore", invalid="ignore"):
         inner = np.nan_to_num(2.0 / (1.0 / secant[1:] + 1.0 / secant[:-1]))
     return interval, monotone_panels(angle, value, np.concatenate([secant[:1], inner, secant[-1:]]))
+
+
+def one_orthogonal_step(chain: Chain) -> TabulatedLaw | None:
+    """The law of one step with one Haar matrix O, equal at all sites; None for other chains.
+
+    J = b O cᵀ + aᵀ from states (s, N) to (N): J Jᵀ = |a|² + |b c|² + b (a·c)(O + Oᵀ), whose eigenvalues are
+    s² = |a|² + |b c|² + 2 b (a·c) cos φ, φ uniform. Both edges have an inverse-square-root density.
+    """
+    if len(chain.stages) > 1 or chain.n_gates != 1 or not chain.orthogonal[0]:
+        return None
+    a, b, c = (to_host(part) for part in (chain.stages[0].a, chain.stages[0].b, chain.stages[0].c))
+    if a.shape[0] != 1 or any(np.ptp(part, axis=-1).any() for part in (a, b, c)):
+        return None
+    a, b, c = a[0, :, 0], b[0, 0, 0] * math.sqrt(float(chain.sigma2[0])), c[0, :, 0]
+    size, half = float(a @ a + b * b * (c @ c)), abs(float(2 * b * (a @ c)))
+    if half <= 4 * np.finfo(float).eps * size:
+        return TabulatedLaw([], atoms=[(0.5 * math.log(size), 1.0)])
+
+    def density(u: np.ndarray) -> np.ndarray:
+        x = np.exp(2 * u)
+        return 2 * x / (math.pi * np.sqrt((x - (size - half)) * (size + half - x)))
+
+    gap = size - half > 4 * np.finfo(float).eps * size
+    left = 0.5 * math.log(size - half) if gap else -math.inf
+    return tabulate(density, [Interval(left, 0.5 * math.log(size + half))], tol=1e-10)

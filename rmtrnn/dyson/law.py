@@ -16,8 +16,10 @@ from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import module_for
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.chain_law import chain_law
+from rmtrnn.dyson.diagonal_jacobian import one_orthogonal_step
 from rmtrnn.dyson.inversion.panel_refinement import Settings
 from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.reduction import VanishingJacobian, reduced, without_idle_gates
 from rmtrnn.dyson.self_energy import Parametrisation
 from rmtrnn.dyson.sites.calibration import growth_weights
 from rmtrnn.dyson.sites.error import GROUPS
@@ -109,7 +111,10 @@ def untied_law(
     resolution = _POPULATION.resolution / sites
     settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
     field = single_replica_mean_field(ens)
-    chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
+    try:
+        chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
+    except VanishingJacobian:
+        return TabulatedLaw([], atoms=[(-math.inf, 1.0)])
 
     def larger(factor: int) -> Chain:
         entries = sites * T * len(ens.cell.state) ** 2
@@ -117,8 +122,10 @@ def untied_law(
         n = min(factor, most, _POPULATION.largest_factor) * sites // GROUPS
         return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp)
 
-    law, _ = chain_law(chain, GROUPS, settings, None if population else larger)
-    return law
+    law = one_orthogonal_step(chain)
+    if law is None:
+        law, _ = chain_law(chain, GROUPS, settings, None if population else larger)
+    return law.with_zeros(1.0 - chain.s_out / len(ens.cell.state))
 
 
 def _population(population: int) -> int:
@@ -135,7 +142,7 @@ def grouped_chain(
     """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other.
 
     ``like`` is another population of the same chain, to be scaled like that; ``xp`` the array module of the
-    device where the chain shall live.
+    device where the chain shall live. Dead dimensions are left out (`reduced`). Raises `VanishingJacobian`.
     """
     seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
     untied_stages(ens, 1, 2, field=field)  # compiles what a cell compiles once, before the threads start
@@ -145,22 +152,13 @@ def grouped_chain(
     weights = growth_weights(stages, T, field.chi) if exact else None
     if xp is not np:
         stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
+    stages = reduced(stages)
     gates = sum(len(stage.sigma2) for stage in stages)
     splines = Parametrisation.splines(gates, T, 1) if gates and T >= LONG else None
     return Chain(stages, weights, whole=like, parametrisation=splines)
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:
-    """One stage over the sites of all parts, without weight matrices that add nothing to it.
-
-    Those of size zero, those of gates that read nothing (c = 0), and of gates without effect (b = 0).
-    """
+    """One stage over the sites of all parts, without weight matrices that add nothing to it."""
     a, b, c = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("a", "b", "c"))
-    used = [k for k, variance in enumerate(parts[0].sigma2) if variance > 0 and b[k].any() and c[k].any()]
-    return Stage(
-        a,
-        b[used],
-        c[used],
-        tuple(parts[0].sigma2[k] for k in used),
-        tuple(parts[0].orthogonal[k] for k in used),
-    )
+    return without_idle_gates(Stage(a, b, c, parts[0].sigma2, parts[0].orthogonal))

@@ -64,6 +64,26 @@ class TabulatedLaw:
         other._known = self._known if known is None else known
         return other
 
+    def with_zeros(self, share: float) -> TabulatedLaw:
+        """Return the mixture of ``share`` of an atom at s = 0 with 1 − ``share`` of this law."""
+        if share == 0.0 or not (self._pieces or self._atoms):
+            return self
+        kept, atoms = 1.0 - share, dict(self._atoms)
+        atoms[-math.inf] = share + kept * atoms.pop(-math.inf, 0.0)
+        for u in atoms.keys() - {-math.inf}:
+            atoms[u] *= kept
+        panels = [
+            (piece.interval, [Panel(panel.lo, panel.hi, kept * panel.series) for panel in piece.panels])
+            for piece in self._pieces
+        ]
+        return TabulatedLaw(
+            panels,
+            atoms=list(atoms.items()),
+            error=self._stated_error,
+            status=self._status,
+            support=self._support,
+        )
+
     @property
     def atoms(self) -> tuple[tuple[float, float], ...]:
         """Pairs (u, mass) in increasing order."""

@@ -86,7 +86,7 @@ class MomentMap:
             inputs = self.expansion.inputs[k]
             q.append(p.gain[k] * self._mean_product(inputs, inputs, S, p.input, G) + p.drive[k])
             G.append(self._single(k, functions, q[k], slopes))
-        return np.array(q), G
+        return np.array(q).reshape(-1, p.size), G
 
     def step(self, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The moments one step later, and q."""
@@ -108,7 +108,7 @@ class MomentMap:
             ratio = np.where(q[k] > 0, shared / np.where(q[k] > 0, q[k], 1.0), 1.0)
             rho.append(np.clip(ratio, -1.0, 1.0))
             P.append(self._pair(k, functions, q[k], rho[k], slopes))
-        return np.array(rho), P
+        return np.array(rho).reshape(-1, p.size), P
 
     def pair_step(self, S: np.ndarray, q: np.ndarray) -> np.ndarray:
         """The pair moments one step later, from pair moments S and variances q."""

@@ -103,7 +103,7 @@ def parameters_of(ens: Ensemble) -> Parameters:
     gates = [ens.gate(name) for name in ens.cell.gates]
 
     def column(name: str) -> np.ndarray:
-        return np.array([[getattr(gate, name)] for gate in gates])
+        return np.array([getattr(gate, name) for gate in gates], dtype=float).reshape(-1, 1)
 
     return Parameters.build(
         column("sigma_w"),
