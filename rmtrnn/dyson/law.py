@@ -150,9 +150,9 @@ def grouped_chain(
     stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
     exact = is_closed(ens.cell) and any(stage.sigma2 for stage in stages) and field.chi > 0.0
     weights = growth_weights(stages, T, field.chi) if exact else None
+    stages = reduced(stages)
     if xp is not np:
         stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
-    stages = reduced(stages)
     gates = sum(len(stage.sigma2) for stage in stages)
     splines = Parametrisation.splines(gates, T, 1) if gates and T >= LONG else None
     return Chain(stages, weights, whole=like, parametrisation=splines)

@@ -102,7 +102,7 @@ def _span(vectors: np.ndarray) -> np.ndarray | None:
     live = np.flatnonzero(size)
     if not live.size:
         raise VanishingJacobian("the Jacobian vanishes at all sites")
-    factor = np.linalg.qr(rows[live].T, mode="r").T  # (live, live): the same span
+    factor = np.asarray(np.linalg.qr(rows[live].T, mode="r")).T  # (live, live): the same span
     spread = np.linalg.svd(factor / size[live][:, None], compute_uv=False)
     rank = int(np.sum(spread > live.size * np.finfo(float).eps * np.sqrt(rows.shape[1]) * spread[0]))
     if rank == s:
