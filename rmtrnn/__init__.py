@@ -49,6 +49,7 @@ _HOMES = {
     "phase_diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",
     "sample_lyapunov": "rmtrnn.sampling.lyapunov",
+    "sensitivity": "rmtrnn.initialisation.sensitivity",
     "spectral_radius": "rmtrnn.spectra",
     "spectrum": "rmtrnn.spectra",
 }
@@ -64,6 +65,7 @@ _RESULTS = {
     "mean field": "rmtrnn.meanfield.result",
     "phase diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",
+    "sensitivity": "rmtrnn.initialisation.sensitivity",
     "spectrum": "rmtrnn.spectra",
     "trajectory jacobian": "rmtrnn.sampling.given_network",
 }

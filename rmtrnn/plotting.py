@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from rmtrnn.ensemble import Ensemble
+    from rmtrnn.initialisation.sensitivity import Sensitivity
     from rmtrnn.meanfield import MeanField
     from rmtrnn.phase import PhaseDiagram
     from rmtrnn.sampling.lyapunov import LyapunovSample
@@ -293,6 +294,32 @@ def plot_lyapunov(result: LyapunovSpectrum | LyapunovSample, ax: Axes | None = N
     return ax
 
 
+def plot_sensitivity(
+    profile: Sensitivity, ax: Axes | None = None, *, to: str = "input", band: bool = True, **options: Any
+) -> Axes:
+    """Draw the sensitivity of the state against the lag: root mean square, median, and the 5–95 % band.
+
+    profile : from ``rmtrnn.sensitivity``, or ``rmtrnn.initialize(...).profile``
+    ax : axes to draw on, else new ones
+    to : "input" or "state"
+    band : whether to draw the quantiles of the singular values
+    options : passed to the line of the root mean square
+    """
+    side = getattr(profile, _validate.choice("to", to, ("input", "state")))
+    ax, lag = _axes(ax), np.arange(profile.T + 1)
+    drawn: dict[str, Any] = {"label": "root mean square"} | options
+    (line,) = ax.plot(lag, np.sqrt(side.mean_square), **drawn)
+    if band:
+        color = line.get_color()
+        ax.plot(lag, side.typical, color=color, ls="--", lw=1.0, label="median singular value")
+        ax.fill_between(lag, side.low, side.high, color=color, alpha=0.15, lw=0, label="5–95 %")
+    ax.set(xlabel="lag $k$ (steps)", yscale="log", title=_title(profile.ensemble))
+    earlier = {"input": "x", "state": "h"}[to]
+    ax.set_ylabel(rf"size of $\partial h^T / \partial {earlier}^{{T-k}}$")
+    ax.legend()
+    return ax
+
+
 _NAMES = {
     "sigma_w": r"$\sigma_w$",
     "sigma_v": r"$\sigma_v$",
@@ -312,6 +339,7 @@ for _kind, _draw in {
     "lyapunov spectrum": plot_lyapunov,
     "mean field": plot_correlation,
     "phase diagram": plot_phase_diagram,
+    "sensitivity": plot_sensitivity,
     "sample": plot_sample,
     "spectrum": plot_spectrum,
 }.items():

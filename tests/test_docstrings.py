@@ -34,7 +34,8 @@ NO_EXAMPLE = {
     "critical_minimal", "critical_sigma_w",
     "erf_kernel", "relu_kernel",
     # pictures: the gallery is their example
-    "plot_comparison", "plot_correlation", "plot_lyapunov", "plot_phase_diagram", "plot_spectrum",
+    "plot_comparison", "plot_correlation", "plot_lyapunov", "plot_phase_diagram", "plot_sensitivity",
+    "plot_spectrum",
     "spectrum_title", "style",
 }  # fmt: skip
 

@@ -15,7 +15,8 @@ NAMES = {
         MinGRU MinLSTM MinimalRNN NoCriticalPointError Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry
         jacobian_log_s load lyapunov
-        mean_field phase_diagram plotting sample sample_lyapunov spectra spectral_radius spectrum symbolic
+        mean_field phase_diagram plotting sample sample_lyapunov sensitivity spectra
+        spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
         ACTIVATIONS Activation CFN Cell GRU Gate JANET LIBRARY LSTM Leaky MGU MinGRU MinLSTM MinimalRNN
@@ -50,7 +51,7 @@ NAMES = {
 DEFINED = {
     "rmtrnn.plotting": """
         SpectrumPicture plot_comparison plot_correlation plot_lyapunov plot_phase_diagram plot_sample
-        plot_spectrum spectrum_title style
+        plot_sensitivity plot_spectrum spectrum_title style
     """,
 }
 RESULTS = {
@@ -76,6 +77,7 @@ SIGNATURES = {
     "jacobian_log_s": "network inputs T",
     "load": "path",
     "lyapunov": "ens",
+    "sensitivity": "ens T",
     "sample_lyapunov": "ens N steps trials seed device dtype progress executor checkpoint",
 }
 

@@ -67,7 +67,7 @@ class _March:
         self.readings = Readings.of(ens)
         self.stages = ens.cell.numeric(np).stages
         gates, size = len(ens.cell.gates), steps * replicas
-        self.normal = _white(self.rng, gates, size, self.n)
+        self.normal = white_sites(self.rng, gates, size, self.n)
         self.factor = np.zeros((gates, size, size))
         self.values = np.zeros((self.readings.count, size, self.n))
         self.moments = np.zeros((self.readings.count, size, size))
@@ -143,7 +143,7 @@ def grow_factor(factor: np.ndarray, row: np.ndarray) -> None:
     factor[u, u] = np.sqrt(max(row[u] - explained, 0.0))
 
 
-def _white(rng: np.random.Generator, gates: int, size: int, n: int) -> np.ndarray:
+def white_sites(rng: np.random.Generator, gates: int, size: int, n: int) -> np.ndarray:
     """Normal numbers (gates, size, n), each row stratified, whose sample covariance is exactly 1."""
     cells = np.tile(np.arange(n), (gates * size, 1))
     z = ndtri((rng.permuted(cells, axis=1) + 0.5) / n).reshape(gates, size, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,35 @@ def _linearised(
     field: TiedField, ens: Ensemble, T: int, period: int, per_group: int, seed: int, batch: int
 ) -> list[Linearised]:
     """The last T steps of one period; the period before is for the sites to forget how they started."""
+    laws = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
+    found: list[Linearised] = []
+
+    def collect(t: int, position: int, stage: Any, site: Any, x: Any, here: Any) -> None:
+        gates = laws[position]
+        law = tuple(g.sigma_w**2 for g in gates), tuple(g.weights == "orthogonal" for g in gates)
+        found.append((*stage.linearize(site, x, here), *law))
+
+    visit_sites(field, ens, T, collect, period=period, per_group=per_group, seed=seed, batch=batch)
+    return found
+
+
+def visit_sites(
+    field: TiedField,
+    ens: Ensemble,
+    T: int,
+    visit: Callable[[int, int, Any, np.ndarray, np.ndarray, np.ndarray], None],
+    *,
+    period: int | None = None,
+    per_group: int,
+    seed: int,
+    batch: int = 0,
+) -> None:
+    """Call ``visit(t, stage index, stage, site, x, e)`` before every stage of T stationary steps.
+
+    The sites, `GROUPS` · ``per_group`` of them, have run around one period before, to forget their start.
+    """
+    shortest = 64 if field.state is None else field.state.sites.period
+    period = max(_power_of_two(2 * T), shortest) if period is None else period
     nodes = FrequencyNodes.build(period, DEFAULT.node_distance)
     process = PeriodicSites(ens, period, per_group, seed, nodes, key=(54, batch))
     process.scale_state(field.Q.value)
@@ -61,17 +91,7 @@ def _linearised(
         values = field.state.sites.nodes.carried(field.state.spectra.positive_groups, nodes)
     e = process.pre_activations(values)[0]
     process.run(e)
-    laws = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
-    found: list[Linearised] = []
-
-    def visit(t: int, position: int, stage: Any, site: Any, x: Any, here: Any) -> None:
-        if t < T:
-            gates = laws[position]
-            law = tuple(g.sigma_w**2 for g in gates), tuple(g.weights == "orthogonal" for g in gates)
-            found.append((*stage.linearize(site, x, here), *law))
-
     process.run(e, visit=visit, steps=T)
-    return found
 
 
 def _joined(parts: list[Linearised]) -> Linearised:
