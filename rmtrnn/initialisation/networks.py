@@ -5,7 +5,8 @@ of the growth (15) at λ → ∞: its pre-activations have the covariance σ_w²
 its own units, and its cost per step does not grow with the history. Differences between points do not carry
 the noise of the draw, so that they can be maximised.
 
-Letters: K gates, P points, N units, m directions; D, derivatives of the state with respect to m directions.
+Letters: T, the number of steps; K gates, P points, N units, m directions; D, derivatives of the state with
+respect to m directions.
 """
 
 from __future__ import annotations
