@@ -4,6 +4,8 @@ B = E[(∂h/∂x)(∂h/∂x)ᵀ] at a site, summed over the entries of the input
 B' = a B aᵀ + Σ_k σ_k² g_k b_k b_kᵀ of `rmtrnn.meanfield.first_moment`. It starts with the step that takes the
 input, where σ_v² is added to σ_k² g_k, and where the input acts without weights. In a stationary state one
 pass gives all lags.
+
+Letters: T, the number of steps; q, the variances of the pre-activations.
 """
 
 from __future__ import annotations
