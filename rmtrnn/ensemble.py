@@ -12,108 +12,44 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from rmtrnn._core import random as _random
 from rmtrnn._core import records as _records
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import LIBRARY, Cell
+from rmtrnn.entry_laws import BiasLaw, InputLaw
+from rmtrnn.entry_laws import bias_law as bias_law_of
+from rmtrnn.entry_laws import input_law as input_law_of
 
 WEIGHTS = ("gaussian", "orthogonal")
-INPUT_LAWS = ("gaussian", "rademacher", "uniform")
 GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
+
+
+_NORMAL = BiasLaw("normal")
 
 
 @dataclass(frozen=True)
 class GateParameters:
-    """Laws of one pre-activation: W_ij ~ N(0, σ_w²/N) or W = σ_w·Haar; V_ij ~ N(0, σ_v²/N);
-    b_i ~ N(μ_b, σ_b²)."""
+    """Laws of one pre-activation: W_ij ~ N(0, σ_w²/N) or W = σ_w·Haar; V_ij ~ N(0, σ_v²/N); b_i of mean
+    μ_b and variance σ_b², normal unless ``bias_law`` says otherwise. ``is_shared``: another gate copies b."""
 
     sigma_w: float
     sigma_v: float
     mu_b: float
     sigma_b: float
     weights: str
-
-
-@dataclass(frozen=True)
-class InputLaw:
-    """Law of one input entry up to scale; `Ensemble` scales it to second moment R.
-
-    ``kind``: "gaussian", "rademacher" (±1), "uniform" (centred), or "discrete" with ``locations`` and
-    ``masses`` (positive, normalised to 1). A discrete law need not be centred: then E[x] ≠ 0.
-    """
-
-    kind: str
-    locations: tuple[float, ...] = ()
-    masses: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        _validate.choice("input_law", self.kind, (*INPUT_LAWS, "discrete"))
-        if (self.kind == "discrete") != bool(self.locations):
-            raise ValueError(f"input_law = {self.kind!r}: locations belong to 'discrete', and only to it")
-        if self.kind != "discrete":
-            return
-        locations = tuple(_validate.real("input_law locations", value) for value in self.locations)
-        masses = tuple(
-            _validate.real("input_law masses", value, low=0.0, low_open=True) for value in self.masses
-        )
-        if len(locations) != len(masses):
-            raise ValueError(f"input_law: has {len(locations)} locations but {len(masses)} masses")
-        if not any(locations):
-            raise ValueError(f"input_law locations = {locations}: must not all be zero (E[x²] is set by R)")
-        total, merged = math.fsum(masses), dict.fromkeys(sorted(locations), 0.0)
-        for location, mass in zip(locations, masses, strict=True):
-            merged[location] += mass / total
-        object.__setattr__(self, "locations", tuple(merged))
-        object.__setattr__(self, "masses", tuple(merged.values()))
-
-    def moment(self, k: int) -> float:
-        """Return E[x^k] of the law scaled to E[x²] = 1."""
-        k = _validate.integer("k", k, low=0)
-        if self.kind == "discrete":
-            raw = [
-                math.fsum(m * y**n for y, m in zip(self.locations, self.masses, strict=True)) for n in (2, k)
-            ]
-            return raw[1] / raw[0] ** (k / 2)
-        if k % 2:
-            return 0.0
-        if self.kind == "gaussian":
-            return float(math.prod(range(1, k, 2)))
-        return 1.0 if self.kind == "rademacher" else 3.0 ** (k / 2) / (k + 1)
-
-    def quantile(self, p: np.ndarray) -> np.ndarray:
-        """Return x with P(X ≤ x) = p, elementwise for 0 < p < 1, of the law scaled to E[x²] = 1."""
-        if self.kind == "gaussian":
-            return ndtri(p)
-        if self.kind == "rademacher":
-            return np.where(p < 0.5, -1.0, 1.0)
-        if self.kind == "uniform":
-            return math.sqrt(3.0) * (2.0 * p - 1.0)
-        steps = np.cumsum(self.masses)[:-1]
-        return self._scaled_locations()[np.searchsorted(steps, p)]
-
-    def sample(self, generator: np.random.Generator, shape: int | tuple[int, ...]) -> np.ndarray:
-        """Return independent draws of the law scaled to E[x²] = 1."""
-        if self.kind == "gaussian":
-            return generator.standard_normal(shape)
-        if self.kind == "rademacher":
-            return 2.0 * generator.integers(0, 2, size=shape) - 1.0
-        if self.kind == "uniform":
-            return generator.uniform(-math.sqrt(3.0), math.sqrt(3.0), size=shape)
-        return generator.choice(self._scaled_locations(), size=shape, p=np.array(self.masses))
-
-    def _scaled_locations(self) -> np.ndarray:
-        second = math.fsum(m * y * y for y, m in zip(self.locations, self.masses, strict=True))
-        return np.array(self.locations) / math.sqrt(second)
+    bias_law: BiasLaw = _NORMAL
+    is_shared: bool = False
 
     @property
-    def is_symmetric(self) -> bool:
-        """Whether x and -x have the same law."""
-        if self.kind != "discrete":
-            return True
-        pairs = sorted(zip(self.locations, self.masses, strict=True))
-        return pairs == sorted((-location, mass) for location, mass in pairs)
+    def has_normal_bias(self) -> bool:
+        """Whether b is normal and independent of the other gates: then e is Gaussian over the sites."""
+        return self.bias_law.kind == "normal" and not self.is_shared
+
+    @property
+    def site_variance(self) -> float:
+        """Variance of the part of e that is not Gaussian over the sites: σ_b², or 0 for normal biases."""
+        return 0.0 if self.has_normal_bias else self.sigma_b**2
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -135,6 +71,12 @@ class Ensemble:
         Orthogonal needs sigma_w > 0.
     tied : bool
         False: W, V, b are drawn anew at every step. True: one draw for all steps, as in a real network.
+    bias_law : law of the biases, or mapping {gate name: law}; a gate left out is normal
+        "normal", "uniform" (both with mean mu_b and standard deviation sigma_b); ("log_uniform", low, high):
+        the log of a uniform number (chrono); (locations, masses) or `rmtrnn.free.Discrete`; the name of
+        another gate, "f" or "-f", for the same or the opposite bias at every site. The last three set mean
+        and scale: mu_b and sigma_b of the gate must be 0. A gate that reads nothing, with σ_v = 0, is a
+        parameter of the site with this law (tied networks: heterogeneous time constants).
     input_law : "gaussian", "rademacher", "uniform", (locations, masses), or InputLaw
         Law of an input entry, scaled to E[x²] = R.
 
@@ -155,6 +97,7 @@ class Ensemble:
     weights: Any = "gaussian"
     tied: bool = False
     input_law: Any = "gaussian"
+    bias_law: Any = "normal"
 
     def __init__(
         self,
@@ -169,6 +112,7 @@ class Ensemble:
         weights: str | Mapping[str, str] = "gaussian",
         tied: bool = False,
         input_law: str | InputLaw | Sequence[Sequence[float]] = "gaussian",
+        bias_law: Any = "normal",
     ) -> None:
         cell = _cell(cell)
         columns = {
@@ -178,8 +122,18 @@ class Ensemble:
             "sigma_b": _per_gate("sigma_b", sigma_b, cell.gates, low=0.0),
             "weights": _weights(weights, cell.gates),
         }
+        laws = _bias_laws(bias_law, columns, cell.gates)
+        moments = _bias_moments(columns, laws)
+        shared = {law.source for law in laws.values()} | {g for g, law in laws.items() if law.source}
         gates = {
-            gate: GateParameters(**{name: values[gate] for name, values in columns.items()})  # pyright: ignore
+            gate: GateParameters(
+                columns["sigma_w"][gate],
+                columns["sigma_v"][gate],
+                *moments[gate],
+                columns["weights"][gate],
+                laws[gate],
+                gate in shared,
+            )
             for gate in cell.gates
         }
         for gate, parameters in gates.items():
@@ -188,10 +142,11 @@ class Ensemble:
         values = {
             "cell": cell,
             **{name: _collapsed(column) for name, column in columns.items()},
+            "bias_law": _collapsed({gate: law.argument() for gate, law in laws.items()}),
             "R": _validate.real("R", R, low=0.0),
             "Sigma": _validate.real("Sigma", Sigma, low=-1.0, high=1.0),
             "tied": _validate.boolean("tied", tied),
-            "input_law": _input_law(input_law),
+            "input_law": input_law_of(input_law),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -201,6 +156,34 @@ class Ensemble:
         """Return the laws of the pre-activation ``name``; ValueError if the cell has no such gate."""
         gates: dict[str, GateParameters] = self._gates  # pyright: ignore[reportAttributeAccessIssue]
         return gates[_validate.choice("gate", name, self.cell.gates)]
+
+    @property
+    def has_normal_biases(self) -> bool:
+        """Whether all biases are normal and independent: pre-activations are then Gaussian over the sites."""
+        return all(self.gate(name).has_normal_bias for name in self.cell.gates)
+
+    def column(self, name: str) -> dict[str, Any]:
+        """Return the argument ``name``, which may differ by gate, as a mapping over all gates."""
+        value = getattr(self, name)
+        return dict(value) if isinstance(value, Mapping) else dict.fromkeys(self.cell.gates, value)
+
+    def bias_deviations(self, p: np.ndarray) -> np.ndarray:
+        """Return b − μ_b of sites with uniform numbers p, (K, ...): 0 for gates with normal biases.
+
+        A gate that copies another one uses the uniform numbers of its source.
+        """
+        gates, found = self.cell.gates, np.zeros_like(p)
+        for k, name in enumerate(gates):
+            parameters = self.gate(name)
+            if parameters.has_normal_bias:
+                continue
+            law, sign = parameters.bias_law, parameters.bias_law.sign
+            source = law.source or name
+            own = self.gate(source)
+            values = own.bias_law.quantile(p[gates.index(source)])
+            scale, shift = (own.sigma_b, 0.0) if own.bias_law.is_scaled else (1.0, own.mu_b)
+            found[k] = sign * (scale * values - shift)
+        return found
 
     def replace(self, **changes: Any) -> Ensemble:
         """Return a copy with some arguments changed: ``ens.replace(mu_b=4.0)``."""
@@ -253,7 +236,9 @@ class Ensemble:
         """Return the ensemble as plain JSON types."""
         law = self.input_law
         discrete = {"locations": list(law.locations), "masses": list(law.masses)}
-        record = {name: dict(v) if isinstance(v, Mapping) else v for name, v in self._arguments().items()}
+        record = {name: _plain(value) for name, value in self._arguments().items()}
+        if self.bias_law == "normal":  # left out, so that files and checkpoints stay what they were
+            del record["bias_law"]
         return record | {
             "cell": self.cell.to_dict(),
             "input_law": discrete if law.kind == "discrete" else law.kind,
@@ -359,19 +344,45 @@ def _collapsed(column: dict[str, Any]) -> Any:
     return distinct.pop() if len(distinct) == 1 else MappingProxyType(column)
 
 
-def _input_law(law: Any) -> InputLaw:
-    if isinstance(law, InputLaw):
-        return law
-    if isinstance(law, str):
-        return InputLaw(_validate.choice("input_law", law, INPUT_LAWS))
-    if not isinstance(law, Sequence) or len(law) != 2:
-        raise TypeError(
-            f"input_law = {law!r}: expected one of {INPUT_LAWS}, an InputLaw, or (locations, masses)"
-        )
-    for part, values in zip(("locations", "masses"), law, strict=True):
-        if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
-            raise TypeError(f"input_law {part} = {values!r}: expected a sequence of numbers")
-    return InputLaw("discrete", *map(tuple, law))
+def _bias_laws(value: Any, columns: dict[str, dict[str, Any]], gates: tuple[str, ...]) -> dict[str, BiasLaw]:
+    """The law of each gate's biases, checked against mu_b and sigma_b."""
+    if isinstance(value, Mapping) and set(value) != {"locations", "masses"}:
+        _known_gates("bias_law", value, gates)
+        laws = {g: bias_law_of(f"bias_law[{g!r}]", value.get(g, "normal"), gates) for g in gates}
+    else:
+        laws = dict.fromkeys(gates, bias_law_of("bias_law", value, gates))
+    for gate, law in laws.items():
+        for name in ("mu_b", "sigma_b"):
+            if not law.is_scaled and columns[name][gate] != 0.0:
+                raise ValueError(
+                    f"{name} = {columns[name][gate]!r} for gate {gate!r}: must be 0, its bias_law "
+                    f"{law.argument()!r} sets mean and scale"
+                )
+        if law.source and (law.source == gate or laws[law.source].source):
+            raise ValueError(f"bias_law[{gate!r}] = {law.argument()!r}: must name a gate with its own law")
+    return laws
+
+
+def _bias_moments(
+    columns: dict[str, dict[str, Any]], laws: dict[str, BiasLaw]
+) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of each gate's biases."""
+    own = {
+        gate: (columns["mu_b"][gate], columns["sigma_b"][gate]) if law.is_scaled else law.moments
+        for gate, law in laws.items()
+    }
+    found = {}
+    for gate, law in laws.items():
+        mean, deviation = own[law.source or gate]
+        found[gate] = (law.sign * mean, deviation)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Mappings and tuples as dictionaries and lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _share(correlation: float, squared_mean: float) -> float:

@@ -17,12 +17,13 @@ from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.records import record
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import CONFIDENCE, Status
-from rmtrnn.cells import MinimalRNN, VanillaRNN
+from rmtrnn.cells import MinimalRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField
-from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.spectra import Spectrum, minimal_rnn, second_moment, spectrum
+from rmtrnn.spectra.vanilla_moments import has_free_factors
 
 PROBABILITIES = (0.05, 0.5, 0.95)
 _EPS = float(np.finfo(float).eps)
@@ -177,14 +178,14 @@ def _measured(ens: Ensemble, T: int, spec: Spectrum) -> Isometry:
 def variance_growth(ens: Ensemble, T: int) -> list[tuple[int, Measured, Measured]]:
     """(t, m_1, variance of s²) for t = 1, 2, 4, …, T without the spectrum; empty where only it can tell."""
     steps = [2**k for k in range(T.bit_length()) if 2**k < T] + [T]
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         found = [second_moment(ens, t) for t in steps]
         rows = zip(steps, found, strict=True)
         return [(t, _rounded(m.m_1, t), _rounded(m.variance, t)) for t, m in rows]
     if ens.tied:
         return []
     field = single_replica_mean_field(ens)
-    if isinstance(ens.cell, MinimalRNN):
+    if isinstance(ens.cell, MinimalRNN) and ens.has_normal_biases:
         return _minimal_growth(ens, field, T, steps)
     return [_sampled_growth(ens, field, t) for t in steps]
 
@@ -203,7 +204,7 @@ def _minimal_growth(
 def _sampled_growth(ens: Ensemble, field: MeanField, t: int) -> tuple[int, Measured, Measured]:
     found = second_moment(ens, t, field=field)
     m_1 = Measured(found.m_1, CONFIDENCE * found.error[0] * found.m_1)
-    if len(ens.cell.state) == 1 and expand(ens.cell) is not None:
+    if len(ens.cell.state) == 1 and expansion_of(ens) is not None:
         m_1 = _rounded(field.chi**t, t)  # theory.md (6), exact for one state component
     relative = CONFIDENCE * (2 * found.error[0] * (found.ratio - 1) + found.error[1])
     return t, m_1, Measured(m_1.value**2 * (found.ratio - 1), m_1.value**2 * relative)

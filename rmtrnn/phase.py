@@ -23,7 +23,7 @@ from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
 from rmtrnn.meanfield import mean_field
-from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.grid import stationary_grid
 from rmtrnn.meanfield.moment_map import Parameters
 from rmtrnn.meanfield.result import named, timescale
@@ -162,7 +162,7 @@ def phase_diagram(
     grid = np.array(list(itertools.product(*(values for _, values in axes)))).T
     names = [axis for axis, _ in axes]
     report = _progress.reporter(progress)
-    if expand(ens.cell) is not None and (not ens.tied or is_equal_to_untied(ens)):
+    if expansion_of(ens) is not None and (not ens.tied or is_equal_to_untied(ens)):
         for name, value in (("checkpoint", checkpoint), ("sites", sites)):
             if value is not None:
                 raise ValueError(f"{name} = {value!r}: for diagrams that are solved one by one only")
@@ -269,7 +269,7 @@ def _at(ens: Ensemble, axes: list[Axis], point: list[float]) -> Ensemble:
         if gate is None:
             changes[name] = value
         else:
-            column = changes.setdefault(name, {g: getattr(ens.gate(g), name) for g in ens.cell.gates})
+            column = changes.setdefault(name, ens.column(name))
             if not isinstance(column, dict):
                 column = changes[name] = dict.fromkeys(ens.cell.gates, column)
             column[gate] = value
@@ -279,7 +279,7 @@ def _at(ens: Ensemble, axes: list[Axis], point: list[float]) -> Ensemble:
 def _solve(task: tuple[Ensemble, list[Axis], np.ndarray, float]) -> dict[str, np.ndarray]:
     """Quantities of a chunk of points, last axis the points."""
     ens, axes, points, Q0 = task
-    expansion = expand(ens.cell)
+    expansion = expansion_of(ens)
     assert expansion is not None
     found = stationary_grid(expansion, _parameters(ens, axes, points), Q0)
     diagonal = np.arange(1, len(ens.cell.state) + 1)

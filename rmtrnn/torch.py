@@ -187,7 +187,7 @@ def initialize_(
 
     Every layer (and direction) gets its own draw of W_k, V_k, b_k (theory.md section 1): W_k is N(0, σ_w²/N)
     or σ_w·Haar; V_k is N(0, σ_v²/n) for n inputs, so that V x has variance σ_v² R when the inputs have second
-    moment R; b_k is N(μ_b, σ_b²). PyTorch's second bias vector is set to zero.
+    moment R; b_k follows its ``bias_law``. PyTorch's second bias vector is set to zero.
 
     rng : seed, or a NumPy generator; None draws fresh ones.
     module : `MinimalRNN`, `VanillaRNN`, or `torch.nn.RNN`, `GRU`, `LSTM` (without projection).
@@ -263,6 +263,9 @@ def _fill(
     n_hidden = int(module.hidden_size)  # pyright: ignore
     parameters = dict(module.named_parameters())
     recurrent, fed = parameters[f"weight_hh_{suffix}"], parameters[f"weight_ih_{suffix}"]
+    deviations = np.zeros((len(ens.cell.gates), n_hidden))
+    if not ens.has_normal_biases:
+        deviations = ens.bias_deviations(generator.uniform(2.0**-53, 1.0, deviations.shape))
     for block, (gate, input_gate) in enumerate(blocks):
         rows = slice(block * n_hidden, (block + 1) * n_hidden)
         law, input_law = ens.gate(gate), ens.gate(input_gate)
@@ -274,14 +277,22 @@ def _fill(
         )
         if not module.bias:
             continue
-        bias = _normal(generator, input_law.mu_b, input_law.sigma_b, (n_hidden,))
+        bias = _bias(ens, input_gate, generator, deviations)
         if f"bias_{suffix}" in parameters:
             _set(parameters[f"bias_{suffix}"][rows], bias)
             continue
         _set(parameters[f"bias_ih_{suffix}"][rows], bias)
         own = gate != input_gate
-        second = _normal(generator, law.mu_b, law.sigma_b, (n_hidden,)) if own else np.zeros(n_hidden)
+        second = _bias(ens, gate, generator, deviations) if own else np.zeros(n_hidden)
         _set(parameters[f"bias_hh_{suffix}"][rows], second)
+
+
+def _bias(ens: Ensemble, gate: str, generator: np.random.Generator, deviations: np.ndarray) -> np.ndarray:
+    """b of one gate, from b − μ_b of all gates (K, N) where it is not normal."""
+    law, own = ens.gate(gate), deviations[ens.cell.gates.index(gate)]
+    if law.has_normal_bias:
+        return _normal(generator, law.mu_b, law.sigma_b, own.shape)
+    return law.mu_b + own
 
 
 def _normal(

@@ -12,7 +12,8 @@ import pytest
 import sympy
 
 import rmtrnn as rt
-from rmtrnn.ensemble import GateParameters, InputLaw
+from rmtrnn.ensemble import GateParameters
+from rmtrnn.entry_laws import InputLaw
 
 H, X, E = sympy.symbols("h x e")
 LEAKY = rt.Cell("leaky", state=H, input=X, gates={E: H}, update={H: 0.75 * H + 0.25 * sympy.tanh(E)})

@@ -256,3 +256,12 @@ def test_refusals():
         rtt.MinimalRNN(3, 4, embed=False)
     with pytest.raises(TypeError, match="packed"):
         rtt.VanillaRNN(3, 4)(torch.nn.utils.rnn.pack_sequence([torch.zeros(2, 3)]))
+
+
+def test_biases_follow_their_law():
+    law = {"f": ("log_uniform", 1.0, 30.0), "i": "-f"}
+    module = rtt.initialize_(torch.nn.LSTM(3, 2000), rt.Ensemble("lstm", bias_law=law, tied=True), 0)
+    bias = module.bias_ih_l0.detach().numpy().reshape(4, -1)
+    np.testing.assert_array_equal(bias[0], -bias[1])
+    assert abs(np.exp(bias[1]).mean() - 15.5) < 0.6 and np.exp(bias[1]).min() > 1.0 - 1e-6
+    assert not bias[2:].any()

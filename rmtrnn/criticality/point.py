@@ -210,8 +210,8 @@ def critical(
     T, R, band = _validate.integer("T", T, low=1), _validate.real("R", R, low=0.0), _band(band)
     base = Ensemble(cell, weights=weights, R=R, mu_b=_start(mu_b), **parameters)
     closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
-    if base.tied and not is_equal_to_untied(base):
-        closed = None  # the closed forms are those of untied weights
+    if (base.tied and not is_equal_to_untied(base)) or not base.has_normal_biases:
+        closed = None  # the closed forms are those of untied weights and Gaussian pre-activations
     if free is None and closed is not None:
         _refuse_scales(parameters)
         with shown(progress):

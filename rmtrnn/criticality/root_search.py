@@ -16,12 +16,12 @@ from scipy.optimize import brentq, minimize_scalar
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.progress import advance
-from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
-from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.growth import growth_rates, is_smooth, single_replica_mean_field, tied_error
 from rmtrnn.meanfield.tied_result import is_equal_to_untied
 from rmtrnn.spectra import second_moment
+from rmtrnn.spectra.vanilla_moments import has_free_factors
 
 TOLERANCE = 1e-8
 """Of χ = 1: a change of m_1 by 1e-4 over 10⁴ steps."""
@@ -120,9 +120,7 @@ def place(ens: Ensemble, parameters: list[Parameter], values: Any) -> Ensemble:
         name = parameter.name
         column = changes.get(name)
         if not isinstance(column, dict):
-            column = {
-                gate: getattr(ens.gate(gate), name) if column is None else column for gate in ens.cell.gates
-            }
+            column = ens.column(name) if column is None else dict.fromkeys(ens.cell.gates, column)
         changes[name] = column | {parameter.gate: float(value)}
     return ens.replace(**changes)
 
@@ -152,7 +150,7 @@ def solve(ens: Ensemble, parameters: list[Parameter], T: int) -> tuple[Ensemble,
 
 def _is_sampled(ens: Ensemble) -> bool:
     """Whether χ comes from sampled sites: cells that are not affine in their state, and tied weights."""
-    return expand(ens.cell) is None or _is_tied(ens)
+    return expansion_of(ens) is None or _is_tied(ens)
 
 
 def _is_tied(ens: Ensemble) -> bool:
@@ -302,7 +300,7 @@ def spread(ens: Ensemble, T: int) -> float:
     """
     advance("critical point: spreads")
     ens = ens.replace(tied=False)
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         return second_moment(ens, T).ratio
     field = single_replica_mean_field(ens, quick=True)
     return second_moment(ens, T, sites=SEARCH.sites, replicates=2, field=field).ratio

@@ -148,7 +148,7 @@ def grouped_chain(
     untied_stages(ens, 1, 2, field=field)  # compiles what a cell compiles once, before the threads start
     groups = thread_map(lambda one: untied_stages(ens, T, n, one, field=field), seeds)
     stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
-    exact = is_closed(ens.cell) and any(stage.sigma2 for stage in stages) and field.chi > 0.0
+    exact = is_closed(ens) and any(stage.sigma2 for stage in stages) and field.chi > 0.0
     weights = growth_weights(stages, T, field.chi) if exact else None
     stages = reduced(stages)
     if xp is not np:

@@ -25,6 +25,7 @@ import sympy
 from rmtrnn.cells import Activation, Cell, VanillaRNN
 from rmtrnn.cells.functions import differentiate
 from rmtrnn.cells.numeric import compile_expressions
+from rmtrnn.ensemble import Ensemble
 
 _KINKED = (sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Max, sympy.Min, sympy.Piecewise)
 
@@ -92,9 +93,14 @@ def expand(cell: Cell) -> Expansion | None:
     return Expansion(cell, functions, tuple(split[: len(updates)]), tuple(split[len(updates) :]))
 
 
-def is_closed(cell: Cell) -> bool:
+def expansion_of(ens: Ensemble) -> Expansion | None:
+    """Return the `expand`sion of the ensemble's cell; None if some pre-activations are not Gaussian."""
+    return expand(ens.cell) if ens.has_normal_biases else None
+
+
+def is_closed(ens: Ensemble) -> bool:
     """Whether m_1 = χ^T exactly with fresh weights: one state component, closed in its moments."""
-    return len(cell.state) == 1 and expand(cell) is not None
+    return len(ens.cell.state) == 1 and expansion_of(ens) is not None
 
 
 def _gate_symbols(cell: Cell) -> tuple[sympy.Symbol, ...]:

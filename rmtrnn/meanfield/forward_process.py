@@ -71,6 +71,10 @@ class _March:
         self.factor = np.zeros((gates, size, size))
         self.values = np.zeros((self.readings.count, size, self.n))
         self.moments = np.zeros((self.readings.count, size, size))
+        self.centre = self.readings.mean[:, None]
+        if not ens.has_normal_biases:
+            cells = np.tile(np.arange(self.n), (gates, 1))
+            self.centre = self.centre + ens.bias_deviations((self.rng.permuted(cells, axis=1) + 0.5) / self.n)
         self.inputs = pair_inputs(ens, (steps, self.n), replicas, self.rng)
 
     def run(self, second: np.ndarray, share: np.ndarray | None) -> Forward:
@@ -116,12 +120,12 @@ class _March:
         for place, gate in enumerate(gates):
             reading = read.of_gate[gate]
             row = np.zeros(u + 1) if reading < 0 else read.gain[gate] * self.moments[reading, u, : u + 1]
-            row = row + read.constant[gate]
+            row = row + (read.constant - read.site_variance)[gate]
             row[u] += read.white[gate]
             if replica:
                 row[u - 1] += read.shared_white[gate]
             grow_factor(self.factor[gate], row)
-            e[place] = read.mean[gate] + self.factor[gate, u, : u + 1] @ self.normal[gate, : u + 1]
+            e[place] = self.centre[gate] + self.factor[gate, u, : u + 1] @ self.normal[gate, : u + 1]
         return e
 
 

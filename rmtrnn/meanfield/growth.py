@@ -10,7 +10,7 @@ import numpy as np
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import stationary_moments, transfer_operator
-from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.hermite_series import NodeMap
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.result import MeanField, named
@@ -31,7 +31,7 @@ def is_smooth(ens: Ensemble) -> bool:
     """Whether `growth_rates` is a smooth function of the parameters: by moments or by transfer operators."""
     if ens.tied and not is_equal_to_untied(ens):
         return False
-    return expand(ens.cell) is not None or transfer_operator.applies(ens)
+    return expansion_of(ens) is not None or transfer_operator.applies(ens)
 
 
 def growth_rates(
@@ -47,7 +47,7 @@ def growth_rates(
     """
     if any(ens.tied and not is_equal_to_untied(ens) for ens in ensembles):
         return _by_spectra(ensembles, quick, seed)
-    expansion = expand(ensembles[0].cell)
+    expansion = expansion_of(ensembles[0])
     if expansion is None and all(transfer_operator.applies(ens) for ens in ensembles):
         return _by_transfer(ensembles, quick, seed)
     if expansion is None:
@@ -65,7 +65,7 @@ def stable_states(ens: Ensemble) -> list[tuple[float, float]]:
     """
     if ens.tied and not is_equal_to_untied(ens):
         return _tied_states(ens)
-    if expand(ens.cell) is None or len(ens.cell.state) > 1:
+    if expansion_of(ens) is None or len(ens.cell.state) > 1:
         return []
     chi, second = _by_moments([ens] * len(STARTS), MomentMap, STARTS)
     found: list[tuple[float, float]] = []
@@ -88,7 +88,7 @@ def _by_moments(
     ensembles: Sequence[Ensemble], kind: type[MomentMap], starts: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """χ and second moments of affine cells, reached from second moments ``starts``, one per ensemble."""
-    expansion = expand(ensembles[0].cell)
+    expansion = expansion_of(ensembles[0])
     assert expansion is not None
     points = [parameters_of(ens) for ens in ensembles]
     parameters = Parameters(
@@ -115,7 +115,7 @@ def single_replica_mean_field(ens: Ensemble, *, quick: bool = False) -> MeanFiel
     In the latter case the overlap of two replicas is not known (nan), ``chi_star`` is ``chi``, and ``error``
     three times the difference of two point sets. ``quick``: with fewer points, for errors of some 1e-3.
     """
-    if ens.tied or expand(ens.cell) is not None or not transfer_operator.applies(ens):
+    if ens.tied or expansion_of(ens) is not None or not transfer_operator.applies(ens):
         return mean_field(ens)
     resolution = transfer_operator.QUICK if quick else transfer_operator.FINE
     found, other = (transfer_operator.growth(ens, resolution, seed) for seed in (0, 1))

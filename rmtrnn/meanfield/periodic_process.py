@@ -127,6 +127,7 @@ class Readings:
     shared_white: np.ndarray  # σ_v² (R Σ − E[x]²), of two replicas
     constant: np.ndarray  # σ_b² + σ_v² E[x]²
     mean: np.ndarray
+    site_variance: np.ndarray  # the part of ``constant`` that is not Gaussian over the sites
 
     @staticmethod
     def of(ens: Ensemble) -> Readings:
@@ -155,6 +156,7 @@ class Readings:
             shared_white=np.array([law.sigma_v**2 * (ens.R * ens.Sigma - squared_mean) for law in laws]),
             constant=np.array([law.sigma_b**2 + law.sigma_v**2 * squared_mean for law in laws]),
             mean=np.array([law.mu_b for law in laws]),
+            site_variance=np.array([law.site_variance for law in laws]),
         )
 
     def recurrent(self, values: np.ndarray) -> np.ndarray:
@@ -225,6 +227,7 @@ class PeriodicSites:
         self._slices = _slices(ens)
         self.normals = [Normals(gates, period, per_group, rng) for _ in range(replicas)]
         self.inputs = _opposite_inputs(ens, period, per_group, replicas, rng)
+        self.bias_deviations = _bias_deviations(ens, per_group, rng)
         shape = (len(ens.cell.state), self.n)
         self.state = [rng.standard_normal(shape) for _ in range(replicas)]
 
@@ -237,20 +240,20 @@ class PeriodicSites:
         read = self.readings
         own = self.nodes.spectrum(read.recurrent(values))
         own += read.white[:, None, None]
-        own[..., 0] += self.period * read.constant[:, None]
+        own[..., 0] += self.period * (read.constant - read.site_variance)[:, None]
         if cross is None:
             e = [self.normals[0].process(own)]
         else:
             shared = self.nodes.spectrum(read.recurrent(cross))
             shared += read.shared_white[:, None, None]
-            shared[..., 0] += self.period * read.constant[:, None]
+            shared[..., 0] += self.period * (read.constant - read.site_variance)[:, None]
             plus, minus = (
                 normal.process(own + sign * shared)
                 for normal, sign in zip(self.normals, (1.0, -1.0), strict=True)
             )
             e = [(plus + minus) / np.sqrt(2.0), (plus - minus) / np.sqrt(2.0)]
         for one in e:
-            one += read.mean[:, None, None]
+            one += (read.mean[:, None] + self.bias_deviations)[:, None, :]
         return e
 
     def run(
@@ -305,6 +308,15 @@ def _slices(ens: Ensemble) -> list[slice]:
         found.append(slice(first, first + len(stage.gates)))
         first += len(stage.gates)
     return found
+
+
+def _bias_deviations(ens: Ensemble, per_group: int, rng: np.random.Generator) -> np.ndarray:
+    """b − μ_b of the sites where it is not normal, (K, sites); one scrambled Sobol set for each group."""
+    gates = len(ens.cell.gates)
+    if ens.has_normal_biases:
+        return np.zeros((gates, 1))
+    uniform = [SobolStream(gates, per_group, rng).draw() for _ in range(GROUPS)]
+    return ens.bias_deviations(np.concatenate(uniform, axis=1))
 
 
 def pair_inputs(

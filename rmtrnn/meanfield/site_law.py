@@ -11,7 +11,7 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.result import MeanField
 from rmtrnn.meanfield.site_process import SiteProcess, SobolStream, draw_initial, memory, seeds, sorted_by
 from rmtrnn.meanfield.solve import mean_field
@@ -110,16 +110,17 @@ def site_trajectory(
     population = site_population(ens, min(n, max(n // 4, 512)), seed, field=field)
     process = SiteProcess(ens, n, seeds(seed, 12, 0))
     gates = len(ens.cell.gates)
-    u = SobolStream(1 + T * (gates + 1), n, seeds(seed, 13, 0)).draw()
+    per_step = gates + 1 if ens.has_normal_biases else 2 * gates + 1
+    u = SobolStream(1 + T * per_step, n, seeds(seed, 13, 0)).draw()
     starts = population.state.shape[1]
     order = sorted_by([population.state[i] for i in memory(ens.cell)], starts)
     site = initial = population.state[:, order[np.minimum((u[0] * starts).astype(int), starts - 1)]]
-    scale = np.sqrt([field.q_of(name) for name in ens.cell.gates])[:, None]
+    q = np.array([field.q_of(name) for name in ens.cell.gates])
     stages: list[StageSites] = []
     for step in range(T):
-        first = 1 + step * (gates + 1)
-        e = process.mean[:, None] + scale * process.normal(u[first : first + gates])
-        x = ens.input_quantile(u[first + gates])
+        here = u[1 + step * per_step : 1 + (step + 1) * per_step]
+        e = process.pre_activations(q, here[:gates], here[-gates:])
+        x = ens.input_quantile(here[gates])
         for stage, chosen in zip(process.numeric.stages, process.slices, strict=True):
             stages.append(StageSites(*stage.linearize(site, x, e[chosen])))
             site = stage.update(site, x, e[chosen])
@@ -154,7 +155,7 @@ def _burn_in(ens: Ensemble, field: MeanField) -> int:
 
 def _memory_rate(ens: Ensemble, field: MeanField) -> float:
     """Decay per step of what a site keeps of its own state: E[a aᵀ] of (1), without the other sites."""
-    if expand(ens.cell) is None:
+    if expansion_of(ens) is None:
         # Not affine: the slope is that of the whole network, an upper bound where all sites push alike.
         return min(max(field.chi_star, 0.9), 0.99)
     frozen = ens.replace(

@@ -121,9 +121,12 @@ class SiteProcess:
         gates = [ens.gate(name) for name in ens.cell.gates]
         self.mean = np.array([gate.mu_b for gate in gates])
         self.sigma_w = np.array([gate.sigma_w for gate in gates])
+        self.site_variance = np.array([gate.site_variance for gate in gates])
+        self._has_normal_biases = ens.has_normal_biases
         self.slices = _gate_slices(ens.cell)
         draws = 1 if replicas == 1 else 3
-        self.stream = SobolStream(1 + replicas * len(gates) + draws, n, rng)
+        biases = 0 if self._has_normal_biases else len(gates)
+        self.stream = SobolStream(1 + replicas * len(gates) + draws + biases, n, rng)
         self.normal = ndtri
 
     def step(self, site: np.ndarray, q: np.ndarray, growth: Growth | None = None) -> Step:
@@ -134,7 +137,7 @@ class SiteProcess:
         site = site[:, order]
         if growth is not None:
             growth.reorder(order)
-        e = self.mean[:, None] + np.sqrt(q)[:, None] * self.normal(uniform[1 : K + 1])
+        e = self.pre_activations(q, uniform[1 : K + 1], uniform[-K:])
         x = self.ens.input_quantile(uniform[K + 1])
         inputs = np.empty(K)
         for stage, gates in zip(self.numeric.stages, self.slices, strict=True):
@@ -164,10 +167,10 @@ class SiteProcess:
         pair = sites[0][:, order], sites[1][:, order]
         for one in growth or ():
             one.reorder(order)
-        x, z = self._pair_draws(uniform)
+        x, z, centre = self._pair_draws(uniform)
         inputs, overlaps = np.empty(len(q)), np.empty(len(q))
         for stage, gates in zip(self.numeric.stages, self.slices, strict=True):
-            e = self._pair_gates(z, q, rho, gates)
+            e = self._pair_gates(z, centre, q, rho, gates)
             r_a, r_b = (stage.read(side) for side in pair)
             inputs[gates] = 0.5 * np.mean(r_a**2 + r_b**2, axis=-1)
             overlaps[gates] = np.mean(r_a * r_b, axis=-1)
@@ -180,21 +183,42 @@ class SiteProcess:
             one.end_step()
         return PairStep((pair[0], pair[1]), inputs, overlaps)
 
+    def pre_activations(self, q: np.ndarray, normal: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """e (K, n) of variances q from uniform numbers (K, n) of its Gaussian part and of the biases."""
+        spread = np.sqrt(np.maximum(q - self.site_variance, 0.0))
+        return self._centre(bias) + spread[:, None] * self.normal(normal)
+
+    def _centre(self, uniform: np.ndarray) -> np.ndarray:
+        """What e has besides its Gaussian part: the mean (K, 1), or the biases of the sites (K, n)."""
+        mean = self.mean[:, None]
+        return mean if self._has_normal_biases else mean + self.ens.bias_deviations(uniform)
+
     def _pair_draws(
         self, uniform: np.ndarray
-    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Inputs of the two replicas, and the independent normals (K, n) that make their pre-activations."""
+    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """Inputs of the replicas, independent normals (K, n) for their pre-activations, and the centres."""
         K = len(self.mean)
-        return input_pair(self.ens, *uniform[2 * K + 1 :]), (
-            self.normal(uniform[1 : K + 1]),
-            self.normal(uniform[K + 1 : 2 * K + 1]),
+        return (
+            input_pair(self.ens, *uniform[2 * K + 1 : 2 * K + 4]),
+            (self.normal(uniform[1 : K + 1]), self.normal(uniform[K + 1 : 2 * K + 1])),
+            self._centre(uniform[-K:]),
         )
 
     def _pair_gates(
-        self, z: tuple[np.ndarray, np.ndarray], q: np.ndarray, rho: np.ndarray, gates: slice
+        self,
+        z: tuple[np.ndarray, np.ndarray],
+        centre: np.ndarray,
+        q: np.ndarray,
+        rho: np.ndarray,
+        gates: slice,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Pre-activations of the two replicas for the gates of one stage."""
-        mean, scale, c = self.mean[gates, None], np.sqrt(q[gates])[:, None], rho[gates, None]
+        fixed = self.site_variance[gates]
+        gaussian = np.maximum(q[gates] - fixed, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = np.clip((rho[gates] * q[gates] - fixed) / gaussian, -1.0, 1.0)
+        c = np.where((fixed > 0.0) & (gaussian > 0.0), own, rho[gates])[:, None]
+        mean, scale = centre[gates], np.sqrt(gaussian)[:, None]
         first, own = z[0][gates], z[1][gates]
         second = np.where(c == 1.0, first, c * first + np.sqrt((1.0 - c) * (1.0 + c)) * own)
         return mean + scale * first, mean + scale * second
@@ -222,7 +246,7 @@ class SiteProcess:
                     order = _order([side[i] for side in sites for i in self.memory], uniform[0])
                     a, b = a[:, order], b[:, order]
                     draws = self._pair_draws(uniform)
-                e = self._pair_gates(draws[1], q, rho, gates)
+                e = self._pair_gates(draws[1], draws[2], q, rho, gates)
                 a, b = stage.update(a, draws[0][0], e[0]), stage.update(b, draws[0][1], e[1])
         return q, rho
 

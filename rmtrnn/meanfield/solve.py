@@ -13,7 +13,7 @@ from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import population, stationary_moments
-from rmtrnn.meanfield.expansion import Expansion, expand
+from rmtrnn.meanfield.expansion import Expansion, expansion_of
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.result import MeanField, named, ratio, timescale
 from rmtrnn.meanfield.tied_result import is_equal_to_untied, tied_mean_field, without_memory
@@ -92,7 +92,7 @@ def _untied(
     sites: int,
     seed: int,
 ) -> MeanField:
-    expansion = expand(ens.cell)
+    expansion = expansion_of(ens)
     if expansion is None:
         return _population_mean_field(ens, steps, first, overlap, sites, seed)
     return _affine_mean_field(ens, expansion, steps, first, overlap)

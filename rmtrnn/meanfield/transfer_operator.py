@@ -140,13 +140,18 @@ class _Transfer:
         self.settings = settings
         nodes, points = resolution.nodes, resolution.points
         gates = [ens.gate(name) for name in ens.cell.gates]
-        u = SobolStream(len(gates) + 1, points, seeds(seed, 20, 0)).draw()
-        normal = ndtri(u[:-1])
+        K = len(gates)
+        biases = 0 if ens.has_normal_biases else K
+        u = SobolStream(K + 1 + biases, points, seeds(seed, 20, 0)).draw()
+        normal = ndtri(u[:K])
         # With the mean and variance that they should have, the points are exact where the cell is linear.
         normal -= normal.mean(axis=1, keepdims=True)
         self.normal = normal / normal.std(axis=1, keepdims=True)
-        self.x = np.broadcast_to(ens.input_quantile(u[-1]), (nodes, points))
-        self.mean = np.array([gate.mu_b for gate in gates])
+        self.x = np.broadcast_to(ens.input_quantile(u[K]), (nodes, points))
+        self.mean = np.array([gate.mu_b for gate in gates])[:, None]
+        if biases:
+            self.mean = self.mean + ens.bias_deviations(u[-K:])
+        self.site_variance = np.array([gate.site_variance for gate in gates])
         self.gain = np.array([gate.sigma_w**2 for gate in gates])
         self.drive = np.array([g.sigma_v**2 * ens.R + g.sigma_b**2 for g in gates])
         self.stage = ens.cell.numeric(np).stages[0]
@@ -200,7 +205,7 @@ class _Transfer:
     def _states(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sites (s, L, n) that sit on the nodes, and pre-activations (K, L, n)."""
         q = self.variances(inputs)
-        e = self.mean[:, None] + np.sqrt(q)[:, None] * self.normal
+        e = self.mean + np.sqrt(np.maximum(q - self.site_variance, 0.0))[:, None] * self.normal
         e = np.broadcast_to(e[:, None, :], (len(q), self.count, self.points))
         site = np.zeros((self.components, self.count, self.points))
         for i in self.own:

@@ -12,7 +12,7 @@ import numpy as np
 from rmtrnn._core import arrays as _arrays
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import mean_field
-from rmtrnn.meanfield.expansion import expand
+from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.sampling.network import Networks
 
 
@@ -140,7 +140,7 @@ def halves_agree(rows: np.ndarray, settings: BurnInSettings = DEFAULT) -> bool:
 @lru_cache(maxsize=32)
 def _time_scale(ens: Ensemble) -> float:
     """Steps: −1/log χ_{c*} of the mean field (6) of a cell affine in its state; 0 for other cells."""
-    if expand(ens.cell) is None:
+    if expansion_of(ens) is None:
         return 0.0
     field = mean_field(ens.replace(tied=False))  # a first guess; `equilibrate` looks further
     return field.timescale if field.converged else math.inf

@@ -15,6 +15,8 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling.random_matrices import random_matrices
 from rmtrnn.sampling.step_jacobian import StageJacobian, StagePattern, StepJacobian
 
+_LEAST = 2.0**-53  # uniform numbers are above 0, where a quantile may be infinite
+
 
 class _Stream(IntEnum):
     """What a random stream of one trial is for; its name is (seed, trial, purpose, number of the gate)."""
@@ -126,9 +128,7 @@ class Networks:
     def _drive(self, gate: str, position: int, x: Any) -> Any:
         """V x + b, (B, N)."""
         law = self.ens.gate(gate)
-        bias = self._drawn(
-            _Stream.BIAS, position, lambda rngs: self._array(law.mu_b + law.sigma_b * self._normals(rngs))
-        )
+        bias = self._drawn(_Stream.BIAS, position, lambda rngs: self._array(self._biases(position, rngs)))
         if law.sigma_v == 0.0:
             return bias
         if not self.ens.tied:
@@ -138,6 +138,15 @@ class Networks:
             _Stream.INPUT_WEIGHT, position, lambda rngs: self._matrices("gaussian", law.sigma_v, rngs)
         )
         return bias + _applied(self.xp, v, x)
+
+    def _biases(self, position: int, rngs: list[np.random.Generator]) -> np.ndarray:
+        """b of one gate, (B, N)."""
+        law = self.ens.gate(self.ens.cell.gates[position])
+        if law.has_normal_bias:
+            return law.mu_b + law.sigma_b * self._normals(rngs)
+        uniform = np.array([rng.uniform(_LEAST, 1.0, self.n) for rng in rngs])
+        everywhere = np.broadcast_to(uniform, (len(self.ens.cell.gates), *uniform.shape))
+        return law.mu_b + self.ens.bias_deviations(everywhere)[position]
 
     def _norms(self, vectors: Any) -> Any:
         return self.xp.sqrt(self.xp.sum(vectors * vectors, axis=-1, keepdims=True))
@@ -169,10 +178,16 @@ class Networks:
         """The streams of all trials for one purpose."""
         key = (purpose, position)
         if key not in self._streams:
+            own = self._bias_source(position) if purpose is _Stream.BIAS else position
             self._streams[key] = [
-                _random.stream(self._seed, trial, int(purpose), position) for trial in self.trials
+                _random.stream(self._seed, trial, int(purpose), own) for trial in self.trials
             ]
         return self._streams[key]
+
+    def _bias_source(self, position: int) -> int:
+        """The gate whose stream a gate's biases are drawn from: a copy draws what its source draws."""
+        gates = self.ens.cell.gates
+        return gates.index(self.ens.gate(gates[position]).bias_law.source or gates[position])
 
 
 class Network:

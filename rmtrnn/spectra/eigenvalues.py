@@ -24,14 +24,13 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from rmtrnn._core import validate as _validate
-from rmtrnn.cells import VanillaRNN
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.tied_field import tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
-from rmtrnn.spectra.vanilla_moments import vanilla_moments
+from rmtrnn.spectra.vanilla_moments import has_free_factors, vanilla_moments
 
 _CHUNK = 1 << 21
 """Complex numbers held at once, 32 MB; no result depends on it."""
@@ -123,7 +122,7 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
     True
     """
     points = _validate.integer("points", points, low=4)
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         radius = math.exp(0.5 * vanilla_moments(ens, 1).log_m1)
         return radius * np.exp(1j * np.pi * (1 - np.arange(2 * points) / points))
     return boundary(one_step(ens, sites=sites, seed=seed), points=points)

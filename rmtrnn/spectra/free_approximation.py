@@ -13,7 +13,6 @@ import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import Status
-from rmtrnn.cells import VanillaRNN
 from rmtrnn.dyson.chain_law import chain_law
 from rmtrnn.dyson.inversion.panel_refinement import Settings
 from rmtrnn.dyson.law import untied_law
@@ -22,6 +21,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.routes import vanilla_spectrum
+from rmtrnn.spectra.vanilla_moments import has_free_factors
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def free_approximation(
     ens = ens.replace(tied=False)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         if accuracy:
             raise TypeError(f"free_approximation: {sorted(accuracy)} are not arguments for a vanilla cell")
         return vanilla_spectrum(ens, T)

@@ -30,7 +30,7 @@ from rmtrnn.free.exponents import ExponentLaw
 from rmtrnn.laws.quantile_law import QuantileLaw
 from rmtrnn.meanfield import mean_field
 from rmtrnn.spectra.free_product import VanillaLaw
-from rmtrnn.spectra.vanilla_moments import preactivation_variance
+from rmtrnn.spectra.vanilla_moments import has_free_factors, preactivation_variance
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)  # of the quantiles
 
@@ -130,15 +130,17 @@ def lyapunov(ens: Ensemble, *, T: int = 32, population: int = 16384, seed: int =
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")
     T = _validate.integer("T", T, low=24)
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         return _closed_form(ens)
-    if ens.tied:
+    is_vanilla = isinstance(ens.cell, VanillaRNN)  # tied and untied exponents are the same
+    if ens.tied and not is_vanilla:
         raise ValueError(
             f"ens.tied = True: must be False for the gated cell {ens.cell.name!r}, whose exponents with tied "
             "weights have no theory here yet. rt.mean_field(ens).lyapunov is the largest one; use "
             "rt.sample_lyapunov(ens, N, steps) for the others"
         )
-    chains = [log_quantiles(ens, T * 2**k, LEVELS, population=population, seed=seed) for k in range(3)]
+    redrawn = ens.replace(tied=False)
+    chains = [log_quantiles(redrawn, T * 2**k, LEVELS, population=population, seed=seed) for k in range(3)]
     law = _extrapolated(chains, T, 0.5 * math.log(mean_field(ens).chi))
     converged = all(chain.converged for chain in chains)
     status = Status.CONVERGED if converged else Status.MAX_ITERATIONS

@@ -15,7 +15,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.result import Spectrum, dyson_spectrum
-from rmtrnn.spectra.vanilla_moments import preactivation_variance, vanilla_moments
+from rmtrnn.spectra.vanilla_moments import has_free_factors, preactivation_variance, vanilla_moments
 
 METHODS = ("auto", "s-transform", "dyson")
 
@@ -67,25 +67,33 @@ def spectrum(
     T = _validate.integer("T", T, low=1)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy = {name: value for name, value in given.items() if value is not None}
+    is_vanilla = isinstance(ens.cell, VanillaRNN)
     if _is_free(ens, method):
         if accuracy:
             raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")
         return vanilla_spectrum(ens, T)
+    # A vanilla network has the same law with tied weights, and its sites cost less without them.
+    redrawn = ens.replace(tied=False) if is_vanilla and method == "auto" else ens
     with shown(progress):
-        law = dyson_law(ens, T, **accuracy)
+        law = dyson_law(redrawn, T, **accuracy)
     return dyson_spectrum(law, ens, T)
 
 
 def _is_free(ens: Ensemble, method: str) -> bool:
     """Whether the free product answers; ValueError where it was asked for and cannot."""
     _validate.choice("method", method, METHODS)
-    is_vanilla = isinstance(ens.cell, VanillaRNN)
-    if method == "s-transform" and not is_vanilla:
+    is_free = has_free_factors(ens)
+    if method == "s-transform" and isinstance(ens.cell, VanillaRNN) and not is_free:
+        raise ValueError(
+            "method = 's-transform': the law of φ'(e) is known for normal biases only, and bias_law = "
+            f"{ens.bias_law!r}; use 'dyson'"
+        )
+    if method == "s-transform" and not is_free:
         raise ValueError(
             f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
             "other; use 'dyson'"
         )
-    return is_vanilla and method != "dyson"
+    return is_free and method != "dyson"
 
 
 def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
@@ -105,6 +113,8 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
     """
     if not isinstance(ens.cell, VanillaRNN):
         raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
+    if not has_free_factors(ens):
+        raise ValueError(f"ens: bias_law = {ens.bias_law!r} must be normal here; use spectrum(ens, T)")
     T = _validate.integer("T", T, low=1)
     q, status = preactivation_variance(ens)
     vanishes = vanilla_moments(ens, T).log_m1 == -math.inf

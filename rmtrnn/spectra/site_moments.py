@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from rmtrnn._core import validate as _validate
-from rmtrnn.cells import MinimalRNN, VanillaRNN
+from rmtrnn.cells import MinimalRNN
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.ensemble import Ensemble
@@ -35,7 +35,7 @@ from rmtrnn.meanfield.expansion import is_closed
 from rmtrnn.meanfield.first_moment import advance
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.spectra import minimal_rnn
-from rmtrnn.spectra.vanilla_moments import vanilla_moments
+from rmtrnn.spectra.vanilla_moments import has_free_factors, vanilla_moments
 
 
 class _Pairs:
@@ -165,7 +165,7 @@ def second_moment(
     0.15
     """
     T = _validate.integer("T", T, low=1)
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         return vanilla_moments(ens, T)
     if ens.tied:
         raise ValueError(
@@ -200,7 +200,7 @@ def has_recursion(ens: Ensemble) -> bool:
 
     Not one step with tied weights either: the state at which it is taken is that of the two-time mean field.
     """
-    return isinstance(ens.cell, VanillaRNN) or not ens.tied
+    return has_free_factors(ens) or not ens.tied
 
 
 def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int = 4, seed: int = 0) -> Moments:
@@ -210,10 +210,10 @@ def first_moment(ens: Ensemble, T: int, *, sites: int = 2**13, replicates: int =
     site-averaged J Jᵀ over populations of sites, with the standard error between them. The cost is linear
     in T.
     """
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         return vanilla_moments(ens, T)
     field = single_replica_mean_field(ens)
-    if is_closed(ens.cell):
+    if is_closed(ens):
         return _power(field, T)
     logs = [
         Chain(untied_stages(ens, T, sites, seed + replicate, field=field)).log_mean
@@ -229,15 +229,15 @@ def exact_moments(ens: Ensemble, T: int) -> Moments:
     The closed recursion of `rmtrnn.spectra.minimal_rnn` for the minimalRNN, else `second_moment`, with
     m_1 = χ^T where that is exact.
     """
-    if isinstance(ens.cell, VanillaRNN):
+    if has_free_factors(ens):
         return vanilla_moments(ens, T)
     field = single_replica_mean_field(ens)
-    if isinstance(ens.cell, MinimalRNN):
+    if isinstance(ens.cell, MinimalRNN) and ens.has_normal_biases:
         m_1, m_2 = minimal_rnn.moments_of(ens, field, T)
         if m_1[-1] > 0.0 and math.isfinite(m_2[-1]):
             return Moments(math.log(m_1[-1]), float(m_2[-1] / m_1[-1] ** 2))
     sampled = second_moment(ens.replace(tied=False), T)
-    if not is_closed(ens.cell):
+    if not is_closed(ens):
         return sampled
     return Moments(_power(field, T).log_m1, sampled.ratio, (0.0, sampled.error[1]))
 

@@ -11,13 +11,18 @@ import numpy as np
 
 from rmtrnn import free
 from rmtrnn._core.status import ConvergenceError, Status
-from rmtrnn.cells import Activation
+from rmtrnn.cells import Activation, VanillaRNN
 from rmtrnn.cells.pieces import SmoothPiece
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.free.constructors import gaussian_image_law
 from rmtrnn.free.gaussian_image import VanishingFunction
 from rmtrnn.laws.moments import Moments
 from rmtrnn.meanfield import mean_field
+
+
+def has_free_factors(ens: Ensemble) -> bool:
+    """Whether the free product (9) applies: a vanilla cell whose pre-activations are Gaussian."""
+    return isinstance(ens.cell, VanillaRNN) and ens.has_normal_biases
 
 
 @functools.lru_cache(maxsize=256)
