@@ -33,6 +33,7 @@ ANSWERS = {
     "sample_lyapunov": lambda ens: rt.sample_lyapunov(ens, N=32, steps=32, burn_in=20).largest.value,
     "second_moment": lambda ens: spectra.second_moment(ens, 1, sites=512).log_m1,
     "free_approximation": lambda ens: spectra.free_approximation(ens, 1).log_s.icdf(0.3),
+    "sensitivity": lambda ens: math.log(rt.sensitivity(ens, 1).state.mean_square[1]),
     "site_population": of_sites,
     "site_trajectory": lambda ens: float(np.mean(meanfield.site_trajectory(ens, 1, 512).state ** 2)),
 }

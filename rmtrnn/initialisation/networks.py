@@ -95,7 +95,7 @@ class NetworkBatch:
         kinds = [self.ens.gate(name).weights for name in self.ens.cell.gates]
         self._weights = [random_matrix(kind, n, 1.0, rng) for kind in kinds]
         self._input_weights = rng.standard_normal((K, n, n)) / np.sqrt(n)
-        self._bias = _standardised(rng, (K, 1 if self.ens.tied else steps, n))
+        self._bias = self._biases(rng, (K, 1 if self.ens.tied else steps, n))
         self._x = self.ens.sample_input(rng, (steps, n))
         if self.ens.tied:
             self._drive = self._x @ self._input_weights.swapaxes(1, 2)
@@ -106,6 +106,18 @@ class NetworkBatch:
         self._along_x = rng.standard_normal((n, self.size.directions))
         self._along_h = rng.standard_normal((len(self.ens.cell.state), n, self.size.directions))
         self._seed = seed
+
+    def _biases(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """(b − μ_b)/σ_b of the gates."""
+        values = _standardised(rng, shape)
+        if self.ens.has_normal_biases:
+            return values
+        laws = [self.ens.gate(name) for name in self.ens.cell.gates]
+        deviations = self.ens.bias_deviations(rng.uniform(2.0**-53, 1.0, shape))
+        for k, law in enumerate(laws):
+            if not law.has_normal_bias and law.sigma_b > 0.0:
+                values[k] = deviations[k] / law.sigma_b
+        return values
 
     def observe(self, points: Points, lags: np.ndarray) -> Observed:
         """Run all points; ``lags`` ascending, from 0 to T at most."""

@@ -60,7 +60,7 @@ def _run(ens: Ensemble, T: int, n: int, seed: int, field: Any) -> tuple[np.ndarr
 def _draws(process: SiteProcess, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The coordinate that picks the site, the pre-activations, and the input of one step."""
     uniform, K = process.stream.draw(), len(process.mean)
-    e = process.mean[:, None] + np.sqrt(q)[:, None] * process.normal(uniform[1 : K + 1])
+    e = process.pre_activations(q, uniform[1 : K + 1], uniform[-K:])
     return uniform[0], e, process.ens.input_quantile(uniform[K + 1])
 
 
