@@ -55,7 +55,7 @@ def test_distribution_function_and_its_reported_error(T):
         (2.0, 1, 1, (0.05, 0.5)),  # a law reaching far towards 0: coarse quadrature is wrong here
         (2.0, 16, 16, (0.2,)),
         pytest.param(
-            0.0742, 4, 0, (0.99,), marks=pytest.mark.slow
+            0.0742, 4, 0, (0.99,), marks=pytest.mark.sweep
         ),  # w close to the base's support: likewise
     ],
 )
