@@ -10,34 +10,93 @@ Names are loaded on first use, so that ``import rmtrnn`` stays fast and loads no
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rmtrnn._core.registry import DRAW, KINDS, RESTORE
+
+if TYPE_CHECKING:  # what type checkers and editors see of the names that `__getattr__` loads
+    from rmtrnn import free as free
+    from rmtrnn import highprec as highprec
+    from rmtrnn import plotting as plotting
+    from rmtrnn import spectra as spectra
+    from rmtrnn import symbolic as symbolic
+    from rmtrnn._core.status import ConvergenceError as ConvergenceError
+    from rmtrnn._core.status import Status as Status
+    from rmtrnn._core.storage import load as load
+    from rmtrnn.cells import CFN as CFN
+    from rmtrnn.cells import GRU as GRU
+    from rmtrnn.cells import JANET as JANET
+    from rmtrnn.cells import LSTM as LSTM
+    from rmtrnn.cells import MGU as MGU
+    from rmtrnn.cells import UGRNN as UGRNN
+    from rmtrnn.cells import Activation as Activation
+    from rmtrnn.cells import Cell as Cell
+    from rmtrnn.cells import Gate as Gate
+    from rmtrnn.cells import Leaky as Leaky
+    from rmtrnn.cells import MinGRU as MinGRU
+    from rmtrnn.cells import MinimalRNN as MinimalRNN
+    from rmtrnn.cells import MinLSTM as MinLSTM
+    from rmtrnn.cells import Stage as Stage
+    from rmtrnn.cells import VanillaRNN as VanillaRNN
+    from rmtrnn.comparison import Comparison as Comparison
+    from rmtrnn.comparison import compare as compare
+    from rmtrnn.criticality.point import Critical as Critical
+    from rmtrnn.criticality.point import critical as critical
+    from rmtrnn.criticality.root_search import NoCriticalPointError as NoCriticalPointError
+    from rmtrnn.ensemble import Ensemble as Ensemble
+    from rmtrnn.isometry_report import Isometry as Isometry
+    from rmtrnn.isometry_report import isometry as isometry
+    from rmtrnn.meanfield import MeanField as MeanField
+    from rmtrnn.meanfield import mean_field as mean_field
+    from rmtrnn.phase import PhaseDiagram as PhaseDiagram
+    from rmtrnn.phase import phase_diagram as phase_diagram
+    from rmtrnn.sampling.given_network import GivenNetwork as GivenNetwork
+    from rmtrnn.sampling.given_network import jacobian_log_s as jacobian_log_s
+    from rmtrnn.sampling.lyapunov import LyapunovSample as LyapunovSample
+    from rmtrnn.sampling.lyapunov import sample_lyapunov as sample_lyapunov
+    from rmtrnn.sampling.products import LogProduct as LogProduct
+    from rmtrnn.sampling.sample import Sample as Sample
+    from rmtrnn.sampling.sample import sample as sample
+    from rmtrnn.spectra import Spectrum as Spectrum
+    from rmtrnn.spectra import eigenvalue_curve as eigenvalue_curve
+    from rmtrnn.spectra import spectral_radius as spectral_radius
+    from rmtrnn.spectra import spectrum as spectrum
+    from rmtrnn.spectra.lyapunov import LyapunovSpectrum as LyapunovSpectrum
+    from rmtrnn.spectra.lyapunov import lyapunov as lyapunov
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Activation": "rmtrnn.cells",
     "Cell": "rmtrnn.cells",
-    "UGRNN": "rmtrnn.cells",
-    "MinLSTM": "rmtrnn.cells",
-    "MinGRU": "rmtrnn.cells",
-    "MGU": "rmtrnn.cells",
-    "Leaky": "rmtrnn.cells",
-    "JANET": "rmtrnn.cells",
     "CFN": "rmtrnn.cells",
-    "GRU": "rmtrnn.cells",
-    "Gate": "rmtrnn.cells",
-    "LSTM": "rmtrnn.cells",
-    "MinimalRNN": "rmtrnn.cells",
-    "Stage": "rmtrnn.cells",
-    "VanillaRNN": "rmtrnn.cells",
+    "Comparison": "rmtrnn.comparison",
     "ConvergenceError": "rmtrnn._core.status",
+    "Critical": "rmtrnn.criticality.point",
     "Ensemble": "rmtrnn.ensemble",
-    "NoCriticalPointError": "rmtrnn.criticality.root_search",
-    "Status": "rmtrnn._core.status",
+    "Gate": "rmtrnn.cells",
     "GivenNetwork": "rmtrnn.sampling.given_network",
+    "GRU": "rmtrnn.cells",
+    "Isometry": "rmtrnn.isometry_report",
+    "JANET": "rmtrnn.cells",
+    "Leaky": "rmtrnn.cells",
     "LogProduct": "rmtrnn.sampling.products",
+    "LSTM": "rmtrnn.cells",
+    "LyapunovSample": "rmtrnn.sampling.lyapunov",
+    "LyapunovSpectrum": "rmtrnn.spectra.lyapunov",
+    "MeanField": "rmtrnn.meanfield",
+    "MGU": "rmtrnn.cells",
+    "MinGRU": "rmtrnn.cells",
+    "MinimalRNN": "rmtrnn.cells",
+    "MinLSTM": "rmtrnn.cells",
+    "NoCriticalPointError": "rmtrnn.criticality.root_search",
+    "PhaseDiagram": "rmtrnn.phase",
+    "Sample": "rmtrnn.sampling.sample",
+    "Spectrum": "rmtrnn.spectra",
+    "Stage": "rmtrnn.cells",
+    "Status": "rmtrnn._core.status",
+    "UGRNN": "rmtrnn.cells",
+    "VanillaRNN": "rmtrnn.cells",
     "compare": "rmtrnn.comparison",
     "critical": "rmtrnn.criticality.point",
     "eigenvalue_curve": "rmtrnn.spectra",

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,23 @@ def test_train_minimal_rnn(tmp_path):
 
 def test_every_example_is_tested():
     own = Path(__file__).read_text(encoding="utf-8")
-    assert all(f"def test_{path.stem}(" in own for path in FOLDER.glob("*.py"))
+    scripts = [path for path in FOLDER.glob("*.py") if path.stem != "typed_user"]  # for mypy, in .ci/run
+    assert all(f"def test_{path.stem}(" in own for path in scripts)
     listed = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert all(f"`{path.name}`" in listed for path in FOLDER.glob("*.py"))
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    notebook = nbformat.read(FOLDER / "first_steps.ipynb", as_version=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Jupyter's own event loop and paths
+        done = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    shown = "".join(str(output) for output in outputs)
+    assert "theory agrees with the sample" in shown
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert sum("text/html" in output.get("data", {}) for output in outputs) >= 2

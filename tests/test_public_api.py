@@ -1,9 +1,11 @@
 """The public names, pinned. One that goes or comes is a decision: change this list and CHANGELOG.md too."""
 
+import ast
 import importlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,9 @@ import rmtrnn as rt
 
 NAMES = {
     "rmtrnn": """
-        Activation CFN Cell ConvergenceError Ensemble GRU Gate GivenNetwork JANET LSTM Leaky LogProduct MGU
-        MinGRU MinLSTM MinimalRNN NoCriticalPointError Stage Status UGRNN
+        Activation CFN Cell Comparison ConvergenceError Critical Ensemble GRU Gate GivenNetwork Isometry JANET
+        LSTM Leaky LogProduct LyapunovSample LyapunovSpectrum MGU MeanField MinGRU MinLSTM MinimalRNN
+        NoCriticalPointError PhaseDiagram Sample Spectrum Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry
         jacobian_log_s load lyapunov
         mean_field phase_diagram plotting sample sample_lyapunov sensitivity spectra
@@ -85,6 +88,17 @@ SIGNATURES = {
 @pytest.mark.parametrize("module", NAMES)
 def test_names(module):
     assert sorted(importlib.import_module(module).__all__) == sorted(NAMES[module].split())
+
+
+def test_type_checkers_see_every_name():
+    """The imports under TYPE_CHECKING are those that ``__getattr__`` makes at run time."""
+    tree = ast.parse(Path(rt.__file__).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.asname: node.module for node in block.body if isinstance(node, ast.ImportFrom)
+        for alias in node.names if alias.name == alias.asname
+    }  # fmt: skip
+    assert seen == rt._HOMES | dict.fromkeys(rt._MODULES, "rmtrnn")
 
 
 @pytest.mark.parametrize("module", DEFINED)

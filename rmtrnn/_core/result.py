@@ -9,13 +9,16 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from rmtrnn._core import records, storage
 from rmtrnn._core.registry import DRAW, RESTORE
 from rmtrnn._core.status import Status
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Kind = TypeVar("Kind", bound="type[Result]")
 
@@ -54,7 +57,7 @@ class Result:
         """
         return optional("pandas").DataFrame([_columns(self.to_dict())])
 
-    def plot(self, ax: Any = None, **options: Any) -> Any:
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the result by the function of `rmtrnn.plotting` for its kind; returns the axes.
 
         Raises TypeError where there is no picture of this kind of result.

@@ -107,7 +107,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         for name, (_, arrays) in results.items():
             ax.hist(
                 np.clip(arrays["log_s"].ravel(), bins[0], None),
-                bins=bins,
+                bins=bins.tolist(),
                 density=True,
                 alpha=0.6,
                 label=name,

@@ -27,7 +27,8 @@ SIZES = {
     "standard": {"population": 16384, "networks": 100, "tied": 2, "published": 6},
     "full": {"population": 65536, "networks": 100, "tied": 5, "published": 10},
 }
-PUBLISHED = {"sigma_v": 1.39, "R": 0.46}  # and sigma_w, mu_b, the weights and T of `published_networks`
+# With σ_w, μ_b, the weights and T of `published_networks`.
+PUBLISHED: dict[str, Any] = {"sigma_v": 1.39, "R": 0.46}
 TIED_POPULATION = 2048  # sites
 TIED_STEPS = 3
 FACTOR = 16

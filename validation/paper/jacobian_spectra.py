@@ -21,7 +21,7 @@ from validation.core import spectrum_case
 R = 0.46
 _VANILLA, _MINIMAL = {"sigma_v": 0.025, "R": R}, {"sigma_w": 6.8917, "sigma_v": 1.3923, "R": R}
 # Critical: the closed forms, rounded, at σ_v = 0.025 (vanilla) and q* = 16, μ_b = 0 (minimalRNN).
-NETWORKS = {
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "vanilla-ordered": ("vanilla", {**_VANILLA, "sigma_w": 0.95}),
     "vanilla-critical": ("vanilla", {**_VANILLA, "sigma_w": 1.0598}),
     "vanilla-chaotic": ("vanilla", {**_VANILLA, "sigma_w": 1.3}),

@@ -31,7 +31,7 @@ DEPTHS = (1, 2, 4, 16, 64, 256, 1024)
 LAMBDAS = ("0.001", "0.01", "0.1", "0.5", "1", "2")
 SMALL_LAMBDAS = ("1e-100", "1e-30", "1e-10", "1e-5")
 """Tabulated as well for T ≥ 64, where most of the law lies there."""
-ENSEMBLES = {
+ENSEMBLES: dict[str, dict[str, Any]] = {
     "linear": {"sigma_w": 1.0, "sigma_b": 0.05},
     "tanh": {"sigma_w": 1.05, "sigma_b": 0.05},
     "erf": {"sigma_w": 1.0, "sigma_b": 0.2},

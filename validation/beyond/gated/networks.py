@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sympy
 
 import rmtrnn as rt
@@ -29,7 +31,7 @@ def min_gru() -> rt.Cell:
 
 def networks() -> dict[str, rt.Ensemble]:
     """One ensemble for each cell, with redrawn Gaussian weights."""
-    mild = {"sigma_w": 1.5, "sigma_v": 0.7, "mu_b": 0.3, "R": 0.5}
+    mild: dict[str, Any] = {"sigma_w": 1.5, "sigma_v": 0.7, "mu_b": 0.3, "R": 0.5}
     return {
         "minimal": rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5),
         "gru": rt.Ensemble("gru", **mild),

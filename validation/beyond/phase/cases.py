@@ -152,7 +152,9 @@ def _grid(ens: rt.Ensemble, x: Axis, y: Axis, xs: np.ndarray, ys: np.ndarray) ->
         # Equal replicas stay equal where χ < 1, and c* = 1 there; the other side would need two replicas.
         ordered = np.where(chi < 1.0, chi, np.nan)
         return {"chi": chi, "timescale": -1.0 / np.log(ordered), **_sampled_spread(ens, x, y, xs, ys)}
-    values = {axis.name: ({axis.gate: v} if axis.gate else v) for axis, v in ((x, xs), (y, ys))}
+    values: dict[str, Any] = {
+        axis.name: ({axis.gate: v} if axis.gate else v) for axis, v in ((x, xs), (y, ys))
+    }
     phases = rt.phase_diagram(ens, **values)
     good = phases.converged
     arrays = {

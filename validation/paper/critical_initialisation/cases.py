@@ -78,7 +78,7 @@ def list_cases(size: str) -> list[core.Case]:
 
 def printed(mu_b: float, weights: str) -> rt.Ensemble:
     """The minimalRNN at the printed scales."""
-    scales = {name: PRINTED[name] for name in ("sigma_w", "sigma_v", "R")}
+    scales: dict[str, Any] = {name: PRINTED[name] for name in ("sigma_w", "sigma_v", "R")}
     return rt.Ensemble("minimal", **scales, mu_b=mu_b, Sigma=1.0, weights=weights)
 
 

@@ -19,7 +19,7 @@ from validation.paper.criticality import boxes, finite_size
 R = 0.46
 PROBABILITIES = (0.05, 0.5, 0.95)
 POINTS = ("returned", "published")
-PUBLISHED = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
+PUBLISHED: dict[str, Any] = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
 TIED_STEPS = 10  # the tied law costs T³: beyond this it is out of reach of a study
 LONG = 100  # from here on only the quantiles are solved for (`rmtrnn.dyson.quantiles`)
 # From N(0, 1) the state of the returned point settles slowly, in some 1/(0.1 κ) steps. With kept weights the
@@ -155,7 +155,7 @@ def _minimal(
     """Sampled networks, and the moments of their law."""
     ens = minimal_point(point, T)
     tied_as = ens.replace(tied=tied)
-    arguments = {"T": T, "N": N, "seed": seed, "burn_in": burn_in}
+    arguments: dict[str, Any] = {"T": T, "N": N, "seed": seed, "burn_in": burn_in}
     name = hashlib.sha256(repr((tied_as.to_dict(), arguments)).encode()).hexdigest()[:12]
     mc = rt.sample(
         tied_as, trials=trials, executor=workers.executor,
@@ -274,17 +274,18 @@ def _decay(N: int, steps: int, seed: int) -> Result:
     for k, (name, parameters) in enumerate(DECAYS.items()):
         ens = rt.Ensemble(**parameters, R=R, Sigma=1.0)
         state = rt.mean_field(ens)
+        c_star: Any = state.c_star  # one gate: a number
         c = np.mean([_correlations(ens, N, steps, [seed, k, trial]) for trial in range(4)], axis=0)
-        gap = np.abs(c - float(state.c_star))
-        exact = np.abs(np.asarray(_theory(ens, steps)) - float(state.c_star))
+        gap = np.abs(c - float(c_star))
+        exact = np.abs(np.asarray(_theory(ens, steps)) - float(c_star))
         # The late part, as long as it is well above the fluctuations of finite networks (none at c* = 1).
-        floor = 1e-6 if state.c_star == 1.0 else 8.0 / math.sqrt(N)
+        floor = 1e-6 if c_star == 1.0 else 8.0 / math.sqrt(N)
         fit = (exact < 0.5 * exact[0]) & (exact > floor)
         if np.sum(fit) < 3:  # networks too small to see the decay
             fit = exact > 0.5 * floor
         t = np.arange(steps)
         meta[name] = {
-            "c_star": float(state.c_star),
+            "c_star": float(c_star),
             "xi": state.timescale,
             "measured": float(-1.0 / np.polyfit(t[fit], np.log(gap[fit]), 1)[0]),
             "mean field, same window": float(-1.0 / np.polyfit(t[fit], np.log(exact[fit]), 1)[0]),
@@ -305,8 +306,9 @@ def _correlations(ens: rt.Ensemble, N: int, steps: int, seed: list[int]) -> np.n
     states' own overlaps as covariance: drawn so, it has the law of the product with a drawn matrix.
     """
     rng = np.random.default_rng(seed)
-    gate, state = ens.gate("e"), rt.mean_field(ens)
-    h = math.sqrt(float(state.Q)) * rng.standard_normal((2, N))
+    Q: Any = rt.mean_field(ens).Q  # one state: a number
+    gate = ens.gate("e")
+    h = math.sqrt(float(Q)) * rng.standard_normal((2, N))
     found = []
     stage = ens.cell.numeric(np).stages[0]
     for _ in range(steps):

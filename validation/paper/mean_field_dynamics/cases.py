@@ -44,7 +44,7 @@ def list_cases(size: str) -> list[core.Case]:
     """All cases of a size; every case has its own seed."""
     listed: list[core.Case] = []
 
-    def add(key: str, cell: str, parameters: dict[str, float], tied: bool, **settings: Any) -> None:
+    def add(key: str, cell: str, parameters: dict[str, Any], tied: bool, **settings: Any) -> None:
         ens = rt.Ensemble(cell, **parameters, Sigma=1.0, tied=tied)
         weights = "tied" if tied else "untied"
         own = {"ensemble": ens.to_dict(), "N": SIZES[size]["N"], "trials": SIZES[size][weights]}

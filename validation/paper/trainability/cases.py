@@ -71,7 +71,7 @@ def list_cases(size: str) -> list[core.Case]:
 
 def ensemble(settings: dict[str, Any], value: float, Sigma: float = 0.0) -> rt.Ensemble:
     """The random network of a case at one value; Σ is the correlation of two inputs after the digit."""
-    given = settings | {settings["sweep"].partition("-")[2]: value}
+    given: dict[str, Any] = settings | {settings["sweep"].partition("-")[2]: value}
     names = ("sigma_w", "sigma_v", "mu_b", "R", "weights")
     return rt.Ensemble(settings["cell"], Sigma=Sigma, **{name: given[name] for name in names})
 
