@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.criticality.point import critical as critical
     from rmtrnn.criticality.root_search import NoCriticalPointError as NoCriticalPointError
     from rmtrnn.ensemble import Ensemble as Ensemble
+    from rmtrnn.initialisation.sensitivity import sensitivity as sensitivity
     from rmtrnn.isometry_report import Isometry as Isometry
     from rmtrnn.isometry_report import isometry as isometry
     from rmtrnn.meanfield import MeanField as MeanField
@@ -64,7 +65,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.spectra.lyapunov import LyapunovSpectrum as LyapunovSpectrum
     from rmtrnn.spectra.lyapunov import lyapunov as lyapunov
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Activation": "rmtrnn.cells",

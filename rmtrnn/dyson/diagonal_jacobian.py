@@ -87,7 +87,8 @@ def one_orthogonal_step(chain: Chain) -> TabulatedLaw | None:
     """
     if len(chain.stages) > 1 or chain.n_gates != 1 or not chain.orthogonal[0]:
         return None
-    a, b, c = (to_host(part) for part in (chain.stages[0].a, chain.stages[0].b, chain.stages[0].c))
+    stage = chain.stages[0]
+    a, b, c = to_host(stage.a), to_host(stage.b), to_host(stage.c)
     if a.shape[0] != 1 or any(np.ptp(part, axis=-1).any() for part in (a, b, c)):
         return None
     a, b, c = a[0, :, 0], b[0, 0, 0] * math.sqrt(float(chain.sigma2[0])), c[0, :, 0]
