@@ -91,8 +91,10 @@ def one_orthogonal_step(chain: Chain) -> TabulatedLaw | None:
     a, b, c = to_host(stage.a), to_host(stage.b), to_host(stage.c)
     if a.shape[0] != 1 or any(np.ptp(part, axis=-1).any() for part in (a, b, c)):
         return None
-    a, b, c = a[0, :, 0], b[0, 0, 0] * math.sqrt(float(chain.sigma2[0])), c[0, :, 0]
-    size, half = float(a @ a + b * b * (c @ c)), abs(float(2 * b * (a @ c)))
+    row, column = a[0, :, 0], c[0, :, 0]
+    scale = float(np.ravel(b)[0]) * math.sqrt(float(chain.sigma2[0]))
+    size = float(row @ row + scale * scale * (column @ column))
+    half = abs(float(2 * scale * (row @ column)))
     if half <= 4 * np.finfo(float).eps * size:
         return TabulatedLaw([], atoms=[(0.5 * math.log(size), 1.0)])
 
