@@ -89,7 +89,7 @@ def one_orthogonal_step(chain: Chain) -> TabulatedLaw | None:
         return None
     stage = chain.stages[0]
     a, b, c = to_host(stage.a), to_host(stage.b), to_host(stage.c)
-    if len(a) != 1 or any(np.ptp(part, axis=-1).any() for part in (a, b, c)):
+    if len(a) != 1 or not all(np.all(part == part[..., :1]) for part in (a, b, c)):
         return None
     row, column = a[0, :, 0], c[0, :, 0]
     scale = float(np.ravel(b)[0]) * math.sqrt(float(chain.sigma2[0]))
