@@ -85,7 +85,7 @@ def one_orthogonal_step(chain: Chain) -> TabulatedLaw | None:
     J = b O cᵀ + aᵀ from states (s, N) to (N): J Jᵀ = |a|² + |b c|² + b (a·c)(O + Oᵀ), whose eigenvalues are
     s² = |a|² + |b c|² + 2 b (a·c) cos φ, φ uniform. The density of u = log s is unbounded at both edges.
     """
-    if len(chain.stages) > 1 or chain.n_gates != 1 or not chain.orthogonal[0]:
+    if len(chain.stages) != 1 or chain.n_gates != 1 or not chain.orthogonal[0]:
         return None
     stage = chain.stages[0]
     a, b, c = to_host(stage.a), to_host(stage.b), to_host(stage.c)
