@@ -339,3 +339,16 @@ def test_accuracy_of_the_dyson_equation_is_an_option(capsys):
     _, found, _ = run(capsys, "spectrum", *arguments, "--json", "--quiet")
     spec = rt.spectrum(rt.Ensemble("minimal", R=0.5), 1, population=512, tol=0.01)
     assert found["quantiles"]["0.5"] == spec.icdf(0.5) and found["error"] == spec.error
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion(shell, capsys):
+    pytest.importorskip("shtab")
+    assert cli.main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "spectrum" in script and "sigma-w" in script
+
+
+def test_completion_refuses_a_shell_it_does_not_know(capsys):
+    assert cli.main(["completion", "fish"]) == 2
+    assert "fish" in capsys.readouterr().err

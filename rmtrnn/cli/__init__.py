@@ -58,6 +58,9 @@ REPRODUCE = Command(
 )
 
 
+SHELLS = ("bash", "zsh", "tcsh")
+
+
 class _Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, without the usage."""
 
@@ -106,6 +109,11 @@ def _run(given: list[str]) -> int:
     if options.command is None:
         parser.print_help()
         return 2
+    if options.command == "completion":
+        if unknown:
+            raise UsageError(f"unknown argument {unknown[0]!a}")
+        print(_completion(parser, options.shell))
+        return 0
     command = COMMANDS[options.command]
     if unknown:
         flags = ["--" + name.replace("_", "-") for name in (*command.options, "config", "json", "quiet")]
@@ -212,4 +220,22 @@ def _parser() -> _Parser:
         output.add_argument("--json", action="store_true", help="print one JSON document")
         output.add_argument("--quiet", action="store_true", help="no progress on standard error")
         output.add_argument("--traceback", action="store_true", help="show where an error came from")
+    completion = commands.add_parser(
+        "completion",
+        help="print a script that completes commands and options with the tab key",
+        description="completion: print a script for a shell. It needs shtab (the extra `completion`).",
+        epilog='example:\n  eval "$(rmtrnn completion bash)"',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    completion.add_argument("shell", choices=SHELLS)
     return parser
+
+
+def _completion(parser: _Parser, shell: str) -> str:
+    """The script by which ``shell`` completes what ``parser`` reads; ImportError without shtab."""
+    try:
+        import shtab
+    except ImportError:
+        raise ImportError("completion needs shtab; install it: pip install shtab") from None
+    return shtab.complete(parser, shell)
