@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,19 @@ from rmtrnn.meanfield import mean_field
 from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.grid import stationary_grid
 from rmtrnn.meanfield.moment_map import Parameters
-from rmtrnn.meanfield.result import named, timescale
-from rmtrnn.meanfield.tied_result import is_equal_to_untied, tied_mean_field
-from rmtrnn.meanfield.tied_solver import QUICK
+from rmtrnn.meanfield.result import MeanField, named, timescale
+from rmtrnn.meanfield.tied_line import tied_line
+from rmtrnn.meanfield.tied_result import is_equal_to_untied
 
 INPUT_PARAMETERS = ("R", "Sigma")
 CHUNK = 2048  # points that are solved together
+SEGMENT = 8  # points of a tied network that are followed from one to the next, between two solved anew
 SITES, TIED_SITES = 2048, 256  # of a population, for points that are solved one by one
 
 PICTURED = ("chi", "chi_star", "timescale", "q", "Q", "c_star")  # what `plot` draws over two parameters
 _QUANTITIES = ("Q", "q", "c_star", "chi", "chi_star", "timescale", "status", "residual", "error")
+ERRORS = ("q", "chi", "c_star", "chi_star")  # of which `MeanField.errors` has the error, beside Q
+_SINGLE = ("chi", "chi_star", "residual", "error", *(f"error of {name}" for name in ERRORS))
 Axis = tuple[str, str | None]
 Quantity = np.ndarray | Mapping[str, np.ndarray]
 
@@ -48,6 +51,7 @@ class PhaseDiagram(Result):
     ``axes`` maps the name of each parameter, in the order given, to its values ("mu_b", or "mu_b.f" for one
     gate); all arrays have the shape of the grid, ``[i, j]`` belonging to the i-th value of the first
     parameter and the j-th of the second. ``status`` holds `Status` codes, ``residual`` and ``error`` are per
+    point, the latter of Q; ``errors`` has those of q, chi, c_star and chi_star, for networks solved point by
     point. Where there is no stationary state (DIVERGED) the quantities are nan. ``theory`` is "untied" or
     "tied".
     """
@@ -64,6 +68,7 @@ class PhaseDiagram(Result):
     residual: np.ndarray
     error: np.ndarray  # pyright: ignore[reportIncompatibleVariableOverride]
     theory: str = "untied"
+    errors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -145,10 +150,13 @@ def phase_diagram(
         Finished points are kept there and read again, for diagrams solved one by one; ValueError for others.
     sites : int, optional
         Of the population of each point, for diagrams solved one by one. Default 2048; tied 256, for errors of
-        some per cent (``error`` has them per point) in about a second for each.
+        some per cent (``error`` and ``errors`` have them per point) in a tenth to half of a second for each.
 
     Untied cells that are affine in their state (vanilla, minimalRNN, GRU) are solved 2048 points at a time,
-    all other networks one by one. States are those reached from Q = ``Q0`` with independent replicas.
+    all other networks one by one. States are those reached from Q = ``Q0`` with independent replicas. Tied
+    networks are solved about eight neighbours along the last axis at a time: the first and the last from
+    ``Q0``, those between from their neighbour, unless that leads to another state than the last has. A state
+    reached from ``Q0`` in a narrower window, beside a stable one on both sides of it, is missed.
 
     Raises TypeError for an unknown parameter or none, ValueError for values out of range and for grids beyond
     the memory.
@@ -169,8 +177,22 @@ def phase_diagram(
         return _diagram(ens, axes, _in_chunks(ens, names, grid, Q0, report, executor))
     record = {"ensemble": ens.to_dict(), "axes": names, "grid": grid.tolist(), "Q0": Q0, "sites": sites}
     options: dict[str, Any] = {"executor": executor, "checkpoint": checkpoint, "report": report}
-    rows = run_trials(_point, record, grid.shape[1], label="phase diagram", **options)
+    if ens.tied and not is_equal_to_untied(ens):
+        record["segments"] = segments = _segments([values.size for _, values in axes])
+        parts = run_trials(_segment, record, len(segments), label="phase diagram", **options)
+        rows = [row for part in parts for row in part.reshape(-1, _columns(ens))]
+    else:
+        rows = run_trials(_point, record, grid.shape[1], label="phase diagram", **options)
     return _diagram(ens, axes, [_unpacked(ens, row) for row in rows])
+
+
+def _segments(shape: list[int]) -> list[list[int]]:
+    """First and end index of neighbouring points along the last axis, about `SEGMENT` at a time."""
+    length = shape[-1]
+    count = max(round(length / SEGMENT), 1)
+    ends = [length * k // count for k in range(count + 1)]
+    rows = range(0, math.prod(shape), length)
+    return [[row + low, row + high] for row in rows for low, high in itertools.pairwise(ends)]
 
 
 def _diagram(
@@ -191,6 +213,7 @@ def _diagram(
         c_star=_named(ens.cell.gates if single_gate else states, arrays["c_star"]),
         timescale=timescale(arrays["chi_star"]),
         theory="tied" if ens.tied else "untied",
+        errors={name: arrays[key] for name in ERRORS if (key := f"error of {name}") in arrays},
         **scalars,
     )
 
@@ -314,28 +337,50 @@ def _parameters(ens: Ensemble, axes: list[Axis], points: np.ndarray) -> Paramete
     return Parameters.build(**columns, input_mean=np.sqrt(columns["R"]) * ens.input_law.moment(1))
 
 
-def _point(parameters: dict[str, Any], index: int) -> np.ndarray:
-    """One point as a row: Q, q, c*, χ, χ at c*, residual, error, status."""
+def _ensemble(parameters: dict[str, Any], index: int) -> Ensemble:
+    """The ensemble of one point of a recorded grid."""
     axes = [(name, gate) for name, gate in parameters["axes"]]
     point = [column[index] for column in parameters["grid"]]
-    ens, Q0 = _at(Ensemble.from_dict(parameters["ensemble"]), axes, point), parameters["Q0"]
-    if ens.tied and not is_equal_to_untied(ens):
-        start = np.full(len(ens.cell.state), Q0)
-        field = tied_mean_field(ens, None, start, None, parameters["sites"] or TIED_SITES, 0, QUICK)
-    else:
-        field = mean_field(ens, Q0=Q0, sites=parameters["sites"] or SITES)
+    return _at(Ensemble.from_dict(parameters["ensemble"]), axes, point)
+
+
+def _point(parameters: dict[str, Any], index: int) -> np.ndarray:
+    """One point as a row."""
+    ens = _ensemble(parameters, index)
+    return _row(mean_field(ens, Q0=parameters["Q0"], sites=parameters["sites"] or SITES))
+
+
+def _segment(parameters: dict[str, Any], index: int) -> np.ndarray:
+    """Neighbouring points of a tied network, one row after the other."""
+    low, high = parameters["segments"][index]
+    ensembles = [_ensemble(parameters, point) for point in range(low, high)]
+    found = tied_line(ensembles, parameters["Q0"], parameters["sites"] or TIED_SITES)
+    return np.concatenate([_row(one) for one in found])
+
+
+def _row(found: MeanField) -> np.ndarray:
+    """Q, q, c*, then `_SINGLE`, and the status."""
     columns = [
-        np.ravel(list(v.values()) if isinstance(v, Mapping) else v) for v in (field.Q, field.q, field.c_star)
+        np.ravel(list(v.values()) if isinstance(v, Mapping) else v) for v in (found.Q, found.q, found.c_star)
     ]
-    single = [field.chi, field.chi_star, field.residual, field.error, float(field.status)]
+    errors = [found.errors.get(name, np.nan) for name in ERRORS]
+    single = [found.chi, found.chi_star, found.residual, found.error, *errors, float(found.status)]
     return np.concatenate([*columns, single]).astype(float)
+
+
+def _widths(ens: Ensemble) -> list[int]:
+    """Numbers that Q, q and c* take in a row."""
+    states, gates = len(ens.cell.state), len(ens.cell.gates)
+    return [states, gates, 1 if gates == 1 else states]
+
+
+def _columns(ens: Ensemble) -> int:
+    return sum(_widths(ens)) + len(_SINGLE) + 1
 
 
 def _unpacked(ens: Ensemble, row: np.ndarray) -> dict[str, np.ndarray]:
     """The quantities of a row of `_point`, last axis one point."""
-    states, gates = len(ens.cell.state), len(ens.cell.gates)
-    correlations = 1 if gates == 1 else states
-    Q, q, c_star, single = np.split(row[:, None], np.cumsum([states, gates, correlations]))
-    names = ("chi", "chi_star", "residual", "error")
+    Q, q, c_star, single = np.split(row[:, None], np.cumsum(_widths(ens)))
+    names = _SINGLE
     rest = dict(zip(names, single, strict=False))
     return {"Q": Q, "q": q, "c_star": c_star, "status": single[-1].astype(int), **rest}

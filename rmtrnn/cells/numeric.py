@@ -206,6 +206,14 @@ class NumericStage:
         """Return the next site-state, shape (s_out, ...), from site (s_in, ...), x (...), e (K, ...)."""
         return self._evaluated(self._update, self._arguments(site, x, e), [(self._s_out,)], out)[0]
 
+    def assign(self, out: Sequence[Any], site: Sequence[Any], x: Any, e: Sequence[Any]) -> None:
+        """Write `update` into the arrays ``out``, one for each component; for loops over many steps.
+
+        The arguments are sequences of NumPy arrays, one for each component or gate. They are not checked.
+        """
+        for target, value in zip(out, self._update(*site, x, *e), strict=True):
+            target[...] = value
+
     def linearize(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any]:
         """Return a (s_out, s_in, ...), b (K, s_out, ...), c (K, s_in, ...) of theory.md (1)."""
         a, b, c = self._evaluated(self._linearize, self._arguments(site, x, e), self._jacobian_shapes())

@@ -83,7 +83,7 @@ class Expansion:
 def expand(cell: Cell) -> Expansion | None:
     """Return the expansion of a cell, or None if it is not affine in the state and the input, or if a
     coefficient does not split into functions of single pre-activations."""
-    symbols = _gate_symbols(cell)
+    symbols = gate_symbols(cell)
     updates, inputs = composed(cell)
     tables: list[list[sympy.Expr]] = [[sympy.Integer(1)] for _ in symbols]
     split = [_split(expr, cell, symbols, tables) for expr in (*updates, *inputs)]
@@ -103,13 +103,14 @@ def is_closed(ens: Ensemble) -> bool:
     return len(ens.cell.state) == 1 and expansion_of(ens) is not None
 
 
-def _gate_symbols(cell: Cell) -> tuple[sympy.Symbol, ...]:
+def gate_symbols(cell: Cell) -> tuple[sympy.Symbol, ...]:
+    """Symbols of the pre-activations, in the order of stages and gates."""
     return tuple(sympy.Symbol(f"e_{k}_", real=True) for k in range(len(cell.gates)))
 
 
 def composed(cell: Cell) -> tuple[list[sympy.Expr], list[sympy.Expr]]:
     """Updates of the state and inputs of the gates, in the state that enters the first stage."""
-    symbols = _gate_symbols(cell)
+    symbols = gate_symbols(cell)
     known: dict[Any, Any] = {}
     inputs: list[sympy.Expr] = []
     gate_count = 0

@@ -13,16 +13,19 @@ f = 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.fft
 from scipy.special import ndtri
 
 from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.site_process import SobolStream, input_pair
+from rmtrnn.meanfield.state_recursion import blocks, recursion
 
 GROUPS = 8  # independent sets of sites; their spread is the statistical error
 
@@ -192,13 +195,24 @@ class Normals:
             coefficients[:, 0, group] = ndtri(SobolStream(max(gates, 1), half, rng).draw())[:gates]
         coefficients /= np.sqrt(np.mean(np.abs(coefficients) ** 2, axis=-1, keepdims=True))
         self.period = period
-        self.values = np.concatenate([coefficients, -coefficients], axis=-1)
+        self.values = coefficients  # of the first half of every group; the other half has the opposite
+
+    def orthogonalise(self, other: Normals) -> None:
+        """Make the sample covariance with another set vanish, group by group and frequency by frequency."""
+        z, w = self.values, other.values
+        z = z - w * np.mean(z * w.conj(), axis=-1, keepdims=True)
+        self.values = z / np.sqrt(np.mean(np.abs(z) ** 2, axis=-1, keepdims=True))
 
     def process(self, spectrum: np.ndarray) -> np.ndarray:
         """Gaussian processes (K, period, sites) with power spectra (K, groups or 1, frequencies)."""
         amplitude = np.sqrt(self.period * np.maximum(spectrum, 0.0)).transpose(0, 2, 1)[..., None]
         modes = self.values * amplitude
-        return np.fft.irfft(modes.reshape(*modes.shape[:2], -1), self.period, axis=1)
+        gates, _, groups, half = modes.shape
+        first = np.asarray(scipy.fft.irfft(modes.reshape(*modes.shape[:2], -1), self.period, axis=1))
+        out = np.empty((gates, self.period, groups, 2 * half))
+        out[..., :half] = first.reshape(gates, self.period, groups, half)
+        np.negative(out[..., :half], out=out[..., half:])
+        return out.reshape(gates, self.period, -1)
 
 
 class PeriodicSites:
@@ -220,16 +234,38 @@ class PeriodicSites:
     ) -> None:
         rng = _random.stream(seed, *key, replicas)
         self.ens, self.period, self.n = ens, period, per_group * GROUPS
+        self.seed, self.key = seed, (*key, replicas)
         self.per_group, self.nodes, self.replicas = per_group, nodes, replicas
         self.readings = Readings.of(ens)
         self.stages = ens.cell.numeric(np).stages
         gates = len(ens.cell.gates)
-        self._slices = _slices(ens)
+        self.gates_of = _slices(ens)
         self.normals = [Normals(gates, period, per_group, rng) for _ in range(replicas)]
+        if replicas == 2:
+            self.normals[1].orthogonalise(self.normals[0])
         self.inputs = _opposite_inputs(ens, period, per_group, replicas, rng)
         self.bias_deviations = _bias_deviations(ens, per_group, rng)
         shape = (len(ens.cell.state), self.n)
         self.state = [rng.standard_normal(shape) for _ in range(replicas)]
+
+    def moved(self, ens: Ensemble) -> PeriodicSites:
+        """The same sites, draws and states for an ensemble of the same cell with other parameters.
+
+        Inputs are drawn anew where their law changes, and biases where they are not normal.
+        """
+        other = copy.copy(self)
+        other.ens, other.readings = ens, Readings.of(ens)
+        if other.readings.stage != self.readings.stage or other.readings.row != self.readings.row:
+            raise ValueError(f"{ens!r}: its gates read something else")
+        if (ens.R, ens.Sigma, ens.input_law) != (self.ens.R, self.ens.Sigma, self.ens.input_law):
+            rng = _random.stream(self.seed, *self.key, 1)
+            other.inputs = _opposite_inputs(ens, self.period, self.per_group, self.replicas, rng)
+        if not ens.has_normal_biases:
+            other.bias_deviations = _bias_deviations(
+                ens, self.per_group, _random.stream(self.seed, *self.key, 2)
+            )
+        other.state = [one.copy() for one in self.state]
+        return other
 
     def scale_state(self, second: np.ndarray) -> None:
         """Start from a centred Gaussian state with second moments (s,)."""
@@ -256,50 +292,101 @@ class PeriodicSites:
             one += (read.mean[:, None] + self.bias_deviations)[:, None, :]
         return e
 
-    def run(
-        self,
-        e: np.ndarray,
-        replica: int = 0,
-        visit: Callable[[int, int, Any, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
-        states: np.ndarray | None = None,
-        steps: int | None = None,
-    ) -> np.ndarray:
-        """Run one replica around the period, or ``steps`` steps of it; return its readings (D, steps, sites).
-
-        ``visit(t, stage index, stage, site, x, e)`` is called before every stage; ``states`` (s, period,
-        sites) is filled with the states.
-        """
-        site, x = self.state[replica], self.inputs[replica]
+    def run(self, e: np.ndarray, replica: int = 0, steps: int | None = None) -> Trajectory:
+        """Run one replica around the period, or ``steps`` steps of it."""
         steps = self.period if steps is None else steps
-        reads = np.empty((self.readings.count, steps, self.n))
-        places: list[list[tuple[int, int]]] = [[] for _ in self.stages]
-        for d, (position, row) in enumerate(zip(self.readings.stage, self.readings.row, strict=True)):
-            places[position].append((d, row))
+        sizes = [len(self.ens.cell.state), *(len(stage.outputs) for stage in self.ens.cell.stages[:-1])]
+        taken = [np.empty((size, steps + (place == 0), self.n)) for place, size in enumerate(sizes)]
+        taken[0][:, 0] = self.state[replica]
+        x = self.inputs[replica]
+        if recursion(self.ens.cell) is None:
+            self._step_by_step(taken, x, e, steps)
+        else:
+            for here in blocks(steps, self.n):
+                self._recursion(taken, x, e, here)
+        self.state[replica] = taken[0][:, steps].copy()
+        return Trajectory(self, [rows[:, :steps] for rows in taken], x[:steps], e[:, :steps])
+
+    def _step_by_step(self, taken: list[np.ndarray], x: np.ndarray, e: np.ndarray, steps: int) -> None:
+        """Fill what the stages take, one step after the other."""
+        stages = [
+            (stage, list(taken[place]), list(e[gates]), list(taken[(place + 1) % len(taken)]))
+            for place, (stage, gates) in enumerate(zip(self.stages, self.gates_of, strict=True))
+        ]
+        last = len(stages) - 1
         for t in range(steps):
-            if states is not None:
-                states[:, t] = site
-            for position, stage in enumerate(self.stages):
-                if places[position]:
-                    read = stage.read(site)
-                    for d, row in places[position]:
-                        reads[d, t] = read[row]
-                here = e[self._slices[position], t]
-                if visit is not None:
-                    visit(t, position, stage, site, x[t], here)
-                site = stage.update(site, x[t], here)
-        self.state[replica] = site
-        return reads
+            for place, (stage, site, gates, out) in enumerate(stages):
+                after = t + (place == last)
+                stage.assign(
+                    [row[after] for row in out], [row[t] for row in site], x[t], [row[t] for row in gates]
+                )
+
+    def _recursion(self, taken: list[np.ndarray], x: np.ndarray, e: np.ndarray, here: slice) -> None:
+        """Fill what the stages take at consecutive steps, by the linear recursion of what feeds back."""
+        linear = recursion(self.ens.cell)
+        assert linear is not None
+        fed = list(linear.fed)
+        others = [i for i in range(len(taken[0])) if i not in fed]
+        after = slice(here.start + 1, here.stop + 1)
+        states = taken[0]
+        if fed:
+            states[fed, after] = linear.run(states[fed, here.start], x[here], e[:, here])[:, 1:]
+        states[others, after] = 0.0  # feeds nothing; right after the stages have been run
+        for _ in range(2 if others and len(taken) > 1 else 1):
+            for place, (stage, gates) in enumerate(zip(self.stages, self.gates_of, strict=True)):
+                last = place == len(self.stages) - 1
+                if last and not others:
+                    break
+                out = stage.update(taken[place][:, here], x[here], e[gates, here])
+                if last:
+                    states[others, after] = out[others]
+                else:
+                    taken[place + 1][:, here] = out
 
     def power(self, series: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """Power spectra (D, groups, nodes) of series (D, period, sites); with ``other``, cross spectra."""
-        z = np.fft.rfft(series, axis=1)
-        if other is None:
-            product = z.real**2 + z.imag**2
-        else:
-            w = np.fft.rfft(other, axis=1)
-            product = z.real * w.real + z.imag * w.imag
+        z = transform(series)
+        return self.product(z, z if other is None else transform(other))
+
+    def product(self, z: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Cross spectra (D, groups, nodes) of Fourier coefficients (D, frequencies, sites)."""
+        product = np.real(z) * np.real(w)
+        product += np.imag(z) * np.imag(w)
         by_group = product.reshape(*product.shape[:2], GROUPS, self.per_group).mean(axis=-1) / self.period
         return self.nodes.project(by_group.transpose(0, 2, 1))
+
+
+class Trajectory(NamedTuple):
+    """What every stage took at each step of a run; ``taken[l]`` (s_in, steps, sites), x (steps, sites)."""
+
+    process: PeriodicSites
+    taken: list[np.ndarray]
+    x: np.ndarray
+    e: np.ndarray  # (K, steps, sites)
+
+    @property
+    def states(self) -> np.ndarray:
+        """The states before each step, (s, steps, sites)."""
+        return self.taken[0]
+
+    def reads(self) -> np.ndarray:
+        """What the weights multiply, (D, steps, sites)."""
+        readings, stages = self.process.readings, self.process.stages
+        found = np.empty((readings.count, *self.x.shape))
+        for d, (place, row) in enumerate(zip(readings.stage, readings.row, strict=True)):
+            found[d] = stages[place].read(self.taken[place])[row]
+        return found
+
+    def linearised(self, place: int, steps: slice | int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(a, b, c) of theory.md (1) of one stage, at some or one of the steps."""
+        gates = self.process.gates_of[place]
+        taken, e = self.taken[place][:, steps], self.e[gates][:, steps]
+        return self.process.stages[place].linearize(taken, self.x[steps], e)
+
+
+def transform(series: np.ndarray) -> np.ndarray:
+    """Fourier coefficients (D, frequencies, sites) of real series (D, period, sites)."""
+    return np.asarray(scipy.fft.rfft(series, axis=1))
 
 
 def _slices(ens: Ensemble) -> list[slice]:

@@ -18,11 +18,11 @@ from rmtrnn.meanfield.forward_process import Forward, march
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE, Estimate
 from rmtrnn.meanfield.result import UNBOUNDED
-from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate
-from rmtrnn.meanfield.tied_solver import DEFAULT, Settings, TiedState, stationary_state
+from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate, separate_growth
+from rmtrnn.meanfield.tied_solver import DEFAULT, Settings, TiedState, followed_state, stationary_state
 from rmtrnn.meanfield.zero_state import zero_state_growth
 
-FORWARD_STEPS = 384  # of the process that says which state is reached; empirical: a start, not the answer
+FORWARD_STEPS = 256  # of the process that says which state is reached; empirical: a start, not the answer
 FORWARD_SITES = 1024
 BROAD, BROAD_DECAY = 0.1, 16.0  # share and decay (steps) of fluctuations that every start of the solver has
 
@@ -68,6 +68,21 @@ def tied_field(
         return _diverged(ens, zero)
     if state.dead:
         return _dead(ens, 0.0 if zero is None else zero)
+    return _alive(ens, state, zero)
+
+
+def followed_field(ens: Ensemble, near: TiedField, sites: int, seed: int) -> TiedField | None:
+    """The state near that of an ensemble of the same cell with other parameters; None if it is lost there.
+
+    It is the state that continues ``near``, which need not be the one reached from a given start. Where h = 0
+    is stable too, which of both is reached is left to the start.
+    """
+    zero = zero_state_growth(ens)
+    if near.state is None or not near.state.sites.readings.count or (zero is not None and zero < 1.0):
+        return None
+    state = followed_state(ens, near.state, sites, seed)
+    if state.dead or not state.spectra.converged or _is_unstable_and_static(ens, state, seed):
+        return None
     return _alive(ens, state, zero)
 
 
@@ -117,8 +132,8 @@ def _alive(ens: Ensemble, state: TiedState, zero: float | None) -> TiedField:
     q = read.recurrent(process.nodes.variance(spectra.values)[:, None]) + drive
     status = Status.CONVERGED if state.converged else Status.MAX_ITERATIONS
     return TiedField(
-        Estimate(second.mean(axis=1), standard_error(by_group)),
-        Estimate(q[:, 0], standard_error(q_groups)),
+        Estimate(second.mean(axis=1), group_error(by_group, second.mean(axis=1))),
+        Estimate(q[:, 0], group_error(q_groups, q[:, 0])),
         status,
         spectra.residual,
         state,
@@ -134,8 +149,7 @@ def standard_error(groups: np.ndarray) -> np.ndarray:
 
 def _second_moments(process: PeriodicSites, values: np.ndarray) -> np.ndarray:
     """E[h²] (s, groups) at spectra (D, groups or 1, nodes)."""
-    states = np.empty((len(process.ens.cell.state), process.period, process.n))
-    process.run(process.pre_activations(values)[0], states=states)
+    states = process.run(process.pre_activations(values)[0]).states
     return np.mean((states**2).reshape(len(states), process.period, GROUPS, -1), axis=(1, 3))
 
 
@@ -152,43 +166,40 @@ def _diverged(ens: Ensemble, zero: float | None) -> TiedField:
     return TiedField(Estimate(nothing, nothing), Estimate(gates, gates), Status.DIVERGED, np.inf, None, zero)
 
 
-def tied_growth(field: TiedField, seed: int) -> tuple[Growth, float]:
-    """χ at equal replicas and its error: of the sites on given spectra, and of the spectra themselves.
+def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tuple[Growth, float]:
+    """χ at equal replicas and its error; with quick settings from a ``start`` nearby.
 
-    The latter is the change of χ when the spectra move by one standard error in the direction in which the
-    groups differ most.
+    The error is the spread of χ of the groups of sites, each on the spectra that it has found by itself: it
+    holds the errors of the sites and of the state, which come from the same draws. To it the effect of the
+    number of sites is added, of which a group has an eighth.
     """
     state = field.state
     assert state is not None
-    process, spectra = state.sites, state.spectra
-    growth = equal_growth(field, seed)
-    own = float(np.std(growth.groups, ddof=1)) / np.sqrt(GROUPS)
-    if not process.readings.count:
-        return growth, CONFIDENCE * own
-    moved = np.maximum(spectra.values + principal_error(process.nodes, spectra.groups), 0.1 * spectra.values)
-    other = growth_rate(process, [_recorded(process, moved[:, None])], seed, state.settings, growth)
-    return growth, CONFIDENCE * float(np.hypot(own, other.chi - growth.chi))
+    apart = _recorded(state.sites, state.spectra.positive_groups)
+    if state.settings is DEFAULT:
+        growth = equal_growth(field, seed)
+    else:
+        growth = growth_rate(state.sites, [apart], seed, state.settings, start)
+    groups = separate_growth(state.sites, apart, seed, growth, state.settings)
+    return growth, float(group_error(groups, growth.chi))
 
 
 def equal_growth(field: TiedField, seed: int) -> Growth:
-    """χ at equal replicas, with the error of the sites on given spectra only."""
+    """χ at equal replicas, on the spectra that all groups have in common."""
     assert field.state is not None
     process = field.state.sites
     recorder = _recorded(process, field.state.spectra.values[:, None])
     return growth_rate(process, [recorder], seed, field.state.settings)
 
 
-def principal_error(nodes: FrequencyNodes, groups: np.ndarray) -> np.ndarray:
-    """One standard error of spectra, (D, nodes), in the direction in which (D, groups, nodes) differ most."""
-    weight = nodes.weight / nodes.period
-    centred = weight * (groups - groups.mean(axis=1, keepdims=True))
-    flat = centred.transpose(1, 0, 2).reshape(GROUPS, -1)
-    _, size, direction = np.linalg.svd(flat, full_matrices=False)
-    shift = size[0] / np.sqrt(GROUPS * (GROUPS - 1)) * direction[0]
-    return shift.reshape(groups.shape[0], -1) / weight
+def group_error(groups: np.ndarray, joint: np.ndarray | float) -> np.ndarray:
+    """The standard error of groups (..., groups), and the bias of the joint value (...).
+
+    Of a bias that falls as one over the number of sites, joint and mean of the groups differ by GROUPS − 1
+    times that of the joint one.
+    """
+    return standard_error(groups) + np.abs(groups.mean(axis=-1) - joint) / (GROUPS - 1)
 
 
 def _recorded(process: PeriodicSites, values: np.ndarray) -> Recorder:
-    recorder = Recorder(process)
-    process.run(process.pre_activations(values)[0], visit=recorder)
-    return recorder
+    return Recorder(process.run(process.pre_activations(values)[0]))

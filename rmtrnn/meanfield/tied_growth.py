@@ -20,8 +20,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmtrnn._core import random as _random
-from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, Normals, PeriodicSites
-from rmtrnn.meanfield.tied_solver import DEFAULT, History, Settings
+from rmtrnn.meanfield.periodic_process import (
+    GROUPS,
+    FrequencyNodes,
+    Normals,
+    PeriodicSites,
+    Trajectory,
+    transform,
+)
+from rmtrnn.meanfield.state_recursion import blocks, linear_recursion
+from rmtrnn.meanfield.tied_solver import DEFAULT, SEPARATION, History, Settings
 
 Entries = list[tuple[int, int, np.ndarray]]  # (to, from, values (period, sites), or (period, 1) if constant)
 
@@ -36,10 +44,12 @@ class Growth(NamedTuple):
     chi: float
     groups: np.ndarray
     spectrum: np.ndarray  # m̂ (D, nodes)
+    nodes: FrequencyNodes
     residual: float
     rounds: int
     converged: bool
     site_limited: bool = False
+    delay: float = 1.0  # steps, −½ ∂log ρ/∂log μ
 
 
 @dataclass
@@ -53,18 +63,18 @@ class LinearStage:
 
 
 class Recorder:
-    """Collects the linearisations of all stages while sites run around the period."""
+    """The linearisations of all stages along a trajectory around the period."""
 
-    def __init__(self, process: PeriodicSites) -> None:
+    def __init__(self, run: Trajectory) -> None:
+        process, first = run.process, 0
         self.stages: list[LinearStage] = []
-        self._arrays: list[list[tuple[int, int, int, np.ndarray]]] = []
-        readings, first = process.readings, 0
-        shape = (process.period, process.n)
-        for position, stage in enumerate(process.ens.cell.stages):
+        for place, stage in enumerate(process.ens.cell.stages):
             rows = {
                 row: d
-                for d, (where, row) in enumerate(zip(readings.stage, readings.row, strict=True))
-                if where == position
+                for d, (where, row) in enumerate(
+                    zip(process.readings.stage, process.readings.row, strict=True)
+                )
+                if where == place
             }
             made = LinearStage([], [], [], len(stage.outputs))
             arrays: list[tuple[int, int, int, np.ndarray]] = []
@@ -73,27 +83,43 @@ class Recorder:
                     entry: Any = matrix[i, j]
                     if entry == 0 or (part == 2 and i not in rows):
                         continue
-                    values = np.full((shape[0], 1), float(entry)) if entry.is_number else np.empty(shape)
-                    place = ((i, j), (j, first + i), (rows.get(i, 0), j))[part]
-                    (made.a, made.b, made.c)[part].append((*place, values))
-                    if not entry.is_number:
+                    constant = bool(entry.is_number)
+                    values = np.full((len(run.x), 1), float(entry)) if constant else np.empty(run.x.shape)
+                    target = ((i, j), (j, first + i), (rows.get(i, 0), j))[part]
+                    (made.a, made.b, made.c)[part].append((*target, values))
+                    if not constant:
                         arrays.append((part, i, j, values))
             self.stages.append(made)
-            self._arrays.append(arrays)
+            if arrays:
+                _fill(run, place, arrays)
             first += len(stage.gates)
 
-    def __call__(self, t: int, position: int, stage: Any, site: Any, x: Any, e: Any) -> None:
-        """Record one stage at one step."""
-        parts = stage.linearize(site, x, e)
-        for part, i, j, array in self._arrays[position]:
-            array[t] = parts[part][i, j]
+    def step(self) -> Entries:
+        """The product of the stages' a: what κ of one step becomes at the next."""
+        product = {(i, j): values for i, j, values in self.stages[0].a}
+        for stage in self.stages[1:]:
+            longer: dict[tuple[int, int], np.ndarray] = {}
+            for i, j, values in stage.a:
+                for (k, source), before in product.items():
+                    if k == j:
+                        longer[i, source] = longer.get((i, source), 0.0) + values * before
+            product = longer
+        return [(i, j, values) for (i, j), values in product.items()]
+
+
+def _fill(run: Trajectory, place: int, arrays: list[tuple[int, int, int, np.ndarray]]) -> None:
+    """Write the entries that vary, some steps at a time."""
+    for here in blocks(*run.x.shape):
+        parts = run.linearised(place, here)
+        for part, i, j, values in arrays:
+            values[here] = parts[part][i, j]
 
 
 class _Differences:
     """κ of one replica and its derivative with respect to log μ, carried around the period."""
 
-    def __init__(self, stages: list[LinearStage], process: PeriodicSites) -> None:
-        self.stages, self.process = stages, process
+    def __init__(self, recorder: Recorder, process: PeriodicSites) -> None:
+        self.stages, self.step, self.process = recorder.stages, recorder.step(), process
         self.reset()
 
     def reset(self) -> None:
@@ -101,52 +127,57 @@ class _Differences:
         shape = (len(self.process.ens.cell.state), self.process.n)
         self.kappa, self.slope = np.zeros(shape), np.zeros(shape)
 
-    def run(self, eta: np.ndarray, mu: float, with_slope: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Readings of κ (D, period, sites), and those of its derivative."""
-        shape = (self.process.readings.count, self.process.period, self.process.n)
-        reads = np.zeros(shape)
-        if not with_slope:
-            return self._without_slope(eta, mu, reads), None
-        slopes = np.zeros(shape)
-        kappa, slope = self.kappa, self.slope
-        for t in range(self.process.period):
-            for stage in self.stages:
-                for d, j, value in stage.c:
-                    here = value[t]
-                    reads[d, t] += here * kappa[j]
-                    slopes[d, t] += here * slope[j]
-                after, after_slope = np.zeros((2, stage.outputs, kappa.shape[1]))
-                for i, j, value in stage.a:
-                    here = value[t]
-                    after[i] += here * kappa[j]
-                    after_slope[i] += here * slope[j]
-                for i, k, value in stage.b:
-                    after[i] += value[t] * eta[k, t]
-                kappa, slope = after, after_slope
-            kappa /= mu
-            slope = slope / mu - kappa
-        self.kappa, self.slope = kappa, slope
+    def run(
+        self, eta: np.ndarray, mu: float | np.ndarray, with_slope: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Readings of κ (D, period, sites), and those of its derivative; ``mu`` of all or by site."""
+        process = self.process
+        shape = (process.readings.count, process.period, process.n)
+        reads, slopes = np.empty(shape), np.empty(shape) if with_slope else None
+        for here in blocks(process.period, process.n):
+            A = [(i, j, values[here] / mu) for i, j, values in self.step]
+            pushed, _ = _through(self.stages, None, eta[:, here], here)
+            kappa = linear_recursion(self.kappa, A, [row / mu for row in pushed])
+            self.kappa = kappa[:, -1]
+            reads[:, here] = _through(self.stages, kappa[:, :-1], eta[:, here], here, shape[0])[1]
+            if slopes is None:
+                continue
+            slope = linear_recursion(self.slope, A, list(-kappa[:, 1:]))
+            self.slope = slope[:, -1]
+            slopes[:, here] = _through(self.stages, slope[:, :-1], None, here, shape[0])[1]
         return reads, slopes
 
-    def _without_slope(self, eta: np.ndarray, mu: float, reads: np.ndarray) -> np.ndarray:
-        kappa = self.kappa
-        for t in range(self.process.period):
-            for stage in self.stages:
-                for d, j, value in stage.c:
-                    reads[d, t] += value[t] * kappa[j]
-                after = np.zeros((stage.outputs, kappa.shape[1]))
-                for i, j, value in stage.a:
-                    after[i] += value[t] * kappa[j]
-                for i, k, value in stage.b:
-                    after[i] += value[t] * eta[k, t]
-                kappa = after
-            kappa /= mu
-        self.kappa = kappa
-        return reads
-
-    def scale(self, factor: float) -> None:
-        """Multiply κ and its derivative."""
+    def scale(self, factor: float | np.ndarray) -> None:
+        """Multiply κ and its derivative by a number, or by one for each site."""
         self.kappa, self.slope = factor * self.kappa, factor * self.slope
+
+
+def _through(
+    stages: list[LinearStage],
+    kappa: np.ndarray | None,
+    eta: np.ndarray | None,
+    here: slice,
+    count: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One step of κ (s, steps, sites) through all stages at the steps ``here``: outputs, and ``count`` reads.
+
+    None stands for zeros; with κ = 0 nothing is read.
+    """
+    known = eta if kappa is None else kappa
+    assert known is not None
+    reads = np.zeros((count, *known.shape[1:]))
+    for stage in stages:
+        after = np.zeros((stage.outputs, *known.shape[1:]))
+        if kappa is not None:
+            for d, j, value in stage.c if count else ():
+                reads[d] += value[here] * kappa[j]
+            for i, j, value in stage.a:
+                after[i] += value[here] * kappa[j]
+        if eta is not None:
+            for i, k, value in stage.b:
+                after[i] += value[here] * eta[k]
+        kappa = after
+    return known if kappa is None else kappa, reads
 
 
 def growth_rate(
@@ -161,6 +192,15 @@ def growth_rate(
     if process.readings.count == 0:
         return _own_growth(process, recorders)
     return solver.solve(settings, start)
+
+
+def separate_growth(
+    process: PeriodicSites, recorder: Recorder, seed: int, joint: Growth, settings: Settings = DEFAULT
+) -> np.ndarray:
+    """χ of every group of sites by itself, (groups,), along a trajectory recorded on spectra of its own."""
+    if process.readings.count == 0 or joint.site_limited or not joint.converged:
+        return joint.groups
+    return _PowerIteration(process, [recorder], seed).separate(settings, joint)
 
 
 def _own_growth(process: PeriodicSites, recorders: list[Recorder]) -> Growth:
@@ -184,7 +224,7 @@ def _own_growth(process: PeriodicSites, recorders: list[Recorder]) -> Growth:
         kappa = [one / scale for one in kappa]
     groups = np.exp(logs[process.period // 2 :].mean(axis=0))
     joint = float(np.exp(np.log(groups).mean()))
-    return Growth(joint, groups, np.zeros((0, 0)), 0.0, 1, True, True)
+    return Growth(joint, groups, np.zeros((0, 0)), process.nodes, 0.0, 1, True, True)
 
 
 class _PowerIteration:
@@ -195,20 +235,30 @@ class _PowerIteration:
         gates = len(process.ens.cell.gates)
         rng = _random.stream(seed, 51, len(recorders))
         self.normals = Normals(gates, process.period, process.per_group, rng)
-        self.sides = [_Differences(recorder.stages, process) for recorder in recorders]
+        self.sides = [_Differences(recorder, process) for recorder in recorders]
 
-    def round(self, m: np.ndarray, mu: float, with_slope: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Images (D, groups, nodes) of the spectrum m (D, nodes); mean of their derivatives in log μ."""
-        spectrum = self.nodes.spectrum(self.process.readings.recurrent(np.maximum(m, 0.0)[:, None]))
+    def round(
+        self, m: np.ndarray, mu: float | np.ndarray, with_slope: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Images (D, groups, nodes) of the spectrum m (D, nodes); mean of their derivatives in log μ.
+
+        Or of spectra m (D, groups, nodes) at μ by site, every group by itself.
+        """
+        m = m[:, None] if m.ndim == 2 else m
+        spectrum = self.nodes.spectrum(self.process.readings.recurrent(np.maximum(m, 0.0)))
         eta = self.normals.process(spectrum)
-        power = self.process.power
         with np.errstate(over="ignore", invalid="ignore"):
             runs = [side.run(eta, mu, with_slope) for side in self.sides]
-            (left, left_slope), (right, right_slope) = runs[0], runs[-1]
-            images = power(left) if len(runs) == 1 else power(left, right)
+            waves = [[None if one is None else transform(one) for one in run] for run in runs]
+            (left, left_slope), (right, right_slope) = waves[0], waves[-1]
+            assert left is not None and right is not None
+            product = self.process.product
+            images = product(left, right)
             if left_slope is None or right_slope is None:
                 return images, None
-            return images, (power(left, right_slope) + power(right, left_slope)).mean(axis=1)
+            slope = product(left, right_slope)
+            slope = slope + (product(right, left_slope) if len(runs) > 1 else slope)
+            return images, slope.mean(axis=1)
 
     def solve(self, settings: Settings, start: Growth | None) -> Growth:
         nodes, weight = self.nodes, self.nodes.weight / self.nodes.period
@@ -216,7 +266,7 @@ class _PowerIteration:
             m = np.tile(nodes.lorentzian(1.0, 3.0), (self.process.readings.count, 1))
             m, mu = m / nodes.variance(m).sum(), 1.0
         else:
-            m, mu = start.spectrum, float(np.sqrt(start.chi))
+            m, mu = start.nodes.carried(start.spectrum, nodes), float(np.sqrt(start.chi))
         safe, lowest, history = max(mu, 1.0), 0.0, History(settings.depth)
         scale, step, delay, known, trail = 1.0, np.inf, 1.0, 0.0, []
         for count in range(1, settings.rounds + 1):
@@ -231,7 +281,7 @@ class _PowerIteration:
                 lowest, mu = mu, 2.0 * mu if mu >= safe else np.sqrt(mu * safe)
                 if safe / lowest - 1.0 < settings.tolerance and safe > lowest:
                     limit = (safe / lowest) ** 2 - 1.0
-                    return Growth(safe**2, np.full(GROUPS, safe**2), m, limit, count, True, True)
+                    return Growth(safe**2, np.full(GROUPS, safe**2), m, nodes, limit, count, True, True)
                 for side in self.sides:
                     side.reset()
                 history = History(settings.depth)
@@ -240,14 +290,14 @@ class _PowerIteration:
             change = _newton(rho, delay)
             shape_step = float(np.sum(nodes.variance(np.abs(image - m))))
             step = abs(change) * delay + shape_step
-            if shape_step > UNSHAPED or history.empty:
+            if shape_step > UNSHAPED or not len(history):
                 history, scale = History(settings.depth), delay
             history.append(
                 np.append((weight * m).ravel(), scale * np.log(mu)),
                 np.append((weight * image).ravel(), scale * (np.log(mu) + np.log1p(change))),
             )
-            trail.append(np.log(mu))
-            step = min(step, float(np.ptp(trail[-SETTLED:])) if len(trail) >= SETTLED else np.inf)
+            trail.append((np.log(mu), np.log(rho)))
+            step = min(step, _settled(trail[-SETTLED:]))
             if step < 3.0 * settings.tolerance:
                 break
             following = history.following()
@@ -261,7 +311,35 @@ class _PowerIteration:
             for side in self.sides:
                 side.scale(1.0 / np.sqrt(rho))
         groups = self._by_group(history, scale, mu, images, delay)
-        return Growth(mu**2, groups**2, m, step, count, step < 3.0 * settings.tolerance)
+        converged = step < 3.0 * settings.tolerance
+        return Growth(mu**2, groups**2, m, nodes, step, count, converged, delay=delay)
+
+    def separate(self, settings: Settings, joint: Growth) -> np.ndarray:
+        """Solve the eigenvalue problem of every group, from that of all sites together; χ by group."""
+        nodes, weight, delay = self.nodes, self.nodes.weight / self.nodes.period, joint.delay
+        m = np.repeat(joint.spectrum[:, None], GROUPS, axis=1)
+        log_mu = np.full(GROUPS, 0.5 * np.log(joint.chi))
+        history = History(settings.depth)
+        for _ in range(SEPARATION.most(settings)):
+            mu = np.repeat(np.exp(log_mu), self.process.per_group)
+            images, _ = self.round(m, mu, False)
+            rho = nodes.variance(images).sum(axis=0)
+            if not np.all((rho > 0.0) & (rho < LARGEST)):
+                break
+            images /= rho[:, None]
+            newer = log_mu + np.array([np.log1p(_newton(one, delay)) for one in rho])
+            history.append(_packed(weight * m, delay * log_mu), _packed(weight * images, delay * newer))
+            left, apart = np.abs(newer - log_mu).mean(), np.abs(newer - newer.mean()).mean()
+            step = history.following()
+            shape = step[: m.size].reshape(m.shape) / weight
+            m = np.maximum(shape, 0.1 * images)
+            m /= nodes.variance(m).sum(axis=0)[:, None]
+            bound = 3.0 * np.abs(newer - log_mu) + apart
+            log_mu = log_mu + np.clip(step[m.size :] / delay - log_mu, -bound, bound)
+            self.sides[0].scale(np.repeat(1.0 / np.sqrt(rho), self.process.per_group))
+            if left <= SEPARATION.share * apart and len(history) > 1:
+                break
+        return np.exp(2.0 * log_mu)
 
     def _by_group(
         self, history: History, scale: float, mu: float, images: np.ndarray, delay: float
@@ -279,8 +357,20 @@ class _PowerIteration:
         return np.array(found)
 
 
+def _settled(trail: list[tuple[float, float]]) -> float:
+    """Range of the last values of log μ, if ρ has been near 1 or on both of its sides; else inf."""
+    log_mu, log_rho = np.array(trail).T
+    around = log_rho.min() <= 0.0 <= log_rho.max() or np.abs(log_rho[-1]) < NEAR_ONE
+    return float(np.ptp(log_mu)) if len(trail) >= SETTLED and around else np.inf
+
+
+def _packed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.concatenate([first.ravel(), second.ravel()])
+
+
 LARGEST = 1e8  # of the gain of one round: beyond, κ grows at some site
 SETTLED = 4  # rounds over which log μ stays the same: what noise leaves of the spectrum hardly moves it
+NEAR_ONE = 0.5  # |log ρ| up to which a settled μ need not have been passed
 SAME_DELAY = 0.05  # change of log μ · delay up to which the delay need not be known anew
 UNSHAPED = 0.3  # change of the spectrum beyond which Anderson's memory is of no use
 
@@ -303,6 +393,10 @@ def _summary(
 
 
 def _newton(rho: float, delay: float) -> float:
-    """Relative step of μ: Newton's for ρ^{-1/2} = 1, exact where ρ ∝ (μ − a)^{-2}; shorter downwards."""
-    gain = float(np.clip(np.sqrt(rho) - 1.0, -0.5, 0.3 * delay))
+    """Relative step of μ: Newton's for ρ^{-1/2} = 1, exact where ρ ∝ (μ − a)^{-2}; shorter downwards.
+
+    Below a, where κ grows around the period, ρ is exponential in log μ: a step of 2 log ρ/delay is enough.
+    """
+    upwards = min(2.0 * np.log(max(rho, 1.0)), 0.3 * delay)
+    gain = float(np.clip(np.sqrt(rho) - 1.0, -0.5, upwards))
     return gain / delay if gain > 0 else 0.5 * gain / delay

@@ -15,11 +15,10 @@ from rmtrnn.meanfield.tied_solver import (
     Settings,
     Spectral,
     TiedState,
-    period_sites,
     spectral_fixed_point,
 )
 
-PAIR_ROUNDS = 24  # what noise leaves then is not found by more
+PAIR_ROUNDS = 0.4  # share of the rounds that settings allow: what noise leaves then is not found by more
 
 
 class Replicas(NamedTuple):
@@ -30,6 +29,7 @@ class Replicas(NamedTuple):
     correlation: np.ndarray  # (K, groups)
     growth: Growth
     cross: Spectral
+    process: PeriodicSites
 
 
 def replicas(
@@ -40,16 +40,23 @@ def replicas(
     seed: int,
     settings: Settings,
     equal: Growth,
+    near: Replicas | None = None,
 ) -> Replicas:
     """Two replicas from states whose overlap is ``share`` of E[h²] (default none), to a fixed overlap.
 
     ``equal``: the growth at equal replicas, from which the search for χ at c* starts: it is no larger.
+    ``near``: replicas at parameters nearby, from whose cross spectra this search starts.
     """
-    period = state.sites.period
-    process = period_sites(ens, period, sites * period // settings.first_period, seed, settings, replicas=2)
-    nodes, spectra = process.nodes, state.spectra.values
+    period, nodes, spectra = state.sites.period, state.sites.nodes, state.spectra.values
+    if near is not None and near.process.period == period:
+        process = near.process.moved(ens)
+    else:
+        count = min(sites, state.sites.n) // GROUPS
+        process = PeriodicSites(ens, period, count, seed, nodes, replicas=2)
     read = process.readings
     start = np.zeros_like(spectra) if share is None else float(np.mean(share)) * spectra
+    if near is not None:
+        start = _within(near.process.nodes.carried(near.cross.values, nodes), spectra)
     cross = (
         _nothing_shared(nodes)
         if read.count == 0
@@ -63,12 +70,14 @@ def replicas(
             positive=False,
         )
     )
-    recorders = [Recorder(process) for _ in range(2)]
-    states = np.empty((2, len(ens.cell.state), period, process.n))
     both = process.pre_activations(spectra[:, None], _within(cross.values, spectra)[:, None])
-    for replica, (e, recorder) in enumerate(zip(both, recorders, strict=True)):
-        process.run(e, replica, visit=recorder, states=states[replica])
-    growth = growth_rate(process, recorders, seed, replace(settings, rounds=PAIR_ROUNDS), start=equal)
+    runs = [process.run(e, replica) for replica, e in enumerate(both)]
+    recorders, states = [Recorder(run) for run in runs], np.array([run.states for run in runs])
+    known = equal
+    if near is not None and near.growth.converged and not near.growth.site_limited:
+        known = near.growth
+    fewer = replace(settings, rounds=int(PAIR_ROUNDS * settings.rounds))
+    growth = growth_rate(process, recorders, seed, fewer, start=known)
     by_group = states.reshape(*states.shape[:3], GROUPS, -1)
     variance = read.recurrent(nodes.variance(spectra)[:, None]) + (read.white + read.constant)[:, None]
     shared = read.recurrent(nodes.variance(cross.groups)) + (read.shared_white + read.constant)[:, None]
@@ -78,6 +87,7 @@ def replicas(
         correlation=np.where(variance > 0.0, shared / np.where(variance > 0.0, variance, 1.0), 1.0),
         growth=growth,
         cross=cross,
+        process=process,
     )
 
 
@@ -91,7 +101,7 @@ def _one_round(process: PeriodicSites, spectra: np.ndarray) -> GroupMap:
 
     def image(cross: np.ndarray) -> np.ndarray:
         both = process.pre_activations(spectra[:, None], _within(cross, spectra)[:, None])
-        first, second = (process.run(e, replica) for replica, e in enumerate(both))
+        first, second = (process.run(e, replica).reads() for replica, e in enumerate(both))
         return process.power(first, second)
 
     return image

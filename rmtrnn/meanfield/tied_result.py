@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from rmtrnn.meanfield.periodic_process import GROUPS
 from rmtrnn.meanfield.population import Estimate
 from rmtrnn.meanfield.result import MeanField, Number, named, ratio, timescale
 from rmtrnn.meanfield.site_process import memory
-from rmtrnn.meanfield.tied_field import TiedField, equal_growth, standard_error, tied_field, tied_growth
-from rmtrnn.meanfield.tied_replicas import replicas
+from rmtrnn.meanfield.tied_field import TiedField, standard_error, tied_field, tied_growth
+from rmtrnn.meanfield.tied_growth import Growth
+from rmtrnn.meanfield.tied_replicas import Replicas, replicas
 from rmtrnn.meanfield.tied_solver import DEFAULT, Settings
 
+NOISE = 0.01  # change of log χ at c* in the last rounds that counts as noise, and goes into the error
 LAGS = 64  # of the autocovariance of a cell without memory, which is the same at all lags ≥ 1
 
 
@@ -62,105 +64,114 @@ def tied_mean_field(
 ) -> MeanField:
     """The mean field of a network with tied weights, as `rmtrnn.mean_field` returns it.
 
-    With ``settings`` of its own (`QUICK`) the error of χ leaves out that of the state it belongs to.
+    ``settings``: `QUICK` for errors of some per cent in about a quarter of a second.
     """
     field = tied_field(ens, None if Q0 is None else tuple(Q0), sites, seed, settings)
+    pair = tied_overlaps(field, ens, Q0, C0, sites, seed, settings)
+    more = {} if steps is None else _trajectories(ens, steps, Q0, C0, sites, seed)
+    return assembled(ens, field, pair, covariances=_covariances(ens, field), **more)
+
+
+def assembled(ens: Ensemble, field: TiedField, pair: Overlaps, **more: Any) -> MeanField:
+    """The result from its parts."""
     names = [symbol.name for symbol in ens.cell.state]
-    trajectories = {} if steps is None else _trajectories(ens, steps, Q0, C0, sites, seed)
-    pair = _pair(ens, field, Q0, C0, sites, seed, settings)
     single_gate = len(ens.cell.gates) == 1
-    status, note = field.status, field.note
-    if field.status is Status.CONVERGED and not pair["converged"]:
+    status = field.status
+    if field.status is Status.CONVERGED and not pair.converged:
         status = Status.MAX_ITERATIONS
     return MeanField(
         ensemble=ens,
         Q=named(names, field.Q.value),
         q=named(ens.cell.gates, field.q.value),
-        c_star=named(names, pair["rho"].value if single_gate else pair["c"].value),
-        chi=pair["chi"],
-        chi_star=pair["chi_star"],
-        timescale=float(timescale(pair["chi_star"])),
+        c_star=named(names, pair.rho.value if single_gate else pair.c.value),
+        chi=pair.chi,
+        chi_star=pair.chi_star,
+        timescale=float(timescale(pair.chi_star)),
         status=status,
-        residual=max(field.residual, pair["residual"]),
+        residual=max(field.residual, pair.residual),
         error=float(np.max(field.Q.error)),
-        C_star=named(names, pair["c"].value * field.Q.value),
+        C_star=named(names, pair.c.value * field.Q.value),
         method="spectra",
         theory="tied",
         errors={
             "Q": float(np.max(field.Q.error)),
             "q": float(np.max(field.q.error)),
-            "chi": pair["chi_error"],
-            "c_star": float(np.max((pair["rho"] if single_gate else pair["c"]).error)),
-            "chi_star": pair["chi_star_error"],
+            "chi": pair.chi_error,
+            "c_star": float(np.max((pair.rho if single_gate else pair.c).error)),
+            "chi_star": pair.chi_star_error,
         },
-        covariances=_covariances(ens, field),
-        note="; ".join(part for part in (note, pair["note"]) if part),
-        **trajectories,
+        note="; ".join(part for part in (field.note, pair.note) if part),
+        **more,
     )
 
 
-def _pair(
-    ens: Ensemble,
+class Overlaps(NamedTuple):
+    """χ, the overlap of two replicas, and χ there, each with its error; what they were found from."""
+
+    c: Estimate
+    rho: Estimate
+    chi: float
+    chi_error: float
+    chi_star: float
+    chi_star_error: float
+    converged: bool = True
+    residual: float = 0.0
+    note: str = ""
+    growth: Growth | None = None
+    replicas: Replicas | None = None
+
+
+def tied_overlaps(
     field: TiedField,
+    ens: Ensemble,
     Q0: np.ndarray | None,
     C0: np.ndarray | None,
     sites: int,
     seed: int,
     settings: Settings,
-) -> dict[str, Any]:
-    """χ, the overlap of two replicas, and χ there, each with its error."""
+    near: Overlaps | None = None,
+) -> Overlaps:
+    """χ, and two replicas from the overlap C0; ``near``, of a state nearby, is where quick searches start."""
     s, K = len(ens.cell.state), len(ens.cell.gates)
     if field.state is None:
-        chi = np.nan if field.status is Status.DIVERGED else field.zero_growth
-        same = np.full(s, np.nan) if field.status is Status.DIVERGED else np.ones(s)
-        rho = np.full(K, same[0])
-        return _equal(Estimate(same, 0.0 * same), Estimate(rho, 0.0 * rho), chi, 0.0, True, "")
-    if settings is DEFAULT:
-        growth, error = tied_growth(field, seed)
-    else:
-        growth = equal_growth(field, seed)
-        error = float(standard_error(growth.groups))
+        same = np.nan if field.status is Status.DIVERGED else 1.0
+        chi = np.nan if field.zero_growth is None or np.isnan(same) else field.zero_growth
+        return _equal(same * np.ones(s), same * np.ones(K), chi, 0.0)
+    growth, error = tied_growth(field, seed, None if near is None else near.growth)
     note = "" if not growth.site_limited else "χ is what the sites with the longest memory forget per step"
+    found = _equal(np.ones(s), np.ones(K), growth.chi, error)
+    found = found._replace(converged=growth.converged, residual=growth.residual, note=note, growth=growth)
     if ens.Sigma == 1.0 and growth.chi <= 1.0 and C0 is None:
-        ones = Estimate(np.ones(s), np.zeros(s)), Estimate(np.ones(K), np.zeros(K))
-        return _equal(*ones, growth.chi, error, growth.converged, note, growth.residual)
+        return found
     first = np.ones(s) if Q0 is None else np.maximum(Q0, 1e-300)
     share = None if C0 is None else np.clip(C0 / first, -1.0, 1.0)
-    two = replicas(ens, field.state, share, sites // 2, seed, settings, growth)
-    spread = float(standard_error(two.growth.groups))
+    before = None if near is None else near.replicas
+    two = replicas(ens, field.state, share, sites // 2, seed, settings, growth, before)
+    # What the last rounds moved χ is noise of the sites too.
+    spread = float(standard_error(two.growth.groups)) + two.growth.chi * min(two.growth.residual, 1.0)
     chi_star, resolved = min(two.growth.chi, growth.chi), True
     if two.growth.site_limited or spread > chi_star or two.growth.chi > growth.chi + error + spread:
         # χ at c* is no larger than χ (Cauchy–Schwarz), and noise hides how much smaller it is.
         note, spread, resolved = "χ at c* is an upper bound: what is below is lost in noise", chi_star, False
-    c = ratio(two.overlap, two.second)
-    return {
-        "c": Estimate(c.mean(axis=1), standard_error(c)),
-        "rho": Estimate(two.correlation.mean(axis=1), standard_error(two.correlation)),
-        "chi": growth.chi,
-        "chi_error": error,
-        "chi_star": chi_star,
-        "chi_star_error": spread,
-        "converged": growth.converged and two.cross.converged and (two.growth.converged or not resolved),
-        "residual": max(growth.residual, two.cross.residual, two.growth.residual if resolved else 0.0),
-        "note": note,
-    }
+    c = np.minimum(ratio(two.overlap, two.second), 1.0)
+    rho = np.minimum(two.correlation, 1.0)
+    return found._replace(
+        c=Estimate(c.mean(axis=1), standard_error(c)),
+        rho=Estimate(rho.mean(axis=1), standard_error(rho)),
+        chi_star=chi_star,
+        chi_star_error=spread,
+        converged=growth.converged
+        and two.cross.converged
+        and (two.growth.converged or not resolved or two.growth.residual < NOISE),
+        residual=max(growth.residual, two.cross.residual, two.growth.residual if resolved else 0.0),
+        note=note,
+        replicas=two,
+    )
 
 
-def _equal(
-    c: Estimate, rho: Estimate, chi: Any, error: float, converged: bool, note: str, residual: float = 0.0
-) -> dict[str, Any]:
+def _equal(c: np.ndarray, rho: np.ndarray, chi: float, error: float) -> Overlaps:
     """Equal replicas."""
-    return {
-        "c": c,
-        "rho": rho,
-        "chi": float(chi),
-        "chi_error": error,
-        "chi_star": float(chi),
-        "chi_star_error": error,
-        "converged": converged,
-        "residual": residual,
-        "note": note,
-    }
+    return Overlaps(Estimate(c, 0.0 * c), Estimate(rho, 0.0 * rho), chi, error, chi, error)
 
 
 def _covariances(ens: Ensemble, field: TiedField) -> dict[str, np.ndarray]:
@@ -169,8 +180,7 @@ def _covariances(ens: Ensemble, field: TiedField) -> dict[str, np.ndarray]:
         return {}
     process, values = field.state.sites, field.state.spectra.values
     read, nodes = process.readings, process.nodes
-    states = np.empty((len(ens.cell.state), process.period, process.n))
-    process.run(process.pre_activations(values[:, None])[0], states=states)
+    states = process.run(process.pre_activations(values[:, None])[0]).states
     found = {}
     for symbol, series in zip(ens.cell.state, states, strict=True):
         power = np.mean(np.abs(np.fft.rfft(series, axis=0)) ** 2, axis=1) / process.period

@@ -91,7 +91,10 @@ def visit_sites(
         values = field.state.sites.nodes.carried(field.state.spectra.positive_groups, nodes)
     e = process.pre_activations(values)[0]
     process.run(e)
-    process.run(e, visit=visit, steps=T)
+    run = process.run(e, steps=T)
+    for t in range(T):
+        for place, stage in enumerate(process.stages):
+            visit(t, place, stage, run.taken[place][:, t], run.x[t], e[process.gates_of[place], t])
 
 
 def _joined(parts: list[Linearised]) -> Linearised:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -41,17 +41,38 @@ class Settings:
 
 DEFAULT = Settings()
 # For grids and searches: errors of some per cent, a tenth of the time.
-QUICK = Settings(first_period=256, last_period=2048, least_sites=128, tolerance=1e-3, rounds=30)
+QUICK = Settings(first_period=256, last_period=2048, least_sites=64, tolerance=1e-3, rounds=30)
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How groups of sites are iterated, every group by itself, to see how far their results lie apart.
+
+    Empirical; `tests/meanfield/test_tied_errors.py` moves each by a factor of three both ways.
+    """
+
+    rounds: int = 8
+    part: int = 8  # of the rounds that the settings allow for a fixed point, if that is less
+    share: float = 0.1  # change of a round relative to the distance of the groups, from which it is enough
+
+    def most(self, settings: Settings) -> int:
+        """Most rounds."""
+        return min(self.rounds, settings.rounds // self.part)
+
+
+SEPARATION = Separation()
 STATIC = 0.95  # share of the variance that does not decay, from which a state counts as static; empirical
-RETURNS = 0.7  # share of what does not decay that has to come back; empirical
+RETURNS = 0.9  # share of what does not decay that has to come back; empirical
+FORGOTTEN = 0.14  # e^{−2}: left of a squared difference of states after a memory; the period has four
 RESOLVED = 1e-2  # relative singular value of differences of the map below which they are noise
 
 
 class Spectral(NamedTuple):
     """A fixed point of the joint map: ``values`` (D, nodes), and what became of it group by group.
 
-    ``groups`` (D, GROUPS, nodes): the fixed points that the groups of sites would have each for itself, to
-    first order in their differences. ``residual``: the last change of the spectrum relative to the variance.
+    ``groups`` (D, GROUPS, nodes): the fixed points of the groups of sites, each for itself (`separated`; of
+    two replicas to first order in their differences). ``residual``: the last change of the spectrum
+    relative to the variance.
     """
 
     values: np.ndarray
@@ -66,7 +87,8 @@ class Spectral(NamedTuple):
         return np.maximum(self.groups, 0.1 * self.values[:, None])
 
 
-GroupMap = Callable[[np.ndarray], np.ndarray]  # spectra (D, nodes) to their images (D, GROUPS, nodes)
+# Spectra (D, nodes), or those of every group (D, GROUPS, nodes), to their images (D, GROUPS, nodes).
+GroupMap = Callable[[np.ndarray], np.ndarray]
 
 
 def spectral_fixed_point(
@@ -82,8 +104,8 @@ def spectral_fixed_point(
     """Solve S = ⟨F_g(S)⟩, the mean over groups, by Anderson acceleration.
 
     The norm is the variance, Σ weight |S| / period; residuals are relative to it, or to ``least_scale`` where
-    it is smaller. ``positive``: a step may take a value down to a tenth of
-    what the plain iteration gives, which is positive, and no further.
+    it is smaller. ``positive``: a step may take a value down to a tenth of what the plain iteration gives,
+    which is positive, and no further.
     """
     S, history = start, History(settings.depth)
     weight = nodes.weight / nodes.period
@@ -102,6 +124,26 @@ def spectral_fixed_point(
     return Spectral(image, np.stack(groups, axis=1), residual, count, residual < tolerance)
 
 
+def separated(map: GroupMap, found: Spectral, nodes: FrequencyNodes, settings: Settings) -> Spectral:
+    """Solve S_g = F_g(S_g) for every group, from the joint fixed point; their spread is the error of it.
+
+    One Anderson iteration of all groups together: F' is nearly the same for all.
+    """
+    S, history, weight = found.positive_groups, History(settings.depth), nodes.weight / nodes.period
+    for _ in range(SEPARATION.most(settings)):
+        advance("tied mean field: groups")
+        images = map(S)
+        if not np.all(np.isfinite(images)):
+            break
+        left = np.sum(weight * np.abs(images - S))
+        apart = np.sum(weight * np.abs(images - images.mean(axis=1, keepdims=True)))
+        history.append(weight * S, weight * images)
+        S = np.maximum(history.following() / weight, 0.1 * images)
+        if left <= SEPARATION.share * apart:
+            break
+    return found._replace(groups=S)
+
+
 class History:
     """Iterates of a fixed-point iteration and their images: Anderson steps, and the response to shifts."""
 
@@ -114,10 +156,9 @@ class History:
         self._pairs.append((x.ravel(), (image - x).ravel()))
         self._shape = x.shape
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing has been added yet."""
-        return not self._pairs
+    def __len__(self) -> int:
+        """Number of iterates."""
+        return len(self._pairs)
 
     def following(self) -> np.ndarray:
         """The Anderson step from the newest pair."""
@@ -164,10 +205,15 @@ class TiedState(NamedTuple):
 def period_sites(
     ens: Ensemble, period: int, sites: int, seed: int, settings: Settings, replicas: int = 1
 ) -> PeriodicSites:
-    """Sites on a period; their number falls as it grows, so that a round costs the same."""
-    count = max(min(sites, sites * settings.first_period // period), settings.least_sites)
+    """Sites on a period."""
+    count = site_count(period, sites, settings)
     nodes = FrequencyNodes.build(period, settings.node_distance)
     return PeriodicSites(ens, period, count // GROUPS, seed, nodes, replicas)
+
+
+def site_count(period: int, sites: int, settings: Settings) -> int:
+    """Number of sites on a period: it falls as the period grows, so that a round costs the same."""
+    return max(min(sites, sites * settings.first_period // period), settings.least_sites)
 
 
 def stationary_state(
@@ -179,52 +225,119 @@ def stationary_state(
     settings: Settings = DEFAULT,
 ) -> TiedState:
     """The fixed point near the spectra ``start(nodes)``, (D, nodes), with states of second moments (s,)."""
-    process = period_sites(ens, settings.first_period, sites, seed, settings)
+    process = period_sites(ens, settings.first_period, _few(sites, settings), seed, settings)
     process.scale_state(second)
     if process.readings.count == 0:  # nothing is read: the sites know nothing of each other
+        process = period_sites(ens, settings.first_period, sites, seed, settings)
+        process.scale_state(second)
         nothing = np.zeros((0, process.nodes.weight.size))
         process.run(process.pre_activations(nothing[:, None])[0])
         alone = Spectral(nothing, np.zeros((0, GROUPS, nothing.shape[1])), 0.0, 0, True)
         return TiedState(process, alone, True, False, settings)
     values = start(process.nodes)
     least = settings.dead * max(float(process.nodes.variance(values).sum()), 1e-300)
+    return _on_a_long_period(process, values, least, sites, seed, settings)
 
-    def solve(sites: PeriodicSites, first: np.ndarray, tolerance: float) -> Spectral:
+
+def followed_state(ens: Ensemble, near: TiedState, sites: int, seed: int) -> TiedState:
+    """The fixed point near that of an ensemble of the same cell with other parameters.
+
+    It starts on the period of the latter, or on half of it where the autocovariance has decayed by then.
+    """
+    process, values, settings = near.sites, near.spectra.values, near.settings
+    half = max(process.period // 2, settings.first_period)
+    if half < process.period and _has_decayed(process, near.spectra, settings, half):
+        shorter = period_sites(ens, half, sites, seed, settings)
+        shorter.state = [process.state[0][:, np.arange(shorter.n) % process.n]]
+        process, values = shorter, process.nodes.carried(values, shorter.nodes)
+    else:
+        process = process.moved(ens)
+    least = settings.dead * max(float(process.nodes.variance(values).sum()), 1e-300)
+    return _on_a_long_period(process, values, least, sites, seed, settings)
+
+
+def _few(sites: int, settings: Settings) -> int:
+    """Number of sites that look for the period."""
+    return max(sites // 4, settings.least_sites)
+
+
+def _on_a_long_period(
+    process: PeriodicSites, values: np.ndarray, least: float, sites: int, seed: int, settings: Settings
+) -> TiedState:
+    """The fixed point from ``values``, on periods that double until the autocovariance has decayed."""
+    brief = replace(settings, rounds=max(settings.rounds // 4, 2))  # for a period that may be too short
+
+    def solve(sites: PeriodicSites, first: np.ndarray, settings: Settings, tolerance: float) -> Spectral:
         return spectral_fixed_point(
             one_round(sites), first, sites.nodes, settings, tolerance, least_scale=least
         )
 
-    found = solve(process, values, settings.rough)
+    found = solve(process, values, brief, settings.rough)
     while True:
-        decayed = _has_decayed(process.nodes, found, settings)
+        decayed = _has_decayed(process, found, settings, process.period)
         rest = process.nodes.rest(found.values)
         if process.period >= settings.last_period or not np.isfinite(found.residual):
             break
         if decayed and rest <= 1.0 - STATIC:
             break
-        longer = period_sites(ens, 2 * process.period, sites, seed, settings)
+        longer = period_sites(process.ens, 2 * process.period, _few(sites, settings), seed, settings)
         longer.state = [process.state[0][:, np.arange(longer.n) % process.n]]
         values = process.nodes.carried(found.values, longer.nodes)
-        again = solve(longer, longer.nodes.loosened(values) if decayed else values, settings.rough)
+        first = longer.nodes.loosened(values) if decayed else values
+        again = solve(longer, first, brief, settings.rough)
         # A part that does not decay is believed if it comes back on a longer period without it.
         if decayed and longer.nodes.rest(again.values) > RETURNS * rest:
             break
         process, found = longer, again
     dead = float(process.nodes.variance(found.values).sum()) <= least
-    found = found if dead else solve(process, found.values, settings.tolerance)
+    if not dead:
+        if process.n < site_count(process.period, sites, settings):
+            more = period_sites(process.ens, process.period, sites, seed, settings)
+            more.state = [process.state[0][:, np.arange(more.n) % process.n]]
+            process = more
+        found = solve(process, found.values, settings, settings.tolerance)
+        found = separated(one_round(process), found, process.nodes, settings)
     return TiedState(process, found, decayed or dead, dead, settings)
 
 
 def one_round(process: PeriodicSites) -> GroupMap:
-    """One round around the period: spectra (D, nodes) to the images that the groups have."""
-    return lambda values: process.power(process.run(process.pre_activations(values[:, None])[0]))
+    """One round around the period: spectra of all sites, or of every group, to the images by group."""
+
+    def image(values: np.ndarray) -> np.ndarray:
+        values = values[:, None] if values.ndim == 2 else values
+        return process.power(process.run(process.pre_activations(values)[0]).reads())
+
+    return image
 
 
-def _has_decayed(nodes: FrequencyNodes, found: Spectral, settings: Settings) -> bool:
-    """Whether the mean autocovariance of the last two quarters of the lags agrees with that before them."""
-    quarter = nodes.period // 8
-    covariance = nodes.covariance(found.groups)
-    change = covariance[..., quarter : 2 * quarter].mean(-1) - covariance[..., 2 * quarter :].mean(-1)
+def _has_decayed(process: PeriodicSites, found: Spectral, settings: Settings, period: int) -> bool:
+    """Whether sites forget, and the autocovariance comes to rest, within the quarter of ``period``.
+
+    Its mean over the second eighth of the period agrees with that over the second quarter. On a circle much
+    shorter than the memory that would hold too; so the sites are asked as well.
+    """
+    quarter = period // 8
+    covariance = process.nodes.covariance(found.groups)
+    change = covariance[..., quarter : 2 * quarter].mean(-1)
+    change -= covariance[..., 2 * quarter : 4 * quarter].mean(-1)
     scale = np.maximum(covariance[..., 0].mean(-1), 1e-300)
     noise = 2.0 * change.std(axis=-1, ddof=1) / np.sqrt(GROUPS)
-    return bool(np.all(np.abs(change.mean(-1)) <= np.maximum(settings.decay * scale, noise)))
+    at_rest = np.all(np.abs(change.mean(-1)) <= np.maximum(settings.decay * scale, noise))
+    return bool(at_rest) and _remembered(process, found.values, period // 4) <= FORGOTTEN
+
+
+def _remembered(process: PeriodicSites, values: np.ndarray, steps: int) -> float:
+    """Mean square that is left of a difference of states after some steps, with the same pre-activations."""
+    own = process.state[0]
+    other = np.roll(own, 1, axis=-1)
+    before = np.sum((own - other) ** 2)
+    if before == 0.0:
+        return 0.0
+    e = process.pre_activations(values[:, None])[0][:, :steps]
+    ends = []
+    for start in (own, other):
+        process.state[0] = start
+        process.run(e, steps=steps)
+        ends.append(process.state[0])
+    process.state[0] = own
+    return float(np.sum((ends[0] - ends[1]) ** 2) / before)
