@@ -17,6 +17,7 @@ from rmtrnn.meanfield.tied_solver import DEFAULT
 Linearised = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]
 
 MOST_NUMBERS = 2**24  # Fourier coefficients of one batch of sites: 256 MiB
+MOST_WINDOWS = 8  # of T steps that one trajectory gives: they are the less independent the more they are
 
 
 def tied_trajectories(
@@ -27,8 +28,9 @@ def tied_trajectories(
     Returns, in the order of time and of stages, (a, b, c) of theory.md (1) with sites last, and per gate σ_w²
     and whether the weights are orthogonal. The sites come in `GROUPS` independent groups of n/GROUPS, one
     after the other; each group has the spectra that it would have found by itself (to first order), so that
-    the spread of the groups holds the error of the mean field too. Smooth covariances (networks without input
-    noise) are as good as any, and the dead state h = 0 has its constant linearisation.
+    the spread of the groups holds the error of the mean field too. A trajectory gives several sites: windows
+    of T steps in one period. Smooth covariances (networks without input noise) are as good as any, and the
+    dead state h = 0 has its constant linearisation.
 
     ens : Ensemble; T : steps ≥ 1; n : multiple of 16 · 2^k with n/16 a power of two; ``field``: the result of
     `tied_field` (else solved, on ``sites`` sites). Raises `ConvergenceError` if there is no stationary state,
@@ -42,26 +44,36 @@ def tied_trajectories(
     if field.status is Status.DIVERGED:
         raise ConvergenceError(f"{ens!r}: {Status.DIVERGED.message}")
     period = max(_power_of_two(2 * T), 64 if field.state is None else field.state.sites.period)
+    windows = min(_power_of_two(period // T + 1) // 2, MOST_WINDOWS, per_group // 2)
+    per_group //= windows
     batch = per_group
     while batch > 2 and batch * GROUPS * period // 2 * len(ens.cell.gates) > MOST_NUMBERS:
         batch //= 2
-    parts = [_linearised(field, ens, T, period, batch, seed, i) for i in range(per_group // batch)]
+    parts = [
+        part
+        for i in range(per_group // batch)
+        for part in _linearised(field, ens, T, period, windows, batch, seed, i)
+    ]
     return [_joined([part[place] for part in parts]) for place in range(len(parts[0]))]
 
 
 def _linearised(
-    field: TiedField, ens: Ensemble, T: int, period: int, per_group: int, seed: int, batch: int
-) -> list[Linearised]:
-    """The last T steps of one period; the period before is for the sites to forget how they started."""
+    field: TiedField, ens: Ensemble, T: int, period: int, windows: int, per_group: int, seed: int, batch: int
+) -> list[list[Linearised]]:
+    """T steps in each of ``windows`` at equal distances in one period."""
     laws = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
-    found: list[Linearised] = []
+    found: list[list[Linearised]] = [[] for _ in range(windows)]
+    apart = period // windows
 
     def collect(t: int, position: int, stage: Any, site: Any, x: Any, here: Any) -> None:
-        gates = laws[position]
-        law = tuple(g.sigma_w**2 for g in gates), tuple(g.weights == "orthogonal" for g in gates)
-        found.append((*stage.linearize(site, x, here), *law))
+        window, step = divmod(t, apart)
+        if step < T:
+            gates = laws[position]
+            law = tuple(g.sigma_w**2 for g in gates), tuple(g.weights == "orthogonal" for g in gates)
+            found[window].append((*stage.linearize(site, x, here), *law))
 
-    visit_sites(field, ens, T, collect, period=period, per_group=per_group, seed=seed, batch=batch)
+    steps = (windows - 1) * apart + T
+    visit_sites(field, ens, steps, collect, period=period, per_group=per_group, seed=seed, batch=batch)
     return found
 
 

@@ -1,1 +1,1 @@
-"""Tied weights: self-energies smooth in time, bordered recursive Green function: theory.md (15), (20)."""
+"""Tied weights: matrices over time, solved by Anderson acceleration: theory.md (15), (20)-(21)."""

@@ -1,121 +1,157 @@
-"""Psi of tied weights in the coefficients of smooth self-energies: theory.md (15), (21).
+"""Psi of tied weights, its gradient, and the map whose fixed point solves theory.md (15).
 
-    Psi = E log det(1 - Q h) + sum_k C_k,   C = tr(P Q)/sigma^2 (Gaussian), -log det(1 - P Q/sigma^2) (Haar),
+With the propagators gamma of `site_matrices`, P = diag(self-energies of the y, 1) and Q = diag(self-energies
+of the x, 1/lambda),
 
-P and Q the T x T self-energies of one weight matrix. Psi is stationary where (15) holds, and there Im
-Psi(lambda + i0) = pi s_L P(s^2 > lambda). In the gauge of `time_basis` P = e^gamma p e^gamma, and C is that
-of p and q with w_t = e^{gamma_p + gamma_q}/sigma at every step. For Haar weights C is itself a bordered
-determinant, that of a chain with x_t = w_t y_t, so that its cost is linear in T as well.
+    h = gamma P gamma^T,   R = (1 - Q h)^{-1},   g = E[h R],   k = E[gamma^T R Q gamma],          (20)
+
+and E s^2/(lambda - s^2) = tr_L g/(lambda s_L) - 1.
+
+For each weight matrix P = sigma^2 g, Q = sigma^2 k (Gaussian), P = g (sigma^2 - Q P), Q = k (sigma^2 - P Q)
+(Haar), which needs no matrix root. These are the stationary points of
+
+    Psi = E log det(1 - Q h) + sum_k C_k,                                                         (21)
+
+C = tr(P Q)/sigma^2 (Gaussian) or -log det(1 - P Q/sigma^2) (Haar).
+
+There Im Psi(lambda + i0) = pi s_L P(s^2 > lambda), so that an error of P and Q enters the distribution
+function squared.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn.dyson.tied.bordered_green import Averages, block_diagonal
-from rmtrnn.dyson.tied.chain import TiedChain
-from rmtrnn.dyson.tied.curvature import curvature, pair_products, put_diagonal, smooth_curvature
-from rmtrnn.dyson.tied.log_determinant import log_det_border
-from rmtrnn.dyson.tied.time_basis import SelfEnergy
+from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+
+# Relative shift of Q before it is inverted. Derived: the square root of rounding, as a smooth Q is
+# numerically singular.
+_SHIFT = 1e-8
 
 
-def gradient(chain: TiedChain, energy: SelfEnergy, found: Averages) -> np.ndarray:
-    """grad Psi by the unknowns of ``energy``."""
-    return _by_unknowns(energy, found.own, found.G) + _weights(chain, energy).gradient
+def with_ends(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
+    """P and Q of (20) from ``energy`` (2, K, T, T), with the entries of y_0 and x_L."""
+    P = np.eye(sites.gamma.shape[2], dtype=complex)
+    Q = np.eye(sites.gamma.shape[1], dtype=complex) * np.exp(sites.log_mean - log_lambda)
+    for block, p, q in zip(sites.blocks(), *energy, strict=True):
+        P[block, block], Q[block, block] = p, q
+    return P, Q
 
 
-def gradient_by_lambda(energy: SelfEnergy, found: Averages) -> np.ndarray:
-    """d grad Psi/d log lambda at fixed self-energies."""
-    return _by_unknowns(energy, found.own_lambda, found.G_lambda)
+def _h(gamma: np.ndarray, P: np.ndarray) -> np.ndarray:
+    """gamma P gamma^T for complex symmetric P, by real products of both parts of P side by side."""
+    n, rows, columns = gamma.shape
+    left = (gamma.reshape(n * rows, columns) @ P.view(float)).view(complex).reshape(n, rows, columns)
+    return np.matmul(gamma, np.ascontiguousarray(np.swapaxes(left, 1, 2)).view(float)).view(complex)
 
 
-def hessian(chain: TiedChain, energy: SelfEnergy, log_lambda: complex) -> np.ndarray:
-    """Second derivatives of Psi by the unknowns, complex symmetric."""
-    return curvature(chain, energy, log_lambda) + _weights(chain, energy).hessian
+def overlaps(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
+    """g and k of (20), (2, K, T, T)."""
+    P, Q = with_ends(sites, energy, log_lambda)
+    rows, columns = sites.gamma.shape[1:]
+
+    def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = len(gamma)
+        h = _h(gamma, P)
+        transposed = np.eye(rows) - (h.reshape(n * rows, rows) @ Q).reshape(n, rows, rows)
+        R = np.linalg.inv(np.swapaxes(transposed, 1, 2)) * weights[:, None, None]
+        R = R.reshape(n * rows, rows)
+        g = h.reshape(n * rows, rows).T @ R  # h is symmetric
+        right = (R @ Q).reshape(n, rows, rows)  # R Q, symmetric as well
+        left = np.matmul(np.swapaxes(gamma, 1, 2), right.view(float)).view(complex)
+        turned = np.ascontiguousarray(np.swapaxes(left, 1, 2)).reshape(n * rows, columns)
+        return g, (gamma.reshape(n * rows, columns).T @ turned.view(float)).view(complex)
+
+    parts = sites.over_sites(part)
+    both = [np.sum([one[i] for one in parts], axis=0) for i in range(2)]
+    found = np.array([[matrix[block, block] for block in sites.blocks()] for matrix in both])
+    return 0.5 * (found + np.swapaxes(found, -1, -2))
 
 
-def weight_value(chain: TiedChain, energy: SelfEnergy) -> complex:
-    """sum_k C_k: Psi is that plus the mean of log det over the sites."""
-    return _weights(chain, energy).value
+def image(sites: SiteMatrices, energy: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The self-energies that g and k ask for: the right-hand side of (15)."""
+    sigma2 = np.array(sites.sigma2)[:, None, None]
+    new = sigma2 * found
+    haar = np.flatnonzero(sites.orthogonal)
+    if haar.size:
+        one = np.eye(sites.steps)
+        new[:, haar] = np.linalg.solve(one + found[:, haar] @ energy[::-1, haar], new[:, haar])
+    return 0.5 * (new + np.swapaxes(new, -1, -2))
 
 
-def _by_unknowns(energy: SelfEnergy, own: np.ndarray, G: np.ndarray) -> np.ndarray:
-    """Derivatives of E log det from the mean responses."""
-    basis, families = energy.basis, len(energy.gauge)
-    r = basis.r
-    rows = []
-    for f, one in enumerate(own.reshape(families, basis.steps)):
-        block = G[f * r : (f + 1) * r, f * r : (f + 1) * r]
-        rows += [-one @ basis.diagonal, -basis.share * block[basis.rows, basis.columns]]
-    return np.concatenate(rows)
+def gradient(sites: SiteMatrices, energy: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Gradient of (21) by P and Q, (2, K, T, T): a change d of them changes Psi by tr(gradient d)."""
+    own = energy[::-1] / np.array(sites.sigma2)[:, None, None]
+    haar = np.flatnonzero(sites.orthogonal)
+    if haar.size:
+        own[:, haar] = np.linalg.solve(np.eye(sites.steps) - own[:, haar] @ energy[:, haar], own[:, haar])
+    return own - found[::-1]
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """sum_k C_k with its first and second derivatives by all unknowns."""
+class Values(NamedTuple):
+    """``upper`` = P(s^2 > lambda); ``density`` of u = log s; ``site_log`` = Im log det per site/(pi s_L)."""
 
-    value: complex
-    gradient: np.ndarray
-    hessian: np.ndarray
-
-
-def _weights(chain: TiedChain, energy: SelfEnergy) -> _Weights:
-    K, size = chain.matrices, energy.basis.size
-    total, slope = 0j, np.zeros(2 * K * size, dtype=complex)
-    second = np.zeros((2 * K * size,) * 2, dtype=complex)
-    for k in range(K):
-        both = [k, K + k]
-        pair = replace(energy, gauge=energy.gauge[both], d=energy.d[both], S=energy.S[both])
-        w = np.exp(pair.gauge.sum(axis=0)) / np.sqrt(chain.sigma2[k])
-        part = (_haar if chain.orthogonal[k] else _gaussian)(pair, w)
-        index = (np.array(both)[:, None] * size + np.arange(size)).ravel()
-        total += part.value
-        slope[index] = part.gradient
-        second[np.ix_(index, index)] = part.hessian
-    return _Weights(total, slope, second)
+    upper: float
+    density: float
+    site_log: np.ndarray
 
 
-def _gaussian(pair: SelfEnergy, w: np.ndarray) -> _Weights:
-    """tr(w p w q): bilinear, with the matrix tr(w B_a w B_b) of the basis functions B."""
-    basis = pair.basis
-    nd, size = basis.n_diagonal, basis.size
-    U, D, weighted = basis.smooth, basis.diagonal, (w**2)[:, None] * basis.diagonal
-    A = U.T @ (w[:, None] * U)
-    form = np.zeros((size, size))
-    form[:nd, :nd] = D.T @ weighted
-    form[:nd, nd:] = basis.share * (weighted.T @ (U[:, basis.rows] * U[:, basis.columns]))
-    form[nd:, :nd] = form[:nd, nd:].T
-    form[nd:, nd:] = pair_products(basis, A[:, :, None, None] * A[None, None])
-    p, q = pair.unknowns.reshape(2, size)
-    empty = np.zeros((size, size))
-    return _Weights(
-        complex(p @ form @ q), np.concatenate([form @ q, form @ p]), np.block([[empty, form], [form, empty]])
-    )
+def distribution_and_density(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex) -> Values:
+    """F and the density at self-energies that may solve (15) on some of the sites."""
+    log_det, m = log_determinant(sites, energy, log_lambda)
+    norm = np.pi * sites.s_out
+    psi = complex(sites.weights @ log_det) + weight_value(sites, energy)
+    return Values(psi.imag / norm, -2.0 / np.pi * m.imag, np.imag(log_det) / norm)
 
 
-def _haar(pair: SelfEnergy, w: np.ndarray) -> _Weights:
-    """-log det(1 - w p w q), as the bordered determinant of a chain with x_t = w_t y_t at one site."""
-    basis = pair.basis
-    U, D, steps = basis.smooth, basis.diagonal, basis.steps
-    p, q = pair.local
-    pivot = 1.0 - w**2 * p * q
-    local = np.array([[w**2 * q, w], [w, w**2 * p]]) / pivot  # response without border (2, 2, T)
-    ports = np.einsum("gft,ti->figt", local, U).reshape(1, 2 * basis.r, 2 * steps)
-    Z = np.einsum("gft,ti,tj->figj", local, U, U).reshape(1, 2 * basis.r, 2 * basis.r)
-    S = block_diagonal(pair, 0)
-    inner = np.linalg.inv(np.eye(len(S)) - Z @ S)
-    full = inner @ ports
-    response = ports[0].T @ S @ full[0]
-    for f in range(2):
-        for g in range(2):
-            t = np.arange(steps)
-            response[f * steps + t, g * steps + t] += local[f, g]
-    total = np.log(pivot).sum() + log_det_border(Z, S)[0]
-    G = inner @ Z
-    second = smooth_curvature(pair, G, full, np.ones(1))
-    if basis.n_diagonal:
-        modes = np.kron(np.eye(2), D)
-        put_diagonal(pair, second, modes.T @ response**2 @ modes)
-    return _Weights(-total, -_by_unknowns(pair, np.diagonal(response), G[0]), -second)
+def weight_value(sites: SiteMatrices, energy: np.ndarray) -> complex:
+    """sum_k C_k of (21), on the branch that is 0 at P = 0."""
+    total = 0j
+    for p, q, variance, haar in zip(*energy, sites.sigma2, sites.orthogonal, strict=True):
+        z = np.linalg.eigvals(p @ q / variance)
+        total += complex(-np.log(1.0 - z).sum() if haar else z.sum())
+    return total
+
+
+def log_determinant(
+    sites: SiteMatrices, energy: np.ndarray, log_lambda: complex
+) -> tuple[np.ndarray, complex]:
+    """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s^2/(lambda - s^2)].
+
+    It is log det Q + log det(Q^{-1} - h). Im Q < 0 and Im(Q^{-1} - h) > 0: the eigenvalues of Q lie in the
+    lower half plane, the pivots of the other without exchanges in the upper one. The last pivots are the
+    inverse of the block of (Q^{-1} - h)^{-1} at x_L, which gives m.
+    """
+    P, Q = with_ends(sites, energy, log_lambda)
+    Q = Q - 1j * _SHIFT * np.diag(np.abs(np.diagonal(Q)))
+    eigen = np.linalg.eigvals(Q)
+    base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
+    inverse = np.linalg.inv(Q)
+
+    def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, complex]:
+        matrix = np.ascontiguousarray(np.moveaxis(inverse - _h(gamma, P), 0, -1))
+        total = base + _eliminate(matrix, sites.ports)
+        last = matrix[sites.ports :, sites.ports :]
+        trace = np.einsum("nii->n", np.linalg.inv(np.moveaxis(last, -1, 0)))
+        return total + _eliminate(last, sites.s_out), complex(weights @ trace)
+
+    parts = sites.over_sites(part)
+    m = sum(one[1] for one in parts) * np.exp(log_lambda - sites.log_mean) / sites.s_out - 1.0
+    return np.concatenate([one[0] for one in parts]), m
+
+
+def _eliminate(matrix: np.ndarray, size: int) -> np.ndarray:
+    """Sum of the logarithms of the first ``size`` pivots of symmetric matrices (rows, rows, sites).
+
+    The rest of ``matrix`` is replaced by its Schur complement.
+    """
+    total = np.zeros(matrix.shape[2], dtype=complex)
+    for i in range(size):
+        pivot = matrix[i, i]
+        total += np.log(pivot.real + 1j * np.maximum(pivot.imag, REAL_AXIS * np.abs(pivot)))
+        row = matrix[i, i + 1 :]
+        matrix[i + 1 :, i + 1 :] -= (row / pivot)[:, None] * row[None]
+    return total

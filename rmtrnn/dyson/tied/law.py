@@ -1,8 +1,7 @@
-"""The law of the singular values with tied weights at a cost linear in T: theory.md (15), (20)-(21).
+"""The law of the singular values with tied weights: theory.md (15), (20)-(21).
 
 Points are found on a few sites (`path`), their self-energies corrected on some thousand, and F, which is
-stationary in them, is averaged over all sites with the second-order correction that the gradient of all sites
-gives.
+stationary in them, is averaged over all sites after one more step there.
 
 Letters: T, the number of steps.
 """
@@ -10,29 +9,51 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.chain_law import chain_law
-from rmtrnn.dyson.inversion.assembly import assemble
-from rmtrnn.dyson.inversion.solution import Solution
+from rmtrnn.dyson.inversion.assembly import assemble, no_law
+from rmtrnn.dyson.inversion.error_budget import ERRORS
+from rmtrnn.dyson.inversion.solution import Solution, longest_monotone_run
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
-from rmtrnn.dyson.tied.chain import TiedChain
-from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, moments, node_at, on_more_sites
+from rmtrnn.dyson.tied.iteration import Point, is_lower, solve_on_axis
+from rmtrnn.dyson.tied.large_lambda import large_lambda
+from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, corrected, node_at
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.dyson.tied.sites import Population, draw_population
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.meanfield.periodic_process import GROUPS
 
-_SETTLED = 0.1  # relative Newton step of the self-energies, and error of F: a point beyond is not used
-_POPULATIONS = ((40, 8192), (math.inf, 4096))  # matrices times T, and sites
-_SCAN, _MEDIUM = 512, 2048  # sites that points are found on, and that their self-energies are corrected on
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of sites for up to so many ``rows`` K T.
+
+    ``population``: that F is averaged over; ``large``: for the last step of the self-energies; ``medium``:
+    that they are solved on; ``scan``: that points are placed on.
+    """
+
+    rows: float
+    population: int
+    large: int
+    medium: int
+    scan: int
+
+
+# Empirical: the error of the population is then 1e-3 to 2e-3. The cost grows with rows^3.
+_SIZES = (
+    Sizes(5, 32768, 4096, 1024, 512),
+    Sizes(16, 16384, 4096, 1024, 512),
+    Sizes(math.inf, 8192, 2048, 512, 256),
+)
 
 
 def tied_law(
@@ -41,7 +62,7 @@ def tied_law(
     *,
     population: int | None = None,
     seed: int = 0,
-    tol: float = 5e-4,
+    tol: float = 2.5e-4,
     max_points: int = 100,
 ) -> TabulatedLaw:
     """Law of the singular values of J_T when one draw of the weights serves all steps: theory.md (15).
@@ -50,8 +71,8 @@ def tied_law(
     ----------
     population : 8 times a power of two, at least 64
         Sites that carry F, in eight independent groups with a two-time mean field each, picked from several
-        times as many. Their spread is part of the ``error`` of the result. By default 8192, and 4096
-        for longer chains.
+        times as many. Their spread is part of the ``error`` of the result. By default 32768, 16384 or 8192,
+        fewer for longer chains.
     seed : integer
         Names the populations; the same seed gives the same law.
     tol : number in (0, 0.1]
@@ -59,17 +80,14 @@ def tied_law(
     max_points : integer of at least 16
         Where the number of points in s stops growing.
 
-    With K weight matrices and r modes in time the cost of a point is O(population * T K^2 r^2) and the number
-    of points does not depend on T. Up to T = 12 the modes hold every self-energy; beyond, r grows to at most
-    16 until F changes by less than 1e-3, and what is left is in ``error``: for memories much shorter than T
-    these are too few. A step that reads no weights (b = 0 or c = 0) has the law of the product of its gates.
-    ``error`` adds up the estimated errors of the populations, of the points, of the tails, of the modes and
-    of the self-energies. Raises `ConvergenceError` if there is no stationary state.
+    With K weight matrices the cost of a point is O(population (K T)^3). A step that reads no weights (b = 0
+    or c = 0) has the law of the product of its gates. ``error`` adds up the estimated errors of the
+    populations, of the points, of the tails and of the self-energies. Raises `ConvergenceError` if there is
+    no stationary state.
     """
     T = _validate.integer("T", T, low=1)
     if population is None:
-        used = sum(ens.gate(gate).sigma_w > 0 for gate in ens.cell.gates)
-        population = next(sites for largest, sites in _POPULATIONS if used * T <= largest)
+        population = _sizes(sum(ens.gate(gate).sigma_w > 0 for gate in ens.cell.gates) * T).population
     population = _validate.integer("population", population, low=64)
     if population % GROUPS or (population // GROUPS) & (population // GROUPS - 1):
         raise ValueError(f"population = {population}: must be {GROUPS} times a power of two")
@@ -79,39 +97,72 @@ def tied_law(
     return law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
 
 
+def _sizes(rows: int) -> Sizes:
+    return next(one for one in _SIZES if rows <= one.rows)
+
+
 def law_of_population(population: Population, T: int, settings: PathSettings) -> TabulatedLaw:
     """The law of u = log s over given sites."""
     if all(len(stage.sigma2) == 0 for stage in population.stages):
         return chain_law(Chain(population.stages), GROUPS)[0]
-    full = TiedChain(population.stages, T, population.weights)
-    scan, medium = (subsample(full, population, n) for n in (_SCAN, _MEDIUM))
-    follower = PathFollower(scan, settings)
-    nodes = follower.refined(follower.march())
-    if len(nodes) < 4:
-        return TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
-    nodes, basis_error = follower.in_larger_bases(nodes)
-    points = [on_more_sites(medium, scan, node) for node in nodes]
-    solution = as_solution([node_at(full, point) for point in points])
-    solution = replace(solution, error=solution.error + basis_error)
+    full = SiteMatrices.of(population.stages, T, population.weights)
+    sizes = _sizes(full.ports)
+    levels = [subsample(full, population, n) for n in (sizes.scan, sizes.medium, sizes.large)]
+    follower = PathFollower(levels[0], settings)
+    nodes = on_all_sites(full, levels[2], solved_on(levels[1], follower.refined(follower.march()), settings))
+    if not nodes:
+        return no_law()[0]
+    solution = as_solution(nodes, settings)
+    solved = np.flatnonzero(solution.converged)
+    if solved.size:  # what lies beyond the outermost solved points is an error of the tails
+        solution = solution.at(np.arange(solved[0], solved[-1] + 1))
     law, _ = assemble(full.weights, solution, population.groups)
-    return law.restated(known=_known_moments(full, follower, population.groups))
+    return law.restated(known=_known_moments(full, population.groups))
 
 
-def subsample(chain: TiedChain, population: Population, n: int) -> TiedChain:
-    """About ``n`` of the sites, an eighth of them the outermost on each side."""
-    if n >= chain.n:
-        return chain
-    return chain.at(*stratified_subsample(chain.weights, n, population.low, population.high, n // 8))
+def subsample(sites: SiteMatrices, population: Population, n: int) -> SiteMatrices:
+    """About ``n`` of the sites, a quarter of them the outermost on each side."""
+    if n >= sites.n:
+        return sites
+    return sites.at(*stratified_subsample(sites.weights, n, population.low, population.high, n // 4))
 
 
-def as_solution(nodes: list[Node]) -> Solution:
-    """Convert to what `rmtrnn.dyson.inversion` takes; outside the support F has no error."""
+def solved_on(sites: SiteMatrices, nodes: list[Node], settings: PathSettings) -> list[Point]:
+    """Self-energies on more ``sites`` at the points of ``nodes``, from those with the largest u on.
+
+    A gap between few sites in a tail has real self-energies, which lead nowhere: there the next point above
+    is where to start from.
+    """
+    least = settings.sparse * max((node.density for node in nodes), default=0.0)
+    points: list[Point] = []
+    for node in reversed(nodes):
+        own = not points or node.density > least
+        energy = node.point.energy if own else points[-1].energy
+        points.append(solve_on_axis(sites, energy, 2 * node.u, settings.solver_tol))
+    return points[::-1]
+
+
+def on_all_sites(full: SiteMatrices, large: SiteMatrices, points: list[Point]) -> list[Node]:
+    """F on all sites at self-energies that are corrected on ``large``."""
+    return [node_at(full, *corrected(large, point)) for point in points]
+
+
+def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
+    """Convert to what `rmtrnn.dyson.inversion` takes; outside the support F has no error.
+
+    Points out of order lie on another branch of (15) and do not count as solved.
+    """
     none = np.zeros((len(nodes), 1), dtype=complex)
-    good = [node.point.relative < _SETTLED and node.error < _SETTLED for node in nodes]
+    upper = np.array([1.0 - node.cdf for node in nodes])
+    good = np.isfinite(upper) & (np.abs(upper - 0.5) < 0.5 + ERRORS.fall)
+    good &= np.array(
+        [node.point.relative < settings.settled and is_lower(node.point.energy) for node in nodes]
+    )
+    good[good] = np.isin(np.arange(good.sum()), longest_monotone_run(upper[good], ERRORS.fall))
     return Solution(
         log_lambda=np.array([2 * node.u for node in nodes]),
         sigma=SelfEnergy(none, none),
-        upper=np.array([1.0 - node.cdf for node in nodes]),
+        upper=upper,
         density=np.array([node.density for node in nodes]),
         residual=np.array([node.point.relative for node in nodes]),
         error=np.array([node.error if node.density > 0.0 else 0.0 for node in nodes]),
@@ -120,8 +171,10 @@ def as_solution(nodes: list[Node]) -> Solution:
     )
 
 
-def _known_moments(full: TiedChain, follower: PathFollower, groups: int) -> Moments:
+def _known_moments(full: SiteMatrices, groups: int) -> Moments:
     """First two moments from large lambda, with the spread between the groups."""
-    every = moments(full, follower.far, groups)
-    spread = every[1:].std(axis=0, ddof=1) / math.sqrt(groups) if groups > 1 else np.zeros(2)
-    return Moments(float(every[0, 0]), float(every[0, 1]), (float(spread[0]), float(spread[1])))
+    whole, n = large_lambda(full), full.n // groups
+    parts = [large_lambda(full.at(slice(i * n, (i + 1) * n))) for i in range(groups if groups > 1 else 0)]
+    found = np.array([(part.log_m1, part.ratio) for part in parts])
+    spread = found.std(axis=0, ddof=1) / math.sqrt(groups) if parts else np.zeros(2)
+    return Moments(whole.log_m1, whole.ratio, (float(spread[0]), float(spread[1])))

@@ -1,62 +1,94 @@
-"""Psi of tied weights against the dense equations (15) and against differences."""
+"""Psi of tied weights (20)-(21) against the dense pencil (12), against differences, and its branch."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from dense_reference import overlaps
-from test_bordered_green import CASES, dense_parts, random_energy
+from dense_reference import log_det, overlaps
+from random_sites import CASES, physical, random_energy
 
-from rmtrnn.dyson.tied.bordered_green import averages
-from rmtrnn.dyson.tied.chain import TiedChain
-from rmtrnn.dyson.tied.functional import _gaussian, _haar, gradient
-from rmtrnn.dyson.tied.time_basis import TimeBasis
+from rmtrnn.dyson.tied import functional
+from rmtrnn.dyson.tied.functional import gradient, image, log_determinant, weight_value, with_ends
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
-
-@pytest.mark.parametrize("part", [_gaussian, _haar])
-@pytest.mark.parametrize(("steps", "modes"), [(9, 3), (3, 3)])
-def test_weight_function_and_its_derivatives(part, steps, modes):
-    rng = np.random.default_rng(5)
-    pair, w = random_energy(TimeBasis.legendre(steps, modes), 1, rng), rng.uniform(0.3, 0.8, size=steps)
-    p, q = pair.dense() * np.exp(-pair.gauge)[:, :, None] * np.exp(-pair.gauge)[:, None, :]
-    z = w[:, None] * p @ (w[:, None] * q)
-    found = part(pair, w)
-    exact = np.trace(z) if part is _gaussian else -np.log(np.linalg.eigvals(np.eye(steps) - z)).sum()
-    assert found.value == pytest.approx(exact, rel=1e-10)
-    x, step = pair.unknowns, 1e-6
-    shifted = [[part(pair.with_unknowns(x + s * e), w) for s in (step, -step)] for e in np.eye(x.size)]
-    slope = [(up.value - down.value) / (2 * step) for up, down in shifted]
-    second = [(up.gradient - down.gradient) / (2 * step) for up, down in shifted]
-    np.testing.assert_allclose(found.gradient, slope, atol=1e-7 * np.abs(slope).max())
-    np.testing.assert_allclose(found.hessian, second, atol=1e-7 * np.abs(second).max())
+STEPS, POINT = 4, 0.5 + 0.6j
 
 
-@pytest.mark.parametrize("case", CASES[1:2] + CASES[4:], ids=lambda case: case[0].__name__)
-def test_stationary_point_in_the_complete_basis_solves_the_dense_equations(case):
-    """P = g (sigma^2 - Q P), Q = k (sigma^2 - P Q) for Haar, P = sigma^2 g, Q = sigma^2 k for Gaussian.
+def case(build, seed=3, n=5):
+    rng = np.random.default_rng(seed)
+    stages = build(STEPS, n, rng)
+    sites = SiteMatrices.of(stages, STEPS, rng.dirichlet(np.full(n, 20.0)))
+    return stages, sites, random_energy(sites, rng)
 
-    At given P and Q grad Psi is what these equations miss, in the basis.
-    """
-    build, steps, _ = case
-    rng = np.random.default_rng(6)
-    chain = TiedChain(build(steps, 4, rng), steps)
-    energy = random_energy(TimeBasis.legendre(steps, steps), chain.matrices, rng)
-    P, Q = dense_parts(chain, energy)
-    point = 0.5 + 0.6j
-    g, k, _ = overlaps(chain.stages, steps, P, Q, point, chain.weights)
-    slope, size, basis = (
-        gradient(chain, energy, averages(chain, energy, point)),
-        energy.basis.size,
-        energy.basis,
-    )
-    for i, (variance, haar) in enumerate(zip(chain.sigma2, chain.orthogonal, strict=True)):
-        one = np.eye(steps)
-        inner_p = np.linalg.inv(variance * one - Q[i] @ P[i]) if haar else one / variance
-        inner_q = np.linalg.inv(variance * one - P[i] @ Q[i]) if haar else one / variance
-        for family, missing in ((i, inner_p @ Q[i] - k[i]), (chain.matrices + i, inner_q @ P[i] - g[i])):
-            factor = np.exp(energy.gauge[family])
-            projected = basis.smooth.T @ (factor[:, None] * missing * factor) @ basis.smooth
-            expected = basis.share * projected[basis.rows, basis.columns]
-            np.testing.assert_allclose(
-                slope[family * size : (family + 1) * size], expected, rtol=1e-8, atol=1e-10
-            )
+
+def psi(sites, energy, point=POINT):
+    return complex(sites.weights @ log_determinant(sites, energy, point)[0]) + weight_value(sites, energy)
+
+
+@pytest.mark.parametrize("build", CASES)
+@pytest.mark.equation(15, 20)
+def test_overlaps_are_those_of_the_dense_pencil(build):
+    stages, sites, energy = case(build)
+    P, Q = physical(sites, stages, energy)
+    found = functional.overlaps(sites, energy, POINT)
+    g, k = physical(sites, stages, found)
+    dense_g, dense_k, m = overlaps(stages, STEPS, P, Q, POINT, sites.weights)
+    np.testing.assert_allclose(g, dense_g, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(k, dense_k, rtol=1e-9, atol=1e-11)
+    # The logarithm of the determinant is of a Q that is shifted by 1e-8.
+    assert log_determinant(sites, energy, POINT)[1] == pytest.approx(m, rel=1e-6)
+
+
+@pytest.mark.parametrize("build", CASES)
+@pytest.mark.equation(21)
+def test_log_determinant_is_that_of_the_dense_pencil(build):
+    """Modulo i pi; the determinant of the pencil is (-1)^L det(1 - Q h)."""
+    stages, sites, energy = case(build)
+    P, Q = physical(sites, stages, energy)
+    found = log_determinant(sites, energy, POINT)[0]
+    dense = np.array([log_det(stages, STEPS, P, Q, POINT, site) for site in range(sites.n)])
+    np.testing.assert_allclose(np.real(found), np.real(dense), atol=1e-6)
+    assert np.abs(np.sin(np.imag(found) - np.imag(dense))).max() < 1e-6
+
+
+@pytest.mark.parametrize("build", CASES)
+def test_the_branch_is_that_of_the_eigenvalues(build):
+    """Q and h lie in the lower half plane, no eigenvalue of Q h is positive: principal arguments add up."""
+    _, sites, energy = case(build)
+    found = log_determinant(sites, energy, POINT)[0]
+    P, Q = with_ends(sites, energy, POINT)
+    for gamma, phase in zip(sites.gamma, np.imag(found), strict=True):
+        eigen = np.linalg.eigvals(np.eye(len(Q)) - Q @ gamma @ P @ gamma.T)
+        assert np.angle(eigen).sum() == pytest.approx(phase, abs=1e-6)
+
+
+@pytest.mark.parametrize("build", CASES)
+@pytest.mark.equation(21)
+def test_gradient_against_differences(build):
+    """Along one direction of all self-energies; a gradient without the weights' part would be noticed."""
+    _, sites, energy = case(build)
+    rng = np.random.default_rng(8)
+    turn = rng.normal(size=energy.shape)
+    turn, step = turn + np.swapaxes(turn, -1, -2), 1e-5
+    slope = gradient(sites, energy, functional.overlaps(sites, energy, POINT))
+    expected = (psi(sites, energy + step * turn) - psi(sites, energy - step * turn)) / (2 * step)
+    found = np.einsum("fkij,fkji->", slope, turn)
+    assert found == pytest.approx(expected, rel=1e-6)
+    without = -np.einsum("fkij,fkji->", functional.overlaps(sites, energy, POINT)[::-1], turn)
+    assert abs(without - expected) > 0.01 * abs(expected)
+
+
+@pytest.mark.parametrize("build", CASES)
+@pytest.mark.equation(15)
+def test_gradient_vanishes_where_the_image_is_the_self_energy(build):
+    """At g and k read backwards from P and Q: P = g (sigma^2 - Q P) for Haar, sigma^2 g for Gaussian."""
+    _, sites, energy = case(build)
+    one = np.eye(STEPS)
+    overlap = np.empty_like(energy)
+    for k, (variance, haar) in enumerate(zip(sites.sigma2, sites.orthogonal, strict=True)):
+        p, q = energy[:, k]
+        overlap[0, k] = p @ np.linalg.inv(variance * one - q @ p) if haar else p / variance
+        overlap[1, k] = q @ np.linalg.inv(variance * one - p @ q) if haar else q / variance
+    np.testing.assert_allclose(image(sites, energy, overlap), energy, atol=1e-12)
+    np.testing.assert_allclose(gradient(sites, energy, overlap), 0.0, atol=1e-12)
+    assert np.abs(gradient(sites, energy, 1.1 * overlap)).max() > 1e-3

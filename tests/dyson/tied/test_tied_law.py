@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dense_reference import solve
+from dense_reference import solve as damped_iteration
+from random_sites import physical
 from reference import fuss_catalan
 from reference.cells import leaky
 from reference.kolmogorov import distance
@@ -14,12 +15,11 @@ from reference.kolmogorov import distance
 import rmtrnn as rt
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
-from rmtrnn.dyson.tied.bordered_green import averages
-from rmtrnn.dyson.tied.chain import TiedChain
-from rmtrnn.dyson.tied.continuation import at_infinity, newton, shifted
-from rmtrnn.dyson.tied.path import PathFollower, PathSettings, moments
-from rmtrnn.dyson.tied.sites import site_features
-from rmtrnn.dyson.tied.time_basis import TimeBasis
+from rmtrnn.dyson.tied.functional import log_determinant
+from rmtrnn.dyson.tied.iteration import solve
+from rmtrnn.dyson.tied.large_lambda import large_lambda, site_features
+from rmtrnn.dyson.tied.path import PathFollower, PathSettings
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.meanfield.two_time import two_time
 from rmtrnn.spectra.site_moments import chain_moments
 
@@ -29,24 +29,23 @@ MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied
 def constant_chain(steps, orthogonal):
     """a = 0, b = c = 1 at one site: J is a power of one weight matrix."""
     stage = Stage(np.zeros((1, 1, 1)), np.ones((1, 1, 1)), np.ones((1, 1, 1)), (1.0,), (orthogonal,))
-    return TiedChain([stage] * steps, steps)
+    return SiteMatrices.of([stage] * steps, steps)
 
 
 @pytest.mark.equation(15)
 def test_power_of_one_orthogonal_matrix():
     """J = O^3 is orthogonal: m = 1/(lambda - 1)."""
-    chain = constant_chain(3, True)
-    far, point = at_infinity(chain, TimeBasis.legendre(3, 3)), 2.0 + 0.4j
-    energy = shifted(far.point.energy, point.real - far.point.log_lambda.real).turned(point.imag)
-    found = newton(chain, chain, energy, point, 1e-12)
-    assert averages(chain, found.energy, point).m == pytest.approx(1 / (np.exp(point) - 1), abs=1e-10)
+    sites, point = constant_chain(3, True), 2.0 + 0.4j
+    found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-12)
+    # The determinant that m comes from is of a Q that is shifted by 1e-8.
+    assert log_determinant(sites, found.energy, point)[1] == pytest.approx(1 / (np.exp(point) - 1), abs=1e-7)
 
 
 @pytest.mark.equation(15)
 def test_power_of_one_gaussian_matrix():
     """J = W^3 has the law of three free factors, Fuss-Catalan, in F as in the density."""
     steps = 3
-    follower = PathFollower(constant_chain(steps, False), PathSettings(fine=1e-9, max_points=18))
+    follower = PathFollower(constant_chain(steps, False), PathSettings(solver_tol=1e-8))
     nodes = [node for node in follower.march() if 0.02 < node.cdf < 0.98]
     u, density = fuss_catalan.points(steps, np.linspace(0.0, 1.0, 200001)[1:-1])
     cdf = 1.0 + np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(u))])
@@ -70,18 +69,14 @@ def random_stages(steps, n, haar, rng):
 @pytest.mark.parametrize("haar", [(False, False), (True, False)])
 @pytest.mark.equation(15)
 def test_the_plain_iteration_of_the_dense_equations_ends_at_the_same_point(haar):
-    """Damped iteration of (15) on dense pencils, without functional, basis or recursion."""
+    """Damped iteration of (15) on dense pencils, without functional or acceleration."""
     stages, point = random_stages(3, 4, haar, np.random.default_rng(7)), 0.8 + 0.9j
-    P, Q, m = solve(stages, 3, point)
-    chain = TiedChain(stages, 3)
-    far = at_infinity(chain, TimeBasis.legendre(3, 3))
-    energy = shifted(far.point.energy, 4.0 - far.point.log_lambda.real).turned(0.9)
-    for log_lambda in (4.0 + 0.9j, 3.0 + 0.9j, 2.0 + 0.9j, 1.4 + 0.9j, point):
-        found = newton(chain, chain, energy, log_lambda, 1e-10)
-        energy = found.energy
-    dense = energy.dense()
-    np.testing.assert_allclose(dense, np.concatenate([P, Q]), atol=1e-7 * np.abs(dense).max())
-    assert averages(chain, energy, point).m == pytest.approx(m, rel=1e-7)
+    P, Q, m = damped_iteration(stages, 3, point)
+    sites = SiteMatrices.of(stages, 3)
+    found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-10)
+    dense = np.array([P, Q])
+    np.testing.assert_allclose(physical(sites, stages, found.energy), dense, atol=1e-7 * np.abs(dense).max())
+    assert log_determinant(sites, found.energy, point)[1] == pytest.approx(m, rel=1e-6)
 
 
 def jacobian(stages, sigma2, haar, rng):
@@ -115,8 +110,8 @@ def test_two_moments_of_kept_weights_against_matrices(haar):
     rng = np.random.default_rng(1)
     one = random_stages(1, 200, haar, rng)[0]  # positive and the same at all steps: these add up coherently
     stages = [replace(one, a=np.abs(one.a), b=np.abs(one.b), c=np.abs(one.c))] * 3
-    chain = TiedChain(stages, 3)
-    log_m1, ratio = moments(chain, at_infinity(chain, TimeBasis.legendre(3, 3)), 1)[0]
+    far = large_lambda(SiteMatrices.of(stages, 3))
+    log_m1, ratio = far.log_m1, far.ratio
     samples = []
     for _ in range(10):
         s2 = np.linalg.svd(jacobian(stages, (0.7, 0.4), haar, rng), compute_uv=False) ** 2
@@ -130,9 +125,9 @@ def test_two_moments_of_kept_weights_against_matrices(haar):
 
 def test_features_are_those_of_the_equation():
     """Shares of m_1: what leaves and what enters, summed over sites, is tr J J^T = tr J^T J."""
-    chain = TiedChain(random_stages(3, 50, (False, True), np.random.default_rng(2)), 3)
-    far = at_infinity(chain, TimeBasis.legendre(3, 3))
-    own, logs = site_features(chain, far)
+    stages = random_stages(3, 50, (False, True), np.random.default_rng(2))
+    sites = SiteMatrices.of(stages, 3)
+    own, logs = site_features(stages, sites, large_lambda(sites))
     assert own.mean() == pytest.approx(1.0, rel=1e-12)
     assert np.exp(logs[0]).mean() == pytest.approx(2.0, rel=1e-8)
     assert np.exp(logs[1]).mean() == pytest.approx(2.0, rel=1e-8)

@@ -1,0 +1,153 @@
+"""Anderson acceleration of theory.md (15): self-energies of tied weights at one lambda, without a Hessian.
+
+The map of (15) contracts weakly and is analytic. Combining the last images so that the linearised change is
+least (Anderson 1965, J. ACM 12, 547; Walker and Ni 2011, SIAM J. Numer. Anal. 49, 1715) solves it in about
+ten evaluations, in the support as outside and whatever T. Changes are measured in units of the diagonal of
+the self-energies (a gauge), which may grow by many orders of magnitude along the steps.
+
+Letters: x, the self-energies (2, K, T, T); r, the change that the map makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rmtrnn._core.progress import advance
+from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.dyson.tied.functional import image, overlaps
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+
+
+@dataclass(frozen=True)
+class IterationSettings:
+    """Numbers of the iteration; moved by three both ways in tests/dyson/tied/test_iteration.py."""
+
+    # Differences that are combined. Empirical: 6 and 12 take as many evaluations.
+    depth: int = 8
+    # Share of the change of their combination that is taken. Derived: near lambda = 0 the map is about c/x,
+    # whose slope is -1, so that half of the change leads to its fixed point.
+    mixing: float = 0.5
+    # Singular values of the differences, relative to the largest, that are left out: a factor common to all P
+    # and its inverse to all Q hardly change where everything passes through the weights.
+    rank: float = 0.01
+    # Evaluations at a point: at least, so that the differences say how far the point is off, and at most.
+    least: int = 3
+    most: int = 80
+    # Radians: arg lambda of the detour where the way along the real axis ends on another branch. Empirical.
+    detour: tuple[float, ...] = (0.3, 0.03)
+    # Im of the self-energies above the real axis, in units of the diagonal, that is not of another branch:
+    # ten times the tolerance of the iteration.
+    slack: float = 0.01
+    # Growth of the change, relative to the least one, from which the differences are dropped.
+    astray: float = 3.0
+
+
+_ITERATION = IterationSettings()
+
+
+class Differences(NamedTuple):
+    """Differences of x and of r between evaluations, each (d, 2, K, T, T): an approximate derivative."""
+
+    x: np.ndarray
+    r: np.ndarray
+
+    @classmethod
+    def none(cls, like: np.ndarray) -> Differences:
+        return cls(np.zeros((0, *like.shape), complex), np.zeros((0, *like.shape), complex))
+
+    def joined(self, x: np.ndarray, r: np.ndarray) -> Differences:
+        """With one more of each, of the last `IterationSettings.depth`."""
+        both = (
+            np.concatenate([old, new[None]])[-_ITERATION.depth :]
+            for old, new in zip(self, (x, r), strict=True)
+        )
+        return Differences(*both)
+
+    def step(self, r: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """The step for a change ``r``: least squares over the differences, in units ``unit``."""
+        step = _ITERATION.mixing * r
+        if len(self.x) == 0:
+            return step
+        columns = (self.r / unit).reshape(len(self.r), -1).T
+        share = np.linalg.lstsq(columns, (r / unit).ravel(), rcond=_ITERATION.rank)[0]
+        return step - np.tensordot(share, self.x + _ITERATION.mixing * self.r, 1)
+
+
+class Point(NamedTuple):
+    """Self-energies at log lambda; ``relative``, the change that (15) would still make of them."""
+
+    log_lambda: complex
+    energy: np.ndarray
+    relative: float
+    evaluations: int
+    differences: Differences
+
+
+def gauge_unit(energy: np.ndarray) -> np.ndarray:
+    """sqrt(|x_tt x_ss|) of every entry, floored where nothing passes."""
+    diagonal = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
+    root = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(axis=-1, keepdims=True) + 1e-300))
+    return root[..., :, None] * root[..., None, :]
+
+
+def relative_size(change: np.ndarray, unit: np.ndarray) -> float:
+    """Norm of a change in units of the diagonal, over sqrt(T), the largest of all weight matrices."""
+    return float(np.sqrt((np.abs(change / unit) ** 2).sum(axis=(-2, -1)) / change.shape[-1]).max())
+
+
+def solve(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex, tol: float) -> Point:
+    """Iterate (15) from ``energy`` until its change is below ``tol``, relative to the diagonal."""
+    advance("Dyson equation: points solved")
+    x, least, known = energy, np.inf, Differences.none(energy)
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    best = x, np.inf
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
+        for count in range(1, _ITERATION.most + 1):
+            r = image(sites, x, overlaps(sites, x, log_lambda)) - x
+            unit = gauge_unit(x)
+            relative = relative_size(r, unit)
+            if not np.isfinite(relative):
+                break
+            if before is not None:
+                known = known.joined(x - before[0], r - before[1])
+            if relative <= max(best[1], tol):
+                best = x, relative
+            if relative < tol and count >= _ITERATION.least:
+                break
+            if relative > _ITERATION.astray * least:
+                known, least = Differences.none(x), relative
+            least, before = min(least, relative), (x, r)
+            x = x + known.step(r, unit)
+    return Point(log_lambda, *best, count, known)
+
+
+def solve_on_axis(sites: SiteMatrices, energy: np.ndarray, log_lambda: float, tol: float) -> Point:
+    """Iterate (15) on the real axis, by way of arg lambda > 0 where it ends above the real axis otherwise.
+
+    For arg lambda > 0 the solution with Im P, Im Q <= 0 is the only one.
+    """
+    point = solve(sites, energy, complex(log_lambda, REAL_AXIS), tol)
+    if point.relative < tol and is_lower(point.energy):
+        return point
+    near = lowered(energy)
+    for angle in _ITERATION.detour:
+        near = solve(sites, near, complex(log_lambda, angle), tol).energy
+    other = solve(sites, near, complex(log_lambda, REAL_AXIS), tol)
+    return other if is_lower(other.energy) or not is_lower(point.energy) else point
+
+
+def is_lower(energy: np.ndarray) -> bool:
+    """Whether Im P and Im Q are negative semidefinite, up to the accuracy of the iteration."""
+    scaled = np.imag(energy) / gauge_unit(energy)
+    return bool(np.isfinite(scaled).all() and np.linalg.eigvalsh(scaled).max() <= _ITERATION.slack)
+
+
+def lowered(energy: np.ndarray) -> np.ndarray:
+    """The nearest self-energies in the lower half plane, in the gauge of their diagonal."""
+    unit = gauge_unit(energy)
+    eigen, vectors = np.linalg.eigh(np.imag(energy) / unit)
+    below = (vectors * np.minimum(eigen, 0.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return np.real(energy) + 1j * unit * below

@@ -1,0 +1,143 @@
+"""Large lambda with tied weights: two moments of s^2, and what a site adds to them.
+
+As epsilon = e^{log_mean}/lambda -> 0 the self-energies of (15) are P = P_0 + epsilon P_1, Q = epsilon Q_1,
+and with Q_1+ = diag(Q_1, 1), h_0 = gamma diag(P_0, 1) gamma^T in the notation of `functional`,
+
+    P_0 = sigma^2 E[h_0],      Q_1 = sigma^2 E[gamma^T Q_1+ gamma],
+    P_1 = sigma^2 E[gamma P_1 gamma^T + h_0 Q_1+ h_0]   (- P_0 Q_1 P_0/sigma^2 for Haar weights),
+    m_1 = tr_L E[h_0]/s_L,     m_2 = tr_L E[gamma P_1 gamma^T + h_0 Q_1+ h_0]/s_L.
+
+gamma is causal: a step reads what earlier ones have written. So P_0 and P_1 follow row by row forwards in
+time, Q_1 backwards, and no equation has to be solved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices, gate_owners
+
+_FLOOR = 1e-300  # a logarithm is taken of what may vanish
+
+
+@dataclass(frozen=True)
+class LargeLambda:
+    """P_0 (``y``) and Q_1 (``x``) between all ports, real, and log m_1 and m_2/m_1^2 of the law."""
+
+    y: np.ndarray
+    x: np.ndarray
+    log_m1: float
+    ratio: float
+
+    def energy(self, sites: SiteMatrices, log_lambda: complex) -> np.ndarray:
+        """Self-energies (2, K, T, T) of (15) to leading order."""
+        both = self.y + 0j, self.x * np.exp(sites.log_mean - log_lambda)
+        return np.array([[matrix[block, block] for block in sites.blocks()] for matrix in both])
+
+
+def large_lambda(sites: SiteMatrices) -> LargeLambda:
+    """Solve (15) to first order in 1/lambda; exact for these sites."""
+    forwards = [k * sites.steps + t for t in range(sites.steps) for k in range(sites.matrices)]
+    nothing = np.zeros((sites.ports,) * 2)
+    backwards = np.swapaxes(sites.gamma, 1, 2)
+    P0 = _row_by_row(sites, sites.gamma, _with_end(nothing, sites.s_in), forwards, nothing)
+    Q1 = _row_by_row(sites, backwards, _with_end(nothing, sites.s_out), forwards[::-1], nothing)
+    P, Q = _with_end(P0, sites.s_in), _with_end(Q1, sites.s_out)
+
+    def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+        h = gamma @ P @ np.swapaxes(gamma, 1, 2)
+        return np.einsum("nij,n->ij", h @ Q @ h, weights), float(weights @ _traces(h, sites))
+
+    parts = sites.over_sites(part)
+    source, first = np.sum([one[0] for one in parts], axis=0), sum(one[1] for one in parts) / sites.s_out
+    grown = nothing.copy()
+    for block, variance, haar in zip(sites.blocks(), sites.sigma2, sites.orthogonal, strict=True):
+        p, q = P0[block, block], Q1[block, block]
+        grown[block, block] = variance * source[block, block] - (p @ q @ p / variance if haar else 0.0)
+    end = np.zeros((sites.gamma.shape[2],) * 2)
+    P1 = _row_by_row(sites, sites.gamma, end, forwards, grown)
+    row = sites.gamma[:, sites.ports :, : sites.ports]
+    carried = float(sites.weights @ ((row @ P1) * row).sum(axis=(1, 2)))
+    second = (carried + float(np.trace(source[sites.ports :, sites.ports :]))) / sites.s_out
+    return LargeLambda(P0, Q1, sites.log_mean + math.log(first), second / first**2)
+
+
+def _traces(h: np.ndarray, sites: SiteMatrices) -> np.ndarray:
+    return np.einsum("nii->n", h[:, sites.ports :, sites.ports :])
+
+
+def _row_by_row(
+    sites: SiteMatrices, gamma: np.ndarray, full: np.ndarray, order: list[int], source: np.ndarray
+) -> np.ndarray:
+    """X = source + sigma^2 E[gamma diag(X, end) gamma^T] in the blocks; ``full`` is diag(0, end)."""
+    full, weights = full.copy(), sites.weights[:, None]
+    done: list[list[int]] = [[] for _ in sites.sigma2]
+    for row in order:
+        k = row // sites.steps
+        done[k].append(row)
+        reached = gamma[:, row, :] @ full * weights
+        values = np.matmul(gamma[:, done[k], :], reached[:, :, None])[:, :, 0].sum(axis=0)
+        values = sites.sigma2[k] * values + source[row, done[k]]
+        full[row, done[k]] = values
+        full[done[k], row] = values
+    return full[: sites.ports, : sites.ports]
+
+
+def _with_end(matrix: np.ndarray, size: int) -> np.ndarray:
+    """diag(matrix, 1)."""
+    full = np.eye(len(matrix) + size)
+    full[: len(matrix), : len(matrix)] = matrix
+    return full
+
+
+def site_features(
+    stages: Sequence[Stage], sites: SiteMatrices, far: LargeLambda
+) -> tuple[np.ndarray, np.ndarray]:
+    """What decides where a site counts: its share of m_1 (n,), and logarithms (features, n).
+
+    The logarithms are those of the shares of m_1 that leave and enter the Jacobian at the site, and of the
+    size (and determinant, where it is a matrix) of the product of its gates. The shares are relative to m_1.
+    ``far`` comes from ``sites``; the stages may be those of other sites.
+    """
+    per_step, steps = len(stages) // sites.steps, sites.steps
+    owners = gate_owners(stages, steps)
+    scale = np.exp(-0.5 * sites.log_growth)
+    n = stages[0].a.shape[2]
+    left = np.zeros((sites.ports + sites.s_in, sites.s_out, n))  # rows x_L of gamma
+    right = np.zeros((sites.ports + sites.s_out, sites.s_in, n))  # columns y_0 of gamma
+    product = np.repeat(np.eye(sites.s_out)[:, :, None], n, axis=2)
+    for position in reversed(range(len(stages))):
+        step, level = divmod(position, per_step)
+        product = product * scale[position]
+        for k, (at, j) in enumerate(owners):
+            if at == level:
+                left[k * steps + step] = np.einsum("oin,in->on", product, stages[position].b[j])
+        product = np.einsum("oin,ijn->ojn", product, stages[position].a)
+    left[sites.ports :] = np.moveaxis(product, 1, 0)
+    right[sites.ports :] = product
+    carried = np.repeat(np.eye(sites.s_in)[:, :, None], n, axis=2)
+    for position, stage in enumerate(stages):
+        step, level = divmod(position, per_step)
+        for k, (at, j) in enumerate(owners):
+            if at == level:
+                right[k * steps + step] = np.einsum("in,ijn->jn", stage.c[j], carried)
+        carried = np.einsum("oin,ijn->ojn", stage.a, carried) * scale[position]
+    mean = math.exp(far.log_m1 - sites.log_mean)
+    own = _form(_with_end(far.y, sites.s_in), left) / mean
+    entering = _form(_with_end(far.x, sites.s_out), right) / mean
+    logs = [np.log(own + _FLOOR), np.log(entering + _FLOOR), np.log((product**2).sum(axis=(0, 1)) + _FLOOR)]
+    if sites.s_in == sites.s_out > 1:
+        logs.append(np.log(np.abs(np.linalg.det(np.moveaxis(product, 2, 0))) + _FLOOR))
+    return own / own.mean(), np.array(logs)
+
+
+def _form(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """sum_i v_i^T M v_i per site, for vectors (rows, i, n)."""
+    rows, count, n = vectors.shape
+    flat = vectors.reshape(rows, count * n)
+    return (flat * (matrix @ flat)).sum(axis=0).reshape(count, n).sum(axis=0)

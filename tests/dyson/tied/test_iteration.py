@@ -1,0 +1,61 @@
+"""Anderson acceleration of (15): one point from everywhere, numbers moved by three, no false success."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from random_sites import one_state, two_stages
+
+from rmtrnn.dyson.tied import iteration
+from rmtrnn.dyson.tied.iteration import gauge_unit, is_lower, lowered, relative_size, solve, solve_on_axis
+from rmtrnn.dyson.tied.large_lambda import large_lambda
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+
+
+def start(build, steps=5, n=40, seed=2):
+    sites = SiteMatrices.of(build(steps, n, np.random.default_rng(seed)), steps)
+    far = large_lambda(sites)
+    return sites, far.log_m1 - 1.0, far.energy(sites, complex(far.log_m1 - 1.0, 0.3))
+
+
+@pytest.mark.parametrize("build", [one_state, two_stages])
+@pytest.mark.equation(15)
+def test_detours_end_at_the_same_point(build):
+    """Directly, and by way of arg lambda > 0 from the wrong side of the real axis."""
+    sites, log_lambda, energy = start(build)
+    direct = solve_on_axis(sites, energy, log_lambda, 1e-9)
+    around = solve_on_axis(sites, np.conj(direct.energy), log_lambda, 1e-9)
+    assert direct.relative < 1e-9 and around.relative < 1e-9
+    assert is_lower(direct.energy) and not is_lower(np.conj(direct.energy))
+    unit = gauge_unit(direct.energy)
+    assert relative_size(direct.energy - around.energy, unit) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["depth", "mixing", "rank", "least", "most", "astray", "slack"])
+@pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
+def test_numbers_moved_by_three(name, factor, monkeypatch):
+    """The point is the same; a share of more than all of the change has no meaning."""
+    sites, log_lambda, energy = start(one_state)
+    plain = solve(sites, energy, log_lambda + 0.1j, 1e-6)
+    value = getattr(iteration._ITERATION, name) * factor
+    value = min(value, 1.0) if name == "mixing" else type(getattr(iteration._ITERATION, name))(value)
+    monkeypatch.setattr(iteration, "_ITERATION", replace(iteration._ITERATION, **{name: value}))
+    moved = solve(sites, energy, log_lambda + 0.1j, 1e-6)
+    assert plain.relative < 1e-6 and moved.relative < 1e-6
+    assert relative_size(plain.energy - moved.energy, gauge_unit(plain.energy)) < 1e-4
+
+
+def test_an_iteration_that_is_cut_short_says_so(monkeypatch):
+    sites, log_lambda, energy = start(one_state)
+    monkeypatch.setattr(iteration, "_ITERATION", replace(iteration._ITERATION, most=2))
+    assert solve(sites, energy, log_lambda + 0.0j, 1e-6).relative > 1e-3
+
+
+def test_what_lies_above_the_real_axis_is_put_below():
+    _, _, energy = start(two_stages)
+    below = lowered(np.conj(energy))
+    assert not is_lower(np.conj(energy)) and is_lower(below)
+    np.testing.assert_allclose(lowered(energy), energy, atol=1e-12 * np.abs(energy).max())
+    np.testing.assert_array_equal(np.real(below), np.real(energy))
