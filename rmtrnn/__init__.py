@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.criticality.point import critical as critical
     from rmtrnn.criticality.root_search import NoCriticalPointError as NoCriticalPointError
     from rmtrnn.ensemble import Ensemble as Ensemble
+    from rmtrnn.initialisation.plan import initialize as initialize
     from rmtrnn.initialisation.sensitivity import sensitivity as sensitivity
     from rmtrnn.isometry_report import Isometry as Isometry
     from rmtrnn.isometry_report import isometry as isometry
@@ -101,6 +102,7 @@ _HOMES = {
     "compare": "rmtrnn.comparison",
     "critical": "rmtrnn.criticality.point",
     "eigenvalue_curve": "rmtrnn.spectra",
+    "initialize": "rmtrnn.initialisation.plan",
     "isometry": "rmtrnn.isometry_report",
     "jacobian_log_s": "rmtrnn.sampling.given_network",
     "load": "rmtrnn._core.storage",
@@ -116,6 +118,7 @@ _HOMES = {
 _MODULES = ("free", "highprec", "plotting", "spectra", "symbolic")
 # Where results are defined, by the kind under which they are saved.
 _RESULTS = {
+    "initialisation plan": "rmtrnn.initialisation.plan",
     "comparison": "rmtrnn.comparison",
     "critical point": "rmtrnn.criticality.point",
     "ensemble": "rmtrnn.ensemble",

@@ -16,7 +16,7 @@ NAMES = {
         Activation CFN Cell Comparison ConvergenceError Critical Ensemble GRU Gate GivenNetwork Isometry JANET
         LSTM Leaky LogProduct LyapunovSample LyapunovSpectrum MGU MeanField MinGRU MinLSTM MinimalRNN
         NoCriticalPointError PhaseDiagram Sample Spectrum Stage Status UGRNN
-        VanillaRNN __version__ compare critical eigenvalue_curve free highprec isometry
+        VanillaRNN __version__ compare critical eigenvalue_curve free highprec initialize isometry
         jacobian_log_s load lyapunov
         mean_field phase_diagram plotting sample sample_lyapunov sensitivity spectra
         spectral_radius spectrum symbolic
@@ -81,6 +81,7 @@ SIGNATURES = {
     "load": "path",
     "lyapunov": "ens",
     "sensitivity": "ens T",
+    "initialize": "cell T",
     "sample_lyapunov": "ens N steps trials seed device dtype progress executor checkpoint",
 }
 

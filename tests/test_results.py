@@ -38,6 +38,7 @@ MAKERS = {
     "tied": lambda: rt.mean_field(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, tied=True), sites=512),
     "isometry": lambda: rt.isometry(ENS, 3),
     "trajectory jacobian": lambda: rt.jacobian_log_s(np.array([np.diag([1.0, 0.5])] * 3)),
+    "initialisation plan": lambda: rt.initialize("vanilla", 6),
     "sensitivity": lambda: rt.sensitivity(ENS.replace(sigma_v=0.1), 4),
     "critical point": lambda: rt.critical("vanilla", T=3, R=0.46),
 }

@@ -62,7 +62,9 @@ class Size:
 
     units, directions : of the network, and random directions of the input and of the state that are followed.
     least_burn_in : steps; the burn-in is this or T, whichever is longer, so that a memory of T is filled.
-    start : standard deviation of the first state; small, since a slow unit averages its inputs.
+    start : standard deviation of the first state: large enough for chaos to saturate in the burn-in, small
+    since a
+        slow unit averages its inputs.
     looks : times at which variances and determinants are taken; 0 leaves them nan.
     rescaled : steps after which D is brought back to size 1, long before it over- or underflows.
     """
@@ -70,7 +72,7 @@ class Size:
     units: int = 64
     directions: int = 12
     least_burn_in: int = 50
-    start: float = 0.05
+    start: float = 0.3
     looks: int = 6
     rescaled: int = 16
 
@@ -130,7 +132,7 @@ class NetworkBatch:
         for t in range(self.burn_in):
             site, _ = self._step(t, site, points, linear=False)
         looks = {int(t) for t in np.linspace(0, self.T, self.size.looks)}
-        moving = _Directions(self._along_x, self._along_h, P)
+        moving = _Directions(self._along_x, self._along_h)
         rows: list[tuple[np.ndarray, np.ndarray]] = []
         seen: list[tuple[np.ndarray, np.ndarray]] = []
         wanted = set(lags.tolist())
@@ -139,9 +141,10 @@ class NetworkBatch:
             if k in looks:
                 self._reads: list[np.ndarray] = []
             site, linear = self._step(t, site, points, linear=True, keep=k in looks)
-            by_h = None if k == 0 else self._applied(linear, moving.by_h, points, t)
-            by_x = self._applied(linear, None if k == 0 else moving.by_x, points, t)
-            moving.move(by_x, by_h)
+            if k == 0:
+                moving.begin(self._applied(linear, None, points, t))
+            else:
+                moving.D = self._applied(linear, moving.D, points, t)
             if k in wanted:
                 rows.append(moving.sizes())
             if k in looks:
@@ -261,30 +264,32 @@ class NetworkBatch:
 
 
 class _Directions:
-    """Derivatives along m directions of one input and of the state before it, and their sizes."""
+    """Derivatives along m directions of one input, and m of the state after it, side by side in D."""
 
-    def __init__(self, along_x: np.ndarray, along_h: np.ndarray, P: int) -> None:
-        self.by_h = np.repeat(along_h[:, None], P, axis=1)
-        self.by_x = np.empty(0)
+    def __init__(self, along_x: np.ndarray, along_h: np.ndarray) -> None:
+        self.D = np.empty(0)
+        self._along_h, self._m = along_h, along_x.shape[1]
         self._unit = np.mean(along_x**2), np.mean(along_h**2)
-        self._log = np.zeros((2, P))
+        self._log = np.zeros((2, 1))
 
-    def move(self, by_x: np.ndarray, by_h: np.ndarray | None) -> None:
-        self.by_x = by_x
-        self.by_h = self.by_h if by_h is None else by_h
+    def begin(self, by_x: np.ndarray) -> None:
+        """At the step that takes the input: ∂h/∂x along its directions, and the directions of h."""
+        along_h = np.broadcast_to(self._along_h[:, None], (*by_x.shape[:-1], self._m))
+        self.D = np.concatenate([by_x, along_h], axis=-1)
+        self._log = np.zeros((2, by_x.shape[1]))
 
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
         """Log mean squares: of the last state component along the input, of the whole state along itself."""
-        by_x = np.log(np.mean(self.by_x[-1] ** 2, axis=(1, 2)) / self._unit[0])
-        by_h = np.log(np.mean(self.by_h**2, axis=(0, 2, 3)) / self._unit[1])
+        by_x = np.log(np.mean(self.D[-1, ..., : self._m] ** 2, axis=(1, 2)) / self._unit[0])
+        by_h = np.log(np.mean(self.D[..., self._m :] ** 2, axis=(0, 2, 3)) / self._unit[1])
         return by_x + self._log[0], by_h + self._log[1]
 
     def rescale(self) -> None:
         """Bring both to size 1, and keep what they were."""
-        for row, D in enumerate((self.by_x, self.by_h)):
-            size = np.sqrt(np.mean(D**2, axis=(0, 2, 3)))
+        for row, part in enumerate((self.D[..., : self._m], self.D[..., self._m :])):
+            size = np.sqrt(np.mean(part**2, axis=(0, 2, 3)))
             safe = np.where((size > 0.0) & np.isfinite(size), size, 1.0)
-            D /= safe[:, None, None]
+            part /= safe[:, None, None]
             self._log[row] += 2.0 * np.log(safe)
 
 

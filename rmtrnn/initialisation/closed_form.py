@@ -1,0 +1,72 @@
+"""Best initialisations in closed form: one constant gate, and vanilla cells.
+
+One gate that forgets a share δ per step, with weak recurrence (leaky, minimalRNN):
+∂h^T/∂x^{T−k} ∝ (1 − δ)^k δ, smallest at k = T. (1 − δ)^T δ is largest at
+
+    δ = 1/(T + 1),    for 1 − u = δ, u = σ(μ_b):  μ_b = log T,
+
+the chrono bias (Tallec and Ollivier 2018), and is e^−1/T for long T.
+
+Vanilla cells: I_k = σ_v² E[φ'²] χ^k. At a given variance q of the pre-activation, σ_w² = χ/E[φ'²] and
+σ_v² R = q − σ_b² − σ_w² E[φ²]: larger χ lowers I_0 and raises I_T/I_0 = χ^T, so that min(I_0, I_T) is
+largest at χ = 1, the published critical point
+
+    σ_w² = 1/E[φ'²],    σ_v² R = q − σ_b² − σ_w² E[φ²].
+
+Best is then the largest q at which the typical singular value over T steps, exp T (log σ_w + E log |φ'|),
+still reaches its limit, and the spread √q its own.
+
+Letters: T, the number of steps; q, the variance of the pre-activation.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rmtrnn._core import validate as _validate
+from rmtrnn.initialisation.space import Space
+from rmtrnn.initialisation.vanilla import VanillaField
+
+SMALLEST_Q = 1e-8  # a linear network: (σ_w E[φ']) = 1 to eight digits
+STEPS = 400  # of q, evenly spaced in log q: neighbours differ by 5 %
+
+
+def forgetting_rate(T: int) -> float:
+    """The best share of its state that a unit forgets per step, 1/(T + 1)."""
+    return 1.0 / (_validate.integer("T", T, low=1) + 1.0)
+
+
+def chrono_bias(T: int) -> float:
+    """The mean of the pre-activation of a logistic gate that keeps T/(T + 1) of a state: log T."""
+    return math.log(_validate.integer("T", T, low=1))
+
+
+def vanilla_place(space: Space, T: int) -> np.ndarray | None:
+    """x (d,) of the best vanilla network, where σ_w and σ_v are free; None where they are not.
+
+    A free mean is 0, or as near as its bounds allow, and a free spread of the biases as small as can be.
+    """
+    free = {one.name: one for one in space.free}
+    if not {"sigma_w", "sigma_v"} <= free.keys() or space.base.R == 0.0:
+        return None
+    field = VanillaField(space.base, T)
+    mu = float(np.clip(0.0, free["mu_b"].low, free["mu_b"].high)) if "mu_b" in free else space.kept.mu_b[0]
+    sigma_b = free["sigma_b"].low if "sigma_b" in free else space.kept.sigma_b[0]
+    q = np.geomspace(SMALLEST_Q, space.spread**2, STEPS)
+    sigma_w, sigma_v, typical = field.critical_line(np.full(STEPS, mu), q, sigma_b)
+    low_w, high_w = free["sigma_w"].low, free["sigma_w"].high
+    low_v, high_v = free["sigma_v"].low, free["sigma_v"].high
+    with np.errstate(invalid="ignore"):
+        allowed = (sigma_w >= low_w) & (sigma_w <= high_w) & (sigma_v >= low_v) & (sigma_v <= high_v)
+        meets = allowed & (T * typical >= math.log(max(space.s[0], 1e-300)))
+    if not allowed.any() or space.s[1] < 1.0:
+        return None
+    chosen = np.flatnonzero(meets)[-1] if meets.any() else np.flatnonzero(allowed)[0]
+    values = {"mu_b": mu, "sigma_b": sigma_b, "sigma_w": sigma_w[chosen], "sigma_v": sigma_v[chosen]}
+    return np.array([_share(values[one.name], one.name, one.low, one.high) for one in space.free])
+
+
+def _share(value: float, name: str, low: float, high: float) -> float:
+    return (value - low) / (high - low) if name == "mu_b" else (value**2 - low**2) / (high**2 - low**2)

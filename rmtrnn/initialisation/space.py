@@ -1,0 +1,204 @@
+"""Which parameters of an ensemble are free, between which bounds, and what is kept.
+
+Letters: T, the number of steps; R, the second moment of the input; K gates, d free numbers; x, a point in the
+unit cube of the free numbers.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rmtrnn._core import validate as _validate
+from rmtrnn.cells import Cell
+from rmtrnn.cells.functions import differentiate
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.initialisation.networks import Points
+from rmtrnn.meanfield.expansion import composed, gate_symbols
+from rmtrnn.meanfield.site_process import memory
+
+PARAMETERS = ("mu_b", "sigma_w", "sigma_v", "sigma_b")
+CONSTRAINTS = ("s", "spread")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a plan may do where the caller gives no bounds: definitions, not accuracies.
+
+    s : band of the singular values over T steps, (least typical one, largest root mean square). A gate that
+        forgets at the best rate 1/(T + 1) leaves e^−1 = 0.37 of a state after T steps; gradients do not grow.
+    spread : largest standard deviation of a pre-activation. A logistic gate at one standard deviation has
+        0.79 of its steepest slope, tanh 0.42.
+    sigma_w : between weak weights and a gain at which tanh units are saturated.
+    beyond : the mean of a gate that sets what is carried may exceed log T, at which it forgets 1/(T + 1) per
+        step, by so much.
+    mean : largest mean of every other gate; a logistic one at 1 is open to 73 %.
+    """
+
+    s: tuple[float, float] = (0.1, 1.0)
+    spread: float = 1.0
+    sigma_w: tuple[float, float] = (0.01, 4.0)
+    beyond: float = 1.0
+    mean: float = 1.0
+
+
+LIMITS = Limits()
+
+
+class Free(NamedTuple):
+    """One free number: the parameter of a gate, and its bounds."""
+
+    name: str
+    gate: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """The free numbers, the point of the kept ones (each (K,)), and the limits of s and of the spread.
+
+    A free mean is linear in x; of a free standard deviation the square is, since sensitivities are smooth in
+    variances, also at 0.
+    """
+
+    base: Ensemble
+    free: tuple[Free, ...]
+    kept: Points
+    s: tuple[float, float]
+    spread: float
+
+    def points(self, x: np.ndarray) -> Points:
+        """Parameters at rows x (P, d)."""
+        columns = {name: np.repeat(getattr(self.kept, name)[:, None], len(x), axis=1) for name in PARAMETERS}
+        for place, (name, gate, low, high) in enumerate(self.free):
+            share = np.clip(x[:, place], 0.0, 1.0)
+            if name == "mu_b":
+                columns[name][gate] = low + share * (high - low)
+            else:
+                columns[name][gate] = np.sqrt(low**2 + share * (high**2 - low**2))
+        return Points(**columns)
+
+    def place(self, ens: Ensemble) -> np.ndarray:
+        """x (d,) of the parameters of an ensemble, moved into the bounds."""
+        gates = ens.cell.gates
+        found = np.empty(len(self.free))
+        for place, (name, gate, low, high) in enumerate(self.free):
+            value = getattr(ens.gate(gates[gate]), name)
+            if name != "mu_b":
+                value, low, high = value**2, low**2, high**2
+            found[place] = (value - low) / (high - low)
+        return np.clip(found, 0.0, 1.0)
+
+    def ensemble(self, x: np.ndarray) -> Ensemble:
+        """The ensemble at x (d,)."""
+        points, gates = self.points(x[None]), self.base.cell.gates
+        values = {
+            name: dict(zip(gates, map(float, getattr(points, name)[:, 0]), strict=True))
+            for name in PARAMETERS
+        }
+        return self.base.replace(**values)
+
+    def at_bound(self, x: np.ndarray) -> list[str]:
+        """The free parameters that end on a bound other than a variance of 0."""
+        found = []
+        for share, (name, gate, low, high) in zip(x, self.free, strict=True):
+            if share > 1.0 - 1e-3 or (share < 1e-3 and name == "mu_b"):
+                found.append(f"{name}[{self.base.cell.gates[gate]!r}] = {high if share > 0.5 else low:.3g}")
+        return found
+
+
+def build_space(base: Ensemble, T: int, fix: Mapping[str, Any], bounds: Mapping[str, Any]) -> Space:
+    """Read ``fix`` and ``bounds`` of `rmtrnn.initialize`; ValueError or TypeError naming what is wrong."""
+    cell = base.cell
+    fixed = _fixed(cell, fix)
+    allowed = _bounds(cell, T, base.R, bounds)
+    kept = {name: np.zeros(len(cell.gates)) for name in PARAMETERS}
+    kept["sigma_w"][:] = 1.0  # where W multiplies zero, any scale will do
+    free = []
+    for gate, (name, reads) in enumerate(zip(cell.gates, _reads(cell), strict=True)):
+        for parameter in PARAMETERS:
+            if (parameter, name) in fixed:
+                kept[parameter][gate] = fixed[parameter, name]
+            elif (parameter == "sigma_w" and not reads) or (parameter == "sigma_v" and base.R == 0.0):
+                continue
+            else:
+                low, high = allowed[parameter, name]
+                if low == high:
+                    kept[parameter][gate] = low
+                else:
+                    free.append(Free(parameter, gate, low, high))
+    s = bounds.get("s", LIMITS.s)
+    low, high = _pair("bounds['s']", s, 0.0)
+    spread = _validate.real("bounds['spread']", bounds.get("spread", LIMITS.spread), low=0.0, low_open=True)
+    return Space(base, tuple(free), Points(**kept), (low, high), spread)
+
+
+def _reads(cell: Cell) -> list[bool]:
+    """For every gate, whether its weights multiply something."""
+    return [not gate.reads.is_number for stage in cell.stages for gate in stage.gates]
+
+
+def _fixed(cell: Cell, fix: Mapping[str, Any]) -> dict[tuple[str, str], float]:
+    unknown = sorted(set(fix) - set(PARAMETERS))
+    if unknown:
+        raise ValueError(f"fix: has the unknown parameters {unknown}; known are {list(PARAMETERS)}")
+    found = {}
+    for parameter, value in fix.items():
+        by_gate = value if isinstance(value, Mapping) else dict.fromkeys(cell.gates, value)
+        _known_gates(f"fix[{parameter!r}]", by_gate, cell)
+        low = -math.inf if parameter == "mu_b" else 0.0
+        for gate, number in by_gate.items():
+            found[parameter, gate] = _validate.real(f"fix[{parameter!r}][{gate!r}]", number, low=low)
+    return found
+
+
+def _bounds(
+    cell: Cell, T: int, R: float, bounds: Mapping[str, Any]
+) -> dict[tuple[str, str], tuple[float, float]]:
+    unknown = sorted(set(bounds) - {*PARAMETERS, *CONSTRAINTS})
+    if unknown:
+        raise ValueError(f"bounds: has the unknown keys {unknown}; known are {[*PARAMETERS, *CONSTRAINTS]}")
+    reach, spread = math.log(T) + LIMITS.beyond, bounds.get("spread", LIMITS.spread)
+    spread = _validate.real("bounds['spread']", spread, low=0.0, low_open=True)
+    drive = spread / math.sqrt(R) if R > 0.0 else 0.0
+    usual = {"sigma_w": LIMITS.sigma_w, "sigma_v": (0.0, drive), "sigma_b": (0.0, spread)}
+    means = {gate: reach if gate in carrying_gates(cell) else LIMITS.mean for gate in cell.gates}
+    found = {}
+    for parameter in PARAMETERS:
+        given = bounds.get(parameter, {})
+        by_gate = given if isinstance(given, Mapping) else dict.fromkeys(cell.gates, given)
+        _known_gates(f"bounds[{parameter!r}]", by_gate, cell)
+        low = -math.inf if parameter == "mu_b" else 0.0
+        for gate in cell.gates:
+            default = (-means[gate], means[gate]) if parameter == "mu_b" else usual[parameter]
+            name = f"bounds[{parameter!r}][{gate!r}]"
+            found[parameter, gate] = _pair(name, by_gate.get(gate, default), low)
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def carrying_gates(cell: Cell) -> tuple[str, ...]:
+    """The gates that set which share of a carried component is kept: ∂²h'/∂h∂e ≠ 0."""
+    updates, _ = composed(cell)
+    kept = [differentiate(updates[i], cell.state[i]) for i in memory(cell)]
+    named = zip(cell.gates, gate_symbols(cell), strict=True)
+    return tuple(gate for gate, symbol in named if any(share.has(symbol) for share in kept))
+
+
+def _pair(name: str, value: Any, low: float) -> tuple[float, float]:
+    if isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        raise TypeError(f"{name} = {value!r}: expected a pair (low, high)")
+    first = _validate.real(name, value[0], low=low)
+    return first, _validate.real(name, value[1], low=first)
+
+
+def _known_gates(name: str, by_gate: Mapping[str, Any], cell: Cell) -> None:
+    unknown = sorted(set(by_gate) - set(cell.gates), key=str)
+    if unknown:
+        raise ValueError(f"{name}: has the unknown gates {unknown}; the gates are {list(cell.gates)}")
