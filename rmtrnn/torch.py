@@ -20,6 +20,8 @@ from rmtrnn.cells import GRU, LSTM, Cell
 from rmtrnn.cells import MinimalRNN as MinimalCell
 from rmtrnn.cells import VanillaRNN as VanillaCell
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.initialisation.layouts import framework_ensemble
+from rmtrnn.initialisation.plan import Plan
 from rmtrnn.sampling.random_matrices import random_matrix
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -181,7 +183,7 @@ class MinimalRNN(_Recurrent):
 
 
 def initialize_(
-    module: torch.nn.Module, ens: Ensemble, rng: int | np.random.Generator | None = None
+    module: torch.nn.Module, ens: Ensemble | Plan, rng: int | np.random.Generator | None = None
 ) -> torch.nn.Module:
     """Draw the recurrent parameters of ``module`` from ``ens``, in place, and return the module.
 
@@ -190,29 +192,43 @@ def initialize_(
     moment R; b_k follows its ``bias_law``. PyTorch's second bias vector is set to zero.
 
     rng : seed, or a NumPy generator; None draws fresh ones.
-    module : `MinimalRNN`, `VanillaRNN`, or `torch.nn.RNN`, `GRU`, `LSTM` (without projection).
-    ens : the cell must be the module's own: ``rt.VanillaRNN`` with the same activation, `rt.MinimalRNN`,
-        ``rt.LSTM()``, and for `torch.nn.GRU` ``rt.GRU(reset_after=True)``, which is PyTorch's variant.
+    module : `MinimalRNN`, `VanillaRNN`, `torch.nn.RNN`, `GRU`, `LSTM` (no projection), or their cells.
+    ens : an ensemble, or a plan of `rmtrnn.initialize`. A plan is for inputs of second moment R; a layer
+        above the first one reads E[h²] instead, so that its σ_v is multiplied by √(R/E[h²]). A plan for "gru" is
+        drawn as `rmtrnn.initialisation.layouts.framework_ensemble` says. The cell must be the module's own:
+        ``rt.VanillaRNN`` with the same activation, `rt.MinimalRNN`, ``rt.LSTM()``, and for `torch.nn.GRU`
+        ``rt.GRU(reset_after=True)``, which is PyTorch's variant.
         For that cell σ_v must be 0 for gate "c", whose input part is gate "i".
 
     The embeddings of `MinimalRNN` stay as they are. Raises TypeError for another module, ValueError where the
     cell and the module differ or the module has no bias for an ensemble that needs one.
     """
+    above = 1.0
+    if isinstance(ens, Plan):
+        above = math.sqrt(ens.ensemble.R / ens.output) if ens.output > 0.0 else 1.0
+        ens = framework_ensemble(ens.ensemble)
     if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble")
+        raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble or a plan of rmtrnn.initialize")
     blocks = _blocks(module, ens)
     if not module.bias and any(ens.gate(g).mu_b or ens.gate(g).sigma_b for g in ens.cell.gates):
         raise ValueError("module: has bias=False, but the ensemble has mu_b or sigma_b different from 0")
     generator = _random.generator(rng)
     with torch.no_grad():
         for suffix in _suffixes(module):
-            _fill(module, ens, blocks, suffix, generator)
+            is_first = suffix in ("", "_l0", "_l0_reverse") or getattr(module, "embed", False)
+            law = ens if is_first or above == 1.0 else _driven(ens, above)
+            _fill(module, law, blocks, suffix, generator)
     return module
+
+
+def _driven(ens: Ensemble, factor: float) -> Ensemble:
+    """The ensemble with all σ_v multiplied by a factor."""
+    return ens.replace(sigma_v={gate: factor * ens.gate(gate).sigma_v for gate in ens.cell.gates})
 
 
 def _blocks(module: torch.nn.Module, ens: Ensemble) -> list[tuple[str, str]]:
     """Return, in the order of the module's stacked rows, the gates (recurrent part, input part)."""
-    if isinstance(module, torch.nn.RNN):
+    if isinstance(module, torch.nn.RNN | torch.nn.RNNCell):
         _require(
             ens.cell == VanillaCell(module.nonlinearity), f"rt.VanillaRNN({module.nonlinearity!r})", ens.cell
         )
@@ -225,12 +241,12 @@ def _blocks(module: torch.nn.Module, ens: Ensemble) -> list[tuple[str, str]]:
     if isinstance(module, MinimalRNN):
         _require(ens.cell == MinimalCell(), "rt.MinimalRNN()", ens.cell)
         return [("e", "e")]
-    if isinstance(module, torch.nn.LSTM):
+    if isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
         _require(ens.cell == LSTM(), "rt.LSTM()", ens.cell)
-        if module.proj_size:
+        if getattr(module, "proj_size", 0):
             raise ValueError(f"module: proj_size = {module.proj_size} is not supported; must be 0")
         return [(gate, gate) for gate in "ifgo"]
-    if isinstance(module, torch.nn.GRU):
+    if isinstance(module, torch.nn.GRU | torch.nn.GRUCell):
         _require(ens.cell == GRU(reset_after=True), "rt.GRU(reset_after=True), PyTorch's variant", ens.cell)
         if ens.gate("c").sigma_v:
             raise ValueError(
@@ -238,7 +254,7 @@ def _blocks(module: torch.nn.Module, ens: Ensemble) -> list[tuple[str, str]]:
             )
         return [("r", "r"), ("u", "u"), ("c", "i")]
     raise TypeError(
-        f"module: expected torch.nn.RNN, GRU, LSTM or rmtrnn.torch.MinimalRNN, VanillaRNN, "
+        f"module: expected torch.nn.RNN, GRU, LSTM, their cells, or rmtrnn.torch.MinimalRNN, VanillaRNN, "
         f"got {type(module).__name__}"
     )
 
@@ -249,8 +265,10 @@ def _require(matches: bool, needed: str, cell: Cell) -> None:
 
 
 def _suffixes(module: torch.nn.Module) -> list[str]:
+    if isinstance(module, torch.nn.RNNCellBase):
+        return [""]
     directions = ("", "_reverse") if getattr(module, "bidirectional", False) else ("",)
-    return [f"l{layer}{direction}" for layer in range(module.num_layers) for direction in directions]  # type: ignore
+    return [f"_l{layer}{direction}" for layer in range(module.num_layers) for direction in directions]  # type: ignore
 
 
 def _fill(
@@ -262,7 +280,7 @@ def _fill(
 ) -> None:
     n_hidden = int(module.hidden_size)  # pyright: ignore
     parameters = dict(module.named_parameters())
-    recurrent, fed = parameters[f"weight_hh_{suffix}"], parameters[f"weight_ih_{suffix}"]
+    recurrent, fed = parameters[f"weight_hh{suffix}"], parameters[f"weight_ih{suffix}"]
     deviations = np.zeros((len(ens.cell.gates), n_hidden))
     if not ens.has_normal_biases:
         deviations = ens.bias_deviations(generator.uniform(2.0**-53, 1.0, deviations.shape))
@@ -278,13 +296,13 @@ def _fill(
         if not module.bias:
             continue
         bias = _bias(ens, input_gate, generator, deviations)
-        if f"bias_{suffix}" in parameters:
-            _set(parameters[f"bias_{suffix}"][rows], bias)
+        if f"bias{suffix}" in parameters:
+            _set(parameters[f"bias{suffix}"][rows], bias)
             continue
-        _set(parameters[f"bias_ih_{suffix}"][rows], bias)
+        _set(parameters[f"bias_ih{suffix}"][rows], bias)
         own = gate != input_gate
         second = _bias(ens, gate, generator, deviations) if own else np.zeros(n_hidden)
-        _set(parameters[f"bias_hh_{suffix}"][rows], second)
+        _set(parameters[f"bias_hh{suffix}"][rows], second)
 
 
 def _bias(ens: Ensemble, gate: str, generator: np.random.Generator, deviations: np.ndarray) -> np.ndarray:

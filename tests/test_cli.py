@@ -295,6 +295,7 @@ def test_a_closed_pipe_is_no_error():
         ["mean-field", "vanilla", "--sigma-b", "0.1"],
         ["phase", "vanilla", "--sigma-w", "0.5:1.5:2", "--sigma-b", "0.1:0.2:2"],
         ["critical", "vanilla", "--T", "3", "--R", "0.46"],
+        ["initialize", "vanilla", "--T", "6", "--mu-b", "0"],
         ["sample", "vanilla", "--T", "2", "--N", "8", "--trials", "2", "--burn-in", "5"],
     ],
     ids=lambda words: words[0],
@@ -308,6 +309,7 @@ def test_every_command_keeps_its_result(capsys, tmp_path, arguments):
         "mean-field": "mean field",
         "phase": "phase diagram",
         "critical": "critical point",
+        "initialize": "initialisation plan",
     }.get(arguments[0], arguments[0])
 
 

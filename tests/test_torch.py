@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn.initialisation.layouts import draw_arrays, framework_ensemble
+from rmtrnn.initialisation.search import EFFORT
 from validation.beyond.torch_jacobian import cases as networks
 
 torch = pytest.importorskip("torch")
@@ -265,3 +269,74 @@ def test_biases_follow_their_law():
     np.testing.assert_array_equal(bias[0], -bias[1])
     assert abs(np.exp(bias[1]).mean() - 15.5) < 0.6 and np.exp(bias[1]).min() > 1.0 - 1e-6
     assert not bias[2:].any()
+
+
+@pytest.mark.parametrize(
+    ("cell", "module"),
+    [
+        ("vanilla", lambda: torch.nn.RNN(5, 24, num_layers=2, bidirectional=True)),
+        ("gru", lambda: torch.nn.GRU(5, 24, num_layers=2)),
+        ("gru_reset_after", lambda: torch.nn.GRUCell(5, 24)),
+        ("lstm", lambda: torch.nn.LSTM(5, 24, num_layers=2)),
+        ("lstm", lambda: torch.nn.LSTMCell(5, 24)),
+        ("vanilla", lambda: torch.nn.RNNCell(5, 24)),
+    ],
+)
+def test_plan_into_a_module(cell, module):
+    """The first layer has the plan's laws; above, V is scaled to what it reads."""
+    effort = replace(EFFORT, iterations=1, basins=1)
+    plan, module = rt.initialize(cell, 4, effort=effort), module()
+    assert rt.torch.initialize_(module, plan, rng=0) is module
+    ens = framework_ensemble(plan.ensemble)
+    parts = dict(module.named_parameters())
+    gates = {"vanilla": "e", "lstm": "ifgo"}.get(cell, "rui")
+    suffix = "" if isinstance(module, torch.nn.RNNCellBase) else "_l0"
+    blocks = parts[f"weight_ih{suffix}"].detach().numpy().reshape(len(gates), 24, 5)
+    for gate, block in zip(gates, blocks, strict=True):
+        wanted = ens.gate(gate).sigma_v
+        assert np.std(block) * np.sqrt(5) == pytest.approx(wanted, rel=0.3, abs=1e-9)
+    if suffix:
+        inputs = 48 if module.bidirectional else 24
+        above = parts["weight_ih_l1"].detach().numpy().reshape(len(gates), 24, inputs)
+        factor = np.sqrt(1.0 / plan.output)
+        assert not 0.9 < factor < 1.1
+        for gate, block in zip(gates, above, strict=True):
+            wanted = factor * ens.gate(gate).sigma_v
+            assert np.std(block) * np.sqrt(inputs) == pytest.approx(wanted, rel=0.15, abs=1e-9)
+
+
+def test_plan_for_another_module_is_refused():
+    plan = rt.initialize("vanilla", 4)
+    with pytest.raises(ValueError, match="this module computes rt.LSTM"):
+        rt.torch.initialize_(torch.nn.LSTM(3, 4), plan)
+    plan = rt.initialize("lstm", 4, effort=replace(EFFORT, iterations=1, basins=1))
+    with pytest.raises(ValueError, match="proj_size = 2"):
+        rt.torch.initialize_(torch.nn.LSTM(3, 4, proj_size=2), plan)
+    with pytest.raises(TypeError, match="or a plan"):
+        rt.torch.initialize_(torch.nn.LSTM(3, 4), "lstm")
+
+
+@pytest.mark.parametrize("cell", ["gru_reset_after", "lstm", "vanilla"])
+def test_arrays_are_those_of_the_modules(cell):
+    """PyTorch's own forward pass with `Plan.arrays` is the package's cell with the same matrices."""
+    kind = {"gru_reset_after": torch.nn.GRU, "lstm": torch.nn.LSTM, "vanilla": torch.nn.RNN}[cell]
+    order = {"gru_reset_after": "ruc", "lstm": "ifgo", "vanilla": "e"}[cell]
+    laws = {"sigma_v": {"r": 1.0, "u": 1.0, "i": 1.0}} if cell == "gru_reset_after" else {"sigma_v": 0.7}
+    ens = rt.Ensemble(cell, sigma_w=1.1, sigma_b=0.2, mu_b=0.3, **laws)
+    arrays, x = draw_arrays(ens, "torch", 3, 6, 0), np.array([0.5, -1.0, 2.0])
+    module = kind(3, 6).double()
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
+    out, _ = module(torch.from_numpy(np.tile(x, (2, 1, 1)).reshape(2, 1, 3)))
+    part = {
+        name: dict(zip(order, np.split(value, len(order)), strict=True)) for name, value in arrays.items()
+    }
+    state = np.zeros((len(ens.cell.state), 6))
+    for _ in range(2):
+        w = {g: part["weight_hh_l0"][g] @ state[-1] + part["bias_hh_l0"][g] for g in order}
+        v = {g: part["weight_ih_l0"][g] @ x + part["bias_ih_l0"][g] for g in order}
+        e = {g: w[g] + v[g] for g in order}
+        if cell == "gru_reset_after":
+            e |= {"c": w["c"], "i": v["c"]}
+        e_all = np.array([e[g] for g in ens.cell.gates])
+        state = ens.cell.numeric(np).stages[0].update(state, np.zeros(6), e_all)
+    np.testing.assert_allclose(out[1, 0].detach().numpy(), state[-1], rtol=1e-10)

@@ -46,6 +46,12 @@ COMMANDS = {
         (*ENSEMBLE, "T", "q", "band", "free", "spectrum", "save", "plot"),
         "rmtrnn critical lstm --T 200 --sigma-v 0.5 --json",
     ),
+    "initialize": Command(
+        "the initialisation whose state feels the inputs of the last T steps best; parameters given are kept",
+        ("cell", "activation", "peephole", "reset_after", "sigma_w", "sigma_v", "mu_b", "sigma_b", "R",
+         "weights", "tied", "T", "N", "save", "plot"),
+        "rmtrnn initialize gru --T 500 --json",
+    ),
     "sample": Command(
         "singular values of sampled networks",
         (*ENSEMBLE, "T", "N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint", "jobs", "compare",

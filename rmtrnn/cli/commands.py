@@ -219,6 +219,15 @@ def _critical_record(point: rt.criticality.Critical) -> dict[str, Any]:
     }
 
 
+def initialize(settings: dict[str, Any], progress: Any) -> Outcome:
+    cell, T = _cell(settings), _steps(settings)
+    names = ("mu_b", "sigma_w", "sigma_v", "sigma_b")
+    fix = {name: settings.pop(name) for name in names if name in settings}
+    plan = rt.initialize(cell, T, fix=fix, progress=progress, **settings)
+    problem = plan.message if plan.status is rt.Status.NO_SOLUTION else ""
+    return Outcome(plan.to_dict(), str(plan), problem, plan.plot, plan)
+
+
 def sample(settings: dict[str, Any], progress: Any) -> Outcome:
     jobs = settings.pop("jobs", 1)
     compare = settings.pop("compare", False)

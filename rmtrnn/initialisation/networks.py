@@ -158,6 +158,14 @@ class NetworkBatch:
         drive = points.sigma_v**2 * self.ens.R + points.sigma_b**2
         return Observed(log_input, log_state, determinants, points.sigma_w**2 * reads + drive)
 
+    def states(self, points: Points) -> Iterator[np.ndarray]:
+        """States (s, P, N) of the steps after the burn-in, T + 1 of them."""
+        site = np.repeat(self.size.start * self._start[:, None], points.mu_b.shape[1], axis=1)
+        for t in range(self.burn_in + self.T + 1):
+            site, _ = self._step(t, site, points, linear=False)
+            if t >= self.burn_in:
+                yield site
+
     def jacobians(self, points: Points, T: int) -> Iterator[Callable[[np.ndarray | None], np.ndarray]]:
         """Of the steps 0 … T of one point: Y ↦ J Y for (1, s N, columns), and None ↦ ∂h/∂x, (1, s N, N).
 

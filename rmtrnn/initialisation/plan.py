@@ -50,6 +50,7 @@ class Plan(Result):
     typical : geometric mean of the singular values over T steps, of the components that are carried
     growth : largest root mean square singular value over the lags
     limits : what the answer runs into, in words
+    output : second moment E[h²] of the last state component, what a layer above reads
     gain : relative gain of ``smallest`` in the last iterations, what a longer search would at least buy
     evaluations : points that were looked at
     method : "closed form" or "search"
@@ -64,6 +65,7 @@ class Plan(Result):
     smallest: float
     typical: float
     growth: float
+    output: float
     limits: tuple[str, ...]
     gain: float
     evaluations: int
@@ -106,6 +108,10 @@ class Plan(Result):
         have.
         """
         return draw_arrays(self.ensemble, layout, input_size, hidden_size, rng)
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw the profile by `rmtrnn.plotting.plot_sensitivity`; returns the axes."""
+        return self.profile.plot(ax=ax, **options)
 
     def __repr__(self) -> str:
         return f"<Plan {self.ensemble}, T={self.T}, smallest sensitivity {self.smallest:.3g}>"
@@ -228,6 +234,7 @@ def _planned(space: Space, T: int, ens: Ensemble, found: Found, method: str, eff
         smallest=math.exp(0.5 * found.value),
         typical=math.exp(min(found.slack["typical"], 700.0)) * space.s[0],
         growth=math.exp(min(-found.slack["growth"], 700.0)) * space.s[1],
+        output=_output(ens, T),
         limits=tuple(_limits(space, T, found, effort)),
         gain=math.expm1(0.5 * min(found.gain, 700.0)),
         evaluations=found.evaluations,
@@ -235,6 +242,12 @@ def _planned(space: Space, T: int, ens: Ensemble, found: Found, method: str, eff
         status=status,
         error=profile.error,
     )
+
+
+def _output(ens: Ensemble, T: int) -> float:
+    """E[h²] of the last state component, over the units and the last T steps of one network."""
+    squares = [np.mean(state[-1] ** 2) for state in NetworkBatch(ens, T).states(Points.of(ens))]
+    return float(np.mean(squares))
 
 
 def _limits(space: Space, T: int, found: Found, effort: Effort) -> list[str]:
