@@ -194,10 +194,10 @@ def initialize_(
     rng : seed, or a NumPy generator; None draws fresh ones.
     module : `MinimalRNN`, `VanillaRNN`, `torch.nn.RNN`, `GRU`, `LSTM` (no projection), or their cells.
     ens : an ensemble, or a plan of `rmtrnn.initialize`. A plan is for inputs of second moment R; a layer
-        above the first one reads E[h²] instead, so that its σ_v is multiplied by √(R/E[h²]). A plan for "gru" is
-        drawn as `rmtrnn.initialisation.layouts.framework_ensemble` says. The cell must be the module's own:
-        ``rt.VanillaRNN`` with the same activation, `rt.MinimalRNN`, ``rt.LSTM()``, and for `torch.nn.GRU`
-        ``rt.GRU(reset_after=True)``, which is PyTorch's variant.
+        above the first one reads E[h²] instead, so that its σ_v is multiplied by √(R/E[h²]). A plan for
+        "gru" is drawn as `rmtrnn.initialisation.layouts.framework_ensemble` says. The cell must be the
+        module's own: ``rt.VanillaRNN`` with the same activation, `rt.MinimalRNN`, ``rt.LSTM()``, and for
+        `torch.nn.GRU` ``rt.GRU(reset_after=True)``, which is PyTorch's variant.
         For that cell σ_v must be 0 for gate "c", whose input part is gate "i".
 
     The embeddings of `MinimalRNN` stay as they are. Raises TypeError for another module, ValueError where the
