@@ -38,7 +38,8 @@ def main(
     groups = np.split(pool.log_s, comparisons)
     for factor in (1.0, 1.03, 0.97):
         spec = rt.spectrum(ens.replace(sigma_w=factor * ens.sigma_w), T=T)
-        reports = [rt.compare(spec, Sample(group, ens, T, N, pool.provenance)) for group in groups]
+        samples = [Sample(group, ens, T, N, pool.provenance) for group in groups]
+        reports = [rt.compare(spec, sample, same_network=False) for sample in samples]
         agree = sum(report.agrees for report in reports)
         print(f"sigma_w x {factor:4.2f}: {agree} of {comparisons} samples of {matrices} matrices agree")
 

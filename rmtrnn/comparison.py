@@ -16,6 +16,8 @@ from rmtrnn._core import validate as _validate
 from rmtrnn._core.records import record
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import Status
+from rmtrnn.cells import VanillaRNN
+from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling.sample import Sample
 from rmtrnn.spectra.result import Spectrum
 
@@ -135,7 +137,7 @@ class Comparison(Result):
         return "\n".join(lines)
 
 
-def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
+def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL, same_network: bool = True) -> Comparison:
     """Compare the limit law ``spec`` with sampled spectra ``mc`` (at least 2 trials).
 
     The singular values of one matrix repel each other: linear statistics fluctuate by O(1), not by √N as for
@@ -161,8 +163,12 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
     the right theory was accepted and σ_w × 1.03 and × 0.97 were rejected in all of 25 disjoint samples; with
     8 matrices a shift of 3 % is found in some nine of ten.
 
+    ``same_network=False`` allows the law of another ensemble than the sample's, as a negative control or a
+    theory under test needs it. Tied and untied vanilla networks have one law and count as the same.
+    A law that was not found is "undecided", with distances and a p-value that are nan.
+
     Raises TypeError for other arguments, ValueError for a single trial, different numbers of steps T,
-    or a level outside (0, 1).
+    different ensembles (unless ``same_network=False``), or a level outside (0, 1).
 
     >>> ens = rt.Ensemble("vanilla", sigma_w=1.0, sigma_b=0.3)
     >>> mc = rt.sample(ens, T=2, N=64, trials=8)
@@ -179,7 +185,14 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
         raise ValueError(
             f"spec is the law of T = {spec.T} steps, mc a sample of T = {mc.T}: must be the same T"
         )
+    if _validate.boolean("same_network", same_network) and not _same_law(spec.ensemble, mc.ensemble):
+        raise ValueError(
+            f"spec is a law of {spec.ensemble}, mc a sample of {mc.ensemble}: must be the same network; "
+            "same_network=False compares them all the same"
+        )
     level = _validate.real("level", level, low=0.0, high=1.0, low_open=True, high_open=True)
+    if np.isnan(spec.log_s.cdf(0.0)):
+        return _undecided(spec, mc, level)
     log_s = _snapped(mc.log_s, spec.log_s.atoms)
     zero_mass = sum(mass for u, mass in spec.log_s.atoms if u == -math.inf)
     below, at = _distribution(spec, log_s)
@@ -190,9 +203,7 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
     p_value = _p_value(sums, allowance)
     unaided = _p_value(sums, allowance - granted)
     return Comparison(
-        theory=f"{spec.ensemble}, T={spec.T}, {spec.method}",
-        sample=f"{mc.ensemble}, T={mc.T}, N={mc.N}, {mc.trials} trials"
-        + (", NOT stationary after the burn-in" if mc.stationary is False else ""),
+        **_titles(spec, mc),
         kolmogorov=_kolmogorov(spec, log_s.ravel(), below.ravel(), at.ravel()),
         wasserstein=_wasserstein(spec, log_s.ravel(), at.ravel(), zero_mass),
         zero_mass=(zero_mass, float(np.mean(np.isneginf(log_s)))),
@@ -204,6 +215,42 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL) -> Comparison:
         p_value=p_value,
         level=level,
         verdict=_verdict(p_value, unaided, level, granted, spec.converged),
+        error=spec.error,
+        status=spec.status,
+    )
+
+
+def _same_law(ens: Ensemble, other: Ensemble) -> bool:
+    """Whether two ensembles are the same network, or vanilla networks that differ in ``tied`` alone."""
+    if isinstance(ens.cell, VanillaRNN) and isinstance(other.cell, VanillaRNN):
+        other = other.replace(tied=ens.tied)
+    return ens == other
+
+
+def _titles(spec: Spectrum, mc: Sample) -> dict[str, str]:
+    """What is compared, in words."""
+    stationary = ", NOT stationary after the burn-in" if mc.stationary is False else ""
+    return {
+        "theory": f"{spec.ensemble}, T={spec.T}, {spec.method}",
+        "sample": f"{mc.ensemble}, T={mc.T}, N={mc.N}, {mc.trials} trials{stationary}",
+    }
+
+
+def _undecided(spec: Spectrum, mc: Sample, level: float) -> Comparison:
+    """The comparison with a law that was not found."""
+    return Comparison(
+        **_titles(spec, mc),
+        kolmogorov=math.nan,
+        wasserstein=math.nan,
+        zero_mass=(math.nan, float(np.mean(np.isneginf(mc.log_s)))),
+        moments=(),
+        edges=(),
+        modes=np.full(MODES, math.nan),
+        mode_errors=np.full(MODES, math.nan),
+        allowance=math.inf,
+        p_value=math.nan,
+        level=level,
+        verdict="undecided",
         error=spec.error,
         status=spec.status,
     )

@@ -7,6 +7,8 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn import comparison
+from rmtrnn._core.status import Status
+from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.sampling.sample import Sample
 
 TANH = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
@@ -20,14 +22,16 @@ def tanh_sample():
 def test_right_theory_agrees_and_a_wrong_scale_does_not(tanh_sample):
     assert rt.compare(rt.spectrum(TANH, T=4), tanh_sample).agrees
     for factor in (1.06, 0.94):
-        report = rt.compare(rt.spectrum(TANH.replace(sigma_w=1.05 * factor), T=4), tanh_sample)
+        report = rt.compare(
+            rt.spectrum(TANH.replace(sigma_w=1.05 * factor), T=4), tanh_sample, same_network=False
+        )
         assert not report.agrees
         assert report.p_value < 1e-3
 
 
 def test_wrong_shape_is_noticed(tanh_sample):
     """Orthogonal weights of the same scale: nearly the same m_1, another law."""
-    other = rt.compare(rt.spectrum(TANH.replace(weights="orthogonal"), T=4), tanh_sample)
+    other = rt.compare(rt.spectrum(TANH.replace(weights="orthogonal"), T=4), tanh_sample, same_network=False)
     assert not other.agrees
     assert other.kolmogorov > 0.05
 
@@ -80,7 +84,7 @@ def test_atoms_at_zero_are_counted():
     assert report.zero_mass[1] == np.isneginf(mc.log_s).mean()
     assert report.agrees
     assert math.isfinite(report.wasserstein)
-    wrong = rt.compare(rt.spectrum(TANH, T=1), mc)
+    wrong = rt.compare(rt.spectrum(TANH, T=1), mc, same_network=False)
     assert not wrong.agrees
     assert wrong.kolmogorov > 0.45
 
@@ -102,7 +106,7 @@ def test_a_theory_that_passes_by_its_own_error_alone_is_undecided(tanh_sample, m
     wrong = rt.spectrum(TANH.replace(sigma_w=1.05 * 1.06), T=4)
     for error, verdict in ((0.0, "disagrees"), (1e-4, "disagrees"), (0.1, "undecided"), (1.0, "undecided")):
         monkeypatch.setattr(type(wrong), "error", error)
-        report = rt.compare(wrong, tanh_sample)
+        report = rt.compare(wrong, tanh_sample, same_network=False)
         assert (report.verdict, report.agrees) == (verdict, False)
         assert ("NOT" in str(report)) and ("its own error" in str(report)) == (verdict == "undecided")
     right = rt.spectrum(TANH, T=4)
@@ -123,7 +127,7 @@ def test_extremes_lie_at_the_edges_on_the_tracy_widom_scale():
     assert largest.error == pytest.approx(1.268 * largest.scale / 8, rel=0.4)
     assert (smallest.edge, smallest.sample) == (-math.inf, mc.smallest.value)
     assert math.isnan(smallest.deviation)
-    wrong = rt.compare(rt.spectrum(ens.replace(sigma_w=1.1), T=1), mc).edges[1]
+    wrong = rt.compare(rt.spectrum(ens.replace(sigma_w=1.1), T=1), mc, same_network=False).edges[1]
     assert abs(wrong.deviation + 1.2065) > 8 * 1.268 / 8
 
 
@@ -153,3 +157,29 @@ def test_different_numbers_of_steps_are_refused():
     mc = rt.sample(ens, T=2, N=16, trials=2)
     with pytest.raises(ValueError, match="T = 3 steps, mc a sample of T = 2"):
         rt.compare(rt.spectrum(ens, 3), mc)
+
+
+def test_different_networks_are_refused_unless_wanted():
+    ens = rt.Ensemble("vanilla", sigma_b=0.3)
+    mc = rt.sample(ens, T=2, N=32, trials=4)
+    assert rt.compare(rt.spectrum(ens.replace(tied=True), 2), mc).agrees  # one law for both
+    other = rt.spectrum(ens.replace(sigma_w=1.5), 2)
+    with pytest.raises(ValueError, match=r"sigma_w=1\.5.*same_network=False"):
+        rt.compare(other, mc)
+    assert not rt.compare(other, mc, same_network=False).agrees
+    gated = rt.Ensemble("minimal", sigma_b=0.3)
+    sample = Sample(mc.log_s, gated.replace(tied=True), 2, 32, {})
+    with pytest.raises(ValueError, match="must be the same network"):
+        rt.compare(
+            rt.Spectrum(TabulatedLaw([], atoms=[(0.0, 1.0)]), ensemble=gated, T=2, method="dyson"), sample
+        )
+
+
+def test_a_law_that_was_not_found_is_undecided(tmp_path):
+    ens = rt.Ensemble("minimal", sigma_b=0.3)
+    mc = Sample(np.zeros((3, 8)), ens, 2, 8, {})
+    lost = TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
+    report = rt.compare(rt.Spectrum(lost, ensemble=ens, T=2, method="dyson"), mc)
+    assert (report.verdict, report.agrees, report.converged) == ("undecided", False, False)
+    assert math.isnan(report.kolmogorov) and "NOT shown to agree" in str(report)
+    assert rt.load(report.save(tmp_path / "report")).verdict == "undecided"
