@@ -10,6 +10,7 @@ from rmtrnn import comparison
 from rmtrnn._core.status import Status
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.sampling.sample import Sample
+from rmtrnn.spectra.result import Spectrum
 
 TANH = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
 
@@ -22,9 +23,8 @@ def tanh_sample():
 def test_right_theory_agrees_and_a_wrong_scale_does_not(tanh_sample):
     assert rt.compare(rt.spectrum(TANH, T=4), tanh_sample).agrees
     for factor in (1.06, 0.94):
-        report = rt.compare(
-            rt.spectrum(TANH.replace(sigma_w=1.05 * factor), T=4), tanh_sample, same_network=False
-        )
+        wrong = rt.spectrum(TANH.replace(sigma_w=1.05 * factor), T=4)
+        report = rt.compare(wrong, tanh_sample, same_network=False)
         assert not report.agrees
         assert report.p_value < 1e-3
 
@@ -169,17 +169,16 @@ def test_different_networks_are_refused_unless_wanted():
     assert not rt.compare(other, mc, same_network=False).agrees
     gated = rt.Ensemble("minimal", sigma_b=0.3)
     sample = Sample(mc.log_s, gated.replace(tied=True), 2, 32, {})
+    law = Spectrum(TabulatedLaw([], atoms=[(0.0, 1.0)]), ensemble=gated, T=2, method="dyson")
     with pytest.raises(ValueError, match="must be the same network"):
-        rt.compare(
-            rt.Spectrum(TabulatedLaw([], atoms=[(0.0, 1.0)]), ensemble=gated, T=2, method="dyson"), sample
-        )
+        rt.compare(law, sample)
 
 
 def test_a_law_that_was_not_found_is_undecided(tmp_path):
     ens = rt.Ensemble("minimal", sigma_b=0.3)
     mc = Sample(np.zeros((3, 8)), ens, 2, 8, {})
     lost = TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
-    report = rt.compare(rt.Spectrum(lost, ensemble=ens, T=2, method="dyson"), mc)
+    report = rt.compare(Spectrum(lost, ensemble=ens, T=2, method="dyson"), mc)
     assert (report.verdict, report.agrees, report.converged) == ("undecided", False, False)
     assert math.isnan(report.kolmogorov) and "NOT shown to agree" in str(report)
     assert rt.load(report.save(tmp_path / "report")).verdict == "undecided"
