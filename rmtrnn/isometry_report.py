@@ -148,7 +148,7 @@ def isometry(
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
-    T = _validate.integer("T", T, low=1)
+    T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-3)
     if spec is not None and (spec.ensemble != ens or spec.T != T):
         raise ValueError(f"spec: is of {spec.ensemble!r}, T = {spec.T}; must be of ens = {ens!r}, T = {T}")
     with shown(progress):

@@ -22,6 +22,7 @@ from validation.beyond import (
     trained_gru,
 )
 from validation.core import places, report
+from validation.hunt import runner
 from validation.paper import (
     critical_initialisation,
     criticality,
@@ -156,7 +157,8 @@ def _size_at_most(own: core.Study, size: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m validation",
-        description="Theory against simulation. Without a name: list the studies with their state and cost.",
+        description="Theory against simulation. Without a name: list the studies with their state and cost. "
+        "'hunt' (python -m validation hunt --help): random inputs against identities, for some minutes.",
     )
     parser.add_argument(
         "study", nargs="?", choices=[*sorted(STUDIES), "all"], help="the study to run, or all"
@@ -198,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["hunt"]:
+        return runner.main(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.report:

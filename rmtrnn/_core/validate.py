@@ -10,6 +10,8 @@ import numbers
 from collections.abc import Collection
 from typing import Any
 
+_LONGEST_DAYS = 30
+
 
 def real(
     name: str,
@@ -48,6 +50,19 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
         at_most = "inf" if high is None else str(high)
         raise ValueError(f"{name} = {value!r}: must be an integer from {at_least} to {at_most}")
     return number
+
+
+def cost(name: str, value: int, seconds: float) -> int:
+    """Return ``value``, ValueError if at ``seconds`` of one core for each unit it would take over a month."""
+    days = math.inf if value.bit_length() > 1000 else value * seconds / 86400
+    if days > _LONGEST_DAYS:
+        took = "more years than a float holds" if math.isinf(days) else f"some {days / 365:.2g} years"
+        shown = str(value) if value.bit_length() <= 128 else f"10^{len(str(value)) - 1}"
+        raise ValueError(
+            f"{name} = {shown}: would take {took} of one core; "
+            f"must be at most {_LONGEST_DAYS * 86400 / seconds:.2g}, a month"
+        )
+    return value
 
 
 def choice(name: str, value: Any, allowed: Collection[str]) -> str:

@@ -328,7 +328,10 @@ def _real_zeros(border: sympy.Expr) -> list[sympy.Expr] | None:
             return list(sympy.Poly(border, Z).real_roots())
         except NotImplementedError:
             pass  # irrational coefficients; solveset may know
-    zeros = sympy.solveset(textbook(border), Z, sympy.Reals)
+    try:
+        zeros = sympy.solveset(textbook(border), Z, sympy.Reals)
+    except NotImplementedError:  # a case of a periodic function, as in Max(sin(z), 1/2) − 1/4
+        return None
     if zeros is sympy.S.EmptySet:
         return []
     return list(zeros) if isinstance(zeros, sympy.FiniteSet) else None

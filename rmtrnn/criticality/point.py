@@ -207,7 +207,8 @@ def critical(
     Returns a `Critical`. Raises TypeError or ValueError for bad arguments, among them `NoCriticalPointError`
     where no point in the bounds has χ = 1, with the side (ordered or chaotic) on which the cell is.
     """
-    T, R, band = _validate.integer("T", T, low=1), _validate.real("R", R, low=0.0), _band(band)
+    T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-9)
+    R, band = _validate.real("R", R, low=0.0), _band(band)
     base = Ensemble(cell, weights=weights, R=R, mu_b=_start(mu_b), **parameters)
     closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
     if (base.tied and not is_equal_to_untied(base)) or not base.has_normal_biases:

@@ -13,7 +13,7 @@ import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
-from rmtrnn._core.arrays import module_for
+from rmtrnn._core.arrays import check_memory, module_for
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.chain_law import chain_law
 from rmtrnn.dyson.diagonal_jacobian import one_orthogonal_step
@@ -103,11 +103,13 @@ def untied_law(
     Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError for a device that is not
     there.
     """
-    T = _validate.integer("T", T, low=1)
+    T = _validate.cost("T", _validate.integer("T", T, low=1), 0.1)
     xp = module_for(device)
     sites = _POPULATION.default if population is None else _population(population)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
-    max_points = _validate.integer("max_points", max_points, low=32)
+    max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=32), 1e-2)
+    entries = float(sites) * T * len(ens.cell.state) ** 2
+    check_memory(*(("T", T) if population is None else ("population", population)), 4 * 8.0 * entries)
     resolution = _POPULATION.resolution / sites
     settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
     field = single_replica_mean_field(ens)

@@ -16,7 +16,7 @@ from rmtrnn._core import validate as _validate
 from rmtrnn.free.base_transforms import Base
 from rmtrnn.free.boundary_curve import Curve
 from rmtrnn.free.curve_table import CurveTable
-from rmtrnn.free.s_transform_series import product_moments
+from rmtrnn.free.s_transform_series import MOMENT_SECONDS, product_moments
 from rmtrnn.laws.expectation import expectation
 from rmtrnn.laws.protocol import LogView
 
@@ -35,7 +35,7 @@ class PositiveLogView(LogView):
 
     def moment(self, k: int) -> float:
         """log E[X^k], which does not overflow."""
-        return self._product.log_moment(_validate.integer("k", k, low=0))
+        return self._product.log_moment(_validate.cost("k", _validate.integer("k", k, low=0), MOMENT_SECONDS))
 
 
 class ProductInLog:

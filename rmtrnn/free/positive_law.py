@@ -20,6 +20,7 @@ import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.arrays import check_memory
 from rmtrnn.free import subordination
 from rmtrnn.free.base_transforms import Base, PointMasses
 from rmtrnn.free.boundary_curve import Curve
@@ -128,6 +129,7 @@ class PositiveLaw:
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """Return n independent draws (not eigenvalues: those repel)."""
         n = _validate.integer("n", n, low=0)
+        check_memory("n", n, 4 * 8.0 * n)
         return np.asarray(self.icdf(_random.generator(rng).random(n)))
 
     def moment(self, k: int) -> float:

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+MOMENT_SECONDS = 600.0
+"""Seconds for each order of a moment that are refused beyond a month: k = 4300, where the series of order k,
+some 1e-8 k⁴ s, takes that long."""
+
 
 def product_moments(
     base: list[float], power: float, ratios: Mapping[float, float]

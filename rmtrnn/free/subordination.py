@@ -27,8 +27,9 @@ import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.status import ConvergenceError
-from rmtrnn.free.s_transform_series import multiplied_moments
+from rmtrnn.free.s_transform_series import MOMENT_SECONDS, multiplied_moments
 from rmtrnn.laws.protocol import elementwise, probability
 
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -129,11 +130,12 @@ class RealLaw:
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """Return n independent draws."""
         n = _validate.integer("n", n, low=0)
+        check_memory("n", n, 4 * 8.0 * n)
         return np.asarray(self.icdf(_random.generator(rng).random(n)))
 
     def moment(self, k: int) -> float:
         """E[X^k], exactly, from the moments or free cumulants of the parts."""
-        k = _validate.integer("k", k, low=0)
+        k = _validate.cost("k", _validate.integer("k", k, low=0), MOMENT_SECONDS)
         return 1.0 if k == 0 else float(self._moments(k)[k - 1])
 
     @functools.cached_property

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
@@ -71,7 +72,8 @@ def mean_field(
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
     if steps is not None:
-        steps = _validate.integer("steps", steps, low=0)
+        steps = _validate.cost("steps", _validate.integer("steps", steps, low=0), 1e-3)
+    check_memory("sites", sites, 8.0 * 512 * sites)  # some spectra of 257 frequencies at every site
     names = [symbol.name for symbol in ens.cell.state]
     first = _by_state("Q0", Q0, names, low=0.0)
     overlap = _by_state("C0", C0, names, low=-math.inf)

@@ -167,7 +167,7 @@ def sample_lyapunov(
     rows = run_trials(
         exponents_of_trial,
         parameters,
-        _validate.integer("trials", trials, low=1),
+        _validate.cost("trials", _validate.integer("trials", trials, low=1), 1e-3),
         executor=executor,
         checkpoint=checkpoint,
         report=_progress.reporter(progress),
@@ -195,7 +195,7 @@ def _parameters(
     shared = trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
     size = len(ens.cell.state) * shared["N"]
     return shared | {
-        "steps": _validate.integer("steps", steps, low=2 * SETTINGS.blocks),
+        "steps": _validate.cost("steps", _validate.integer("steps", steps, low=2 * SETTINGS.blocks), 1e-4),
         "count": size if count is None else _validate.integer("count", count, low=1, high=size),
     }
 

@@ -228,8 +228,8 @@ def sample(
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
-    trials = _validate.integer("trials", trials, low=1)
-    parameters = {"T": _validate.integer("T", T, low=1)}
+    trials = _validate.cost("trials", _validate.integer("trials", trials, low=1), 1e-3)
+    parameters = {"T": _validate.cost("T", _validate.integer("T", T, low=1), 1e-4)}
     parameters |= trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
     start = time.perf_counter()
     rows = run_trials(
@@ -258,7 +258,10 @@ def trial_parameters(
         "seed": _validate.integer("seed", seed, low=0),
         "burn_in": _burn_in.plan(ens)
         if burn_in is None
-        else {"steps": _validate.integer("burn_in", burn_in, low=0), "stationary": None},
+        else {
+            "steps": _validate.cost("burn_in", _validate.integer("burn_in", burn_in, low=0), 1e-4),
+            "stationary": None,
+        },
         "device": _arrays.resolve_device(device),
         "dtype": _validate.choice("dtype", dtype, DTYPES),
     }

@@ -24,6 +24,7 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.arrays import check_memory
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.sites.trajectory import untied_stages
@@ -121,7 +122,7 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
     >>> bool(np.ptp(abs(curve)) < 1e-9)
     True
     """
-    points = _validate.integer("points", points, low=4)
+    points = _validate.cost("points", _validate.integer("points", points, low=4), 1e-3)
     if has_free_factors(ens):
         radius = math.exp(0.5 * vanilla_moments(ens, 1).log_m1)
         return radius * np.exp(1j * np.pi * (1 - np.arange(2 * points) / points))
@@ -135,6 +136,7 @@ def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
     `ConvergenceError` if there is no stationary state.
     """
     sites = _validate.integer("sites", sites, low=8 * GROUPS)
+    check_memory("sites", sites, 64 * 8.0 * sites)
     if sites & (sites - 1):
         raise ValueError(f"sites = {sites}: must be a power of two")
     if ens.tied:

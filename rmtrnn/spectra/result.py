@@ -17,12 +17,14 @@ from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.free.s_transform_series import MOMENT_SECONDS
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.protocol import LogLaw, LogView, elementwise, exponential, logarithm, probability
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.site_moments import known_moments
 
+USABLE = 0.1  # largest error of the cdf of a law that counts as found: a tenth of the distribution
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of `Spectrum.to_dict`
 _LAWS = {law.__name__: law for law in (TabulatedLaw, VanillaLaw)}
 
@@ -85,8 +87,10 @@ class Spectrum(Result):
 
     @property
     def status(self) -> Status:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """How the computation ended; ``message`` says what to try."""
-        return self._law.status
+        """How the computation ended; ``message`` says what to try. A law whose ``error`` exceeds 10 % is not
+        converged, whatever its solver says."""
+        found = self._law.status
+        return Status.MAX_ITERATIONS if found is Status.CONVERGED and not self.error <= USABLE else found
 
     @property
     def error(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -142,13 +146,13 @@ class Spectrum(Result):
         the extreme upper tail that these moments depend on and a table of the density resolves only in part;
         `density_moment` is what the table gives.
         """
-        k = _validate.integer("k", k, low=0)
+        k = _validate.cost("k", _validate.integer("k", k, low=0), MOMENT_SECONDS)
         known = self._known(k)
         return self.density_moment(k) if known is None else known.moment(k)[0]
 
     def moment_error(self, k: int) -> float:
         """Estimated error of ``moment(k)``: 0 if exact to rounding, nan where there is no estimate."""
-        k = _validate.integer("k", k, low=0)
+        k = _validate.cost("k", _validate.integer("k", k, low=0), MOMENT_SECONDS)
         if k == 0 or self.method == "s-transform":
             return 0.0
         known = self._known(k)
@@ -160,7 +164,7 @@ class Spectrum(Result):
         It differs from ``moment(k)`` where the table misses part of the upper tail. Samples from `rvs` have
         this moment.
         """
-        k = _validate.integer("k", k, low=0)
+        k = _validate.cost("k", _validate.integer("k", k, low=0), MOMENT_SECONDS)
         return 1.0 if k == 0 else self._law.moment(k)
 
     @property
@@ -219,6 +223,7 @@ class Spectrum(Result):
     def to_pandas(self, points: int = 200) -> Any:
         """A table of ``points`` quantiles: p, s, log s, the density of log s and its cdf. Needs pandas."""
         points = _validate.integer("points", points, low=1)
+        check_memory("points", points, 8 * 8.0 * points)
         p = (np.arange(points) + 0.5) / points
         u = self.log_s.icdf(p)
         density, cdf = self.log_s.pdf(u), self.log_s.cdf(u)

@@ -64,7 +64,7 @@ def spectrum(
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble")
-    T = _validate.integer("T", T, low=1)
+    T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12 if _is_free(ens, method) else 0.1)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy = {name: value for name, value in given.items() if value is not None}
     is_vanilla = isinstance(ens.cell, VanillaRNN)
@@ -115,7 +115,7 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
         raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
     if not has_free_factors(ens):
         raise ValueError(f"ens: bias_law = {ens.bias_law!r} must be normal here; use spectrum(ens, T)")
-    T = _validate.integer("T", T, low=1)
+    T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12)
     q, status = preactivation_variance(ens)
     vanishes = vanilla_moments(ens, T).log_m1 == -math.inf
     law = TabulatedLaw([], atoms=[(-math.inf, 1.0)]) if vanishes else VanillaLaw(ens, T, q, status)

@@ -85,14 +85,14 @@ def tied_law(
     populations, of the points, of the tails and of the self-energies. Raises `ConvergenceError` if there is
     no stationary state.
     """
-    T = _validate.integer("T", T, low=1)
+    T = _validate.cost("T", _validate.integer("T", T, low=1), 10.0)
     if population is None:
         population = _sizes(sum(ens.gate(gate).sigma_w > 0 for gate in ens.cell.gates) * T).population
-    population = _validate.integer("population", population, low=64)
+    population = _validate.cost("population", _validate.integer("population", population, low=64), 0.01)
     if population % GROUPS or (population // GROUPS) & (population // GROUPS - 1):
         raise ValueError(f"population = {population}: must be {GROUPS} times a power of two")
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
-    max_points = _validate.integer("max_points", max_points, low=16)
+    max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
     sites = draw_population(ens, T, population // GROUPS, seed)
     return law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
 
