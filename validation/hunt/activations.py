@@ -71,8 +71,7 @@ def simpler(spec: list[Any]) -> list[list[Any]]:
     """Smaller activations to try in place of this one."""
     if spec[0] in ("named", "z"):
         return []
-    parts = [part for part in spec[1:] if isinstance(part, list)]
-    smaller = [part for part in parts if part != ["z"]]
+    smaller = [part for part in spec[1:] if isinstance(part, list)]
     for i, part in enumerate(spec):
         if isinstance(part, list):
             smaller += [[*spec[:i], one, *spec[i + 1 :]] for one in simpler(part)]
