@@ -65,6 +65,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.spectra import spectrum as spectrum
     from rmtrnn.spectra.lyapunov import LyapunovSpectrum as LyapunovSpectrum
     from rmtrnn.spectra.lyapunov import lyapunov as lyapunov
+    from rmtrnn.weight_laws import SingularValues as SingularValues
 
 __version__ = "0.2.0"
 
@@ -94,6 +95,7 @@ _HOMES = {
     "NoCriticalPointError": "rmtrnn.criticality.root_search",
     "PhaseDiagram": "rmtrnn.phase",
     "Sample": "rmtrnn.sampling.sample",
+    "SingularValues": "rmtrnn.weight_laws",
     "Spectrum": "rmtrnn.spectra",
     "Stage": "rmtrnn.cells",
     "Status": "rmtrnn._core.status",

@@ -20,8 +20,8 @@ from rmtrnn.cells import LIBRARY, Cell
 from rmtrnn.entry_laws import BiasLaw, InputLaw
 from rmtrnn.entry_laws import bias_law as bias_law_of
 from rmtrnn.entry_laws import input_law as input_law_of
+from rmtrnn.weight_laws import SingularValues, weights_law
 
-WEIGHTS = ("gaussian", "orthogonal")
 GATE_PARAMETERS = ("sigma_w", "sigma_v", "mu_b", "sigma_b")
 
 
@@ -37,9 +37,21 @@ class GateParameters:
     sigma_v: float
     mu_b: float
     sigma_b: float
-    weights: str
+    weights: str | SingularValues
     bias_law: BiasLaw = _NORMAL
     is_shared: bool = False
+
+    @property
+    def singular_values(self) -> SingularValues | None:
+        """The law of the singular values of W/σ_w where it is neither Gaussian nor orthogonal, else None."""
+        return self.weights if isinstance(self.weights, SingularValues) else None
+
+    @property
+    def spread(self) -> float:
+        """Variance of the squared singular values of W/σ_w, whose mean is 1: −s_1 of theory.md (11)."""
+        if isinstance(self.weights, SingularValues):
+            return self.weights.spread
+        return 1.0 if self.weights == "gaussian" else 0.0
 
     @property
     def has_normal_bias(self) -> bool:
@@ -67,8 +79,8 @@ class Ensemble:
         Second moment E[x²] of the inputs. Default 1.
     Sigma : number in [-1, 1]
         Correlation E[x_a x_b]/R of the inputs of two sequences a and b. Default 0.
-    weights : "gaussian" or "orthogonal", or mapping {gate name: one of them}; a gate left out is Gaussian
-        Orthogonal needs sigma_w > 0.
+    weights : "gaussian", "orthogonal" or `SingularValues`, or mapping {gate name: one of them}
+        A gate left out is Gaussian; the others need sigma_w > 0.
     tied : bool
         False: W, V, b are drawn anew at every step. True: one draw for all steps, as in a real network.
     bias_law : law of the biases, or mapping {gate name: law}; a gate left out is normal
@@ -109,7 +121,7 @@ class Ensemble:
         *,
         R: float = 1.0,
         Sigma: float = 0.0,
-        weights: str | Mapping[str, str] = "gaussian",
+        weights: Any = "gaussian",
         tied: bool = False,
         input_law: str | InputLaw | Sequence[Sequence[float]] = "gaussian",
         bias_law: Any = "normal",
@@ -137,8 +149,10 @@ class Ensemble:
             for gate in cell.gates
         }
         for gate, parameters in gates.items():
-            if parameters.weights == "orthogonal" and parameters.sigma_w == 0.0:
-                raise ValueError(f"sigma_w = 0.0 for gate {gate!r}: orthogonal weights need sigma_w > 0")
+            if parameters.weights != "gaussian" and parameters.sigma_w == 0.0:
+                raise ValueError(
+                    f"sigma_w = 0.0 for gate {gate!r}: {parameters.weights} weights need sigma_w > 0"
+                )
         values = {
             "cell": cell,
             **{name: _collapsed(column) for name, column in columns.items()},
@@ -161,6 +175,11 @@ class Ensemble:
     def has_normal_biases(self) -> bool:
         """Whether all biases are normal and independent: pre-activations are then Gaussian over the sites."""
         return all(self.gate(name).has_normal_bias for name in self.cell.gates)
+
+    @property
+    def has_library_weights(self) -> bool:
+        """Whether all weights are Gaussian or orthogonal."""
+        return all(self.gate(name).singular_values is None for name in self.cell.gates)
 
     def column(self, name: str) -> dict[str, Any]:
         """Return the argument ``name``, which may differ by gate, as a mapping over all gates."""
@@ -329,13 +348,11 @@ def _per_gate(
     return {gate: _validate.real(f"{name}[{gate!r}]", value.get(gate, default), low=low) for gate in gates}
 
 
-def _weights(value: Any, gates: tuple[str, ...]) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        return dict.fromkeys(gates, _validate.choice("weights", value, WEIGHTS))
+def _weights(value: Any, gates: tuple[str, ...]) -> dict[str, str | SingularValues]:
+    if not isinstance(value, Mapping) or set(value) == {"values", "masses"}:
+        return dict.fromkeys(gates, weights_law("weights", value))
     _known_gates("weights", value, gates)
-    return {
-        gate: _validate.choice(f"weights[{gate!r}]", value.get(gate, WEIGHTS[0]), WEIGHTS) for gate in gates
-    }
+    return {gate: weights_law(f"weights[{gate!r}]", value.get(gate, "gaussian")) for gate in gates}
 
 
 def _collapsed(column: dict[str, Any]) -> Any:
@@ -379,7 +396,9 @@ def _bias_moments(
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and tuples as dictionaries and lists."""
+    """Mappings and tuples as dictionaries and lists, laws as their records."""
+    if isinstance(value, SingularValues):
+        return {"values": list(value.values), "masses": list(value.masses)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

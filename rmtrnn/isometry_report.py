@@ -17,7 +17,6 @@ from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.records import record
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import CONFIDENCE, Status
-from rmtrnn.cells import MinimalRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expansion_of
@@ -185,7 +184,7 @@ def variance_growth(ens: Ensemble, T: int) -> list[tuple[int, Measured, Measured
     if ens.tied:
         return []
     field = single_replica_mean_field(ens)
-    if isinstance(ens.cell, MinimalRNN) and ens.has_normal_biases:
+    if minimal_rnn.applies(ens):
         return _minimal_growth(ens, field, T, steps)
     return [_sampled_growth(ens, field, t) for t in steps]
 

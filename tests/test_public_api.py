@@ -15,7 +15,7 @@ NAMES = {
     "rmtrnn": """
         Activation CFN Cell Comparison ConvergenceError Critical Ensemble GRU Gate GivenNetwork Isometry JANET
         LSTM Leaky LogProduct LyapunovSample LyapunovSpectrum MGU MeanField MinGRU MinLSTM MinimalRNN
-        NoCriticalPointError PhaseDiagram Sample Spectrum Stage Status UGRNN
+        NoCriticalPointError PhaseDiagram Sample SingularValues Spectrum Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec initialize isometry
         jacobian_log_s load lyapunov
         mean_field phase_diagram plotting sample sample_lyapunov sensitivity spectra

@@ -213,6 +213,8 @@ def critical(
     closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
     if (base.tied and not is_equal_to_untied(base)) or not base.has_normal_biases:
         closed = None  # the closed forms are those of untied weights and Gaussian pre-activations
+    if not base.has_library_weights:
+        closed = None  # and of Gaussian or orthogonal weights
     if free is None and closed is not None:
         _refuse_scales(parameters)
         with shown(progress):

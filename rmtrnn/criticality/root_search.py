@@ -161,7 +161,7 @@ def _is_tied(ens: Ensemble) -> bool:
 def _open(ens: Ensemble, parameter: Parameter) -> float:
     """The lower bound, moved off σ_w = 0 where the weights are orthogonal."""
     gates = ens.cell.gates if parameter.gate is None else (parameter.gate,)
-    haar = any(ens.gate(gate).weights == "orthogonal" for gate in gates)
+    haar = any(ens.gate(gate).weights != "gaussian" for gate in gates)
     if parameter.name == "sigma_w" and parameter.low == 0.0 and haar:
         return parameter.high * 1e-6
     return parameter.low

@@ -57,6 +57,11 @@ def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
     the two differ: the state at which the step is taken was made by the weights that are kept.
     """
     T = _validate.integer("T", T, low=1)
+    if not ens.has_library_weights:
+        raise ValueError(
+            "ens: weights = SingularValues; the Dyson equation knows F of (13) for Gaussian and orthogonal "
+            "weights only. Use rt.spectra.second_moment for two moments, or rt.sample"
+        )
     if ens.tied:
         from rmtrnn.dyson.tied.law import tied_law
 
@@ -163,4 +168,4 @@ def grouped_chain(
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:
     """One stage over the sites of all parts, without weight matrices that add nothing to it."""
     a, b, c = (np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in ("a", "b", "c"))
-    return without_idle_gates(Stage(a, b, c, parts[0].sigma2, parts[0].orthogonal))
+    return without_idle_gates(replace(parts[0], a=a, b=b, c=c))

@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ from rmtrnn.numerics.small_matrices import (
     scaled_identity,
     split_entries,
 )
+from rmtrnn.weight_laws import SingularValues
 
 # Complex numbers per temporary array. On a CPU a few of them together fit a level-2 cache of 1 MiB; a device
 # wants few long kernels: 64 MiB each.
@@ -51,7 +52,8 @@ _CACHED_ELEMENTS, _DEVICE_ELEMENTS = 2**14, 2**22
 class Stage:
     """One stage at all sites: a (s_out, s_in, n), b (K, s_out, n), c (K, s_in, n); per gate σ² and law.
 
-    ``orthogonal[k]`` says whether weight matrix k is sigma times a Haar orthogonal matrix (else Gaussian).
+    ``orthogonal[k]`` says whether weight matrix k is sigma times a Haar orthogonal matrix (else Gaussian);
+    ``singular[k]`` is the law of its singular values where it is neither, None elsewhere (default).
     """
 
     a: np.ndarray
@@ -59,6 +61,7 @@ class Stage:
     c: np.ndarray
     sigma2: tuple[float, ...]
     orthogonal: tuple[bool, ...]
+    singular: tuple[SingularValues | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.a.ndim != 3 or self.b.ndim != 3 or self.c.ndim != 3:
@@ -71,10 +74,11 @@ class Stage:
             )
         if len(self.orthogonal) != gates:
             raise ValueError(f"orthogonal has {len(self.orthogonal)} entries for {gates} gates")
+        object.__setattr__(self, "singular", self.singular or (None,) * gates)
 
     def at(self, sites: Any) -> Stage:
         """The stage at some of the sites."""
-        return Stage(self.a[..., sites], self.b[..., sites], self.c[..., sites], self.sigma2, self.orthogonal)
+        return replace(self, a=self.a[..., sites], b=self.b[..., sites], c=self.c[..., sites])
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,11 @@ class Chain:
         self.s_out = self.stages[-1].a.shape[0]
         self.sigma2 = np.array([v for stage in self.stages for v in stage.sigma2])
         self.orthogonal = np.array([v for stage in self.stages for v in stage.orthogonal], dtype=bool)
+        if any(law is not None for stage in self.stages for law in stage.singular):
+            raise ValueError(
+                "ens: weights = SingularValues; the Dyson equation knows F of (13) for Gaussian and "
+                "orthogonal weights only. Use rt.spectra.second_moment for two moments, or rt.sample"
+            )
         per_stage = [len(stage.sigma2) for stage in self.stages]
         self.n_gates = sum(per_stage)
         self.stage_of_gate = np.repeat(np.arange(len(self.stages)), per_stage)

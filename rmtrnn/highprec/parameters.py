@@ -162,5 +162,7 @@ def _fraction(value: sympy.Expr) -> Fraction:
 def _require_untied(ens: Ensemble) -> None:
     if not ens.has_normal_biases:
         raise ValueError(f"ens: bias_law = {ens.bias_law!r}; these closed equations hold for normal biases")
+    if not ens.has_library_weights:
+        raise ValueError(f"ens: weights = {ens.weights!r}; these equations know Gaussian and orthogonal ones")
     if ens.tied:
         raise ValueError("ens: tied = True; these closed equations hold for untied weights")

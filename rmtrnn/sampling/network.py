@@ -123,6 +123,10 @@ class Networks:
         length: Any = math.sqrt(self.n)
         if law.weights != "gaussian":
             length = np.linalg.norm(direction, axis=1, keepdims=True)
+        if law.singular_values is not None:  # |W r|² = σ_w² |r|² Σ s_i² v_i², v a uniform direction
+            along = self._normals(self._generators(_Stream.RECURRENT, position)) ** 2
+            squares = along @ law.singular_values.quantiles(self.n) ** 2 / along.sum(axis=1)
+            length = length / np.sqrt(squares)[:, None]
         return self._array(law.sigma_w * direction / length) * self._norms(gate_input)
 
     def _drive(self, gate: str, position: int, x: Any) -> Any:
@@ -168,7 +172,7 @@ class Networks:
             rng.standard_normal(out=row)
         return drawn
 
-    def _matrices(self, kind: str, scale: float, rngs: list[np.random.Generator]) -> Any:
+    def _matrices(self, kind: Any, scale: float, rngs: list[np.random.Generator]) -> Any:
         return random_matrices(kind, self.n, scale, rngs, self.xp, self.dtype)
 
     def _array(self, values: Any) -> Any:

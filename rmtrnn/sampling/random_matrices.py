@@ -9,6 +9,7 @@ import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
+from rmtrnn.weight_laws import SingularValues
 
 KINDS = ("gaussian", "orthogonal")
 DTYPES = ("float32", "float64")
@@ -17,7 +18,7 @@ HOST_DRAWN = 64
 
 
 def random_matrix(
-    kind: str,
+    kind: str | SingularValues,
     n: int,
     scale: float,
     rng: int | np.random.Generator | None = None,
@@ -27,7 +28,8 @@ def random_matrix(
     """Return one n × n random matrix as an array of ``xp``.
 
     "gaussian": W_ij ~ N(0, scale²/n), independent. "orthogonal": W = scale·O, O Haar on O(n).
-    Theory.md section 1 (``scale`` is σ_w).
+    Theory.md section 1 (``scale`` is σ_w). `SingularValues`: W = scale·U diag(s) Vᵀ, U and V Haar, s the
+    quantiles of the law at (i + ½)/n.
 
     On the host the normal deviates come from ``rng``. On a CUDA device those of matrices above HOST_DRAWN are
     drawn there (Philox, seeded by 32 bits of ``rng``), which spares the transfer: the same stream gives the
@@ -43,13 +45,19 @@ def random_matrix(
 
 
 def random_matrices(
-    kind: str, n: int, scale: float, rngs: list[np.random.Generator], xp: Any = np, dtype: str = "float64"
+    kind: str | SingularValues,
+    n: int,
+    scale: float,
+    rngs: list[np.random.Generator],
+    xp: Any = np,
+    dtype: str = "float64",
 ) -> Any:
     """One `random_matrix` from every generator, (len(rngs), n, n).
 
     Up to n = HOST_DRAWN deviates come from the host on a device too, in one transfer for all.
     """
-    _validate.choice("kind", kind, KINDS)
+    law = kind if isinstance(kind, SingularValues) else None
+    _validate.choice("kind", "orthogonal" if law else kind, KINDS)
     _validate.choice("dtype", dtype, DTYPES)
     n = _validate.integer("n", n, low=1)
     scale = _validate.real("scale", scale, low=0.0)
@@ -60,6 +68,9 @@ def random_matrices(
     q, r = xp.linalg.qr(gaussian)
     signs = xp.where(xp.diagonal(r, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
     q *= scale * signs[:, None, :]
+    if law is not None:
+        right = random_matrices("orthogonal", n, 1.0, rngs, xp, "float64")
+        q = xp.matmul(q * xp.asarray(law.quantiles(n)), right)
     return q.astype(dtype, copy=False)
 
 

@@ -3,7 +3,7 @@
 J_T = D_T W_T ⋯ D_1 W_1 with D_t = diag φ'(e^t), e ~ N(μ_b, q*). The diagonal matrices are asymptotically free
 from the weights, so the law of s² is
 
-    σ_w^{2T} · (law of φ'(e)²)^{⊠T} ⊠ MP^{⊠T} (Gaussian)   or   σ_w^{2T} · (law of φ'(e)²)^{⊠T} (orthogonal).
+    σ_w^{2T} · (law of φ'(e)²)^{⊠T} ⊠ MP^{⊠T} (Gaussian)   or   σ_w^{2T} · (law of φ'(e)²)^{⊠T} (orthogonal);
 
 Tied weights have the same law. Write W = U H with U Haar and free from H and from all D_t together (the D_t
 of one site are correlated through the state and the bias; that does not matter). Moving every U to the right,

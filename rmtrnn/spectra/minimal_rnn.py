@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from rmtrnn.cells import MinimalRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField
 from rmtrnn.numerics.gaussian_quadrature import batched_nodes
@@ -147,6 +148,11 @@ def _recursion(law: GateLaw, h: list[np.ndarray], x: tuple[float, ...], v: np.nd
     return _Recursion(
         first, keep, keep2, mixed, v * slope2 * _difference(h, x, 2), v**2 * slope4 * _difference(h, x, 4)
     )
+
+
+def applies(ens: Ensemble) -> bool:
+    """Whether `moments_of` holds: a minimalRNN with normal biases, Gaussian or orthogonal weights."""
+    return isinstance(ens.cell, MinimalRNN) and ens.has_normal_biases and ens.has_library_weights
 
 
 def moments_of(ens: Ensemble, field: MeanField, T: int) -> tuple[np.ndarray, np.ndarray]:

@@ -85,8 +85,8 @@ def _is_free(ens: Ensemble, method: str) -> bool:
     is_free = has_free_factors(ens)
     if method == "s-transform" and isinstance(ens.cell, VanillaRNN) and not is_free:
         raise ValueError(
-            "method = 's-transform': the law of φ'(e) is known for normal biases only, and bias_law = "
-            f"{ens.bias_law!r}; use 'dyson'"
+            "method = 's-transform': needs normal biases and Gaussian or orthogonal weights; bias_law = "
+            f"{ens.bias_law!r}, weights = {ens.weights!r}. Use 'dyson'"
         )
     if method == "s-transform" and not is_free:
         raise ValueError(
@@ -114,7 +114,10 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
     if not isinstance(ens.cell, VanillaRNN):
         raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
     if not has_free_factors(ens):
-        raise ValueError(f"ens: bias_law = {ens.bias_law!r} must be normal here; use spectrum(ens, T)")
+        raise ValueError(
+            f"ens: bias_law = {ens.bias_law!r} must be normal and weights = {ens.weights!r} 'gaussian' or "
+            "'orthogonal' here; use spectrum(ens, T)"
+        )
     T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12)
     q, status = preactivation_variance(ens)
     vanishes = vanilla_moments(ens, T).log_m1 == -math.inf

@@ -11,6 +11,7 @@ variance σ_k² at each stage both are closed:
     ξ_k(j) = x c_k c_kᵀ x + E_i[c_kᵀ V_ij c_k],    η_kl = E[(c_kᵀ x c_l)²] + E_ij[c_k c_kᵀ : V_ij : c_l c_lᵀ]
 
 For Haar weights η_kk loses g_k²: an orthogonal matrix conserves tr (C X Cᵀ)², and its diagonal has its share.
+Other bi-invariant weights add κ g_k², κ = E[X²] − 2 the fourth cumulant of W/σ with W Wᵀ/σ² ~ X.
 Then m_1 = E[tr x]/s and m_2 = (E[tr x²] + E_ij[tr ⊗ tr V_ij])/s, s the dimension of the site-state. The
 density of the spectrum is nowhere used, so this is an independent check of the Dyson equation.
 
@@ -25,7 +26,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from rmtrnn._core import validate as _validate
-from rmtrnn.cells import MinimalRNN
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.ensemble import Ensemble
@@ -123,6 +123,14 @@ def chain_moments(stages: Iterable[Stage], weights: np.ndarray | None = None) ->
     return log_scale, ratio
 
 
+def fourth_cumulants(stage: Stage) -> list[float]:
+    """E[X²] − 2 of the law X of W Wᵀ/σ² of each gate: 0 for Gaussian, −1 for Haar weights."""
+    return [
+        law.spread - 1.0 if law is not None else -float(orthogonal)
+        for law, orthogonal in zip(stage.singular, stage.orthogonal, strict=True)
+    ]
+
+
 def _step(stage: Stage, x: np.ndarray, pairs: _Pairs) -> np.ndarray:
     """Advance V in place by one stage and return the new x."""
     a, b, c = stage.a, stage.b, stage.c
@@ -133,7 +141,7 @@ def _step(stage: Stage, x: np.ndarray, pairs: _Pairs) -> np.ndarray:
     beta2, alpha = pairs.averages(c)
     xi = np.einsum("kpn,kqn->kpqn", xc, xc) + pairs.contract_one(beta2, alpha)
     eta = cross**2 @ pairs.weights + pairs.contract_two(beta2, alpha)
-    eta = eta - np.diag(np.where(stage.orthogonal, g**2, 0.0))
+    eta = eta + np.diag([fourth * one**2 for fourth, one in zip(fourth_cumulants(stage), g, strict=True)])
     pairs.step(a)
     pairs.add(b, np.einsum("pqn,kqtn,utn->kpun", a, xi, a, optimize=True), v, np.outer(v, v) * eta)
     return advance(x, (a, b), (a, b), v * g)
@@ -232,7 +240,7 @@ def exact_moments(ens: Ensemble, T: int) -> Moments:
     if has_free_factors(ens):
         return vanilla_moments(ens, T)
     field = single_replica_mean_field(ens)
-    if isinstance(ens.cell, MinimalRNN) and ens.has_normal_biases:
+    if minimal_rnn.applies(ens):
         m_1, m_2 = minimal_rnn.moments_of(ens, field, T)
         if m_1[-1] > 0.0 and math.isfinite(m_2[-1]):
             return Moments(math.log(m_1[-1]), float(m_2[-1] / m_1[-1] ** 2))

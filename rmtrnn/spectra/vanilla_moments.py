@@ -21,8 +21,8 @@ from rmtrnn.meanfield import mean_field
 
 
 def has_free_factors(ens: Ensemble) -> bool:
-    """Whether the free product (9) applies: a vanilla cell whose pre-activations are Gaussian."""
-    return isinstance(ens.cell, VanillaRNN) and ens.has_normal_biases
+    """Whether (9) has one base law: vanilla, normal biases, Gaussian or orthogonal weights."""
+    return isinstance(ens.cell, VanillaRNN) and ens.has_normal_biases and ens.has_library_weights
 
 
 @functools.lru_cache(maxsize=256)
@@ -104,5 +104,5 @@ def vanilla_moments(ens: Ensemble, T: int) -> Moments:
     law = slope_law(ens, preactivation_variance(ens)[0])
     if gate.sigma_w == 0.0 or law is None:
         return Moments(-math.inf, math.nan)
-    spread = law.relative_variance + (1.0 if gate.weights == "gaussian" else 0.0)
+    spread = law.relative_variance + gate.spread
     return Moments(T * (2 * math.log(gate.sigma_w) + law.log.moment(1)), 1 + T * spread)

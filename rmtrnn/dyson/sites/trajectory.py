@@ -18,6 +18,13 @@ def untied_stages(
     gates = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
     stages = site_trajectory(ens, T, n, seed, field=field).stages
     return [
-        Stage(a, b, c, tuple(g.sigma_w**2 for g in laws), tuple(g.weights == "orthogonal" for g in laws))
+        Stage(
+            a,
+            b,
+            c,
+            tuple(g.sigma_w**2 for g in laws),
+            tuple(g.weights == "orthogonal" for g in laws),
+            tuple(g.singular_values for g in laws),
+        )
         for (a, b, c), laws in zip(stages, gates * T, strict=True)
     ]
