@@ -18,7 +18,7 @@ from rmtrnn.meanfield.forward_process import Forward, march
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE, Estimate
 from rmtrnn.meanfield.result import UNBOUNDED
-from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate, separate_growth
+from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate, memory_error, separate_growth
 from rmtrnn.meanfield.tied_solver import DEFAULT, Settings, TiedState, followed_state, stationary_state
 from rmtrnn.meanfield.zero_state import zero_state_growth
 
@@ -171,7 +171,8 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
 
     The error is the spread of χ of the groups of sites, each on the spectra that it has found by itself: it
     holds the errors of the sites and of the state, which come from the same draws. To it the effect of the
-    number of sites is added, of which a group has an eighth.
+    number of sites is added, of which a group has an eighth, and where few sites with a long memory rule χ
+    how much more sites would add.
     """
     state = field.state
     assert state is not None
@@ -181,7 +182,8 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
     else:
         growth = growth_rate(state.sites, [apart], seed, state.settings, start)
     groups = separate_growth(state.sites, apart, seed, growth, state.settings)
-    return growth, float(group_error(groups, growth.chi))
+    error = float(group_error(groups, growth.chi))
+    return growth, error + memory_error(state.sites, apart, growth.chi)
 
 
 def equal_growth(field: TiedField, seed: int) -> Growth:

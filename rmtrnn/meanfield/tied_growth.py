@@ -28,6 +28,7 @@ from rmtrnn.meanfield.periodic_process import (
     Trajectory,
     transform,
 )
+from rmtrnn.meanfield.population import CONFIDENCE
 from rmtrnn.meanfield.state_recursion import blocks, linear_recursion
 from rmtrnn.meanfield.tied_solver import DEFAULT, SEPARATION, History, Settings
 
@@ -203,6 +204,36 @@ def separate_growth(
     return _PowerIteration(process, [recorder], seed).separate(settings, joint)
 
 
+def memory_error(process: PeriodicSites, recorder: Recorder, chi: float) -> float:
+    """How much larger χ may be for more sites, where those with the longest memory rule it; else 0.
+
+    A site forgets a difference by λ per step in the mean square. Where the largest λ comes near χ, rare sites
+    make it, and more sites have rarer ones. A maximum grows with the logarithm of their number, n: what 16
+    times as many add is log 16/log 8 times what all add to the maximum of an eighth of them, on average. The
+    error is three times that, since such a maximum itself scatters.
+    """
+    rates = _own_rates(process, recorder).reshape(GROUPS, -1)
+    largest = float(rates.max())
+    if largest < RULING * chi:
+        return 0.0
+    more = np.log(16.0) / np.log(GROUPS) * (largest - float(rates.max(axis=1).mean()))
+    return CONFIDENCE * max(more, 0.0)
+
+
+def _own_rates(process: PeriodicSites, recorder: Recorder) -> np.ndarray:
+    """Mean squared decay per step of a difference at every site by itself, over a period."""
+    step = recorder.step()
+    shape = (len(process.ens.cell.state), process.n)
+    kappa, logs = np.ones(shape), np.zeros(process.n)
+    for here in blocks(process.period, process.n):
+        none = [np.zeros((here.stop - here.start, 1)) for _ in range(shape[0])]
+        kappa = linear_recursion(kappa, [(i, j, values[here]) for i, j, values in step], none)[:, -1]
+        size = np.maximum(np.sqrt(np.mean(kappa**2, axis=0)), 1e-300)
+        logs += np.log(size)
+        kappa = kappa / size
+    return np.exp(2.0 * logs / process.period)
+
+
 def _own_growth(process: PeriodicSites, recorders: list[Recorder]) -> Growth:
     """χ of sites that no weights connect: growth of the mean square of ∏ a over the second half of a period.
 
@@ -350,7 +381,7 @@ class _PowerIteration:
         rho = float(self.nodes.variance(joint).sum())
         found = []
         for group in range(GROUPS):
-            change = (images[:, group] - joint) / rho
+            change = (images[:, group] - joint) / max(rho, 1e-300)
             gain = 0.5 * float(self.nodes.variance(change).sum()) / delay
             shift = np.append((weight * change).ravel(), scale * gain)
             found.append(mu * np.exp(np.clip(history.response(shift)[-1] / scale, -1.0, 1.0)))
@@ -370,6 +401,7 @@ def _packed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 LARGEST = 1e8  # of the gain of one round: beyond, κ grows at some site
 SETTLED = 4  # rounds over which log μ stays the same: what noise leaves of the spectrum hardly moves it
+RULING = 0.5  # of χ: largest decay per step of a single site from which long memories may rule χ; empirical
 NEAR_ONE = 0.5  # |log ρ| up to which a settled μ need not have been passed
 SAME_DELAY = 0.05  # change of log μ · delay up to which the delay need not be known anew
 UNSHAPED = 0.3  # change of the spectrum beyond which Anderson's memory is of no use

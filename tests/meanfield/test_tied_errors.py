@@ -82,3 +82,38 @@ def test_no_recurrent_weights(name):
     """σ_w = 0 for all gates: every site is a filter of its own."""
     mf = rt.mean_field(rt.Ensemble(name, sigma_w=0.0, sigma_b=0.3, Sigma=1.0, tied=True), sites=256)
     assert mf.converged and mf.chi < 1.0
+
+
+def test_error_where_few_sites_with_long_memory_rule():
+    """χ of 256 and of 2048 sites, where it is the memory of the slowest sites."""
+    ens = rt.Ensemble("minimal", sigma_w=0.5, sigma_v=1.5, mu_b=3.0, Sigma=1.0, tied=True)
+    found = []
+    for sites in (256, 2048):
+        field = tied.tied_field(ens, None, sites, 0)
+        growth, error = tied.tied_growth(field, 0)
+        found.append((growth.chi, error))
+    (few, error), (many, _) = found
+    assert many > few + 1e-3, "more sites have rarer memories: the case is chosen for it"
+    assert abs(many - few) < error < 0.2
+
+
+def seeded_ensemble(seed):
+    """Any cell, any size of weights, biases and inputs; sometimes none of them."""
+    rng = np.random.default_rng([11, seed])
+    return rt.Ensemble(
+        ("minimal", "gru", "lstm", "leaky", "ugrnn", "janet")[seed % 6],
+        sigma_w=float(rng.uniform(0.2, 4.0)),
+        sigma_v=float(rng.choice([0.0, 1.0])),
+        mu_b=float(rng.uniform(-2.0, 2.0)),
+        sigma_b=float(rng.choice([0.0, 0.3])),
+        Sigma=1.0,
+        tied=True,
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_ensembles_are_answered(seed):
+    """A handful of those of `validation.beyond.tied.random_ensembles`: finite, and an error with each."""
+    mf = rt.mean_field(seeded_ensemble(seed), sites=128)
+    assert np.isfinite(mf.chi) and np.isfinite(mf.error)
+    assert mf.converged or mf.note or mf.message

@@ -1,0 +1,1 @@
+"""Networks with tied weights: `python -m validation.beyond.tied.random_ensembles FOLDER`."""
