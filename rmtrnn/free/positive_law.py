@@ -62,6 +62,8 @@ class PositiveLaw:
     # -- algebra ---------------------------------------------------------------------------------------------
 
     def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, subordination.RealLaw):
+            return subordination.free_product(self, other)
         if not isinstance(other, PositiveLaw):
             return NotImplemented
         if self._base is _ONE:

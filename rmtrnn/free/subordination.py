@@ -38,7 +38,8 @@ _HEIGHTS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4, 1e-5, 1
 _SCAN = 401
 _LOST = 1e-3  # mass that may be missing before the law is refused
 _EMPTY = 1e-6  # Im ω relative to the width of the law: below it a point is outside the support
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+_NODES = (64, 128, 256, 512)  # Gauss points on an interval of the support, one after the other
+_SERIES_TAIL = 1e-8  # of the last coefficients: then the mass is right to some 1e-9
 
 
 class RealLaw:
@@ -173,11 +174,10 @@ class RealLaw:
         """For each interval the integral of the density up to θ, x = mid − half·cos θ, smooth at edges."""
         pieces = []
         for left, right in self.support:
-            angle = 0.5 * math.pi * (1.0 + _NODES)
-            half = 0.5 * (right - left)
-            x = left + half * 2.0 * np.sin(0.5 * angle) ** 2
-            values = -np.imag(self._stieltjes(x + 0j)) / math.pi * half * np.sin(angle)
-            series = np.polynomial.legendre.legfit(_NODES, values, 48, w=np.sqrt(_WEIGHTS))
+            for count in _NODES:  # until the last coefficients vanish: a peak inside needs more
+                series = self._angle_series(left, right, count)
+                if np.max(np.abs(series[-4:])) < _SERIES_TAIL * np.max(np.abs(series)):
+                    break
             primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
 
             def upto(angle: np.ndarray, primitive: np.ndarray = primitive) -> np.ndarray:
@@ -185,6 +185,16 @@ class RealLaw:
 
             pieces.append((left, right, upto))
         return pieces
+
+    def _angle_series(self, left: float, right: float, count: int) -> np.ndarray:
+        """Legendre coefficients of the density of θ in 2θ/π − 1, from ``count`` Gauss points."""
+        nodes, weights = np.polynomial.legendre.leggauss(count)
+        angle, half = 0.5 * math.pi * (1.0 + nodes), 0.5 * (right - left)
+        x = left + half * 2.0 * np.sin(0.5 * angle) ** 2
+        values = -np.imag(self._stieltjes(x + 0j)) / math.pi * half * np.sin(angle)
+        degree = 3 * count // 4
+        basis = np.polynomial.legendre.legvander(nodes, degree)
+        return (np.arange(degree + 1) + 0.5) * ((weights * values) @ basis)
 
     @functools.cached_property
     def _mass(self) -> float:
@@ -207,6 +217,12 @@ class RealLaw:
         return free_sum(self, other)
 
     __radd__ = __add__
+
+    def __matmul__(self, other: Any) -> Any:
+        return free_product(self, other) if _is_law(other) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return free_product(other, self) if _is_law(other) else NotImplemented
 
     def free_sum(self, t: float) -> RealLaw:
         """Return the t-th free additive power, real t ≥ 1."""
@@ -350,14 +366,26 @@ def free_sum_power(law: Any, t: float) -> RealLaw:
 
 
 def free_product(first: Any, second: Any) -> RealLaw:
-    """The free multiplicative convolution of two laws on [0, ∞) that share no base."""
+    """The free multiplicative convolution of two laws: that of √b a √b, b ≥ 0; a may lie on the whole line.
+
+    (Rao and Speicher 2007 for a of mean 0.) Raises TypeError where neither law lies on [0, ∞).
+    """
     a, b = as_real(first), as_real(second)
+    if b._hull[0] < 0.0:
+        a, b = b, a
+    if b._hull[0] < 0.0:
+        raise TypeError(f"{a!r} @ {b!r}: one of the laws of a free product must lie on [0, inf)")
+    for point, other in ((a, b), (b, a)):
+        if _is_point(point) and point._hull[0] > 0.0:
+            return other.dilate(point._hull[0])
 
     def stieltjes(z: np.ndarray) -> np.ndarray:
         def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:
             return at / _kappa(b, at / _kappa(a, omega)) - omega
 
-        omega = _continue(residual, z, lambda top: top / b.moment(1), a._hull[1] * b._hull[1])
+        width = max(abs(a._hull[0]), a._hull[1]) * b._hull[1]
+        z = np.where(z == 0.0, 1e-9 * width, z)  # λ = 0 is singular in the equations, not in the law
+        omega = _continue(residual, z, lambda top: top / b.moment(1), width)
         return (1.0 + a.M(omega)) / z
 
     atoms = [
@@ -367,10 +395,36 @@ def free_product(first: Any, second: Any) -> RealLaw:
     atoms += [(0.0, zero)] if zero else []
 
     def moments(k: int) -> list[float]:
-        return multiplied_moments(a._moments(k), b._moments(k))
+        if a._hull[0] >= 0.0:
+            return multiplied_moments(a._moments(k), b._moments(k))
+        return _moments_of_product(free_cumulants(a._moments(k)), free_cumulants(b._moments(k)))
 
-    hull = (a._hull[0] * b._hull[0], a._hull[1] * b._hull[1])
+    ends = [x * y for x in a._hull for y in b._hull]
+    hull = (min(ends), max(ends))
     return RealLaw(stieltjes, hull, atoms, moments, f"({a!r}) @ ({b!r})")
+
+
+def _is_law(value: Any) -> bool:
+    return isinstance(value, RealLaw) or hasattr(value, "closed_stieltjes")
+
+
+def _moments_of_product(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """Moments 1..n of √b a √b from the free cumulants of a and b, whatever their means.
+
+    With f = Σ τ((ab)^j) z^j, g = Σ τ(b(ab)^j) z^j and h = Σ τ(a(ba)^j) z^j, the block of the first letter in
+    the sum over non-crossing partitions gives f = 1 + Σ_s κ_s(a) (z g)^s, h = f Σ_s κ_s(a) (z g)^{s−1} and
+    g = f Σ_s κ_s(b) (z h)^{s−1}: each round settles one more order.
+    """
+    n = len(first)
+    f = np.zeros(n + 1)
+    f[0] = 1.0
+    g, h = second[0] * f, first[0] * f
+    for _ in range(2 * n):
+        inner, outer = (_powers(np.concatenate([[0.0], part[:-1]]), n) for part in (g, h))
+        f = inner[0] + sum(kappa * inner[s] for s, kappa in enumerate(first, start=1))
+        h = np.convolve(f, sum(kappa * inner[s] for s, kappa in enumerate(first)))[: n + 1]
+        g = np.convolve(f, sum(kappa * outer[s] for s, kappa in enumerate(second)))[: n + 1]
+    return f[1:].tolist()
 
 
 def free_cumulants(moments: Sequence[float]) -> list[float]:

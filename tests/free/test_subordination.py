@@ -5,7 +5,7 @@ import pytest
 
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.free import Discrete, FussCatalan, MarchenkoPastur, Semicircle
-from rmtrnn.free.subordination import free_cumulants, moments_of
+from rmtrnn.free.subordination import _moments_of_product, free_cumulants, moments_of
 
 
 def test_semicircles_add_their_variances():
@@ -79,7 +79,7 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"t = 0\.5"):
         MarchenkoPastur().free_sum(0.5)
     with pytest.raises(TypeError):
-        _ = Discrete([-1.0, 1.0], [0.5, 0.5]) @ MarchenkoPastur()
+        _ = Discrete([-1.0, 1.0], [0.5, 0.5]) @ Semicircle(1.0)
     with pytest.raises(ValueError, match="radius = -1"):
         Semicircle(-1)
 
@@ -102,3 +102,29 @@ def test_numbers_and_single_atoms_shift_a_law():
     three = MarchenkoPastur() + 3
     assert three.moment(1) == pytest.approx(4.0)
     np.testing.assert_allclose(three.cdf([3.5, 5.0]), MarchenkoPastur().cdf([0.5, 2.0]), atol=1e-3)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_a_real_law_times_a_positive_one(shift):
+    """√b a √b, a semicircular (mean 0: Rao and Speicher 2007) or shifted: moments, sampled, a control."""
+    circle, ratio, n = Semicircle(1.0) + shift, 0.5, 500
+    law, wrong = circle @ MarchenkoPastur(ratio), circle @ MarchenkoPastur(ratio, 1.15)
+    assert (MarchenkoPastur(ratio) @ circle).moment(4) == law.moment(4)
+    # τ(ab) = m_1 m_1', τ(abab) = κ_2(a) m_1'² + m_1² m_2'.
+    assert law.moment(1) == pytest.approx(shift)
+    assert law.moment(2) == pytest.approx(0.25 + shift**2 * (1 + ratio))
+    assert law.error < 1e-6
+    rng = np.random.default_rng(8)
+    x, y = rng.standard_normal((n, n)), rng.standard_normal((n, 2 * n)) / np.sqrt(2 * n)
+    a = (x + x.T) / np.sqrt(8 * n) + shift * np.eye(n)
+    values = np.sort(np.linalg.eigvals(a @ y @ y.T).real)
+    ranks = (np.arange(n) + 0.5) / n
+    assert np.max(np.abs(law.cdf(values) - ranks)) < 0.01
+    assert np.max(np.abs(wrong.cdf(values) - ranks)) > 0.015
+
+
+def test_moments_by_cumulants_agree_with_s_transforms():
+    a, b = Discrete([1.0, 2.0], [0.3, 0.7]), MarchenkoPastur(0.5)
+    cumulants = [free_cumulants([law.moment(k) for k in range(1, 9)]) for law in (a, b)]
+    expected = [(a @ b).moment(k) for k in range(1, 9)]
+    np.testing.assert_allclose(_moments_of_product(*cumulants), expected, rtol=1e-10)
