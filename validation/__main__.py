@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from rmtrnn._core import progress as _progress
-from validation import core, data, dyson_error
+from validation import core, data, dyson_error, initialisation
 from validation.beyond import (
     eigenvalues,
     gated,
@@ -52,6 +52,7 @@ STUDIES = {
         phase,
         torch_jacobian,
         trained_gru,
+        initialisation,
     )
 }
 
