@@ -335,6 +335,9 @@ def _nothing(ens: Ensemble, parameters: list[Parameter], chi: np.ndarray) -> NoC
         side, why = "chaotic", f"it is on the chaotic side, χ from {low:.6g} > 1 to {high:.6g}"
     else:
         side, why = "jump", f"χ takes values from {low:.6g} to {high:.6g}, but jumps across 1"
-    return NoCriticalPointError(
-        f"{where}: in the state reached from E[h²] = 1 {why}; try other bounds", side, (low, high)
+    driven = ens.R > 0.0 and any(ens.gate(gate).sigma_v > 0.0 for gate in ens.cell.gates)
+    remedy = (
+        "try other bounds" if driven else "without input χ often jumps: give sigma_v > 0, or other bounds"
     )
+    text = f"{where}: in the state reached from E[h²] = 1 {why}; {remedy}"
+    return NoCriticalPointError(f"{text}; rmtrnn.initialize does without χ = 1", side, (low, high))

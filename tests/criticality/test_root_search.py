@@ -117,3 +117,11 @@ def test_bad_arguments():
         rt.critical("vanilla", T=2, R=0.0)
     with pytest.raises(ValueError, match="T"):
         rt.critical("vanilla", T=0)
+
+
+def test_a_jump_without_input_names_what_helps():
+    """GRU without input: the dead state ends where the state jumps; sigma_v = 1 has a critical point."""
+    with pytest.raises(NoCriticalPointError, match=r"jumps across 1; without input .* sigma_v > 0") as jump:
+        rt.critical("gru", T=100)
+    assert jump.value.side == "jump" and "initialize" in str(jump.value)
+    assert rt.critical("gru", T=100, sigma_v=1.0).chi == pytest.approx(1.0, abs=1e-8)
