@@ -152,11 +152,11 @@ class RealLaw:
         edges = []
         for i in np.flatnonzero(filled[1:] != filled[:-1]):
             inside, outside = (grid[i + 1], grid[i]) if filled[i + 1] else (grid[i], grid[i + 1])
-            for _ in range(40):
-                middle = 0.5 * (inside + outside)
-                inside, outside = (
-                    (middle, outside) if self._is_filled(np.array([middle]))[0] else (inside, middle)
-                )
+            for _ in range(10):  # sixteen parts each time: 40 bits, in a quarter of the calls
+                inner = np.linspace(inside, outside, 17)[1:-1]
+                last = int(np.sum(np.logical_and.accumulate(self._is_filled(inner))))
+                ends = [inside, *inner.tolist(), outside]
+                inside, outside = ends[last], ends[last + 1]
             edges.append(float(0.5 * (inside + outside)))
         return tuple(zip(edges[::2], edges[1::2], strict=True))
 
@@ -422,8 +422,8 @@ def _moments_of_product(first: Sequence[float], second: Sequence[float]) -> list
     for _ in range(2 * n):
         inner, outer = (_powers(np.concatenate([[0.0], part[:-1]]), n) for part in (g, h))
         f = inner[0] + sum(kappa * inner[s] for s, kappa in enumerate(first, start=1))
-        h = np.convolve(f, sum(kappa * inner[s] for s, kappa in enumerate(first)))[: n + 1]
-        g = np.convolve(f, sum(kappa * outer[s] for s, kappa in enumerate(second)))[: n + 1]
+        h = np.convolve(f, np.array(first) @ np.array(inner[:n]))[: n + 1]
+        g = np.convolve(f, np.array(second) @ np.array(outer[:n]))[: n + 1]
     return f[1:].tolist()
 
 
