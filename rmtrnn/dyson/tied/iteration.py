@@ -98,10 +98,20 @@ def relative_size(change: np.ndarray, unit: np.ndarray) -> float:
     return float(np.sqrt((np.abs(change / unit) ** 2).sum(axis=(-2, -1)) / change.shape[-1]).max())
 
 
-def solve(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex, tol: float) -> Point:
-    """Iterate (15) from ``energy`` until its change is below ``tol``, relative to the diagonal."""
+def solve(
+    sites: SiteMatrices,
+    energy: np.ndarray,
+    log_lambda: complex,
+    tol: float,
+    known: Differences | None = None,
+) -> Point:
+    """Iterate (15) from ``energy`` until its change is below ``tol``, relative to the diagonal.
+
+    ``known``: differences of a neighbouring point, or of the same point on other sites, to begin with.
+    """
     advance("Dyson equation: points solved")
-    x, least, known = energy, np.inf, Differences.none(energy)
+    x, least = energy, np.inf
+    known = Differences.none(energy) if known is None else known
     before: tuple[np.ndarray, np.ndarray] | None = None
     best = x, np.inf
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
@@ -124,12 +134,14 @@ def solve(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex, tol: flo
     return Point(log_lambda, *best, count, known)
 
 
-def solve_on_axis(sites: SiteMatrices, energy: np.ndarray, log_lambda: float, tol: float) -> Point:
+def solve_on_axis(
+    sites: SiteMatrices, energy: np.ndarray, log_lambda: float, tol: float, known: Differences | None = None
+) -> Point:
     """Iterate (15) on the real axis, by way of arg lambda > 0 where it ends above the real axis otherwise.
 
     For arg lambda > 0 the solution with Im P, Im Q <= 0 is the only one.
     """
-    point = solve(sites, energy, complex(log_lambda, REAL_AXIS), tol)
+    point = solve(sites, energy, complex(log_lambda, REAL_AXIS), tol, known)
     if point.relative < tol and is_lower(point.energy):
         return point
     near = lowered(energy)

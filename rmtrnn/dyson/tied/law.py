@@ -52,7 +52,8 @@ class Sizes:
 _SIZES = (
     Sizes(5, 32768, 4096, 1024, 512),
     Sizes(16, 16384, 4096, 1024, 512),
-    Sizes(math.inf, 8192, 2048, 512, 256),
+    Sizes(40, 8192, 1024, 512, 256),
+    Sizes(math.inf, 2048, 512, 256, 128),
 )
 
 
@@ -62,7 +63,7 @@ def tied_law(
     *,
     population: int | None = None,
     seed: int = 0,
-    tol: float = 2.5e-4,
+    tol: float = 5e-4,
     max_points: int = 100,
 ) -> TabulatedLaw:
     """Law of the singular values of J_T when one draw of the weights serves all steps: theory.md (15).
@@ -71,8 +72,8 @@ def tied_law(
     ----------
     population : 8 times a power of two, at least 64
         Sites that carry F, in eight independent groups with a two-time mean field each, picked from several
-        times as many. Their spread is part of the ``error`` of the result. By default 32768, 16384 or 8192,
-        fewer for longer chains.
+        times as many. Their spread is part of the ``error`` of the result. By default 32768 to
+        2048, fewer for longer chains.
     seed : integer
         Names the populations; the same seed gives the same law.
     tol : number in (0, 0.1]
@@ -136,9 +137,8 @@ def solved_on(sites: SiteMatrices, nodes: list[Node], settings: PathSettings) ->
     least = settings.sparse * max((node.density for node in nodes), default=0.0)
     points: list[Point] = []
     for node in reversed(nodes):
-        own = not points or node.density > least
-        energy = node.point.energy if own else points[-1].energy
-        points.append(solve_on_axis(sites, energy, 2 * node.u, settings.solver_tol))
+        start = node.point if not points or node.density > least else points[-1]
+        points.append(solve_on_axis(sites, start.energy, 2 * node.u, settings.solver_tol, start.differences))
     return points[::-1]
 
 

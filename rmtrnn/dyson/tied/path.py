@@ -17,6 +17,7 @@ from rmtrnn.dyson.full_population import CORRECTION
 from rmtrnn.dyson.inversion.panel_refinement import PANELS, Settings, panels_to_halve
 from rmtrnn.dyson.tied.functional import distribution_and_density, gradient, image, overlaps
 from rmtrnn.dyson.tied.iteration import (
+    Differences,
     Point,
     gauge_unit,
     is_lower,
@@ -36,7 +37,7 @@ class PathSettings:
     ``tol`` of the cdf between points and beyond the outermost ones; ``max_points``.
     """
 
-    tol: float = 2.5e-4
+    tol: float = 5e-4
     max_points: int = 100
     # Relative change of the self-energies that ends the iteration: F errs by its square.
     solver_tol: float = 1e-3
@@ -107,7 +108,7 @@ class PathFollower:
         step = settings.longest / 2
         for _ in range(settings.max_points):
             inside = [node for node in nodes if self.is_inside(node)][-2:]
-            node = self._on_axis(u, line(inside, u)) if inside else None
+            node = self._on_axis(u, line(inside, u), inside[-1].point.differences) if inside else None
             if node is None or not self.is_solved(node):
                 above = solve(self.sites, near, complex(2 * u, settings.angle), settings.solver_tol)
                 if not above.relative < settings.settled:
@@ -130,8 +131,8 @@ class PathFollower:
     def is_inside(self, node: Node) -> bool:
         return self.is_solved(node) and node.density > self.settings.inside
 
-    def _on_axis(self, u: float, energy: np.ndarray) -> Node:
-        return node_at(self.sites, solve_on_axis(self.sites, energy, 2 * u, self.settings.solver_tol))
+    def _on_axis(self, u: float, energy: np.ndarray, known: Differences | None = None) -> Node:
+        return node_at(self.sites, solve_on_axis(self.sites, energy, 2 * u, self.settings.solver_tol, known))
 
     def refined(self, nodes: list[Node]) -> list[Node]:
         """Panels halved until cubics in F through both ends are good to ``tol``."""
@@ -155,8 +156,8 @@ class PathFollower:
     def _between(self, left: Node, right: Node) -> Node:
         """A node halfway, from those neighbours that are inside the support."""
         u = 0.5 * (left.u + right.u)
-        inside = [node for node in (left, right) if self.is_inside(node)]
-        return self._on_axis(u, line(inside or [right], u))
+        inside = [node for node in (left, right) if self.is_inside(node)] or [right]
+        return self._on_axis(u, line(inside, u), inside[-1].point.differences)
 
 
 def line(nodes: list[Node], u: float) -> np.ndarray:
