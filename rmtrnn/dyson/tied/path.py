@@ -50,6 +50,8 @@ class PathSettings:
     above: float = 0.25
     shortest: float = 0.1
     longest: float = 1.0
+    # Sites: a panel with the mass of fewer is not halved, as the gaps between them are not those of the law.
+    few_sites: float = 2.0
     # Density of u that counts as inside the support, and the share of the largest one below which a tail is
     # too sparse on few sites to start from.
     inside: float = 1e-5
@@ -136,7 +138,8 @@ class PathFollower:
 
     def refined(self, nodes: list[Node]) -> list[Node]:
         """Panels halved until cubics in F through both ends are good to ``tol``."""
-        settings = Settings(tol=self.settings.tol, tail=self.settings.tol)
+        few = self.settings.few_sites / self.sites.n if self.sites.n > 1 else 0.0
+        settings = Settings(tol=self.settings.tol, tail=self.settings.tol, mass_resolution=few)
         tried: set[float] = set()
         nodes = sorted((node for node in nodes if self.is_solved(node)), key=lambda node: node.u)
         while 2 <= len(nodes) < self.settings.max_points:
