@@ -161,6 +161,7 @@ def end_of_interval(
     hazard = float(density[index]) / mass if mass > 0.0 else 0.0
     inner_hazard, spacing = 0.0, 0.0
     if 0 <= inner < u.size and not empty[inner]:
-        inner_hazard = float(density[inner]) / (side * (bound - float(cdf[inner])))
+        beyond = side * (bound - float(cdf[inner]))
+        inner_hazard = float(density[inner]) / beyond if beyond > 0.0 else 0.0
         spacing = abs(float(u[inner] - u[index]))
     return pareto_tail(mass, hazard, inner_hazard, spacing, EDGE if sparse else SHARPEST, room), bound
