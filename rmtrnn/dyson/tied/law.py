@@ -63,7 +63,7 @@ def tied_law(
     *,
     population: int | None = None,
     seed: int = 0,
-    tol: float = 5e-4,
+    tol: float = 2.5e-4,
     max_points: int = 100,
 ) -> TabulatedLaw:
     """Law of the singular values of J_T when one draw of the weights serves all steps: theory.md (15).

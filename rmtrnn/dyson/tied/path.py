@@ -37,7 +37,7 @@ class PathSettings:
     ``tol`` of the cdf between points and beyond the outermost ones; ``max_points``.
     """
 
-    tol: float = 5e-4
+    tol: float = 2.5e-4
     max_points: int = 100
     # Relative change of the self-energies that ends the iteration: F errs by its square.
     solver_tol: float = 1e-3
