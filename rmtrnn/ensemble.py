@@ -6,6 +6,7 @@ Letters: p, a probability.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -277,6 +278,23 @@ class Ensemble:
         if isinstance(law, Mapping):
             arguments["input_law"] = law.get("locations", ()), law.get("masses", ())
         return Ensemble(**arguments)
+
+    @staticmethod
+    def from_torch(module: Any, layer: int = 0, *, R: float = 1.0, tied: bool = True) -> Ensemble:
+        """Return the ensemble that one layer of a PyTorch module looks like, as initialised or trained.
+
+        The laws are measured gate by gate: `torch.nn.RNN`, `GRU`, `LSTM`, their cells, and the modules of
+        `rmtrnn.torch`. What fits no ensemble is said in a UserWarning, as for PyTorch's fused orthogonal
+        initialiser, whose square blocks are not orthogonal. Biases are taken as normal. ``R``, the second
+        moment of the inputs, is not a property of the module. Raises TypeError for another module.
+        """
+        from rmtrnn.cells.torch_layout import layer_parameters, measured
+
+        parameters = layer_parameters(module, layer)
+        found, misfits = measured(parameters)
+        if misfits:
+            warnings.warn("; ".join(misfits), UserWarning, stacklevel=2)
+        return Ensemble(parameters.cell, **found, R=R, tied=tied)
 
     def _arguments(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

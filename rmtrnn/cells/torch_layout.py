@@ -46,6 +46,40 @@ def layer_parameters(module: Any, layer: int = 0) -> LayerParameters:
     return LayerParameters(cell, w, v, _biases(found, suffix, rows))
 
 
+def measured(parameters: LayerParameters) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Measure σ_w, σ_v, μ_b, σ_b and the law of W of every gate; say what fits no ensemble of these laws.
+
+    σ_w² = N E[W_ij²], σ_v² = n E[V_ij²] for n inputs. W counts as orthogonal or Gaussian where the relative
+    variance of its squared singular values is 0 or 1 to 10/N + 0.02.
+    """
+    gates, misfits = parameters.cell.gates, []
+    found: dict[str, dict[str, Any]] = {
+        name: {} for name in ("sigma_w", "sigma_v", "mu_b", "sigma_b", "weights")
+    }
+    for gate in gates:
+        w, v, b = (part.get(gate, np.zeros((1, 1))) for part in (parameters.W, parameters.V, parameters.b))
+        found["sigma_w"][gate] = float(np.sqrt(w.shape[1] * np.mean(w**2)))
+        found["sigma_v"][gate] = float(np.sqrt(v.shape[1] * np.mean(v**2)))
+        found["mu_b"][gate], found["sigma_b"][gate] = float(np.mean(b)), float(np.std(b))
+        found["weights"][gate] = "gaussian"
+        if not w.any():
+            continue
+        squares = np.linalg.svd(w, compute_uv=False) ** 2
+        spread = float(np.var(squares) / np.mean(squares) ** 2)
+        allowed = 10.0 / len(w) + 0.02
+        if spread < allowed:
+            found["weights"][gate] = "orthogonal"
+        elif abs(spread - 1.0) > allowed:
+            misfits.append(
+                f"W of gate {gate!r}: relative variance {spread:.2f} of its squared singular values; 1 if its "
+                "entries are independent, 0 if it is orthogonal"
+            )
+        mean = abs(float(np.mean(w))) * len(w) / found["sigma_w"][gate]
+        if mean > 5.0:
+            misfits.append(f"W of gate {gate!r}: its mean is {mean:.1f} standard errors from 0")
+    return found, misfits
+
+
 def _biases(found: dict[str, np.ndarray], suffix: str, rows: dict[str, slice]) -> dict[str, np.ndarray]:
     if f"bias{suffix}" in found:
         return {gate: found[f"bias{suffix}"][part] for gate, part in rows.items()}

@@ -76,3 +76,30 @@ def test_refuses_two_directions():
         rt.jacobian_log_s(torch.nn.GRU(3, N, bidirectional=True), np.zeros((2, 3)))
     with pytest.raises(ValueError, match="state: has shapes"):
         rt.jacobian_log_s(torch.nn.GRUCell(3, N), np.zeros((2, 3)), state=np.zeros(N + 1))
+
+
+def test_measured_ensemble():
+    torch.manual_seed(2)
+    ens = rt.Ensemble.from_torch(torch.nn.GRU(7, 300))
+    assert ens.cell == rt.GRU(reset_after=True) and ens.tied
+    for gate in "ruc":  # uniform in ±1/√N: variance 1/(3N)
+        assert ens.gate(gate).sigma_w == pytest.approx(3**-0.5, rel=0.02)
+        assert ens.gate(gate).weights == "gaussian"
+    assert ens.gate("r").sigma_v == pytest.approx((7 / 900) ** 0.5, rel=0.05)
+    haar = rt.Ensemble("lstm", sigma_w={"f": 1.5, "i": 0.5}, sigma_v=0.7, mu_b=1.0, weights="orthogonal")
+    drawn = rt.torch.initialize_(torch.nn.LSTM(50, 300), haar, 0)
+    found = rt.Ensemble.from_torch(drawn)
+    for gate in "fiog":
+        ours, theirs = found.gate(gate), haar.gate(gate)
+        assert ours.weights == "orthogonal" and ours.sigma_w == pytest.approx(theirs.sigma_w, rel=1e-5)
+        assert ours.sigma_v == pytest.approx(0.7, rel=0.05) and ours.mu_b == pytest.approx(1.0)
+
+
+def test_fused_orthogonal_initialiser_does_not_fit():
+    module = torch.nn.LSTM(5, 200)
+    torch.nn.init.orthogonal_(module.weight_hh_l0)
+    with pytest.warns(UserWarning, match="W of gate 'f': relative variance"):
+        ens = rt.Ensemble.from_torch(module)
+    assert ens.gate("i").sigma_w == pytest.approx(0.5, rel=0.02)
+    with pytest.raises(TypeError, match="expected torch.nn.RNN"):
+        rt.Ensemble.from_torch(torch.nn.Linear(2, 2))
