@@ -71,8 +71,8 @@ def measured(parameters: LayerParameters) -> tuple[dict[str, dict[str, Any]], li
             found["weights"][gate] = "orthogonal"
         elif abs(spread - 1.0) > allowed:
             misfits.append(
-                f"W of gate {gate!r}: relative variance {spread:.2f} of its squared singular values; 1 if its "
-                "entries are independent, 0 if it is orthogonal"
+                f"W of gate {gate!r}: relative variance {spread:.2f} of its squared singular values; 1 if "
+                "its entries are independent, 0 if it is orthogonal"
             )
         mean = abs(float(np.mean(w))) * len(w) / found["sigma_w"][gate]
         if mean > 5.0:

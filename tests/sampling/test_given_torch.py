@@ -101,5 +101,5 @@ def test_fused_orthogonal_initialiser_does_not_fit():
     with pytest.warns(UserWarning, match="W of gate 'f': relative variance"):
         ens = rt.Ensemble.from_torch(module)
     assert ens.gate("i").sigma_w == pytest.approx(0.5, rel=0.02)
-    with pytest.raises(TypeError, match="expected torch.nn.RNN"):
+    with pytest.raises(TypeError, match="got Linear"):
         rt.Ensemble.from_torch(torch.nn.Linear(2, 2))
