@@ -401,7 +401,7 @@ def _packed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 LARGEST = 1e8  # of the gain of one round: beyond, κ grows at some site
 SETTLED = 4  # rounds over which log μ stays the same: what noise leaves of the spectrum hardly moves it
-RULING = 0.5  # of χ: largest decay per step of a single site from which long memories may rule χ; empirical
+RULING = 0.8  # of χ: largest decay per step of a single site from which long memories may rule χ; empirical
 NEAR_ONE = 0.5  # |log ρ| up to which a settled μ need not have been passed
 SAME_DELAY = 0.05  # change of log μ · delay up to which the delay need not be known anew
 UNSHAPED = 0.3  # change of the spectrum beyond which Anderson's memory is of no use
