@@ -33,7 +33,7 @@ class SingularValues:
     σ_w² = E[W_ij²] N as for Gaussian weights. ``scale`` is √E[s²] before. A law that is not discrete stands
     for its quantiles at 32 midpoints.
 
-    >>> rt.SingularValues([1.0, 3.0]).scale ** 2
+    >>> round(rt.SingularValues([1.0, 3.0]).scale ** 2, 9)
     5.0
     """
 
