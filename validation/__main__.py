@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from rmtrnn._core import progress as _progress
-from validation import core, data, dyson_error, initialisation
+from validation import core, data, dyson_error, gpu, initialisation
 from validation.beyond import (
     eigenvalues,
     gated,
@@ -202,8 +202,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["hunt"]:
-        return runner.main(arguments[1:])
+    commands = {"gpu": gpu.main, "hunt": runner.main}
+    if arguments and arguments[0] in commands:
+        return commands[arguments[0]](arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.report:
