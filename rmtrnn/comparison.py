@@ -83,6 +83,10 @@ class Comparison(Result):
         thanks to the error that the theory states of itself, or if the theory is not converged.
     agrees : verdict == "agrees".
     error, status : of the theory.
+
+    >>> ens = rt.Ensemble("vanilla", sigma_w=0.9, sigma_b=0.2)
+    >>> rt.compare(rt.spectrum(ens, T=2), rt.sample(ens, T=2, N=64, trials=8)).agrees
+    True
     """
 
     theory: str

@@ -62,6 +62,10 @@ class Isometry(Result):
     method : how the spectrum was found
     status, converged : of the spectrum
     error : estimated error of its cdf
+
+    >>> report = rt.isometry(rt.Ensemble("vanilla", sigma_w=0.9, sigma_b=0.2), T=4)
+    >>> report.converged
+    True
     """
 
     ensemble: Ensemble

@@ -54,6 +54,10 @@ class PhaseDiagram(Result):
     point, the latter of Q; ``errors`` has those of q, chi, c_star and chi_star, for networks solved point by
     point. Where there is no stationary state (DIVERGED) the quantities are nan. ``theory`` is "untied" or
     "tied".
+
+    >>> phases = rt.phase_diagram(rt.Ensemble("vanilla", sigma_b=0.1), sigma_w=[0.5, 1.0, 1.5])
+    >>> phases.chi.shape
+    (3,)
     """
 
     ensemble: Ensemble

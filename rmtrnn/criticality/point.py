@@ -76,6 +76,10 @@ class Critical(Result):
     ``isometry``, ``variance`` (of s²), ``condition_number`` and ``isometric`` come from the spectrum, never
     assumed from chi = 1. They call `measure` where that takes seconds: vanilla cells, and T ≤ 8; otherwise
     they raise `NotMeasuredError` until `measure` was called. Printing a point computes nothing.
+
+    >>> point = rt.critical("vanilla", T=10, R=0.46)
+    >>> round(point.chi, 9)
+    1.0
     """
 
     ensemble: Ensemble

@@ -58,6 +58,10 @@ class MeanField(Result):
     note : what limits the result, in words
 
     Where the network has no stationary state (status DIVERGED) the stationary quantities are nan.
+
+    >>> mf = rt.mean_field(rt.Ensemble("vanilla", sigma_w=0.9, sigma_b=0.2))
+    >>> mf.converged, mf.theory
+    (True, 'untied')
     """
 
     remedies: ClassVar[Mapping[Status, str]] = {

@@ -57,6 +57,10 @@ class Sample(Result):
     ``log_s``: shape (trials, s·N) for a state of s vectors, ascending in every row; −∞ for exact zeros.
     ``ensemble``, ``T``, ``N``; ``provenance``: how it was made (seed, longest burn-in, device, dtype,
     versions, host, wall time; "error" of the worst log s as estimated, and "condition", see `LogProduct`).
+
+    >>> mc = rt.sample(rt.Ensemble("vanilla"), T=2, N=16, trials=3)
+    >>> mc.log_s.shape
+    (3, 16)
     """
 
     log_s: np.ndarray

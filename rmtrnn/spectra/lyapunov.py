@@ -42,6 +42,10 @@ class LyapunovSpectrum(Result):
 
     ``spectrum``: the law, with ``pdf``, ``cdf``, ``icdf``, ``support``, ``atoms``, ``mean``, ``rvs``;
     ``error``: estimated error of its cdf; ``method``: "s-transform" or "dyson". Made by `rmtrnn.lyapunov`.
+
+    >>> linear = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=1.0, weights="orthogonal")
+    >>> abs(round(float(rt.lyapunov(linear).largest), 9))
+    0.0
     """
 
     remedies: ClassVar[Mapping[Status, str]] = {Status.MAX_ITERATIONS: "try a larger population="}
