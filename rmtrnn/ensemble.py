@@ -294,7 +294,8 @@ class Ensemble:
         found, misfits = measured(parameters)
         if misfits:
             warnings.warn("; ".join(misfits), UserWarning, stacklevel=2)
-        return Ensemble(parameters.cell, **found, R=R, tied=tied)
+        laws: dict[str, Any] = found
+        return Ensemble(parameters.cell, **laws, R=R, tied=tied)
 
     def _arguments(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -73,10 +73,14 @@ def without_idle_gates(stage: Stage) -> Stage:
     used = np.flatnonzero(size > np.finfo(float).eps ** 3 * largest)
     if len(used) == len(stage.sigma2):
         return stage
-    sigma2, orthogonal, singular = (
-        tuple(values[k] for k in used) for values in (stage.sigma2, stage.orthogonal, stage.singular)
+    return Stage(
+        stage.a,
+        stage.b[used],
+        stage.c[used],
+        tuple(stage.sigma2[k] for k in used),
+        tuple(stage.orthogonal[k] for k in used),
+        tuple(stage.singular[k] for k in used),
     )
-    return Stage(stage.a, stage.b[used], stage.c[used], sigma2, orthogonal, singular)
 
 
 def _writing(stage: Stage, basis: np.ndarray) -> Stage:

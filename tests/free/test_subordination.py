@@ -5,7 +5,7 @@ import pytest
 
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.free import Discrete, FussCatalan, MarchenkoPastur, Semicircle
-from rmtrnn.free.subordination import _moments_of_product, free_cumulants, moments_of
+from rmtrnn.free.cumulants import free_cumulants, moments_of, moments_of_product
 
 
 def test_semicircles_add_their_variances():
@@ -127,4 +127,4 @@ def test_moments_by_cumulants_agree_with_s_transforms():
     a, b = Discrete([1.0, 2.0], [0.3, 0.7]), MarchenkoPastur(0.5)
     cumulants = [free_cumulants([law.moment(k) for k in range(1, 9)]) for law in (a, b)]
     expected = [(a @ b).moment(k) for k in range(1, 9)]
-    np.testing.assert_allclose(_moments_of_product(*cumulants), expected, rtol=1e-10)
+    np.testing.assert_allclose(moments_of_product(*cumulants), expected, rtol=1e-10)
