@@ -9,7 +9,7 @@ import numpy as np
 
 from rmtrnn._core.arrays import to_host
 from rmtrnn.dyson.continuation import mass_at_zero
-from rmtrnn.dyson.diagonal_jacobian import diagonal_law
+from rmtrnn.dyson.diagonal_jacobian import diagonal_law, one_orthogonal_step
 from rmtrnn.dyson.full_population import averaged_over, correct_on_full_population
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
 from rmtrnn.dyson.inversion.error_budget import ERRORS, ErrorParts
@@ -39,6 +39,8 @@ class FinishSettings:
     near: float = 0.3
     # Points at which the error of the splines is looked at.
     looked_at: int = 10
+    # Sites: where fewer of them make up the mass, the population is not looked at more closely. Empirical.
+    resolution: float = 8.0
 
 
 _FINISH = FinishSettings()
@@ -76,6 +78,24 @@ def chain_law(
     more = larger(parts.required_population_factor)
     equal = (1.0 / chain.n, 1.0 / chain.n)
     return assemble(to_host(more.weights), averaged_over(more, solution), groups, atom, one or equal)
+
+
+def law_of_chain(
+    chain: Chain,
+    states: int,
+    groups: int,
+    *,
+    tol: float,
+    max_points: int,
+    larger: Callable[[int], Chain] | None = None,
+) -> TabulatedLaw:
+    """The law of a chain without dead dimensions; those of the ``states`` that are gone are exact zeros."""
+    law = one_orthogonal_step(chain)
+    if law is None:
+        resolution = _FINISH.resolution / chain.n if groups > 1 else tol  # one group: the sites are exact
+        settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
+        law, _ = chain_law(chain, groups, settings, larger)
+    return law.with_zeros(1.0 - chain.s_out / states)
 
 
 def _law_of_gates_alone(

@@ -15,9 +15,7 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory, module_for
 from rmtrnn._core.parallel import thread_map
-from rmtrnn.dyson.chain_law import chain_law
-from rmtrnn.dyson.diagonal_jacobian import one_orthogonal_step
-from rmtrnn.dyson.inversion.panel_refinement import Settings
+from rmtrnn.dyson.chain_law import law_of_chain
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.reduction import VanishingJacobian, reduced, without_idle_gates
 from rmtrnn.dyson.self_energy import Parametrisation
@@ -43,8 +41,6 @@ class PopulationSettings:
     # gigabytes.
     largest_factor: int = 16
     most_entries: int = 2**25
-    # Sites: where fewer of them make up the mass, the population is not looked at more closely. Empirical.
-    resolution: float = 8.0
 
 
 _POPULATION = PopulationSettings()
@@ -115,8 +111,6 @@ def untied_law(
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=32), 1e-2)
     entries = float(sites) * T * len(ens.cell.state) ** 2
     check_memory(*(("T", T) if population is None else ("population", population)), 4 * 8.0 * entries)
-    resolution = _POPULATION.resolution / sites
-    settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
     field = single_replica_mean_field(ens)
     try:
         chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
@@ -129,10 +123,14 @@ def untied_law(
         n = min(factor, most, _POPULATION.largest_factor) * sites // GROUPS
         return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp)
 
-    law = one_orthogonal_step(chain)
-    if law is None:
-        law, _ = chain_law(chain, GROUPS, settings, None if population else larger)
-    return law.with_zeros(1.0 - chain.s_out / len(ens.cell.state))
+    return law_of_chain(
+        chain,
+        len(ens.cell.state),
+        GROUPS,
+        tol=tol,
+        max_points=max_points,
+        larger=None if population else larger,
+    )
 
 
 def _population(population: int) -> int:

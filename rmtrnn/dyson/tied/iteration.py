@@ -144,7 +144,7 @@ def solve_on_axis(
     point = solve(sites, energy, complex(log_lambda, REAL_AXIS), tol, known)
     if point.relative < tol and is_lower(point.energy):
         return point
-    near = lowered(energy)
+    near = projected_to_lower_half_plane(energy)
     for angle in _ITERATION.detour:
         near = solve(sites, near, complex(log_lambda, angle), tol).energy
     other = solve(sites, near, complex(log_lambda, REAL_AXIS), tol)
@@ -157,7 +157,7 @@ def is_lower(energy: np.ndarray) -> bool:
     return bool(np.isfinite(scaled).all() and np.linalg.eigvalsh(scaled).max() <= _ITERATION.slack)
 
 
-def lowered(energy: np.ndarray) -> np.ndarray:
+def projected_to_lower_half_plane(energy: np.ndarray) -> np.ndarray:
     """The nearest self-energies in the lower half plane, in the gauge of their diagonal."""
     unit = gauge_unit(energy)
     eigen, vectors = np.linalg.eigh(np.imag(energy) / unit)

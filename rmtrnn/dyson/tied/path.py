@@ -21,7 +21,7 @@ from rmtrnn.dyson.tied.iteration import (
     Point,
     gauge_unit,
     is_lower,
-    lowered,
+    projected_to_lower_half_plane,
     relative_size,
     solve,
     solve_on_axis,
@@ -91,7 +91,8 @@ def corrected(sites: SiteMatrices, point: Point) -> tuple[Point, float]:
     step = point.differences.step(change, unit)
     step *= min(1.0, CORRECTION.longest_step / max(relative_size(step, unit), 1e-300))
     gain = 0.5 * complex(np.einsum("fkij,fkji->", gradient(sites, x, found), step))
-    return point._replace(energy=lowered(x + step)), CORRECTION.leaves * abs(gain) / (math.pi * sites.s_out)
+    error = CORRECTION.leaves * abs(gain) / (math.pi * sites.s_out)
+    return point._replace(energy=projected_to_lower_half_plane(x + step)), error
 
 
 class PathFollower:

@@ -9,7 +9,14 @@ import pytest
 from random_sites import one_state, two_stages
 
 from rmtrnn.dyson.tied import iteration
-from rmtrnn.dyson.tied.iteration import gauge_unit, is_lower, lowered, relative_size, solve, solve_on_axis
+from rmtrnn.dyson.tied.iteration import (
+    gauge_unit,
+    is_lower,
+    projected_to_lower_half_plane,
+    relative_size,
+    solve,
+    solve_on_axis,
+)
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
@@ -55,7 +62,9 @@ def test_an_iteration_that_is_cut_short_says_so(monkeypatch):
 
 def test_what_lies_above_the_real_axis_is_put_below():
     _, _, energy = start(two_stages)
-    below = lowered(np.conj(energy))
+    below = projected_to_lower_half_plane(np.conj(energy))
     assert not is_lower(np.conj(energy)) and is_lower(below)
-    np.testing.assert_allclose(lowered(energy), energy, atol=1e-12 * np.abs(energy).max())
+    np.testing.assert_allclose(
+        projected_to_lower_half_plane(energy), energy, atol=1e-12 * np.abs(energy).max()
+    )
     np.testing.assert_array_equal(np.real(below), np.real(energy))

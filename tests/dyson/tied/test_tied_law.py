@@ -261,3 +261,25 @@ def test_a_network_without_input_noise_has_a_law():
     assert spec.converged
     assert (np.abs(found - sampled) < 4 * errors).all()
     assert np.abs(found - sampled - 0.2).min() > 0.1  # a law shifted by a fifth would be noticed
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_one_step_from_the_zero_state_is_that_of_untied_weights(cell):
+    """One step uses every matrix once, and the dead state is the same for both."""
+    untied = rt.Ensemble(cell)
+    laws = [rt.spectrum(ens, 1) for ens in (untied, untied.replace(tied=True))]
+    assert laws[0].atoms == laws[1].atoms
+    p = np.linspace(0.55, 0.95, 9)
+    quantiles = [law.log_s.icdf(p) for law in laws]
+    assert np.max(np.abs(laws[0].log_s.cdf(quantiles[1]) - p)) < laws[0].error + laws[1].error
+    other = rt.spectrum(rt.Ensemble(cell, sigma_w=1.2), 1)
+    assert np.max(np.abs(other.log_s.cdf(quantiles[1]) - p)) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"T": 2000}, "T"), ({"T": 100, "population": 2**22}, "population")]
+)
+def test_what_would_not_fit_is_refused_at_the_door(options, name):
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, R=0.5, tied=True)
+    with pytest.raises(ValueError, match=f"{name} = .*GiB of memory"):
+        rt.spectrum(ens, **options)
