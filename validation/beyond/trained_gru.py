@@ -103,10 +103,11 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     )
     with plotting.style():
         figure, ax = plt.subplots(figsize=(4.2, 2.6))
-        bins = np.linspace(-60.0, 10.0, 71)
+        lowest = min(arrays["log_s"].min() for _, arrays in results.values())
+        bins = np.arange(5.0 * np.floor(lowest / 5.0), 5.1, 2.5)
         for name, (_, arrays) in results.items():
             ax.hist(
-                np.clip(arrays["log_s"].ravel(), bins[0], None),
+                arrays["log_s"].ravel(),
                 bins=bins.tolist(),
                 density=True,
                 alpha=0.6,
