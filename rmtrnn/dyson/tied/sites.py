@@ -24,12 +24,24 @@ from rmtrnn.meanfield.periodic_process import GROUPS
 from rmtrnn.meanfield.tied_field import TiedField, tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
 
-_RESERVE = 2**18  # sites drawn in all
-_MOST_RESERVE = 16  # sites drawn for each that is used
-_LEAST_RESERVE = 4
-_FIELD_SITES = 2048  # sites that the two-time mean field is solved on
-_PILOT = 64  # sites of each group whose self-energies at large lambda say how much the others count for
-_EQUAL = 1e-9  # spread of all features: one site is like the other
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """Numbers of the draw. Empirical: more sites lower the error of a law, which the groups measure."""
+
+    # Sites drawn in all, and for each that is used: at most and at least.
+    reserve: int = 2**18
+    most: int = 16
+    least: int = 4
+    # Sites that the two-time mean field is solved on.
+    field: int = 2048
+    # Sites of each group whose self-energies at large lambda say how much the others count for.
+    pilot: int = 64
+    # Spread of all features below which one site is like the other: far above rounding, far below a draw's.
+    equal: float = 1e-9
+
+
+_DRAW = DrawSettings()
 
 
 @dataclass(frozen=True)
@@ -49,17 +61,17 @@ class Population:
 
 def draw_population(ens: Ensemble, T: int, n: int, seed: int) -> Population:
     """``n`` sites for each group out of several times as many: see `rmtrnn.dyson.sites.subsampling`."""
-    field = tied_field(ens, None, _FIELD_SITES, seed)
-    pilot = grouped_stages(ens, T, GROUPS * _PILOT, seed + 1, field)
+    field = tied_field(ens, None, _DRAW.field, seed)
+    pilot = grouped_stages(ens, T, GROUPS * _DRAW.pilot, seed + 1, field)
     if not any(stage.sigma2 for stage in pilot):
         stages = grouped_stages(ens, T, GROUPS * n, seed, field)
         none = np.zeros(GROUPS * n)
         return Population(stages, np.full(none.size, 1.0 / none.size), none, none)
     small = SiteMatrices.of(pilot, T)
     far = large_lambda(small)
-    if np.ptp(site_features(pilot, small, far)[1], axis=1).max() < _EQUAL:  # the dead state
+    if np.ptp(site_features(pilot, small, far)[1], axis=1).max() < _DRAW.equal:  # the dead state
         return Population(at_sites(pilot, slice(1)), *np.ones((3, 1)), groups=1)
-    reserve = min(max(_RESERVE // (GROUPS * n), _LEAST_RESERVE), _MOST_RESERVE)
+    reserve = min(max(_DRAW.reserve // (GROUPS * n), _DRAW.least), _DRAW.most)
     stages = grouped_stages(ens, T, GROUPS * reserve * n, seed, field)
     groups = [
         _picked(at_sites(stages, slice(i * reserve * n, (i + 1) * reserve * n)), n, small, far)
@@ -74,7 +86,7 @@ def draw_population(ens: Ensemble, T: int, n: int, seed: int) -> Population:
 
 def grouped_stages(ens: Ensemble, T: int, n: int, seed: int, field: TiedField | None = None) -> list[Stage]:
     """Stages over ``n`` sites in `GROUPS` groups, without weight matrices that nothing goes through."""
-    field = tied_field(ens, None, _FIELD_SITES, seed) if field is None else field
+    field = tied_field(ens, None, _DRAW.field, seed) if field is None else field
     raw = tied_trajectories(ens, T, n, seed, field=field)
     stages = [Stage(*one) for one in raw]
     per_step = len(stages) // T
@@ -82,7 +94,7 @@ def grouped_stages(ens: Ensemble, T: int, n: int, seed: int, field: TiedField | 
     stages = _with_matrices(stages, used)
     if not any(used):
         return stages
-    return _with_matrices(stages, _that_pass(at_sites(stages, slice(GROUPS * _PILOT)), T))
+    return _with_matrices(stages, _that_pass(at_sites(stages, slice(GROUPS * _DRAW.pilot)), T))
 
 
 def _that_pass(stages: list[Stage], T: int) -> list[list[int]]:
