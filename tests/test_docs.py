@@ -22,7 +22,11 @@ from tools import doc_tables
 DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "tools" / "docsite" / "command_line.md"]
 GALLERY = sorted((ROOT / "docs" / "gallery").glob("*.py"))
 NOT_RUN = ("pip install", "mpiexec", "mkdocs ", "python -m mkdocs")  # set up, not use
-NOT_RUN += ("python -m pytest -m gpu", "python benchmarks/bench_sampling.py cuda")  # need a GPU
+NOT_RUN += (
+    "python -m pytest -m gpu",
+    "python -m validation gpu",
+    "python benchmarks/bench_sampling.py cuda",
+)  # need a GPU
 FILES = {"own_cell.md": {"cell": "leaky.cell"}, "command_line.md": {"toml": "gru.toml"}}
 SMALL = {"N=1024": "N=16", "trials=64": "trials=4", "trials=512": "trials=4", "T=64": "T=4",
          "ProcessPoolExecutor(8": "ProcessPoolExecutor(2", "n_workers=8": "n_workers=2",

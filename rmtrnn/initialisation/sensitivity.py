@@ -153,8 +153,6 @@ def sensitivity(
     """
     if not isinstance(ens, Ensemble):
         raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
-    if not ens.has_normal_biases:
-        raise ValueError(f"ens: bias_law = {ens.bias_law!r}; sensitivities are known for normal biases only")
     T = _validate.integer("T", T, low=1, high=MOST_STEPS)
     sites = _validate.integer("sites", sites, low=32, high=2**22)
     if sites % 32 or (sites // 32) & (sites // 32 - 1):

@@ -115,9 +115,7 @@ PROBLEMS = [
 
 
 # What does not converge today, and why; an entry that converges after all makes the test fail.
-NOT_CONVERGED = {
-    "leaky, orthogonal, T = 1": "the density diverges as an inverse square root at both ends of the support",
-}
+NOT_CONVERGED: dict[str, str] = {}
 
 
 LISTED = [

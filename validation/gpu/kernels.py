@@ -52,7 +52,7 @@ class Kernel(NamedTuple):
 
 def jobs(device: Device) -> list[Job]:
     """One for each cell of the library; none without the compiler, or on a card."""
-    if not device.stand_in or importlib.util.find_spec("nvidia.cuda_nvrtc") is None:
+    if not device.stand_in or _compiler() is None:
         return []
     return [Job(f"kernels, {cell}", lambda device: 10.0, _find(cell), _compiled) for cell in LIBRARY]
 
@@ -90,12 +90,20 @@ def used_kernels(device: Device, ens: rt.Ensemble) -> list[Kernel]:
     return seen
 
 
+def _compiler() -> Path | None:
+    """The library of the wheel, if it is installed."""
+    spec = importlib.util.find_spec("nvidia")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    found = [path for one in folders for path in Path(one).glob("cuda_nvrtc/lib/libnvrtc.so*")]
+    return min(found, default=None)
+
+
 @cache
 def _library() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("nvidia.cuda_nvrtc")
-    assert spec is not None and spec.submodule_search_locations is not None
-    folder = Path(next(iter(spec.submodule_search_locations))) / "lib"
-    return ctypes.CDLL(str(next(path for path in sorted(folder.glob("libnvrtc.so*")))))
+    path = _compiler()
+    if path is None:
+        raise RuntimeError("NVIDIA's compiler is not installed: pip install nvidia-cuda-nvrtc-cu12")
+    return ctypes.CDLL(str(path))
 
 
 def compile_error(source: str, architecture: str) -> str:
