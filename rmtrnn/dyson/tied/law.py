@@ -16,6 +16,7 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.status import Status
+from rmtrnn.cells import Gate
 from rmtrnn.dyson.chain_law import chain_law, law_of_chain
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
 from rmtrnn.dyson.inversion.error_budget import ERRORS
@@ -102,10 +103,16 @@ def tied_law(
         raise ValueError(f"population = {population}: must be {GROUPS} times a power of two")
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
-    check_memory(*named, 2 * 8.0 * population * rows**2)  # the propagators, and a copy
-    _validate.cost("T", T, _SECONDS * population * rows**3 / T)
+    passing = T * sum(_reads_state(ens, gate) for stage in ens.cell.stages for gate in stage.gates)
+    check_memory(*named, 2 * 8.0 * population * passing**2)  # the propagators, and a copy
+    _validate.cost("T", T, _SECONDS * population * passing**3 / T)
     sites = draw_population(ens, T, population // GROUPS, seed)
     return law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
+
+
+def _reads_state(ens: Ensemble, gate: Gate) -> bool:
+    """Whether something goes through the weights of a gate: those of minGRU, say, read nothing."""
+    return ens.gate(gate.name).sigma_w > 0 and not gate.reads.is_number
 
 
 def _sizes(rows: int) -> Sizes:

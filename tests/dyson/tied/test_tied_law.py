@@ -13,6 +13,7 @@ from reference.cells import leaky
 from reference.kolmogorov import distance
 
 import rmtrnn as rt
+from rmtrnn._core import arrays as _arrays
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
 from rmtrnn.dyson.tied.functional import log_determinant
@@ -283,3 +284,12 @@ def test_what_would_not_fit_is_refused_at_the_door(options, name):
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, R=0.5, tied=True)
     with pytest.raises(ValueError, match=f"{name} = .*GiB of memory"):
         rt.spectrum(ens, **options)
+
+
+def test_gates_that_read_nothing_cost_no_memory(monkeypatch):
+    """minGRU keeps no product of matrices, so that nothing grows with (K T)^2: 0.3 GB if they counted."""
+    monkeypatch.setattr(_arrays, "memory_available", lambda device: 1e8)
+    ens = rt.Ensemble("mingru", sigma_w=1.0, sigma_v=1.0, tied=True)
+    assert rt.spectrum(ens, 100, population=512).log_s.icdf(0.5) < 0.0
+    with pytest.raises(ValueError, match="GiB of memory"):
+        rt.spectrum(rt.Ensemble("gru", sigma_w=1.0, sigma_v=1.0, tied=True), 100, population=512)
