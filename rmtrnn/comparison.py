@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri, stdtr
@@ -21,18 +21,33 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling.sample import Sample
 from rmtrnn.spectra.result import Spectrum
 
-MODES = 6
-MOMENTS = (1, 2, 3)
-LEVEL = 0.01
-# Finite-N bias of Σ_j cos(kπ F(s_j)) that is granted to a right theory. It is O(1) in N, since the first
-# correction to the law is O(1/N). Measured at N = 64 over 60 trials (linear, tanh, erf; T = 1, 4, 16): ≤ 0.8.
-BIAS = 1.0
-# The test passes only because so much of the theory's own error (times sN) was granted: nothing is decided.
-THEORY_SHARE = 0.1
-# A singular value this close to an atom (in log s, relative to 1 + |log s|) belongs to it: rounding.
-ATOM_WIDTH = 1e-9
 # Quantiles at these join the sample's points where the distance is integrated: the tails of the theory.
 TAILS = tuple(10.0**-k for k in range(6, 0, -1)) + tuple(1.0 - 10.0**-k for k in range(1, 7))
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """Numbers of the test; tests/test_comparison.py measures its level and its power."""
+
+    __test__ = False  # for pytest: the word is statistics' own
+
+    # Modes cos(kπ F) whose sums are tested, k = 1 … modes: each sees a shift on the scale 1/k of the law.
+    modes: int = 6
+    # Powers of s² whose means are shown beside the test.
+    moments: tuple[int, ...] = (1, 2, 3)
+    # Probability that a right theory is rejected.
+    level: float = 0.01
+    # Finite-N bias of Σ_j cos(kπ F(s_j)) that is granted to a right theory. It is O(1) in N, since the first
+    # correction to the law is O(1/N). Measured at N = 64, 60 trials (linear, tanh, erf; T = 1, 4, 16): ≤ 0.8.
+    bias: float = 1.0
+    # Share of the bias from which the theory's own error, times sN, can decide whether the test passes.
+    theory_share: float = 0.1
+    # Distance in log s from an atom, relative to 1 + |log s|, within which a singular value belongs to it.
+    # Derived: the rounding of an SVD of a thousand rows, with room.
+    atom_width: float = 1e-9
+
+
+TEST = TestSettings()
 
 
 @record("moment score")
@@ -141,7 +156,9 @@ class Comparison(Result):
         return "\n".join(lines)
 
 
-def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL, same_network: bool = True) -> Comparison:
+def compare(
+    spec: Spectrum, mc: Sample, *, level: float = TEST.level, same_network: bool = True
+) -> Comparison:
     """Compare the limit law ``spec`` with sampled spectra ``mc`` (at least 2 trials).
 
     The singular values of one matrix repel each other: linear statistics fluctuate by O(1), not by √N as for
@@ -185,28 +202,37 @@ def compare(spec: Spectrum, mc: Sample, *, level: float = LEVEL, same_network: b
     log_s = _snapped(mc.log_s, spec.log_s.atoms)
     zero_mass = sum(mass for u, mass in spec.log_s.atoms if u == -math.inf)
     below, at = _distribution(spec, log_s)
-    sums = np.array([_mode(k, below, at).sum(axis=1) for k in range(1, MODES + 1)])
-    modes, errors = sums.mean(axis=1), sums.std(axis=1, ddof=1) / math.sqrt(mc.trials)
-    granted = log_s.shape[1] * spec.error
-    allowance = BIAS + granted + _rank_bias(zero_mass, spec.T, log_s.shape[1])
-    p_value = _p_value(sums, allowance)
-    unaided = _p_value(sums, allowance - granted)
     return Comparison(
         **_titles(spec, mc),
         kolmogorov=_kolmogorov(spec, log_s.ravel(), below.ravel(), at.ravel()),
         wasserstein=_wasserstein(spec, log_s.ravel(), at.ravel(), zero_mass),
         zero_mass=(zero_mass, float(np.mean(np.isneginf(log_s)))),
-        moments=tuple(_moment_score(spec, mc, k) for k in MOMENTS),
+        moments=tuple(_moment_score(spec, mc, k) for k in TEST.moments),
         edges=_edges(spec, log_s),
-        modes=modes,
-        mode_errors=errors,
-        allowance=allowance,
-        p_value=p_value,
+        **_test(spec, below, at, zero_mass, level),
         level=level,
-        verdict=_verdict(p_value, unaided, level, granted, spec.converged),
         error=spec.error,
         status=spec.status,
     )
+
+
+def _test(
+    spec: Spectrum, below: np.ndarray, at: np.ndarray, zero_mass: float, level: float
+) -> dict[str, Any]:
+    """Test the modes of `compare`; ``below``, ``at`` (trials, values): F left of the values and at them."""
+    trials, count = at.shape
+    sums = np.array([_mode(k, below, at).sum(axis=1) for k in range(1, TEST.modes + 1)])
+    granted = count * spec.error
+    allowance = TEST.bias + granted + _rank_bias(zero_mass, spec.T, count)
+    p_value = _p_value(sums, allowance)
+    unaided = _p_value(sums, allowance - granted)
+    return {
+        "modes": sums.mean(axis=1),
+        "mode_errors": sums.std(axis=1, ddof=1) / math.sqrt(trials),
+        "allowance": allowance,
+        "p_value": p_value,
+        "verdict": _verdict(p_value, unaided, level, granted, spec.converged),
+    }
 
 
 def _check_pair(spec: Spectrum, mc: Sample, same_network: bool) -> None:
@@ -253,8 +279,8 @@ def _undecided(spec: Spectrum, mc: Sample, level: float) -> Comparison:
         zero_mass=(math.nan, float(np.mean(np.isneginf(mc.log_s)))),
         moments=(),
         edges=(),
-        modes=np.full(MODES, math.nan),
-        mode_errors=np.full(MODES, math.nan),
+        modes=np.full(TEST.modes, math.nan),
+        mode_errors=np.full(TEST.modes, math.nan),
         allowance=math.inf,
         p_value=math.nan,
         level=level,
@@ -280,7 +306,7 @@ def _verdict(p_value: float, unaided: float, level: float, granted: float, conve
     """``unaided``: the p-value if nothing is granted for the theory's own error."""
     if p_value <= level:
         return "disagrees"
-    needed = unaided <= level and granted > THEORY_SHARE * BIAS
+    needed = unaided <= level and granted > TEST.theory_share * TEST.bias
     return "undecided" if needed or not converged else "agrees"
 
 
@@ -289,7 +315,7 @@ def _snapped(log_s: np.ndarray, atoms: tuple[tuple[float, float], ...]) -> np.nd
     snapped = log_s.copy()
     for location, _ in atoms:
         if math.isfinite(location):
-            snapped[np.abs(log_s - location) <= ATOM_WIDTH * (1.0 + abs(location))] = location
+            snapped[np.abs(log_s - location) <= TEST.atom_width * (1.0 + abs(location))] = location
     return snapped
 
 

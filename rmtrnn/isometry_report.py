@@ -149,8 +149,7 @@ def isometry(
     >>> rt.isometry(rt.Ensemble(rt.VanillaRNN("linear"), weights="orthogonal"), T=10).m_1.value
     1.0
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
+    _validate.instance("ens", ens, Ensemble)
     T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-3)
     if spec is not None and (spec.ensemble != ens or spec.T != T):
         raise ValueError(f"spec: is of {spec.ensemble!r}, T = {spec.T}; must be of ens = {ens!r}, T = {T}")

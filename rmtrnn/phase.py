@@ -31,16 +31,29 @@ from rmtrnn.meanfield.tied_line import tied_line
 from rmtrnn.meanfield.tied_result import is_equal_to_untied
 
 INPUT_PARAMETERS = ("R", "Sigma")
-CHUNK = 2048  # points that are solved together
-SEGMENT = 8  # points of a tied network that are followed from one to the next, between two solved anew
-SITES, TIED_SITES = 2048, 256  # of a population, for points that are solved one by one
-
 PICTURED = ("chi", "chi_star", "timescale", "q", "Q", "c_star")  # what `plot` draws over two parameters
 _QUANTITIES = ("Q", "q", "c_star", "chi", "chi_star", "timescale", "status", "residual", "error")
 ERRORS = ("q", "chi", "c_star", "chi_star")  # of which `MeanField.errors` has the error, beside Q
 _SINGLE = ("chi", "chi_star", "residual", "error", *(f"error of {name}" for name in ERRORS))
 Axis = tuple[str, str | None]
 Quantity = np.ndarray | Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """How a grid is cut; only time depends on ``chunk`` and ``segment``."""
+
+    # Points that are solved together by closed moments.
+    chunk: int = 2048
+    # Points of a tied network that are followed from one to the next, between two solved anew.
+    segment: int = 8
+    # Sites of a population for points solved one by one, untied and tied. The error of each point says what
+    # fewer would cost.
+    sites: int = 2048
+    tied_sites: int = 256
+
+
+_GRID = GridSettings()
 
 
 @stored("phase diagram")
@@ -165,8 +178,7 @@ def phase_diagram(
     Raises TypeError for an unknown parameter or none, ValueError for values out of range and for grids beyond
     the memory.
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
+    _validate.instance("ens", ens, Ensemble)
     Q0 = _validate.real("Q0", Q0, low=0.0)
     axes = _axes(ens, parameters)
     points = math.prod(values.size for _, values in axes)
@@ -181,19 +193,25 @@ def phase_diagram(
         return _diagram(ens, axes, _in_chunks(ens, names, grid, Q0, report, executor))
     record = {"ensemble": ens.to_dict(), "axes": names, "grid": grid.tolist(), "Q0": Q0, "sites": sites}
     options: dict[str, Any] = {"executor": executor, "checkpoint": checkpoint, "report": report}
-    if ens.tied and not is_equal_to_untied(ens):
-        record["segments"] = segments = _segments([values.size for _, values in axes])
-        parts = run_trials(_segment, record, len(segments), label="phase diagram", **options)
-        rows = [row for part in parts for row in part.reshape(-1, _columns(ens))]
-    else:
-        rows = run_trials(_point, record, grid.shape[1], label="phase diagram", **options)
+    rows = _one_by_one(ens, record, [values.size for _, values in axes], options)
     return _diagram(ens, axes, [_unpacked(ens, row) for row in rows])
 
 
+def _one_by_one(
+    ens: Ensemble, record: dict[str, Any], shape: list[int], options: dict[str, Any]
+) -> list[np.ndarray]:
+    """Points by populations, as packed rows; of tied networks segment by segment."""
+    if not ens.tied or is_equal_to_untied(ens):
+        return run_trials(_point, record, math.prod(shape), label="phase diagram", **options)
+    record["segments"] = segments = _segments(shape)
+    parts = run_trials(_segment, record, len(segments), label="phase diagram", **options)
+    return [row for part in parts for row in part.reshape(-1, _columns(ens))]
+
+
 def _segments(shape: list[int]) -> list[list[int]]:
-    """First and end index of neighbouring points along the last axis, about `SEGMENT` at a time."""
+    """First and end index of neighbouring points along the last axis, about `segment` at a time."""
     length = shape[-1]
-    count = max(round(length / SEGMENT), 1)
+    count = max(round(length / _GRID.segment), 1)
     ends = [length * k // count for k in range(count + 1)]
     rows = range(0, math.prod(shape), length)
     return [[row + low, row + high] for row in rows for low, high in itertools.pairwise(ends)]
@@ -230,8 +248,11 @@ def _in_chunks(
     report: _progress.Report,
     executor: Executor | None,
 ) -> list[dict[str, np.ndarray]]:
-    """All points by moments, CHUNK at a time."""
-    tasks = [(ens, names, grid[:, first : first + CHUNK], Q0) for first in range(0, grid.shape[1], CHUNK)]
+    """All points by moments, `GridSettings.chunk` at a time."""
+    tasks = [
+        (ens, names, grid[:, first : first + _GRID.chunk], Q0)
+        for first in range(0, grid.shape[1], _GRID.chunk)
+    ]
     report(0, len(tasks), "phase diagram")
     solved = []
     outcomes = map(_solve, tasks) if executor is None else executor.map(_solve, tasks)
@@ -351,14 +372,14 @@ def _ensemble(parameters: dict[str, Any], index: int) -> Ensemble:
 def _point(parameters: dict[str, Any], index: int) -> np.ndarray:
     """One point as a row."""
     ens = _ensemble(parameters, index)
-    return _row(mean_field(ens, Q0=parameters["Q0"], sites=parameters["sites"] or SITES))
+    return _row(mean_field(ens, Q0=parameters["Q0"], sites=parameters["sites"] or _GRID.sites))
 
 
 def _segment(parameters: dict[str, Any], index: int) -> np.ndarray:
     """Neighbouring points of a tied network, one row after the other."""
     low, high = parameters["segments"][index]
     ensembles = [_ensemble(parameters, point) for point in range(low, high)]
-    found = tied_line(ensembles, parameters["Q0"], parameters["sites"] or TIED_SITES)
+    found = tied_line(ensembles, parameters["Q0"], parameters["sites"] or _GRID.tied_sites)
     return np.concatenate([_row(one) for one in found])
 
 

@@ -41,10 +41,12 @@ def test_p_values_of_a_right_theory_are_not_too_small(trials):
     """Correlated normal modes, one slow direction common to all, as finite networks have them."""
     rng = np.random.default_rng(4)
     runs, level = 4000, 0.05
-    slow = 4.0 * (-0.6) ** np.arange(comparison.MODES)
+    slow = 4.0 * (-0.6) ** np.arange(comparison.TEST.modes)
     below = 0
     for _ in range(runs):
-        modes = rng.standard_normal((comparison.MODES, trials)) + np.outer(slow, rng.standard_normal(trials))
+        modes = rng.standard_normal((comparison.TEST.modes, trials)) + np.outer(
+            slow, rng.standard_normal(trials)
+        )
         below += comparison._p_value(modes, 0.0) < level
     # Bonferroni is conservative, not more than fivefold here; 4 standard errors on the safe side.
     assert below / runs < level + 4 * math.sqrt(level * (1 - level) / runs)
@@ -53,7 +55,7 @@ def test_p_values_of_a_right_theory_are_not_too_small(trials):
 
 def test_a_granted_bias_is_granted_and_no_more():
     rng = np.random.default_rng(5)
-    modes = rng.standard_normal((comparison.MODES, 16))
+    modes = rng.standard_normal((comparison.TEST.modes, 16))
     assert comparison._p_value(modes + 0.9, 1.0) > 0.01
     assert comparison._p_value(modes + 4.0, 1.0) < 0.01
 

@@ -13,6 +13,13 @@ from typing import Any
 _LONGEST_DAYS = 30
 
 
+def instance(name: str, value: Any, kind: type) -> None:
+    """Refuse a value of another class."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} = {value!r}: expected {article} {kind.__name__}, got {type(value).__name__}")
+
+
 def real(
     name: str,
     value: Any,

@@ -214,11 +214,7 @@ def critical(
     T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-9)
     R, band = _validate.real("R", R, low=0.0), _band(band)
     base = Ensemble(cell, weights=weights, R=R, mu_b=_start(mu_b), **parameters)
-    closed = {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
-    if (base.tied and not is_equal_to_untied(base)) or not base.has_normal_biases:
-        closed = None  # the closed forms are those of untied weights and Gaussian pre-activations
-    if not base.has_library_weights:
-        closed = None  # and of Gaussian or orthogonal weights
+    closed = _closed_form_of(base)
     if free is None and closed is not None:
         _refuse_scales(parameters)
         with shown(progress):
@@ -231,6 +227,15 @@ def critical(
         chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
         field, message = mean_field(chosen), "; ".join(filter(None, (_other_states(chosen), _silent(chosen))))
     return Critical(chosen, T, band, "solve", chi, error, field, message)
+
+
+def _closed_form_of(base: Ensemble) -> Callable[..., FamilyPoint] | None:
+    """The closed form of a cell: for untied weights, Gaussian or orthogonal, and Gaussian pre-activations."""
+    if base.tied and not is_equal_to_untied(base):
+        return None
+    if not (base.has_normal_biases and base.has_library_weights):
+        return None
+    return {VanillaRNN: vanilla_point, MinimalRNN: minimal_point}.get(type(base.cell))
 
 
 def _refuse_scales(parameters: Mapping[str, Any]) -> None:

@@ -81,10 +81,9 @@ def untied_law(
     ----------
     population : power of two, at least 512
         Sites that stand for the one-site law, in eight independent groups. The error of the cdf falls a
-        little faster than 1/sqrt(population); it is part of the ``error`` of the result. F is averaged over
-        all sites; the self-energies, in which it is stationary, solve the equations on 4096 of them, and then
-        take a Newton step on all. By default 65536, and up to sixteen
-        times more where the ``error`` would exceed 1e-3 and memory allows.
+        little faster than 1/sqrt(population). F is averaged over all sites; the self-energies, in which it is
+        stationary, solve the equations on 4096 of them, and then take a Newton step on all. By default 65536,
+        and up to sixteen times more where the ``error`` would exceed 1e-3 and memory allows.
     seed : integer
         Names the population; the same seed gives the same law.
     tol : number in (0, 0.1]
@@ -93,16 +92,14 @@ def untied_law(
         Where the number of points in s stops growing.
     device : "cpu", "cuda" or "auto"
         Where the equations are evaluated; the sites are drawn on the CPU and are the same. "auto" is CUDA if
-        CuPy sees a device. The default is the CPU: most steps work on a few thousand sites, and on a GPU
-        nothing has been measured.
+        CuPy sees a device. The default is the CPU: on a GPU nothing has been measured.
 
     The cost is linear in ``population`` and in T: from T = 40 on the self-energies are
     splines of the step (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the
     population, of the points, of the tails and of the solver, the splines among it. A law has the status
     MAX_ITERATIONS if it was not found (then its error is inf), if all but the population's part of the error
     exceeds 1 % (or the mass of the fewest sites that are resolved), or if the error exceeds 10 %.
-    Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError for a device that is not
-    there.
+    Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError without the device.
     """
     T = _validate.cost("T", _validate.integer("T", T, low=1), 0.1)
     xp = module_for(device)
@@ -118,19 +115,12 @@ def untied_law(
         return TabulatedLaw([], atoms=[(-math.inf, 1.0)])
 
     def larger(factor: int) -> Chain:
-        entries = sites * T * len(ens.cell.state) ** 2
         most = 2 ** max(0, int(math.log2(_POPULATION.most_entries / entries)))
         n = min(factor, most, _POPULATION.largest_factor) * sites // GROUPS
         return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp)
 
-    return law_of_chain(
-        chain,
-        len(ens.cell.state),
-        GROUPS,
-        tol=tol,
-        max_points=max_points,
-        larger=None if population else larger,
-    )
+    grown = None if population else larger
+    return law_of_chain(chain, len(ens.cell.state), GROUPS, tol=tol, max_points=max_points, larger=grown)
 
 
 def _population(population: int) -> int:

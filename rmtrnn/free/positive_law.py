@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,24 @@ from rmtrnn.free.log_form import PositiveLogView, ProductInLog
 from rmtrnn.laws.protocol import elementwise, exponential, logarithm
 
 _ONE = PointMasses(np.array([1.0]), np.array([1.0]))
-_BISECTIONS = 80
-_AXIS = 700.0  # how far |log w| goes on the real axis
-_NEAREST = 1e-13  # nearest approach of log w to the right end of the law
-_MET = 1e-8  # relative; a target met worse than that is beyond the ends of the axis
+
+
+@dataclass(frozen=True)
+class RealAxisSettings:
+    """Numbers of the search for w on the real axis."""
+
+    # Bisections of log w. Derived: 1400 · 2^-80 is below the rounding of log w.
+    bisections: int = 80
+    # Largest |log w|. Derived: e^709 is the largest double.
+    end: float = 700.0
+    # Nearest approach of log w to the right end of the law. Derived: some hundred roundings of log w.
+    nearest: float = 1e-13
+    # Relative distance from the target beyond which it lies outside the axis. Empirical: √eps, which a
+    # bisection to rounding meets wherever the curve is not flat.
+    met: float = 1e-8
+
+
+_REAL_AXIS = RealAxisSettings()
 
 
 class PositiveLaw:
@@ -233,7 +248,7 @@ class PositiveLaw:
 
     def _s_transform(self, m: np.ndarray) -> np.ndarray:
         x, here = self._on_the_axis(m, lambda m, one_plus_m, log_lambda: m)
-        if not np.all((np.abs(here - m) <= _MET * np.abs(m)) & (m > self._floor)):
+        if not np.all((np.abs(here - m) <= _REAL_AXIS.met * np.abs(m)) & (m > self._floor)):
             raise ValueError(f"m = {m!r}: must lie in {self._transform_domain()[0]}")
         s = np.full(m.shape, np.exp(-self._in_log.log_moment(1)))
         off = m != 0
@@ -243,9 +258,9 @@ class PositiveLaw:
 
     def _r_transform(self, g: np.ndarray) -> np.ndarray:
         x, here = self._on_the_axis(
-            g, lambda m, one_plus_m, log_lambda: one_plus_m * np.exp(np.minimum(-log_lambda, _AXIS))
+            g, lambda m, one_plus_m, log_lambda: one_plus_m * np.exp(np.minimum(-log_lambda, _REAL_AXIS.end))
         )
-        if not np.all(np.abs(here - g) <= _MET * np.abs(g)):
+        if not np.all(np.abs(here - g) <= _REAL_AXIS.met * np.abs(g)):
             raise ValueError(f"g = {g!r}: must lie in {self._transform_domain()[1]}")
         r = np.full(g.shape, np.exp(self._in_log.log_moment(1)))
         off = g != 0
@@ -280,16 +295,16 @@ class PositiveLaw:
         |size| falls as |w| grows, so bisections do; where the target is beyond reach an end comes back.
         """
         right, sign = self._right_end, np.where(target < 0, -1.0, 1.0)
-        low = np.where(sign < 0, -_AXIS, math.log(_NEAREST))
-        high = np.where(sign < 0, _AXIS, math.log(_AXIS))
+        low = np.where(sign < 0, -_REAL_AXIS.end, math.log(_REAL_AXIS.nearest))
+        high = np.where(sign < 0, _REAL_AXIS.end, math.log(_REAL_AXIS.end))
 
         def place(where: np.ndarray) -> np.ndarray:
-            return np.where(sign < 0, where, right + np.exp(np.minimum(where, math.log(_AXIS))))
+            return np.where(sign < 0, where, right + np.exp(np.minimum(where, math.log(_REAL_AXIS.end))))
 
         def value(where: np.ndarray) -> np.ndarray:
             return sign * np.abs(size(*self._axis_point(place(where), sign)))
 
-        for _ in range(_BISECTIONS):
+        for _ in range(_REAL_AXIS.bisections):
             middle = 0.5 * (low + high)
             beyond = np.abs(value(middle)) > np.abs(target)
             low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
@@ -297,7 +312,9 @@ class PositiveLaw:
 
     def _transform_domain(self) -> tuple[str, str]:
         """The intervals of m = M(w) and g = G(z) over the real z left and right of the law, as text."""
-        m, one_plus_m, log_lambda = self._axis_point(np.array([self._right_end + _NEAREST]), np.array([1.0]))
+        m, one_plus_m, log_lambda = self._axis_point(
+            np.array([self._right_end + _REAL_AXIS.nearest]), np.array([1.0])
+        )
         m_top, g_top = float(m[0]), float(one_plus_m[0] * np.exp(-log_lambda[0]))
         return f"({self._floor:g}, M(right edge) ≈ {m_top:.4g})", f"(G(0-), G(right edge) ≈ {g_top:.4g})"
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -35,12 +36,42 @@ from rmtrnn.laws.protocol import elementwise, probability
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
-_HEIGHTS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4, 1e-5, 1e-7, 0.0)
-_SCAN = 401
-_LOST = 1e-3  # mass that may be missing before the law is refused
-_EMPTY = 1e-6  # Im ω relative to the width of the law: below it a point is outside the support
-_NODES = (64, 128, 256, 512)  # Gauss points on an interval of the support, one after the other
-_SERIES_TAIL = 1e-8  # of the last coefficients: then the mass is right to some 1e-9
+
+@dataclass(frozen=True)
+class SupportSettings:
+    """Numbers of the search for the support and of its table. tests/free/test_free_numbers.py moves them."""
+
+    # Heights above the real axis, in units of the law's width, through which ω is continued. Empirical.
+    heights: tuple[float, ...] = (
+        4.0,
+        2.0,
+        1.0,
+        0.5,
+        0.25,
+        0.1,
+        0.03,
+        0.01,
+        3e-3,
+        1e-3,
+        1e-4,
+        1e-5,
+        1e-7,
+        0.0,
+    )
+    # Points on which intervals of the support are looked for. Empirical: a narrower one is missed, and shows
+    # as missing mass.
+    scan: int = 401
+    # Mass that may be missing before the law is refused.
+    lost: float = 1e-3
+    # Im ω relative to the width of the law below which a point is outside the support. Empirical.
+    empty: float = 1e-6
+    # Gauss points on an interval of the support, one number after the other.
+    nodes: tuple[int, ...] = (64, 128, 256, 512)
+    # Relative size of the last coefficients. Empirical: the mass is then right to some 1e-9.
+    series_tail: float = 1e-8
+
+
+_SEARCH = SupportSettings()
 
 
 class RealLaw:
@@ -147,7 +178,7 @@ class RealLaw:
         if low == high or math.fsum(mass for _, mass in self.atoms) > 1.0 - 1e-12:
             return ()
         margin = 1e-3 * (high - low)
-        grid = np.linspace(low - margin, high + margin, _SCAN)
+        grid = np.linspace(low - margin, high + margin, _SEARCH.scan)
 
         filled = self._is_filled(grid)
         edges = []
@@ -168,16 +199,16 @@ class RealLaw:
 
     def _is_filled(self, x: np.ndarray) -> np.ndarray:
         values = self._stieltjes(x + 0j)
-        return -np.imag(values) > _EMPTY * (1.0 + np.abs(values)) / (self._hull[1] - self._hull[0])
+        return -np.imag(values) > _SEARCH.empty * (1.0 + np.abs(values)) / (self._hull[1] - self._hull[0])
 
     @functools.cached_property
     def _pieces(self) -> list[tuple[float, float, Callable[[np.ndarray], np.ndarray]]]:
         """For each interval the integral of the density up to θ, x = mid − half·cos θ, smooth at edges."""
         pieces = []
         for left, right in self.support:
-            for count in _NODES:  # until the last coefficients vanish: a peak inside needs more
+            for count in _SEARCH.nodes:  # until the last coefficients vanish: a peak inside needs more
                 series = self._angle_series(left, right, count)
-                if np.max(np.abs(series[-4:])) < _SERIES_TAIL * np.max(np.abs(series)):
+                if np.max(np.abs(series[-4:])) < _SEARCH.series_tail * np.max(np.abs(series)):
                     break
             primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
 
@@ -204,7 +235,7 @@ class RealLaw:
 
     @functools.cached_property
     def _scale(self) -> float:
-        if abs(self._mass - 1.0) > _LOST:
+        if abs(self._mass - 1.0) > _SEARCH.lost:
             raise ConvergenceError(
                 f"{self!r}: the intervals found carry the mass {self._mass:.6f} instead of 1; "
                 "intervals narrower than the width of the law / 400 are not found"
@@ -429,8 +460,8 @@ def _continue(
     width: float,
 ) -> np.ndarray:
     """Solve residual(ω, z) = 0 in the upper half plane: plain steps far up, then Newton's method."""
-    omega = start(z + 1j * _HEIGHTS[0] * width)
-    for level, height in enumerate(_HEIGHTS):
+    omega = start(z + 1j * _SEARCH.heights[0] * width)
+    for level, height in enumerate(_SEARCH.heights):
         at = z + 1j * height * width
         for _ in range(30 if level == 0 else 0):
             omega = omega + residual(omega, at)

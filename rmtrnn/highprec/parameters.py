@@ -83,8 +83,7 @@ class Leaky(NamedTuple):
 
 def vanilla(ens: Ensemble) -> Vanilla:
     """The numbers of a vanilla ensemble; TypeError for another cell, ValueError for tied weights."""
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    _validate.instance("ens", ens, Ensemble)
     activation = getattr(ens.cell, "activation", None)
     if activation is None:
         raise ValueError(f"ens: the cell {ens.cell.name!r} is no vanilla cell; highprec knows vanilla cells")
@@ -115,8 +114,7 @@ def exact_activation(activation: Activation) -> Activation:
 
 def describe(ens: Ensemble) -> Vanilla | Leaky:
     """The numbers of a vanilla ensemble, or of a cell with constant Jacobian coefficients (theory.md (1))."""
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    _validate.instance("ens", ens, Ensemble)
     if getattr(ens.cell, "activation", None) is not None:
         return vanilla(ens)
     stages = ens.cell.stages

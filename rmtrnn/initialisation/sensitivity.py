@@ -151,8 +151,7 @@ def sensitivity(
     >>> profile.input.mean_square.shape, profile.method
     ((11,), 'closed form')
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
+    _validate.instance("ens", ens, Ensemble)
     T = _validate.integer("T", T, low=1, high=MOST_STEPS)
     sites = _validate.integer("sites", sites, low=32, high=2**22)
     if sites % 32 or (sites // 32) & (sites // 32 - 1):

@@ -8,6 +8,8 @@ Letters: T, the number of steps; q, the variance of the pre-activation.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import ndtri
 
@@ -15,10 +17,22 @@ from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.networks import Observed, Points
 
-NODES = 201  # of Gauss–Hermite quadrature; exact to rounding for smooth activations at q ≤ 1
-QUANTILES = 2**13  # equal shares of the law of e instead, where the activation has kinks
-HALVINGS = 60  # of an interval of q, to rounding
-LARGEST = 1e8  # of q: beyond, there is no stationary state
+
+@dataclass(frozen=True)
+class FieldSettings:
+    """Numbers of the closed forms; the plan they find is solved anew by `rt.mean_field`."""
+
+    # Nodes of Gauss–Hermite quadrature. Derived: exact to rounding for smooth activations at q ≤ 1.
+    nodes: int = 201
+    # Equal shares of the law of e instead, where the activation has kinks.
+    quantiles: int = 2**13
+    # Halvings of an interval of q. Derived: to rounding.
+    halvings: int = 60
+    # q beyond which there is no stationary state.
+    largest: float = 1e8
+
+
+_FIELD = FieldSettings()
 
 
 class VanillaField:
@@ -30,10 +44,10 @@ class VanillaField:
         self._is_gaussian = ens.gate(ens.cell.gates[0]).weights == "gaussian"
         self._stage = ens.cell.numeric(np).stages[0]
         if ens.cell.activation.kinks:
-            self._z = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
-            self._weight = np.full(QUANTILES, 1.0 / QUANTILES)
+            self._z = ndtri((np.arange(_FIELD.quantiles) + 0.5) / _FIELD.quantiles)
+            self._weight = np.full(_FIELD.quantiles, 1.0 / _FIELD.quantiles)
         else:
-            z, weight = np.polynomial.hermite_e.hermegauss(NODES)
+            z, weight = np.polynomial.hermite_e.hermegauss(_FIELD.nodes)
             self._z, self._weight = z, weight / weight.sum()
 
     def observe(self, points: Points, lags: np.ndarray) -> Observed:
@@ -70,13 +84,13 @@ class VanillaField:
     def variance(self, mu: np.ndarray, sigma_w: np.ndarray, drive: np.ndarray) -> np.ndarray:
         """The smallest fixed point q ≥ drive of q = σ_w² E[φ²] + drive, by bisection; nan if none."""
         low, high = drive.copy(), np.maximum(2.0 * drive, 1e-12)
-        while np.any(wrong := (self._excess(mu, sigma_w, drive, high) > 0.0) & (high < LARGEST)):
+        while np.any(wrong := (self._excess(mu, sigma_w, drive, high) > 0.0) & (high < _FIELD.largest)):
             low, high = np.where(wrong, high, low), np.where(wrong, 2.0 * high, high)
-        for _ in range(HALVINGS):
+        for _ in range(_FIELD.halvings):
             middle = 0.5 * (low + high)
             above = self._excess(mu, sigma_w, drive, middle) > 0.0
             low, high = np.where(above, middle, low), np.where(above, high, middle)
-        return np.where(high < LARGEST, 0.5 * (low + high), np.nan)
+        return np.where(high < _FIELD.largest, 0.5 * (low + high), np.nan)
 
     def _excess(self, mu: np.ndarray, sigma_w: np.ndarray, drive: np.ndarray, q: np.ndarray) -> np.ndarray:
         value, _ = self._functions(mu, q)

@@ -38,10 +38,8 @@ def mean_field(
 
     With ``ens.tied`` they are kept, and the pre-activations of a site are a Gaussian process in time ((18),
     (19)): solved by `rmtrnn.meanfield.tied_field` on power spectra, with an ``error`` of three standard
-    errors over eight groups of sites. The default is the state reached from E[h²] = 1. For cells without
-    memory and with one pre-activation (vanilla) Q, q, chi and the two-replica quantities of both theories are
-    equal: the law of h^t depends on q alone, which (2) closes, and that of (h_a^t, h_b^t) on the covariance
-    of (e_a^t, e_b^t), whatever E[h^t h^s] is for t ≠ s. They are computed by the moments.
+    errors over eight groups of sites. The default is the state reached from E[h²] = 1. For vanilla cells
+    both theories agree (`rmtrnn.meanfield.tied_result.is_equal_to_untied`), and the moments are used.
 
     Parameters
     ----------
@@ -58,8 +56,7 @@ def mean_field(
 
     sites, seed : int
         Size of the population (a power of two) and its seed, for cells whose update is not affine in the
-        state (LSTM, user cells), and for tied weights. ``error`` is then three standard errors over eight
-        independent populations.
+        state (LSTM, user cells), and for tied weights.
     progress : None, True, or callable (done, total, label)
 
     Returns a `MeanField`. Raises TypeError for an ``ens`` that is no Ensemble, ValueError for steps < 0,
@@ -69,8 +66,7 @@ def mean_field(
     >>> round(mf.chi, 6), round(mf.timescale, 3), mf.converged
     (0.971216, 34.239, True)
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble, got {type(ens).__name__}")
+    _validate.instance("ens", ens, Ensemble)
     if steps is not None:
         steps = _validate.cost("steps", _validate.integer("steps", steps, low=0), 1e-3)
     check_memory("sites", sites, 8.0 * 512 * sites)  # some spectra of 257 frequencies at every site

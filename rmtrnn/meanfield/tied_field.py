@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,9 +22,23 @@ from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate, memory_e
 from rmtrnn.meanfield.tied_solver import DEFAULT, Settings, TiedState, followed_state, stationary_state
 from rmtrnn.meanfield.zero_state import zero_state_growth
 
-FORWARD_STEPS = 256  # of the process that says which state is reached; empirical: a start, not the answer
-FORWARD_SITES = 1024
-BROAD, BROAD_DECAY = 0.1, 16.0  # share and decay (steps) of fluctuations that every start of the solver has
+
+@dataclass(frozen=True)
+class StartSettings:
+    """Where the solver starts.
+
+    Empirical: a start is not the answer; tests/meanfield/test_tied_errors.py moves every entry by three.
+    """
+
+    # Steps and sites of the process that says which state is reached.
+    steps: int = 256
+    sites: int = 1024
+    # Share and decay, in steps, of fluctuations that every start has: a spectrum without any would keep none.
+    broad: float = 0.1
+    broad_decay: float = 16.0
+
+
+_START = StartSettings()
 
 
 class TiedField(NamedTuple):
@@ -52,7 +66,7 @@ def tied_field(
     if zero is not None and not second.any():
         return _dead(ens, zero)
     shorter = DEFAULT.first_period // settings.first_period
-    forward = march(ens, FORWARD_STEPS // shorter, FORWARD_SITES // shorter, seed, second)
+    forward = march(ens, _START.steps // shorter, _START.sites // shorter, seed, second)
     last = forward.second[:, -1]
     if not np.all(np.isfinite(last)) or np.max(last) > UNBOUNDED:
         return _diverged(ens, zero)
@@ -115,8 +129,8 @@ def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.nd
         circle = np.concatenate([covariance, covariance[:, count - 2 : 0 : -1]], axis=1)
         found = nodes.project(np.maximum(np.fft.rfft(circle, axis=1).real, 0.0))
         variance = np.maximum(nodes.variance(found), 1e-2 if unstable else 0.0)
-        broad = nodes.lorentzian(1.0, BROAD_DECAY)
-        return nodes.loosened((1.0 - BROAD) * found + BROAD * variance[:, None] * broad)
+        broad = nodes.lorentzian(1.0, _START.broad_decay)
+        return nodes.loosened((1.0 - _START.broad) * found + _START.broad * variance[:, None] * broad)
 
     return start
 

@@ -53,6 +53,31 @@ class Growth(NamedTuple):
     delay: float = 1.0  # steps, −½ ∂log ρ/∂log μ
 
 
+@dataclass(frozen=True)
+class RoundSettings:
+    """Numbers of the power iteration for χ.
+
+    Empirical ones are moved by three in tests/meanfield/test_tied_errors.py.
+    """
+
+    # Gain of one round beyond which κ grows at some site without bound. Empirical: a gain is of order one.
+    largest: float = 1e8
+    # Rounds over which the range of log μ is its last change. Empirical.
+    settled: int = 4
+    # Share of χ from which the decay per step of a single site may rule χ. Empirical.
+    ruling: float = 0.8
+    # |log ρ| up to which a settled μ need not have been passed from both sides. Empirical.
+    near_one: float = 0.5
+    # Change of log μ · delay up to which the delay is not computed again. Derived: an error ε of Newton's
+    # slope multiplies the error by ε per round.
+    same_delay: float = 0.05
+    # Change of the spectrum beyond which Anderson's memory is not used. Empirical.
+    unshaped: float = 0.3
+
+
+_ROUNDS = RoundSettings()
+
+
 @dataclass
 class LinearStage:
     """One stage along a trajectory: (a, b, c) of theory.md (1), entries that vanish left out."""
@@ -214,7 +239,7 @@ def memory_error(process: PeriodicSites, recorder: Recorder, chi: float) -> floa
     """
     rates = _own_rates(process, recorder).reshape(GROUPS, -1)
     largest = float(rates.max())
-    if largest < RULING * chi:
+    if largest < _ROUNDS.ruling * chi:
         return 0.0
     more = np.log(16.0) / np.log(GROUPS) * (largest - float(rates.max(axis=1).mean()))
     return CONFIDENCE * max(more, 0.0)
@@ -302,11 +327,11 @@ class _PowerIteration:
         scale, step, delay, known, trail = 1.0, np.inf, 1.0, 0.0, []
         for count in range(1, settings.rounds + 1):
             # The delay changes little once μ does.
-            with_slope = count <= 2 or abs(np.log(mu / known)) * delay > SAME_DELAY
+            with_slope = count <= 2 or abs(np.log(mu / known)) * delay > _ROUNDS.same_delay
             images, slope = self.round(m, mu, with_slope)
             known = mu if with_slope else known
             image, rho, delay = _summary(nodes, images.mean(axis=1), slope, delay)
-            if not 0.0 < rho < LARGEST:
+            if not 0.0 < rho < _ROUNDS.largest:
                 # Below what the slowest site forgets κ grows without end, and of two replicas only noise is
                 # left: go back up.
                 lowest, mu = mu, 2.0 * mu if mu >= safe else np.sqrt(mu * safe)
@@ -321,14 +346,14 @@ class _PowerIteration:
             change = _newton(rho, delay)
             shape_step = float(np.sum(nodes.variance(np.abs(image - m))))
             step = abs(change) * delay + shape_step
-            if shape_step > UNSHAPED or not len(history):
+            if shape_step > _ROUNDS.unshaped or not len(history):
                 history, scale = History(settings.depth), delay
             history.append(
                 np.append((weight * m).ravel(), scale * np.log(mu)),
                 np.append((weight * image).ravel(), scale * (np.log(mu) + np.log1p(change))),
             )
             trail.append((np.log(mu), np.log(rho)))
-            step = min(step, _settled(trail[-SETTLED:]))
+            step = min(step, _settled(trail[-_ROUNDS.settled :]))
             if step < 3.0 * settings.tolerance:
                 break
             following = history.following()
@@ -355,7 +380,7 @@ class _PowerIteration:
             mu = np.repeat(np.exp(log_mu), self.process.per_group)
             images, _ = self.round(m, mu, False)
             rho = nodes.variance(images).sum(axis=0)
-            if not np.all((rho > 0.0) & (rho < LARGEST)):
+            if not np.all((rho > 0.0) & (rho < _ROUNDS.largest)):
                 break
             images /= rho[:, None]
             newer = log_mu + np.array([np.log1p(_newton(one, delay)) for one in rho])
@@ -391,20 +416,12 @@ class _PowerIteration:
 def _settled(trail: list[tuple[float, float]]) -> float:
     """Range of the last values of log μ, if ρ has been near 1 or on both of its sides; else inf."""
     log_mu, log_rho = np.array(trail).T
-    around = log_rho.min() <= 0.0 <= log_rho.max() or np.abs(log_rho[-1]) < NEAR_ONE
-    return float(np.ptp(log_mu)) if len(trail) >= SETTLED and around else np.inf
+    around = log_rho.min() <= 0.0 <= log_rho.max() or np.abs(log_rho[-1]) < _ROUNDS.near_one
+    return float(np.ptp(log_mu)) if len(trail) >= _ROUNDS.settled and around else np.inf
 
 
 def _packed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate([first.ravel(), second.ravel()])
-
-
-LARGEST = 1e8  # of the gain of one round: beyond, κ grows at some site
-SETTLED = 4  # rounds over which log μ stays the same: what noise leaves of the spectrum hardly moves it
-RULING = 0.8  # of χ: largest decay per step of a single site from which long memories may rule χ; empirical
-NEAR_ONE = 0.5  # |log ρ| up to which a settled μ need not have been passed
-SAME_DELAY = 0.05  # change of log μ · delay up to which the delay need not be known anew
-UNSHAPED = 0.3  # change of the spectrum beyond which Anderson's memory is of no use
 
 
 def _summary(

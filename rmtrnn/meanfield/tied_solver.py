@@ -60,11 +60,24 @@ class Separation:
         return min(self.rounds, settings.rounds // self.part)
 
 
-SEPARATION = Separation()
-STATIC = 0.95  # share of the variance that does not decay, from which a state counts as static; empirical
-RETURNS = 0.9  # share of what does not decay that has to come back; empirical
-FORGOTTEN = 0.14  # e^{−2}: left of a squared difference of states after a memory; the period has four
-RESOLVED = 1e-2  # relative singular value of differences of the map below which they are noise
+@dataclass(frozen=True)
+class StateSettings:
+    """What counts as a static state.
+
+    Empirical ones are moved by three in tests/meanfield/test_tied_errors.py.
+    """
+
+    # Share of the variance that does not decay, from which a state counts as static. Empirical.
+    static: float = 0.95
+    # Share of what does not decay that has to come back with a longer period. Empirical.
+    returns: float = 0.9
+    # Squared difference of states left after a memory. Derived: e^{-2}; the period has four memories.
+    forgotten: float = 0.14
+    # Relative singular value of differences of the map below which they are noise. Empirical.
+    resolved: float = 1e-2
+
+
+SEPARATION, _STATES = Separation(), StateSettings()
 
 
 class Spectral(NamedTuple):
@@ -174,7 +187,7 @@ class History:
             return shift
         dx = np.stack([b[0] - a[0] for a, b in itertools.pairwise(self._pairs)], axis=1)
         ds = np.stack([b[1] - a[1] for a, b in itertools.pairwise(self._pairs)], axis=1)
-        weights = np.linalg.lstsq(ds, shift.ravel(), rcond=RESOLVED)[0]
+        weights = np.linalg.lstsq(ds, shift.ravel(), rcond=_STATES.resolved)[0]
         return (shift.ravel() - (dx + ds) @ weights).reshape(shift.shape)
 
 
@@ -193,7 +206,7 @@ class TiedState(NamedTuple):
         nodes, values = self.sites.nodes, self.spectra.values
         total = float(nodes.variance(values).sum())
         return bool(
-            np.sum(np.maximum(values[:, 0] - values[:, 1], 0.0)) / nodes.period > STATIC * total > 0.0
+            np.sum(np.maximum(values[:, 0] - values[:, 1], 0.0)) / nodes.period > _STATES.static * total > 0.0
         )
 
     @property
@@ -278,7 +291,7 @@ def _on_a_long_period(
         rest = process.nodes.rest(found.values)
         if process.period >= settings.last_period or not np.isfinite(found.residual):
             break
-        if decayed and rest <= 1.0 - STATIC:
+        if decayed and rest <= 1.0 - _STATES.static:
             break
         longer = period_sites(process.ens, 2 * process.period, _few(sites, settings), seed, settings)
         longer.state = [process.state[0][:, np.arange(longer.n) % process.n]]
@@ -286,7 +299,7 @@ def _on_a_long_period(
         first = longer.nodes.loosened(values) if decayed else values
         again = solve(longer, first, brief, settings.rough)
         # A part that does not decay is believed if it comes back on a longer period without it.
-        if decayed and longer.nodes.rest(again.values) > RETURNS * rest:
+        if decayed and longer.nodes.rest(again.values) > _STATES.returns * rest:
             break
         process, found = longer, again
     dead = float(process.nodes.variance(found.values).sum()) <= least
@@ -323,7 +336,7 @@ def _has_decayed(process: PeriodicSites, found: Spectral, settings: Settings, pe
     scale = np.maximum(covariance[..., 0].mean(-1), 1e-300)
     noise = 2.0 * change.std(axis=-1, ddof=1) / np.sqrt(GROUPS)
     at_rest = np.all(np.abs(change.mean(-1)) <= np.maximum(settings.decay * scale, noise))
-    return bool(at_rest) and _remembered(process, found.values, period // 4) <= FORGOTTEN
+    return bool(at_rest) and _remembered(process, found.values, period // 4) <= _STATES.forgotten
 
 
 def _remembered(process: PeriodicSites, values: np.ndarray, steps: int) -> float:

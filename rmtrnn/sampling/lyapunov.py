@@ -164,8 +164,7 @@ def sample_lyapunov(
     >>> ly.exponents.shape
     (1, 32)
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
+    _validate.instance("ens", ens, Ensemble)
     parameters = _parameters(ens, N, steps, count, seed, burn_in, device, dtype)
     start = time.perf_counter()
     rows = run_trials(

@@ -204,9 +204,8 @@ def sample(
     """Sample random networks of N units and return the singular values of their T-step Jacobians.
 
     Every trial draws a network, starts it from N(0, 1) entries, runs ``burn_in`` steps with fresh inputs, and
-    accumulates J_T of theory.md (1) over the next T steps by `rmtrnn.sampling.products.LogProduct`, so that
-    all s·N singular values have high relative accuracy, whatever T. Trial i depends on (seed, i) only: the
-    result is the same, bit for bit, on any number of workers with the same BLAS.
+    accumulates J_T of (1) over the next T steps by `rmtrnn.sampling.products.LogProduct`: all singular values
+    have high relative accuracy, whatever T. Trial i depends on (seed, i) only, not on the number of workers.
 
     ens : `Ensemble`. ``ens.tied`` says whether W, V, b are drawn once (tied) or anew at every step.
     T, N, trials : integers ≥ 1. seed : integer ≥ 0.
@@ -220,8 +219,7 @@ def sample(
         arguments takes it from there. ``trials`` may differ: a longer run continues a shorter one.
     burn_in : steps before the Jacobian starts. None: eight of the mean field's time scales, and at least four
         times as long as the mean of h² drifts; 500 at least and 16,000 at most (none where the Jacobian does
-        not depend on the state). ``Sample.stationary`` is False where that was not enough: near a critical
-        point, or without a stationary state (then 500 steps are run).
+        not depend on the state). ``Sample.stationary`` is False where that was not enough.
 
     Raises TypeError or ValueError naming a bad argument, among them an N beyond the memory (the largest that
     fits is named); ValueError for a checkpoint file of other arguments; RuntimeError for a missing GPU.
@@ -230,8 +228,7 @@ def sample(
     >>> mc.log_s.shape
     (2, 32)
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an rmtrnn.Ensemble, got {type(ens).__name__}")
+    _validate.instance("ens", ens, Ensemble)
     trials = _validate.cost("trials", _validate.integer("trials", trials, low=1), 1e-3)
     parameters = {"T": _validate.cost("T", _validate.integer("T", T, low=1), 1e-4)}
     parameters |= trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)

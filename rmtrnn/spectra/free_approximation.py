@@ -73,8 +73,7 @@ def free_approximation(
     >>> rt.spectra.free_approximation(ens, T=1).converged
     True
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    _validate.instance("ens", ens, Ensemble)
     T = _validate.integer("T", T, low=1)
     ens = ens.replace(tied=False)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}

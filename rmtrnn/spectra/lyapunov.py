@@ -131,8 +131,7 @@ def lyapunov(ens: Ensemble, *, T: int = 32, population: int = 16384, seed: int =
     >>> round(lya.largest, 4), round(lya.unstable_fraction, 4), round(lya.kaplan_yorke, 4)
     (0.3102, 0.1529, 0.2877)
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    _validate.instance("ens", ens, Ensemble)
     T = _validate.integer("T", T, low=24)
     if has_free_factors(ens):
         return _closed_form(ens)

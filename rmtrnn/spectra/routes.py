@@ -62,8 +62,7 @@ def spectrum(
     >>> round(float(spec.support[0][1]) ** 2, 6), round(spec.moment(2), 6)
     (6.75, 3.0)
     """
-    if not isinstance(ens, Ensemble):
-        raise TypeError(f"ens = {ens!r}: expected an Ensemble")
+    _validate.instance("ens", ens, Ensemble)
     T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12 if _is_free(ens, method) else 0.1)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy = {name: value for name, value in given.items() if value is not None}

@@ -50,6 +50,34 @@ def test_constants_of_the_separation_move_errors_little(name, factor, monkeypatc
     np.testing.assert_allclose(after[[1, 3]], before[[1, 3]], rtol=0.5)
 
 
+METHODS = [(tied_growth, "_ROUNDS"), (tied_solver, "_STATES"), (tied, "_START")]
+NUMBERS = [
+    pytest.param(module, name, field.name, id=f"{name}.{field.name}")
+    for module, name in METHODS
+    for field in fields(getattr(module, name))
+]
+# Beyond 1 a share of what does not decay is none.
+LIMITS = {"static": 0.99, "returns": 0.99, "ruling": 0.99, "broad": 0.5}
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0])
+@pytest.mark.parametrize(("module", "name", "field"), NUMBERS)
+def test_numbers_move_results_by_less_than_their_errors(module, name, field, factor, monkeypatch):
+    """Q and χ, by three both ways: of the fixed sites all stays but the last digits; a start changes nothing."""
+    before = results(256, [0])
+    value = getattr(getattr(module, name), field)
+    moved = (
+        max(int(value * factor), 2)
+        if isinstance(value, int)
+        else min(value * factor, LIMITS.get(field, np.inf))
+    )
+    monkeypatch.setattr(module, name, replace(getattr(module, name), **{field: moved}))
+    tied.tied_field.cache_clear()
+    after = results(256, [0])
+    tied.tied_field.cache_clear()
+    assert np.all(np.abs(after - before)[[0, 2]] <= 0.5 * before[[1, 3]]), (before, after)
+
+
 def test_points_followed_along_a_line_are_those_solved_alone():
     ensembles = [ENSEMBLE.replace(sigma_w=sigma_w) for sigma_w in (2.0, 2.5, 3.0, 3.5)]
     followed = tied_line(ensembles, 1.0, 256)

@@ -1,0 +1,62 @@
+"""Numbers of the search for supports, moved by three both ways: a free sum and a product stay within their error."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from rmtrnn.free import Discrete, MarchenkoPastur, Semicircle, positive_law, subordination
+
+X = np.linspace(-2.5, 6.0, 41)
+# One interval, two intervals beside atoms, and a law on both sides of zero.
+LAWS = {
+    "intervals": lambda: MarchenkoPastur(0.3) + MarchenkoPastur(0.4),
+    "atom": lambda: Discrete([0.0, 1.0], [0.3, 0.7]) + Discrete([0.0, 1.0], [0.2, 0.8]),
+    "product": lambda: Semicircle(1.0) @ MarchenkoPastur(0.5),
+}
+NUMBERS = [f.name for f in fields(subordination.SupportSettings) if f.name not in ("heights", "nodes")]
+
+
+@pytest.fixture(scope="module")
+def usual():
+    return {name: (make().cdf(X), make().error) for name, make in LAWS.items()}
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_of_the_support(usual, monkeypatch, name, factor):
+    value = getattr(subordination._SEARCH, name)
+    moved = replace(subordination._SEARCH, **{name: type(value)(value * factor)})
+    monkeypatch.setattr(subordination, "_SEARCH", moved)
+    check(usual)
+
+
+@pytest.mark.parametrize("part", [slice(None, None, 2), slice(1, None)])
+@pytest.mark.parametrize("name", ["heights", "nodes"])
+def test_schedules_of_the_support(usual, monkeypatch, name, part):
+    """Half of the heights, or a lower start; half of the numbers of nodes, or a larger first."""
+    entries = getattr(subordination._SEARCH, name)
+    fewer = tuple(sorted({*entries[part], entries[-1]}, reverse=name == "heights"))
+    monkeypatch.setattr(subordination, "_SEARCH", replace(subordination._SEARCH, **{name: fewer}))
+    check(usual)
+
+
+def check(usual):
+    for name, make in LAWS.items():
+        law, (cdf, error) = make(), usual[name]
+        assert np.max(np.abs(law.cdf(X) - cdf)) <= law.error + error + 1e-9, name
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0])
+@pytest.mark.parametrize("name", ["nearest", "met"])
+def test_numbers_of_the_real_axis(monkeypatch, name, factor):
+    """S and R of a product invert M and G on the axis: their values and their domain stay."""
+    law = MarchenkoPastur(0.5) @ MarchenkoPastur()
+    m, g = np.array([-0.4, -1e-3, 0.3]), np.array([-3.0, -0.1, 0.05])
+    before = np.concatenate([law.S(m), law.R(g)])
+    moved = replace(positive_law._REAL_AXIS, **{name: getattr(positive_law._REAL_AXIS, name) * factor})
+    monkeypatch.setattr(positive_law, "_REAL_AXIS", moved)
+    again = MarchenkoPastur(0.5) @ MarchenkoPastur()
+    np.testing.assert_allclose(np.concatenate([again.S(m), again.R(g)]), before, rtol=1e-8)
+    with pytest.raises(ValueError, match="must lie in"):
+        again.S(-5.0)
