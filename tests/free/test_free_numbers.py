@@ -1,4 +1,4 @@
-"""Numbers of the search for supports, moved by three both ways: a free sum and a product stay within their error."""
+"""Numbers of the search for supports, moved by three both ways: laws stay within their errors."""
 
 from dataclasses import fields, replace
 

@@ -63,7 +63,7 @@ LIMITS = {"static": 0.99, "returns": 0.99, "ruling": 0.99, "broad": 0.5}
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize(("module", "name", "field"), NUMBERS)
 def test_numbers_move_results_by_less_than_their_errors(module, name, field, factor, monkeypatch):
-    """Q and χ, by three both ways: of the fixed sites all stays but the last digits; a start changes nothing."""
+    """Q and χ, by three both ways: with the sites fixed they stay within half of their errors."""
     before = results(256, [0])
     value = getattr(getattr(module, name), field)
     moved = (
