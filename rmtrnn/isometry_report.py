@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.progress import Report, shown
-from rmtrnn._core.records import record
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import CONFIDENCE, Status
 from rmtrnn.ensemble import Ensemble
@@ -22,22 +21,12 @@ from rmtrnn.meanfield import MeanField
 from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.spectra import Spectrum, minimal_rnn, second_moment, spectrum
+from rmtrnn.spectra.measured import Measured
 from rmtrnn.spectra.vanilla_moments import has_free_factors
 
 PROBABILITIES = (0.05, 0.5, 0.95)
 _EPS = float(np.finfo(float).eps)
 _NOT_KNOWN = math.nan
-
-
-@record("measured")
-class Measured(NamedTuple):
-    """A number and its estimated absolute error (nan where there is no estimate)."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.6g}" if math.isnan(self.error) else f"{self.value:.6g} ± {self.error:.1g}"
 
 
 @stored("isometry")
@@ -90,12 +79,7 @@ class Isometry(Result):
     @property
     def quantiles(self) -> dict[float, Measured]:
         """Quantiles of s; they may underflow to 0, `log_quantiles` do not."""
-        found = {}
-        for p, (u, error) in self.log_quantiles.items():
-            with np.errstate(over="ignore", under="ignore"):
-                s, spread = float(np.exp(u)), float(np.expm1(error))
-            found[p] = Measured(s, s * spread if s > 0.0 else spread * 0.0)
-        return found
+        return {p: value.exponential() for p, value in self.log_quantiles.items()}
 
     @property
     def range(self) -> tuple[float, float]:
@@ -168,7 +152,7 @@ def _measured(ens: Ensemble, T: int, spec: Spectrum) -> Isometry:
         m_1=m_1,
         variance=variance,
         growth=tuple((t, v) for t, _, v in growth) if known else ((T, variance),),
-        log_quantiles={p: _log_quantile(spec, p) for p in PROBABILITIES},
+        log_quantiles={p: spec.log_quantile(p) for p in PROBABILITIES},
         condition_number=_condition(spec),
         distance=_distance(spec),
         method=spec.method,
@@ -233,18 +217,6 @@ def _spectral(spec: Spectrum, order: int) -> Measured:
     return Measured(
         spec.variance, error if math.isfinite(error) else spec.error * (m_1**2 + (top - m_1) ** 2)
     )
-
-
-def _log_quantile(spec: Spectrum, p: float) -> Measured:
-    """Quantile of log s, and how far it moves when the cdf moves by its error."""
-    if not math.isfinite(spec.error):
-        return Measured(_NOT_KNOWN, _NOT_KNOWN)
-    low, value, high = (spec.log_s.icdf(min(max(p + d, 0.0), 1.0)) for d in (-spec.error, 0.0, spec.error))
-    if value == -math.inf:
-        return Measured(value, 0.0 if high == value else math.inf)
-    if p <= spec.error:  # the law may lack a lower tail of that mass: nothing bounds the quantile from below
-        return Measured(value, math.inf)
-    return Measured(value, max(value - low, high - value) + 4 * _EPS * (1 + abs(value)))
 
 
 def _condition(spec: Spectrum) -> Measured:

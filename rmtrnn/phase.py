@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rmtrnn._core import progress as _progress
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
-from rmtrnn._core.result import Result, optional, stored
+from rmtrnn._core.result import Result, explained, optional, stored
 from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble
@@ -73,6 +73,10 @@ class PhaseDiagram(Result):
     (3,)
     """
 
+    remedies: ClassVar[Mapping[Status, str]] = {
+        Status.MAX_ITERATIONS: "try another start Q0= or, where points are solved one by one, a larger sites="
+    }
+
     ensemble: Ensemble
     axes: Mapping[str, np.ndarray]
     Q: Quantity
@@ -102,7 +106,8 @@ class PhaseDiagram(Result):
         """How many points ended how, and what the least common endings mean."""
         found = [status for status in Status if np.any(self.status == status)]
         counts = ", ".join(f"{np.count_nonzero(self.status == s)} {s.name.lower()}" for s in found)
-        reasons = "; ".join(f"{s.name.lower()}: {s.message}" for s in found if s is not Status.CONVERGED)
+        bad = [s for s in found if s is not Status.CONVERGED]
+        reasons = "; ".join(f"{s.name.lower()}: {explained(s, self.remedies)}" for s in bad)
         return f"{counts} ({reasons})" if reasons else counts
 
     def to_pandas(self) -> Any:

@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import sympy
@@ -65,6 +66,63 @@ def test_is_equal_after_saving_and_loading(result, tmp_path):
     found = rt.load(path)
     assert type(found) is type(result) and found == result and hash(found) == hash(result)
     assert repr(found) == repr(result)
+
+
+def test_every_kind_of_result_is_walked_over(results):
+    assert {one.kind for one in results.values()} == set(rt._RESULTS) - {"ensemble"}
+
+
+def test_has_a_picture(result):
+    with rt.plotting.style():
+        ax = plt.subplots()[1]
+    assert result.plot(ax=ax) is ax and ax.has_data() and ax.get_title() + ax.get_ylabel()
+    assert result.plot() is not ax
+    plt.close("all")
+
+
+def test_a_mean_field_is_drawn_with_what_it_knows(results):
+    trajectory = results["mean field"].plot()
+    lags = results["tied"].plot()
+    stationary = rt.mean_field(rt.Ensemble("gru", sigma_v=0.5)).plot()
+    line = rt.phase_diagram(ENS, sigma_w=np.array([0.5, 1.0, 1.5])).plot(quantity="timescale")
+    drawn = [ax.get_xlabel() for ax in (trajectory, lags, line)]
+    assert drawn == ["step t", "lag (steps)", r"$\sigma_w$"]
+    assert np.array_equal(lags.get_lines()[0].get_ydata()[:1], [1.0])
+    assert [text.get_text() for text in stationary.get_xticklabels()] == ["Q", "q r", "q u", "q c"]
+    plt.close("all")
+
+
+def test_the_modes_that_are_drawn_are_those_of_the_test(results):
+    report = results["comparison"]
+    ax = report.plot()
+    assert np.array_equal(ax.containers[0].lines[0].get_ydata(), report.modes)
+    assert report.verdict in ax.get_title() and ax.patches
+    plt.close("all")
+
+
+def test_quantiles_mean_the_same_for_laws_and_samples():
+    """icdf: numbers; quantile and log_quantile: a number with its error; cdf: the share at or below."""
+    law, mc = rt.spectrum(ENS, 2), rt.sample(ENS, T=2, N=128, trials=4, burn_in=50)
+    p = np.array([0.1, 0.5, 0.9])
+    assert mc.icdf(p).shape == law.icdf(p).shape and np.allclose(mc.icdf(p), law.icdf(p), rtol=0.05)
+    assert isinstance(mc.icdf(0.5), float) and mc.icdf(0.5) == mc.quantile(0.5).value
+    assert np.allclose(mc.cdf(law.icdf(p)), p, atol=0.05) and mc.cdf(-1.0) == 0.0 and np.isnan(mc.cdf(np.nan))
+    assert np.array_equal(mc.s, np.exp(mc.log_s))
+    for one in (law, mc):
+        value, error = one.quantile(0.5)
+        log_value, log_error = one.log_quantile(0.5)
+        assert math.log(value) == pytest.approx(log_value, abs=1e-3) and error / value < 0.05
+        assert error / value == pytest.approx(log_error, rel=0.1, abs=1e-12)
+    assert abs(law.cdf(law.quantile(0.3).value) - 0.3) <= 2 * law.error + 1e-12
+
+
+@pytest.mark.slow
+def test_dask_takes_and_gives_results(results):
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        back = list(client.get_executor().map(_same, results.values()))
+    assert back == list(results.values())
 
 
 def test_is_equal_after_pickling(result):

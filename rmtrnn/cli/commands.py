@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -118,13 +119,7 @@ def mean_field(settings: dict[str, Any], progress: Any) -> Outcome:
     options = {name: settings.pop(name) for name in ("steps", "Q0", "C0", "sites") if name in settings}
     ens = _ensemble(settings)
     field = rt.mean_field(ens, progress=progress, **options)
-
-    def draw(ax: Any) -> Any:
-        if field.c_t is None:
-            raise UsageError("--plot draws the correlation against the step: give --steps too")
-        return rt.plotting.plot_correlation(field, ax=ax)
-
-    return Outcome(field.to_dict(), repr(field), "" if field.converged else field.message, draw, field)
+    return Outcome(field.to_dict(), repr(field), "" if field.converged else field.message, field.plot, field)
 
 
 def phase(settings: dict[str, Any], progress: Any) -> Outcome:
@@ -244,8 +239,9 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
         f"{100 * float(p):g} % of log s": f"{q['value']:.6g} ± {q['error']:.2g}" for p, q in quantiles.items()
     }
     problem = ""
+    theory = cache(lambda: rt.spectrum(ens, T, progress=progress))
     if compare:
-        spec = rt.spectrum(ens, T)
+        spec = theory()
         report = rt.compare(spec, mc)
         keys = ("kolmogorov", "wasserstein", "p_value", "verdict")
         record["comparison"] = {key: getattr(report, key) for key in keys}
@@ -253,7 +249,7 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
         problem = "" if spec.converged else f"the theory: {spec.status.message}"
 
     def draw(ax: Any) -> Any:
-        return rt.plotting.plot_comparison(rt.spectrum(ens, T), mc, ax=ax)
+        return rt.plotting.plot_comparison(theory(), mc, ax=ax)
 
     return Outcome(record, text, problem, draw, mc)
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -44,6 +44,9 @@ from rmtrnn.isometry_report import Isometry, isometry
 from rmtrnn.meanfield import MeanField, mean_field
 from rmtrnn.meanfield.growth import stable_states
 from rmtrnn.meanfield.tied_result import is_equal_to_untied
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Critical", "NoCriticalPointError", "critical"]
 
@@ -147,6 +150,10 @@ class Critical(Result):
     def isometric(self) -> bool:
         """Whether the 5–95 % range of s lies in the band."""
         return self.isometry.within(self.band)
+
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw ``isometry`` by `rmtrnn.plotting.plot_isometry`; returns the axes."""
+        return self.isometry.plot(ax=ax, **options)
 
     def _compared(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return replace(self, measured=None)._parts()

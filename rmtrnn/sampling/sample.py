@@ -79,6 +79,24 @@ class Sample(Result):
         """Whether all networks were stationary when their Jacobian started; None if ``burn_in`` was given."""
         return self.provenance.get("stationary")
 
+    @property
+    def s(self) -> np.ndarray:
+        """The singular values, shape (trials, s·N), ascending in every row; they may underflow to 0."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.exp(self.log_s)
+
+    def cdf(self, s: Any) -> Any:
+        """Share of all singular values at or below s, for numbers or arrays: beside ``Spectrum.cdf``."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = np.log(np.asarray(s, dtype=float))
+        found = np.searchsorted(np.sort(self.log_s, axis=None), u, side="right") / self.log_s.size
+        return np.where(np.isnan(u), np.where(np.isnan(s), np.nan, 0.0), found)[()]
+
+    def icdf(self, p: Any) -> Any:
+        """The value of ``quantile``, for numbers or arrays: beside ``Spectrum.icdf``."""
+        p = np.asarray(p, dtype=float)
+        return np.reshape([self.quantile(one).value for one in p.ravel()], p.shape)[()]
+
     def moment(self, k: int) -> Estimate:
         """(1/sN) tr (J Jᵀ)^k, k ≥ 0: mean over trials and standard error; ∞ beyond the range of doubles."""
         k = _validate.integer("k", k, low=0)
@@ -163,13 +181,11 @@ class Sample(Result):
     def to_pandas(self) -> Any:
         """The table of all singular values: trial, rank from the smallest, log s, s."""
         trials, width = self.log_s.shape
-        with np.errstate(over="ignore", under="ignore"):
-            s = np.exp(self.log_s)
         columns = {
             "trial": np.repeat(np.arange(trials), width),
             "rank": np.tile(np.arange(width), trials),
             "log_s": self.log_s.ravel(),
-            "s": s.ravel(),
+            "s": self.s.ravel(),
         }
         return optional("pandas").DataFrame(columns)
 

@@ -22,6 +22,7 @@ from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.protocol import LogLaw, LogView, elementwise, exponential, logarithm, probability
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.spectra.free_product import VanillaLaw
+from rmtrnn.spectra.measured import Measured
 from rmtrnn.spectra.site_moments import known_moments
 
 USABLE = 0.1  # largest error of the cdf of a law that counts as found: a tenth of the distribution
@@ -128,6 +129,27 @@ class Spectrum(Result):
     def icdf(self, p: Any) -> Any:
         """Smallest s with P(singular value ≤ s) ≥ p, for 0 ≤ p ≤ 1 (ValueError outside)."""
         return elementwise(lambda p: exponential(self._law.icdf(p)), "p", probability(p))
+
+    def quantile(self, p: float) -> Measured:
+        """``icdf(p)`` with its error: how far it moves when the cdf moves by ``error``."""
+        return self.log_quantile(p).exponential()
+
+    def log_quantile(self, p: float) -> Measured:
+        """The same for log s, which neither over- nor underflows.
+
+        The error is infinite for p ≤ ``error``: the law may lack a lower tail of that mass.
+        """
+        p = _validate.real("p", p, low=0.0, high=1.0)
+        if not math.isfinite(self.error):
+            return Measured(math.nan, math.nan)
+        moved = (min(max(p + d, 0.0), 1.0) for d in (-self.error, 0.0, self.error))
+        low, value, high = (float(self.log_s.icdf(q)) for q in moved)
+        if value == -math.inf:
+            return Measured(value, 0.0 if high == value else math.inf)
+        if p <= self.error:
+            return Measured(value, math.inf)
+        rounding = 4 * float(np.finfo(float).eps) * (1 + abs(value))
+        return Measured(value, max(value - low, high - value) + rounding)
 
     @property
     def support(self) -> tuple[tuple[float, float], ...]:
