@@ -39,7 +39,7 @@ def list_cases(size: str) -> list[core.Case]:
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Print the comparison; write it with its data and one figure of all cases."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     text = core.table(spectrum_case.VERDICT_HEADER, spectrum_case.verdict_rows(results))
     print(
         f"\nTheory against {TRIALS} sampled networks of N = {N} units (control: σ_w × {CONTROL:g}):\n\n{text}"

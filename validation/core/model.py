@@ -5,7 +5,7 @@ How to add a study
 1. A module or package in ``validation/`` with ``STUDY = core.Study(...)``, named in ``STUDIES`` of
    ``validation/__main__.py``. Each `Case` is computed and saved on its own, so that a run can be stopped and
    resumed; ``report`` draws from what was saved, begins with ``save_data(folder, "data", results)`` and saves
-   figures by ``save_figure`` (PNG at 300 dpi and PDF) inside ``with rmtrnn.plotting.style():``.
+   figures by ``save_figure`` (PNG and PDF) inside ``with rmtrnn.plotting.style():``.
 2. What the study says about the paper is its ``claims(results) -> list[Claim]``. It is called with all cases
    of a size (never with a part), after ``report``; the answer is saved as ``claims.json`` beside the figures,
    and ``paper_figures/REPORT.md`` is put together from those files alone. So:

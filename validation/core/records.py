@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rmtrnn._core import storage as _storage
 from validation.core import places, provenance
 from validation.core.model import Case, Result, Study
@@ -30,12 +32,21 @@ def finished(study: Study, size: str, case: Case) -> Result | None:
     return (meta, arrays) if same else None
 
 
-def save_data(folder: Path, name: str, results: dict[str, Result]) -> None:
-    """Write the results that a figure was drawn from: ``name.npz`` ("case/array") and ``name.json``."""
+def save_data(folder: Path, name: str, results: dict[str, Result], *, single: bool = False) -> None:
+    """Write the results that a figure was drawn from: ``name.npz`` ("case/array") and ``name.json``.
+
+    single : arrays in single precision, half the size: where they are drawn, and the claims need no more
+    """
     arrays = {f"{key}/{part}": array for key, (_, own) in results.items() for part, array in own.items()}
+    if single:
+        arrays = {key: _single(array) for key, array in arrays.items()}
     meta = {key: meta for key, (meta, _) in results.items()}
     _storage.write(folder / f"{name}.npz", name, meta, arrays)
     (folder / f"{name}.json").write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n")
+
+
+def _single(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def load_data(folder: Path, name: str = "data") -> dict[str, Result]:

@@ -156,7 +156,7 @@ def summary(results: dict[str, core.Result]) -> dict[str, Any]:
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write ``data``, ``report.md`` and the figure of true against reported error."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     redrawn = {key: result for key, result in results.items() if "tied" not in result[0]["settings"]}
     kept = {key: result for key, result in results.items() if key not in redrawn}
     parts = [_part("redrawn weights", redrawn, "")]

@@ -90,7 +90,7 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write data, ``report.md`` and one figure for each network."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     sampled = _sampled(results)
     sizes = "; ".join(
         f"{cell}: " + ", ".join(f"T = {T}: {trials} of N = {N} units" for T, (N, trials) in own.items())

@@ -11,7 +11,7 @@ from validation.beyond.gated import cases, figures, laws, samples, verdict
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write ``data.npz``, ``data.json``, ``samples.npz``, ``report.md`` and the figures."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     samples.keep([core.Case(key, meta["settings"]) for key, (meta, _) in results.items()], folder)
     limit = verdict.LIMIT[size]
     rows = [_row(key, meta, limit) for key, (meta, _) in results.items()]

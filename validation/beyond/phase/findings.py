@@ -26,7 +26,7 @@ SPREADS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write data, one figure for each diagram, and ``report.md``."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     text = [
         f"# Phase diagrams ({size})\n",
         "Beside the boundary χ = 1 (equal inputs, redrawn Gaussian weights), networks with a small "
@@ -110,7 +110,7 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
             ax.set_title(_title(key, meta) + f": spread of $s^2$, one step,\n{weights} weights (0: isometry)")
         for ax in axes[0]:
             ax.set(xlabel=LABELS[meta["settings"]["axes"][0]], ylabel=LABELS[meta["settings"]["axes"][1]])
-        core.save_figure(figure, folder, key)
+        core.save_figure(figure, folder, key, shades=True)
         plt.close(figure)
 
 

@@ -53,7 +53,7 @@ def list_cases(size: str) -> list[core.Case]:
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write ``data.npz``, ``data.json``, ``report.md``, and one figure for each activation."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     agree = sum(meta["verdict"]["agrees"] for meta, _ in results.values())
     rejected = sum(not meta["control"]["agrees"] for meta, _ in results.values())
     sizes = SIZES[size]

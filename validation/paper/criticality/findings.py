@@ -25,7 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # 
 
 def report(results: Results, size: str, folder: Path) -> None:
     """Write data, ``report.md`` and the figures."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     parts = [f"# Which critical points are isometric ({size})\n"]
     parts += ["## Vanilla tanh, T = 100: what `critical` returns, sampled\n", _vanilla_table(results)]
     parts += ["\n## minimalRNN: sampled against theory\n", _minimal_note(results), _minimal_table(results)]
@@ -53,7 +53,7 @@ def report(results: Results, size: str, folder: Path) -> None:
         if "vanilla-family" in results:
             _save(_vanilla_figure(results["vanilla-family"][1]), folder, "vanilla")
         if "minimal-family" in results:
-            _save(_family_figure(results), folder, "minimal_family")
+            _save(_family_figure(results), folder, "minimal_family", shades=True)
         if "published-T10-untied" in results and "returned-T10-untied" in results:
             _save(_difference_figure(results), folder, "minimal_difference")
         if "finite-size" in results:
@@ -343,8 +343,8 @@ def _time_claim(results: Results) -> core.Claim:
     )
 
 
-def _save(figure: Any, folder: Path, name: str) -> None:
-    core.save_figure(figure, folder, name)
+def _save(figure: Any, folder: Path, name: str, *, shades: bool = False) -> None:
+    core.save_figure(figure, folder, name, shades=shades)
     plt.close(figure)
 
 

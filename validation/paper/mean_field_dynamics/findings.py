@@ -19,7 +19,7 @@ _RULE = (
 
 def report(results: Results, size: str, folder: Path) -> None:
     """Write data, figures and ``report.md``."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", results, single=True)
     draw(results, folder)
     parts = [f"# Dynamics of the mean field ({size})\n", f"Rule for {_RULE}.\n"]
     parts += ["## Correlation dynamics (Fig. 1)\n", _figure1_table(results)]
