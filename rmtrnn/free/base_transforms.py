@@ -10,6 +10,7 @@ from which m = y a1, κ = w m/(1 + m) = a1/a0 and the derivatives follow without
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -129,6 +130,26 @@ def weighted_sums(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> n
                 inverse, factor = inverse * root[:, None], factor / root**2
             parts[2:, here] = factor * (moments[1:] @ (inverse * inverse).T)
     return parts
+
+
+def point_masses_stieltjes(locations: np.ndarray, masses: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """G(z) = Σ_i p_i/(z − x_i) at a flat array of z."""
+    value = np.zeros(z.shape, complex)
+    size = max(1, _CHUNK // len(locations))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for start in range(0, z.size, size):
+            here = slice(start, start + size)
+            value[here] = (1.0 / np.subtract.outer(z[here], locations)) @ masses
+    return value
+
+
+def marchenko_pastur_stieltjes(c: float, s: float, z: np.ndarray) -> np.ndarray:
+    """G = 2/d₊ = d₋/(2csz), d± = z − s(1 − c) ± √(z − x₋) √(z − x₊): the form without cancellation."""
+    low, high = s * (1.0 - math.sqrt(c)) ** 2, s * (1.0 + math.sqrt(c)) ** 2
+    root = np.sqrt(z - low) * np.sqrt(z - high)
+    plus, minus = z - s * (1.0 - c) + root, z - s * (1.0 - c) - root
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.abs(plus) >= np.abs(minus), 2.0 / plus, minus / (2.0 * c * s * z))
 
 
 def log1p(z: np.ndarray) -> np.ndarray:

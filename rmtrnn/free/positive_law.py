@@ -23,7 +23,7 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
 from rmtrnn.free import subordination
-from rmtrnn.free.base_transforms import Base, PointMasses
+from rmtrnn.free.base_transforms import Base, PointMasses, marchenko_pastur_stieltjes, point_masses_stieltjes
 from rmtrnn.free.boundary_curve import Curve
 from rmtrnn.free.log_form import PositiveLogView, ProductInLog
 from rmtrnn.laws.protocol import elementwise, exponential, logarithm
@@ -214,15 +214,23 @@ class PositiveLaw:
 
     @property
     def closed_stieltjes(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """G in closed form on the upper half plane for a single Marchenko–Pastur law; None for others.
+        """G in closed form on the upper half plane for finitely many atoms, and for a Marchenko–Pastur law.
 
-        G(z) = (z − s(1 − c) − √(z − x₋) √(z − x₊))/(2 c s z), x± = s (1 ± √c)².
+        G(z) = 2/(z − s(1 − c) + √(z − x₋) √(z − x₊)), x± = s (1 ± √c)². None for other laws.
         """
-        if self._base is not _ONE or list(self._ratios.values()) != [1.0]:
+        base, scale = self._base, math.exp(self._log_scale)
+        if not isinstance(base, PointMasses) or self._power != 1.0:
             return None
-        (c,), s = self._ratios, math.exp(self._log_scale)
-        low, high = s * (1.0 - math.sqrt(c)) ** 2, s * (1.0 + math.sqrt(c)) ** 2
-        return lambda z: (z - s * (1.0 - c) - np.sqrt(z - low) * np.sqrt(z - high)) / (2.0 * c * s * z)
+        if not self._ratios:
+            return lambda z: point_masses_stieltjes(base.locations * scale, base.masses, z)
+        if list(self._ratios.values()) != [1.0] or len(base.atoms) > 2:
+            return None
+        (c,) = self._ratios
+        if len(base.atoms) == 2:  # a projection of rank 1/c' and MP_1: MP_c'
+            if c != 1.0 or base.locations[0] != 0.0:
+                return None
+            c = 1.0 / float(base.masses[1])
+        return functools.partial(marchenko_pastur_stieltjes, c, scale * base.moment(1))
 
     # -- how it is done --------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.status import ConvergenceError
+from rmtrnn.free.additive_subordination import Summand, stieltjes_of_sum
+from rmtrnn.free.base_transforms import point_masses_stieltjes
 from rmtrnn.free.cumulants import free_cumulants, moments_of, moments_of_product
 from rmtrnn.free.s_transform_series import MOMENT_SECONDS, multiplied_moments
 from rmtrnn.laws.protocol import elementwise, probability
@@ -87,8 +89,10 @@ class RealLaw:
         atoms: Sequence[tuple[float, float]],
         moments: Callable[[int], list[float]],
         text: str,
+        summands: Sequence[tuple[RealLaw, float]] = (),
     ) -> None:
         self._stieltjes, self._hull, self._moments, self._text = stieltjes, hull, moments, text
+        self._summands = tuple(summands) or ((self, 1.0),)  # (law, t): the free sum of law^{⊞ t}
         self.atoms = tuple(sorted((float(x), float(mass)) for x, mass in atoms))
 
     # -- transforms ------------------------------------------------------------------------------------------
@@ -198,8 +202,13 @@ class RealLaw:
         return abs(self._mass - 1.0) + 1e-12
 
     def _is_filled(self, x: np.ndarray) -> np.ndarray:
+        """Whether x lies in the continuous part; at an atom, where G is infinite, whether its sides do."""
+        width = self._hull[1] - self._hull[0]
+        for where, _ in self.atoms:
+            beside = np.where(x < where, where - _SEARCH.empty * width, where + _SEARCH.empty * width)
+            x = np.where(np.abs(x - where) < _SEARCH.empty * width, beside, x)
         values = self._stieltjes(x + 0j)
-        return -np.imag(values) > _SEARCH.empty * (1.0 + np.abs(values)) / (self._hull[1] - self._hull[0])
+        return -np.imag(values) > _SEARCH.empty * (1.0 + np.abs(values)) / width
 
     @functools.cached_property
     def _pieces(self) -> list[tuple[float, float, Callable[[np.ndarray], np.ndarray]]]:
@@ -269,6 +278,7 @@ class RealLaw:
             [(c * where, mass) for where, mass in self.atoms],
             lambda k: [c ** (j + 1) * moment for j, moment in enumerate(self._moments(k))],
             f"({self._text}).dilate({c!r})",
+            [(law.dilate(c), t) for law, t in self._summands if law is not self],
         )
 
     def __repr__(self) -> str:
@@ -300,12 +310,8 @@ def point_law(
     """Finitely many atoms anywhere on the real line."""
     where, mass = np.array(locations, dtype=float), np.array(masses, dtype=float)
 
-    def stieltjes(z: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sum(mass / (z[:, None] - where), axis=1)
-
     return RealLaw(
-        stieltjes,
+        lambda z: point_masses_stieltjes(where, mass, z),
         (float(where.min()), float(where.max())),
         list(zip(where.tolist(), mass.tolist(), strict=True)),
         lambda k: [float(np.sum(mass * where ** (j + 1))) for j in range(k)],
@@ -345,7 +351,14 @@ def shifted(law: Any, shift: float) -> RealLaw:
         [(where + shift, mass) for where, mass in a.atoms],
         moments,
         f"({a!r}) + {shift!r}",
+        _shifted_summands(a, shift),
     )
+
+
+def _shifted_summands(law: RealLaw, shift: float) -> list[tuple[RealLaw, float]]:
+    """The summands of a sum with the first shifted; none for a law that is no sum."""
+    (first, t), *rest = law._summands
+    return [] if first is law else [(shifted(first, shift / t), t), *rest]
 
 
 def _is_point(law: RealLaw) -> bool:
@@ -360,13 +373,6 @@ def free_sum(first: Any, second: Any) -> RealLaw:
     if _is_point(a) or _is_point(b):
         return shifted(b, a._hull[0]) if _is_point(a) else shifted(a, b._hull[0])
 
-    def stieltjes(z: np.ndarray) -> np.ndarray:
-        def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:
-            return at + _h(b, at + _h(a, omega)) - omega
-
-        omega = _continue(residual, z, lambda top: top - b.moment(1), _width(a) + _width(b))
-        return a.G(omega)
-
     atoms = [(x + y, p + q - 1.0) for x, p in a.atoms for y, q in b.atoms if p + q > 1.0 + 1e-14]
     hull = (a._hull[0] + b._hull[0], a._hull[1] + b._hull[1])
 
@@ -374,27 +380,37 @@ def free_sum(first: Any, second: Any) -> RealLaw:
         pairs = zip(free_cumulants(a._moments(k)), free_cumulants(b._moments(k)), strict=True)
         return moments_of([x + y for x, y in pairs])
 
-    return RealLaw(stieltjes, hull, atoms, moments, f"({a!r}) + ({b!r})")
+    return _sum(a._summands + b._summands, hull, atoms, moments, f"({a!r}) + ({b!r})")
 
 
 def free_sum_power(law: Any, t: float) -> RealLaw:
     """The t-th free additive power, real t ≥ 1: free cumulants times t."""
     t = _validate.real("t", t, low=1.0)
     a = as_real(law)
-
-    def stieltjes(z: np.ndarray) -> np.ndarray:
-        def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:
-            return at + (t - 1.0) * _h(a, omega) - omega
-
-        omega = _continue(residual, z, lambda top: top - (t - 1.0) * a.moment(1), t * _width(a))
-        return a.G(omega)
-
+    if _is_point(a):
+        return point_law([t * a._hull[0]], [1.0], f"({a!r}).free_sum({t:g})")
     atoms = [(t * x, 1.0 - t * (1.0 - p)) for x, p in a.atoms if t * (1.0 - p) < 1.0 - 1e-14]
 
     def moments(k: int) -> list[float]:
         return moments_of([t * kappa for kappa in free_cumulants(a._moments(k))])
 
-    return RealLaw(stieltjes, (t * a._hull[0], t * a._hull[1]), atoms, moments, f"({a!r}).free_sum({t:g})")
+    summands = [(part, t * power) for part, power in a._summands]
+    return _sum(summands, (t * a._hull[0], t * a._hull[1]), atoms, moments, f"({a!r}).free_sum({t:g})")
+
+
+def _sum(
+    summands: Sequence[tuple[RealLaw, float]],
+    hull: tuple[float, float],
+    atoms: Sequence[tuple[float, float]],
+    moments: Callable[[int], list[float]],
+    text: str,
+) -> RealLaw:
+    """The free sum of law^{⊞ t} for (law, t) in ``summands``, which are no sums themselves."""
+    parts = []
+    for law, power in summands:
+        mean, square = law._moments(2)
+        parts.append(Summand(law._stieltjes, power, mean, square - mean * mean, 0.5 * _width(law)))
+    return RealLaw(lambda z: stieltjes_of_sum(parts, z), hull, atoms, moments, text, summands)
 
 
 def free_product(first: Any, second: Any) -> RealLaw:
@@ -438,10 +454,6 @@ def free_product(first: Any, second: Any) -> RealLaw:
 
 def _is_law(value: Any) -> bool:
     return isinstance(value, RealLaw) or hasattr(value, "closed_stieltjes")
-
-
-def _h(law: RealLaw, omega: np.ndarray) -> np.ndarray:
-    return 1.0 / law.G(omega) - omega
 
 
 def _kappa(law: RealLaw, omega: np.ndarray) -> np.ndarray:

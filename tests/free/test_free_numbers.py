@@ -5,12 +5,19 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from rmtrnn.free import Discrete, MarchenkoPastur, Semicircle, positive_law, subordination
+from rmtrnn.free import (
+    Discrete,
+    MarchenkoPastur,
+    Semicircle,
+    additive_subordination,
+    positive_law,
+    subordination,
+)
 
 X = np.linspace(-2.5, 6.0, 41)
-# One interval, two intervals beside atoms, and a law on both sides of zero.
+# A gap, two intervals beside atoms, and a law on both sides of zero.
 LAWS = {
-    "intervals": lambda: MarchenkoPastur(0.3) + MarchenkoPastur(0.4),
+    "gap": lambda: Semicircle(0.5) + Discrete([0.0, 4.0], [0.5, 0.5]) + MarchenkoPastur(0.1),
     "atom": lambda: Discrete([0.0, 1.0], [0.3, 0.7]) + Discrete([0.0, 1.0], [0.2, 0.8]),
     "product": lambda: Semicircle(1.0) @ MarchenkoPastur(0.5),
 }
@@ -42,9 +49,20 @@ def test_schedules_of_the_support(usual, monkeypatch, name, part):
 
 
 def check(usual):
-    for name, make in LAWS.items():
-        law, (cdf, error) = make(), usual[name]
+    for name, (cdf, error) in usual.items():
+        law = LAWS[name]()
         assert np.max(np.abs(law.cdf(X) - cdf)) <= law.error + error + 1e-9, name
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3.0])
+@pytest.mark.parametrize("name", [f.name for f in fields(additive_subordination.DescentSettings)])
+def test_numbers_of_the_descent(usual, monkeypatch, name, factor):
+    value = getattr(additive_subordination._DESCENT, name)
+    low = 14 if name == "iterations" else 0  # in a gap Im ω falls by ten with each
+    high = 0.9 if name in ("factor", "shrink") else np.inf
+    moved = {name: type(value)(np.clip(value * factor, low, high))}
+    monkeypatch.setattr(additive_subordination, "_DESCENT", replace(additive_subordination._DESCENT, **moved))
+    check({name: usual[name] for name in ("gap", "atom")})
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])

@@ -128,3 +128,51 @@ def test_moments_by_cumulants_agree_with_s_transforms():
     cumulants = [free_cumulants([law.moment(k) for k in range(1, 9)]) for law in (a, b)]
     expected = [(a @ b).moment(k) for k in range(1, 9)]
     np.testing.assert_allclose(moments_of_product(*cumulants), expected, rtol=1e-10)
+
+
+def test_gap_around_a_zero_of_G():
+    """Semicircle and two atoms: G solves a cubic (Pastur 1972); inside the gap G has a zero, at x = 2."""
+    variance, places = 0.25**2, np.array([0.0, 4.0])
+    law = Semicircle(0.5) + Discrete(places, [0.5, 0.5])
+    (left, inner), (outer, right) = law.support
+    assert (left, inner) == (pytest.approx(4.0 - right), pytest.approx(4.0 - outer))
+    for x in (-0.2, 0.1, 0.3, 3.9):
+        # G = ½ Σ 1/(z − σ²G − a_i), cleared of denominators, in y = z − σ²G.
+        y = np.polynomial.Polynomial([0.0, 1.0])
+        cubic = (x - y) * y * (y - 4.0) - variance * (y - 2.0)
+        roots = cubic.roots()
+        density = np.max(np.imag(roots)) / (variance * np.pi)
+        assert law.pdf(x) == pytest.approx(density, rel=1e-8)
+    assert law.cdf(2.0) == pytest.approx(0.5, abs=1e-10)
+    assert law.G(2.0 + 1e-6j) == pytest.approx(0.0, abs=1e-6)
+    assert law.error < 1e-8
+
+
+def test_sums_of_sums_are_solved_together():
+    circles = (Semicircle(1.0) + Semicircle(2.0)) + (Semicircle(2.0) + Semicircle(0.5)).free_sum(2.0)
+    alone = Semicircle(np.sqrt(1.0 + 4.0 + 2.0 * 4.25))
+    x = np.linspace(-3.5, 3.5, 9)
+    np.testing.assert_allclose(circles.pdf(x), alone.pdf(x), rtol=1e-9)
+    np.testing.assert_allclose((circles + 0.5).dilate(2.0).cdf(2.0 * x + 1.0), alone.cdf(x), atol=1e-9)
+    shifted_parts = (Semicircle(1.0) + 0.5) + ((MarchenkoPastur(2.0) + 0.25).dilate(2.0) + Semicircle(1.0))
+    law = shifted_parts + Discrete([0.0, 5.0], [0.2, 0.8])
+    cumulants = np.array([0.5 + 0.5 + 2.0 + 4.0, 0.5 + 2.0 * 4.0 + 25.0 * 0.16])
+    assert [law.moment(1), law.moment(2) - law.moment(1) ** 2] == pytest.approx(cumulants)
+    assert law.error < 1e-6
+
+
+def test_sum_of_four_against_matrices():
+    n, rng = 1200, np.random.default_rng(3)
+
+    def wigner(radius):
+        a = rng.standard_normal((n, n))
+        return radius * (a + a.T) / np.sqrt(8.0 * n)
+
+    x = rng.standard_normal((n, n // 2)) / np.sqrt(n // 2)
+    diagonal = np.repeat([0.0, 5.0], [n // 4, n - n // 4])
+    values = np.linalg.eigvalsh(wigner(1.0) + x @ x.T + np.diag(diagonal) + wigner(0.5))
+    ranks = (np.arange(n) + 0.5) / n
+    law = (Semicircle(1.0) + Discrete([0.0, 5.0], [0.25, 0.75])) + (MarchenkoPastur(2.0) + Semicircle(0.5))
+    wrong = (Semicircle(1.0) + Discrete([0.0, 5.0], [0.25, 0.75])) + (MarchenkoPastur(1.0) + Semicircle(0.5))
+    assert np.max(np.abs(law.cdf(values) - ranks)) < 0.005
+    assert np.max(np.abs(wrong.cdf(values) - ranks)) > 0.05
