@@ -8,7 +8,7 @@ import nox
 
 nox.options.sessions = ["tests", "lint"]
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 LOWEST = {**dict(re.findall(r"(\w+)>=([\d.]+)", " ".join(PROJECT["dependencies"]))), "pyparsing": "3.2"}
 
 
