@@ -38,13 +38,15 @@ class DescentSettings:
     iterations: int = 24
     # Smallest share of Im ω_j that one step leaves: steps stay in the upper half plane. Empirical.
     shrink: float = 0.1
-    # Residual relative to |z| and the width at which Newton's method ends. Derived: a hundred roundings.
-    tolerance: float = 3e-14
-    # Residual that is accepted once steps make it no smaller. Empirical: the rounding of G of a product.
-    accepted: float = 1e-10
-    # Distance from the mean, in half widths, beyond which h is its expansion to two terms. Derived: the error
-    # of the expansion and that of F(ω) − ω by cancellation are 1e-10 each.
-    far: float = 1e5
+    # Residual relative to |z| and the width at which Newton's method ends. Derived: a rounding.
+    tolerance: float = 3e-16
+    # Residual that is accepted, and ends Newton's method after `idle` steps that did not lower it. Empirical:
+    # at an edge it moves ω by its root, and at the distance ε from an edge the two roots differ by that of ε.
+    accepted: float = 1e-12
+    idle: int = 2
+    # Distance from the mean, in half widths, beyond which h is its expansion to three terms. Derived: the
+    # errors of the expansion and of F(ω) − ω by cancellation are 1e-12 each.
+    far: float = 1e4
     # Heights tried for one point, failures included.
     heights: int = 200
 
@@ -54,12 +56,13 @@ _DESCENT = DescentSettings()
 
 @dataclass(frozen=True)
 class Summand:
-    """The law μ^{⊞ t}: ``stieltjes`` of μ, ``power`` t ≥ 1; mean, variance and half width of μ."""
+    """The law μ^{⊞ t}: ``stieltjes`` of μ, ``power`` t ≥ 1; mean, central moments and half width of μ."""
 
     stieltjes: Transform
     power: float
     mean: float
     variance: float
+    third: float
     half_width: float
 
     def h(self, omega: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,9 +78,10 @@ class Summand:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             here, below, above = (1.0 / self.stieltjes(at) - at).reshape(3, -1)
             slope = (above - below) / (2.0 * step)
-            tail = self.variance / (omega - self.mean)
-            tail_slope = -tail / (omega - self.mean)
-        return np.where(far, -self.mean - tail, here), np.where(far, tail_slope, slope)
+            inverse = 1.0 / (omega - self.mean)
+            tail = -self.mean - (self.variance + self.third * inverse) * inverse
+            tail_slope = (self.variance + 2.0 * self.third * inverse) * inverse**2
+        return np.where(far, tail, here), np.where(far, tail_slope, slope)
 
 
 class _State(NamedTuple):
@@ -107,14 +111,15 @@ class _Newton:
         self.k, self.omega = start.k.copy(), start.f + start.k
 
     def solve(self) -> _State:
-        points = np.arange(self.z.size)
+        points, idle = np.arange(self.z.size), np.zeros(self.z.size, int)
         best = _State(np.zeros_like(self.z), np.zeros_like(self.k), np.full(self.z.shape, np.inf))
         for _ in range(_DESCENT.iterations):
             here, move_p, move_k = self._linearised()
             known = best.residual[points]
             better = here.residual < known
             best.put(points, here, better)
-            stalled = ~better & (known <= _DESCENT.accepted)
+            idle[points] += ~better
+            stalled = (idle[points] >= _DESCENT.idle) & (known <= _DESCENT.accepted)
             going = (here.residual > _DESCENT.tolerance) & ~stalled & np.isfinite(move_p)
             if not np.any(going):
                 break

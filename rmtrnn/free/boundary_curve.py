@@ -292,7 +292,7 @@ class Curve:
         """
         size, angle = np.real(log_lambda), np.clip(np.imag(log_lambda), 0.0, math.pi)
         low, high = np.full(size.shape, -750.0), np.full(size.shape, 750.0)
-        for _ in range(70):
+        for _ in range(32):  # to 1e-6: a start of Newton's method
             middle = 0.5 * (low + high)
             value = np.real(self.at(middle + 1j * math.pi).log_lambda)
             low, high = np.where(value < size, middle, low), np.where(value < size, high, middle)
@@ -304,8 +304,11 @@ class Curve:
             target = size + 1j * (math.pi + (angle - math.pi) * share)
             for _ in range(4 if step < steps else 30):
                 point = self.at(log_w)
-                log_w = log_w - (point.log_lambda - target) / point.slope
+                move = (point.log_lambda - target) / point.slope
+                log_w = log_w - move
                 log_w = np.real(log_w) + 1j * np.clip(np.imag(log_w), 0.0, math.pi)
+                if np.all(np.abs(move) <= _EPS * (1.0 + np.abs(log_w))):
+                    break
         residual = np.abs(self.at(log_w).log_lambda - target)
         if not np.all(residual <= 1e-10 * (1.0 + np.abs(target) + self.power)):
             worst = int(np.argmax(residual))

@@ -408,8 +408,9 @@ def _sum(
     """The free sum of law^{⊞ t} for (law, t) in ``summands``, which are no sums themselves."""
     parts = []
     for law, power in summands:
-        mean, square = law._moments(2)
-        parts.append(Summand(law._stieltjes, power, mean, square - mean * mean, 0.5 * _width(law)))
+        mean, square, cube = law._moments(3)
+        third = cube - 3.0 * mean * square + 2.0 * mean**3
+        parts.append(Summand(law._stieltjes, power, mean, square - mean**2, third, 0.5 * _width(law)))
     return RealLaw(lambda z: stieltjes_of_sum(parts, z), hull, atoms, moments, text, summands)
 
 
