@@ -261,9 +261,10 @@ def _in_chunks(
     report(0, len(tasks), "phase diagram")
     solved = []
     outcomes = map(_solve, tasks) if executor is None else executor.map(_solve, tasks)
-    for done, outcome in enumerate(outcomes, start=1):
-        solved.append(outcome)
-        report(done, len(tasks), "phase diagram")
+    with _progress.ending(report):
+        for done, outcome in enumerate(outcomes, start=1):
+            solved.append(outcome)
+            report(done, len(tasks), "phase diagram")
     return solved
 
 

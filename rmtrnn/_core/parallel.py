@@ -31,6 +31,7 @@ def thread_map(function: Callable[[Item], Value], items: Iterable[Item]) -> list
     """``[function(item) for item in items]`` on `threads` threads, in order, each with the caller's context.
 
     The context matters: ``numpy.errstate`` is part of it. ``function`` must not call `thread_map` itself.
+    After an error or an interrupt no further item is begun.
     """
     items = list(items)
     workers = threads()
@@ -38,4 +39,8 @@ def thread_map(function: Callable[[Item], Value], items: Iterable[Item]) -> list
         return [function(item) for item in items]
     pool = _pool(workers, os.getpid())
     futures = [pool.submit(contextvars.copy_context().run, function, item) for item in items]
-    return [future.result() for future in futures]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()

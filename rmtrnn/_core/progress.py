@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any, TextIO
 
 Report = Callable[[int, int, str], None]
+ANNOUNCED = 2.0  # seconds from which on work is long: a person then wants to know
 LOG_INTERVAL = 10.0  # seconds between lines where standard error is a file: logs stay short
 
 
@@ -64,6 +65,16 @@ def reporter(progress: bool | Report | None) -> Report:
     raise TypeError(f"progress = {progress!r}: expected None, True, or a callable (done, total, label)")
 
 
+@contextmanager
+def ending(report: Report) -> Iterator[None]:
+    """A bar of ours ends its line, also after an error or an interrupt."""
+    try:
+        yield
+    finally:
+        if isinstance(report, ProgressBar):
+            report.close()
+
+
 class _Count:
     """How much of one kind of work was done; see `advance`."""
 
@@ -78,6 +89,9 @@ class _Count:
         done = self._done[label] = before + amount
         self._report(done, total, label)
 
+    def announce(self, text: str) -> None:
+        self._report(0, 0, text)
+
 
 _CURRENT: ContextVar[_Count | None] = ContextVar("rmtrnn_progress", default=None)
 
@@ -91,11 +105,35 @@ def shown(progress: bool | Report | None) -> Iterator[None]:
         return
     token = _CURRENT.set(_Count(report))
     try:
-        yield
+        with ending(report):
+            yield
     finally:
         _CURRENT.reset(token)
-        if isinstance(report, ProgressBar):
-            report.close()
+
+
+def is_shown() -> bool:
+    """Whether somebody looks at what `advance` counts, so that an estimate of the time is worth its cost."""
+    return _CURRENT.get() is not None
+
+
+def announce(label: str, seconds: float) -> None:
+    """Say how long the work that follows takes, from `ANNOUNCED` seconds on: a label without a count."""
+    count = _CURRENT.get()
+    if count is not None and seconds >= ANNOUNCED:
+        count.announce(f"{label}, about {in_words(seconds)}")
+
+
+def in_words(seconds: float) -> str:
+    """A time to one digit: "20 s", "3 min", "2 h", "5 days".
+
+    >>> from rmtrnn._core.progress import in_words
+    >>> in_words(17.0), in_words(3000.0), in_words(1e4), in_words(1e7)
+    ('20 s', '50 min', '3 h', '100 days')
+    """
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * size:
+            return f"{float(f'{seconds / size:.1g}'):g} {unit}"
+    return f"{float(f'{seconds:.1g}'):g} s"
 
 
 def advance(label: str, amount: int = 1, total: int = 0) -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from rmtrnn._core.progress import Report
+from rmtrnn._core.progress import Report, ending
 
 FORMAT = 2
 # With an executor or a checkpoint trials are taken together only as far as so many jobs remain.
@@ -59,11 +59,12 @@ def run_trials(
         size = min(size, max(1, len(missing) // JOBS))
     jobs = [missing[start : start + size] for start in range(0, len(missing), size)]
     run: Any = trial if together else partial(_one_by_one, cast(Trial, trial))
-    if executor is not None:
-        jobs = _run_on(executor, run, parameters, jobs, keep)
-    for indices in jobs:
-        for index, values in zip(indices, run(parameters, indices), strict=True):
-            keep(index, values)
+    with ending(report):
+        if executor is not None:
+            jobs = _run_on(executor, run, parameters, jobs, keep)
+        for indices in jobs:
+            for index, values in zip(indices, run(parameters, indices), strict=True):
+                keep(index, values)
     return [results[index] for index in range(count)]
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rmtrnn._core.arrays import to_host
+from rmtrnn._core.progress import announce, is_shown
 from rmtrnn.dyson.continuation import mass_at_zero
 from rmtrnn.dyson.diagonal_jacobian import diagonal_law, one_orthogonal_step
+from rmtrnn.dyson.duration import seconds_of_law
 from rmtrnn.dyson.full_population import averaged_over, correct_on_full_population
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
 from rmtrnn.dyson.inversion.error_budget import ERRORS, ErrorParts
@@ -63,6 +65,8 @@ def chain_law(
     settings = settings or Settings()
     if chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages):
         return _law_of_gates_alone(chain, groups, larger)
+    if is_shown():
+        announce("Dyson equation", seconds_of_law(chain, sizes.placement))
     nodes, levels = place_nodes(chain, settings, sizes)
     if nodes.u.size < 4:
         return no_law()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rmtrnn._core.progress import advance
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.functional import (
     distribution_and_density,
@@ -96,6 +97,7 @@ def corrected(chain: Chain, small: Chain, solution: Solution) -> Solution:
     slope = gradient_in_unknowns(chain, coefficients[work], points[work])
     inverse = inverse_hessian(small, coefficients[work], points[work])
     for steps_left in reversed(range(CORRECTION.steps)):
+        advance("Dyson equation: points on all sites", work.size)
         coefficients[work], step, change = _stepped(chain, coefficients[work], slope, inverse)
         left[work] = np.where(solution.density[work] > 0, CORRECTION.leaves * change, 0.0)
         more = left[work] > CORRECTION.negligible
@@ -111,6 +113,7 @@ def corrected(chain: Chain, small: Chain, solution: Solution) -> Solution:
 
 def averaged_over(chain: Chain, solution: Solution) -> Solution:
     """F and density on all sites of ``chain`` at given self-energies."""
+    advance("Dyson equation: points on all sites", len(solution.u))
     found = distribution_and_density(chain, solution.sigma, solution.log_lambda)
     return replace(solution, **found._asdict())
 
