@@ -8,6 +8,7 @@ not, so F is read off at few levels and continued between them by monotone cubic
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,8 +17,19 @@ from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.sites.error import errors_by_groups, largest_error
 from rmtrnn.laws.tabulated import Interval, Panel, TabulatedLaw, monotone_panels, tabulate
 
-_FEWEST, _MOST = 16, 400  # levels of F; the number between is that of Freedman and Diaconis
-_LEAST = 16  # sites between neighbouring levels: F there errs by a quarter of the step
+
+@dataclass(frozen=True)
+class LevelSettings:
+    """Levels of F between which log s is a cubic. tests/dyson/test_numbers.py moves them by three."""
+
+    # Fewest and most levels; the number between is that of Freedman and Diaconis.
+    fewest: int = 16
+    most: int = 400
+    # Sites between neighbouring levels. Derived: F there errs by a quarter of the step.
+    least_sites: int = 16
+
+
+_LEVELS = LevelSettings()
 
 
 def diagonal_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]:
@@ -63,8 +75,9 @@ def _piece(values: np.ndarray, mass: np.ndarray) -> tuple[Interval, list[Panel]]
     tails they halve the mass beyond, down to a few sites. The slopes are those of Fritsch and Butland.
     """
     total = np.concatenate([[0.0], np.cumsum(mass) - 0.5 * mass, [mass.sum()]])
-    count = int(np.clip(2.0 * np.cbrt(values.size), _FEWEST, _MOST))
-    halves = 0.5 ** np.arange(1, max(1, int(math.log2(max(values.size / count / _LEAST, 1.0)))) + 1) / count
+    count = int(np.clip(2.0 * np.cbrt(values.size), _LEVELS.fewest, _LEVELS.most))
+    sites = values.size / count / _LEVELS.least_sites
+    halves = 0.5 ** np.arange(1, max(1, int(math.log2(max(sites, 1.0)))) + 1) / count
     levels = np.concatenate([halves, np.linspace(0.0, 1.0, count + 1), 1.0 - halves])
     pick = np.unique(np.searchsorted(total, np.unique(levels) * total[-1]).clip(0, total.size - 1))
     pick = np.unique(np.concatenate([[0], pick, [total.size - 1]]))

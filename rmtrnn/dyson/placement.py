@@ -74,11 +74,24 @@ class ScanSettings:
     missing: float = 0.01
 
 
-SIZES, SCAN = SubsampleSizes(), ScanSettings()
-_BELOW_GAP = np.array([1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0, 60.0, 90.0])  # in u: any width
-_PARTS = (0.5, 0.35, 0.65, 0.2, 0.8)  # of a panel, in turn: where one point cannot be solved another may
-_ITERATIONS, _GUESS_TOL = 15, 3e-3  # of Newton's method, and its tolerance in the tails
-_LOOSER = 30.0  # of the tolerance: what counts as solved when it is evaluated
+@dataclass(frozen=True)
+class PointSettings:
+    """Numbers of single points; moved by three in tests/dyson/test_numbers.py."""
+
+    # Distances in u below a gap of the support where mass is looked for: gaps of any width.
+    below_gap: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0, 60.0, 90.0)
+    # Places in a panel, in turn: where one point cannot be solved another may.
+    parts: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
+    # Newton iterations of (13) for a point with a guess, and for one in a tail.
+    iterations: int = 15
+    tail_iterations: int = 20
+    # Tolerance of a tail point on the subsample: its F is taken on all sites later.
+    guess_tolerance: float = 3e-3
+    # Multiple of the tolerance at which a solution still counts when it is evaluated.
+    looser: float = 30.0
+
+
+SIZES, SCAN, _POINTS = SubsampleSizes(), ScanSettings(), PointSettings()
 
 
 @dataclass(frozen=True)
@@ -138,18 +151,17 @@ class Levels(NamedTuple):
     def solve(self, u: np.ndarray, guess: SelfEnergy, tol: float, inverse: np.ndarray | None = None) -> Nodes:
         """The points ``u`` from a guess or, where that is not good enough, without one."""
         chain, small = self.placement, self.hessian
-        found = correct(chain, small, guess, 2 * u, tol, _ITERATIONS, inverse, self.continuation)
+        found = correct(chain, small, guess, 2 * u, tol, _POINTS.iterations, inverse, self.continuation)
         return Nodes.of(
-            evaluate(chain, small, found.sigma, 2 * u, _LOOSER * tol, found.inverse), found.inverse
+            evaluate(chain, small, found.sigma, 2 * u, _POINTS.looser * tol, found.inverse), found.inverse
         )
 
     def solve_near(self, u: np.ndarray, guess: SelfEnergy, inverse: np.ndarray | None) -> Nodes:
         """As `solve`, but a guess from which Newton's method does not converge is given up."""
         chain, small = self.placement, self.hessian
-        found = correct(chain, small, guess, 2 * u, _GUESS_TOL, 20, inverse)
-        return Nodes.of(
-            evaluate(chain, small, found.sigma, 2 * u, _LOOSER * _GUESS_TOL, found.inverse), found.inverse
-        )
+        found = correct(chain, small, guess, 2 * u, _POINTS.guess_tolerance, _POINTS.tail_iterations, inverse)
+        tol = _POINTS.looser * _POINTS.guess_tolerance
+        return Nodes.of(evaluate(chain, small, found.sigma, 2 * u, tol, found.inverse), found.inverse)
 
     def solve_anywhere(self, u: np.ndarray) -> Nodes:
         """Those of the points ``u`` that can be solved without a guess."""
@@ -217,7 +229,7 @@ def scan(levels: Levels) -> Nodes:
         rising = np.flatnonzero(np.diff(nodes.cdf) > 0.02)
         if rising.size == 0:  # nothing solved, or nothing between the points that were
             break
-        part = _PARTS[k % len(_PARTS)]
+        part = _POINTS.parts[k % len(_POINTS.parts)]
         middle = (1 - part) * nodes.u[rising] + part * nodes.u[rising + 1]
         nodes = nodes.merged(levels.solve_anywhere(middle))
     return nodes
@@ -272,7 +284,7 @@ def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> 
 
 def _untried(u: np.ndarray, left: np.ndarray, tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One new point in each panel that begins at ``left``, and these panels, where some part is untried."""
-    parts = np.array(_PARTS[:3])
+    parts = np.array(_POINTS.parts[:3])
     inside = (1 - parts) * u[left, None] + parts * u[left + 1, None]
     new = ~np.isin(inside, tried)
     open_ = new.any(axis=1)
@@ -290,7 +302,7 @@ def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None
     below, lowest = float(nodes.cdf[0]), float(nodes.u[0])
     if below <= max(settings.tail, settings.mass_resolution, SCAN.missing):
         return None
-    u = lowest - _BELOW_GAP
+    u = lowest - np.array(_POINTS.below_gap)
     for _ in range(SCAN.bisections):
         share = levels.continuation.transform(2 * u) / below
         inside = (share > 0.1) & (share < 0.9)

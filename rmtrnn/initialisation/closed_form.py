@@ -22,6 +22,7 @@ Letters: T, the number of steps; q, the variance of the pre-activation.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,8 +30,18 @@ from rmtrnn._core import validate as _validate
 from rmtrnn.initialisation.space import Space
 from rmtrnn.initialisation.vanilla import VanillaField
 
-SMALLEST_Q = 1e-8  # a linear network: (σ_w E[φ']) = 1 to eight digits
-STEPS = 400  # of q, evenly spaced in log q: neighbours differ by 5 %
+
+@dataclass(frozen=True)
+class LineSettings:
+    """Points of the critical line on which the best is looked for."""
+
+    # Smallest q. Derived: the network is linear there, (σ_w E[φ']) = 1 to eight digits.
+    smallest_q: float = 1e-8
+    # Steps of q, evenly spaced in log q. Derived: neighbours differ by 5 %, and the objective is flat on top.
+    steps: int = 400
+
+
+_LINE = LineSettings()
 
 
 def forgetting_rate(T: int) -> float:
@@ -54,8 +65,8 @@ def vanilla_place(space: Space, T: int) -> np.ndarray | None:
     field = VanillaField(space.base, T)
     mu = float(np.clip(0.0, free["mu_b"].low, free["mu_b"].high)) if "mu_b" in free else space.kept.mu_b[0]
     sigma_b = free["sigma_b"].low if "sigma_b" in free else space.kept.sigma_b[0]
-    q = np.geomspace(SMALLEST_Q, space.spread**2, STEPS)
-    sigma_w, sigma_v, typical = field.critical_line(np.full(STEPS, mu), q, sigma_b)
+    q = np.geomspace(_LINE.smallest_q, space.spread**2, _LINE.steps)
+    sigma_w, sigma_v, typical = field.critical_line(np.full(_LINE.steps, mu), q, sigma_b)
     low_w, high_w = free["sigma_w"].low, free["sigma_w"].high
     low_v, high_v = free["sigma_v"].low, free["sigma_v"].high
     with np.errstate(invalid="ignore"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from rmtrnn._core.status import Status
@@ -11,12 +13,19 @@ from rmtrnn.meanfield.hermite_series import NodeMap, SeriesMap
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.stationary_moments import Stationary
 
-LENGTHS = (128, 512, 2048)
-"""Of the Hermite series, tried in turn; what is still not exact is integrated in two dimensions. Only
-the time depends on them."""
-ROUNDING = 1e-12
-"""Largest share of a second moment that a series may leave out, and largest relative residual against the
-adaptive rule: what sums of 2048 terms can be trusted to."""
+
+@dataclass(frozen=True)
+class SeriesSettings:
+    """Numbers of the Hermite series."""
+
+    # Terms, tried in turn; what is not exact then is integrated in two dimensions. Only time depends on them.
+    lengths: tuple[int, ...] = (128, 512, 2048)
+    # Largest share of a second moment that a series may leave out, and largest relative residual against the
+    # adaptive rule. Derived: the rounding of sums of 2048 terms.
+    rounding: float = 1e-12
+
+
+_SERIES = SeriesSettings()
 
 
 def stationary_grid(expansion: Expansion, parameters: Parameters, Q0: float = 1.0) -> Stationary:
@@ -63,7 +72,7 @@ def _fill_one_replica(found: Stationary, exact: MomentMap, good: np.ndarray) -> 
         residual = np.where(Q > 0, np.abs(following[1, 1] - Q) / Q, np.abs(following[1, 1]))
     found.residual[good] = residual
     found.error[good] += residual * Q * (found.error[good] / np.maximum(stationary_moments.NOISE * Q, 1e-300))
-    found.status[good[residual > ROUNDING]] = int(Status.MAX_ITERATIONS)
+    found.status[good[residual > _SERIES.rounding]] = int(Status.MAX_ITERATIONS)
     nodes = NodeMap(exact.expansion, exact.parameters)
     _, G = nodes.variances(S, slopes=True)
     found.chi[good] = stationary_moments.spectral_radius(nodes.transfer(S, nodes.parameters.input, G))
@@ -80,11 +89,11 @@ def _fill_two_replicas(found: Stationary, exact: MomentMap, good: np.ndarray) ->
     found.S_pair[..., equal] = found.S[..., equal]
     found.rho[:, equal], found.chi_star[equal] = 1.0, found.chi[equal]
     rest = np.flatnonzero(~merged)
-    for length in LENGTHS:
+    for length in _SERIES.lengths:
         if rest.size:
             series = SeriesMap.build(exact.take(rest), found.q[:, good[rest]], length)
             missing = _fill_overlap(found, series, good[rest])
-            rest = rest[missing > ROUNDING]
+            rest = rest[missing > _SERIES.rounding]
     if rest.size:
         _fill_overlap(found, exact.take(rest), good[rest])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -20,11 +20,22 @@ from rmtrnn.meanfield.tied_result import is_equal_to_untied
 from rmtrnn.meanfield.tied_solver import DEFAULT, QUICK
 from rmtrnn.meanfield.zero_state import zero_state_growth
 
-STARTS = (1e-6, 1.0, 100.0)
-"""Second moments to start from: small but not 0, which may be an unstable state; the usual one; and large."""
-QUICK_SITES, TIED_SITES = 256, 2048  # with tied weights
-SAME = 1e-6
-"""Relative distance of second moments below which two states are one, far above the error of a solve."""
+
+@dataclass(frozen=True)
+class StateSettings:
+    """Where states are looked for, and when two are one."""
+
+    # Second moments to start from: small but not 0, which may be an unstable state; the usual one; and large.
+    starts: tuple[float, ...] = (1e-6, 1.0, 100.0)
+    # Sites with tied weights, in a search and at its end. The stated error of χ says what fewer cost.
+    quick_sites: int = 256
+    tied_sites: int = 2048
+    # Relative distance of second moments below which two states are one. Derived: by moments a state is known
+    # to 1e-10, and stable states are separated by an unstable one.
+    same: float = 1e-6
+
+
+_STATES = StateSettings()
 
 
 def is_smooth(ens: Ensemble) -> bool:
@@ -67,10 +78,10 @@ def stable_states(ens: Ensemble) -> list[tuple[float, float]]:
         return _tied_states(ens)
     if expansion_of(ens) is None or len(ens.cell.state) > 1:
         return []
-    chi, second = _by_moments([ens] * len(STARTS), MomentMap, STARTS)
+    chi, second = _by_moments([ens] * len(_STATES.starts), MomentMap, _STATES.starts)
     found: list[tuple[float, float]] = []
     for Q, one in sorted((float(Q), float(one)) for Q, one in zip(second[0], chi, strict=True) if one == one):
-        if not found or Q - found[-1][0] > SAME * max(Q, 1e-12):
+        if not found or Q - found[-1][0] > _STATES.same * max(Q, 1e-12):
             found.append((Q, one))
     return found
 
@@ -80,7 +91,7 @@ def _tied_states(ens: Ensemble) -> list[tuple[float, float]]:
     zero = zero_state_growth(ens)
     if zero is None or zero >= 1.0:
         return []
-    reached = tied_field(ens, None, QUICK_SITES, 0, QUICK)
+    reached = tied_field(ens, None, _STATES.quick_sites, 0, QUICK)
     return [(0.0, zero)] if np.any(reached.Q.value > 0.0) else []
 
 
@@ -149,7 +160,7 @@ def _by_transfer(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple
 
 def _by_spectra(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """χ and second moments with tied weights."""
-    sites, settings = (QUICK_SITES, QUICK) if quick else (TIED_SITES, DEFAULT)
+    sites, settings = (_STATES.quick_sites, QUICK) if quick else (_STATES.tied_sites, DEFAULT)
     chi, second = [], []
     for ens in ensembles:
         field = tied_field(ens, None, sites, seed, settings)
@@ -165,7 +176,7 @@ def _by_spectra(ensembles: Sequence[Ensemble], quick: bool, seed: int) -> tuple[
 
 def tied_error(ens: Ensemble) -> float:
     """Error of the quick χ of `growth_rates` with tied weights, of the sites and of the state."""
-    field = tied_field(ens, None, QUICK_SITES, 0, QUICK)
+    field = tied_field(ens, None, _STATES.quick_sites, 0, QUICK)
     return 0.0 if field.state is None else tied_growth(field, 0)[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,20 @@ from scipy.optimize import brentq
 from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
 
-PROBES = 64  # sites with random inputs and pre-activations that must all stay at zero
-FREQUENCIES = 257  # of half a turn on which the largest gain is looked for
+
+@dataclass(frozen=True)
+class ZeroSettings:
+    """Numbers of the test of the zero state."""
+
+    # Sites with random inputs and pre-activations that must all stay at zero: a cell that leaves zero does so
+    # at almost every site.
+    probes: int = 64
+    # Frequencies of half a turn on which the largest gain is looked for. Derived: the gain of a linear
+    # recursion is smooth, and its largest value errs by the square of the step.
+    frequencies: int = 257
+
+
+_ZERO = ZeroSettings()
 
 
 def zero_state_growth(ens: Ensemble) -> float | None:
@@ -27,7 +40,7 @@ def zero_state_growth(ens: Ensemble) -> float | None:
         return None
     A, B, C, D, gain = linear
     own = float(np.max(np.abs(np.linalg.eigvals(A)))) if A.size else 0.0
-    turn = np.exp(1j * np.linspace(0.0, np.pi, FREQUENCIES))
+    turn = np.exp(1j * np.linspace(0.0, np.pi, _ZERO.frequencies))
 
     def excess(log_mu: float) -> float:
         z = np.exp(log_mu) * turn
@@ -48,12 +61,12 @@ def zero_state_growth(ens: Ensemble) -> float | None:
 def _step_at_zero(ens: Ensemble) -> tuple[np.ndarray, ...] | None:
     """One step as δh' = A δh + B δe, δr = C δh + D δe, and σ_w² of the gates; None if it is not constant."""
     rng = _random.stream(0, 53)
-    site = np.zeros((len(ens.cell.state), PROBES))
-    x = ens.input_quantile(rng.uniform(0.01, 0.99, PROBES)) if ens.R > 0 else np.zeros(PROBES)
+    site = np.zeros((len(ens.cell.state), _ZERO.probes))
+    x = ens.input_quantile(rng.uniform(0.01, 0.99, _ZERO.probes)) if ens.R > 0 else np.zeros(_ZERO.probes)
     laws = [ens.gate(name) for name in ens.cell.gates]
     spread = np.array([np.sqrt(law.sigma_v**2 * ens.R + law.sigma_b**2) for law in laws])
     e = np.array([law.mu_b for law in laws])[:, None] + spread[:, None] * rng.standard_normal(
-        (len(laws), PROBES)
+        (len(laws), _ZERO.probes)
     )
     s, K = len(ens.cell.state), len(laws)
     state, drive = np.eye(s), np.zeros((s, K))  # δ of what a stage takes, in δh and δe

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import elementwise
@@ -33,13 +34,22 @@ from rmtrnn.meanfield.tied_field import tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
 from rmtrnn.spectra.vanilla_moments import has_free_factors, vanilla_moments
 
-_CHUNK = 1 << 21
-"""Complex numbers held at once, 32 MB; no result depends on it."""
 _TOLERANCES = {"xatol": 1e-13, "xrtol": 4e-16, "fatol": 1e-12}
 """Of the curve and of log gain: rounding, next to an error of 1/√sites."""
-_LARGEST_LOG = 50.0
-"""Of log gain, infinite at an eigenvalue of a site itself and −∞ where nothing is driven: the search needs
-numbers, and e^50 is far from the 1 that it looks for."""
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """Numbers of the search for the eigenvalue curve."""
+
+    # Complex numbers held at once, 32 MB; no result depends on it.
+    chunk: int = 1 << 21
+    # Largest |log gain|. The gain is infinite at an eigenvalue of a site itself, 0 where nothing is driven.
+    # Derived: e^50 is far from the 1 that is looked for.
+    largest_log: float = 50.0
+
+
+_SEARCH = SearchSettings()
 
 
 class OneStep:
@@ -85,7 +95,7 @@ class OneStep:
         pairs, k, _, n = self._products.shape
         table = self._products.reshape(-1, n).T
         result = []
-        for part in np.array_split(z.ravel(), 1 + z.size * n // _CHUNK):
+        for part in np.array_split(z.ravel(), 1 + z.size * n // _SEARCH.chunk):
             determinant = np.zeros((len(part), n), dtype=complex)
             for coefficient in self.determinant[::-1]:
                 determinant = determinant * part[:, None] + coefficient
@@ -238,7 +248,7 @@ def _root(
 
     def excess(t: np.ndarray, *args: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            return np.clip(np.log(step.gain(point(t, *args))), -_LARGEST_LOG, _LARGEST_LOG)
+            return np.clip(np.log(step.gain(point(t, *args))), -_SEARCH.largest_log, _SEARCH.largest_log)
 
     a, b = inside.astype(float), outside.astype(float)
     found = elementwise.find_root(excess, (a, b), args=args, tolerances=_TOLERANCES)

@@ -1,13 +1,21 @@
 """Every number of the untied Dyson solver, moved by three both ways: the law stays within its error."""
 
 import contextlib
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 
 import rmtrnn as rt
-from rmtrnn.dyson import chain_law, continuation, full_population, negative_axis, newton, placement
+from rmtrnn.dyson import (
+    chain_law,
+    continuation,
+    diagonal_jacobian,
+    full_population,
+    negative_axis,
+    newton,
+    placement,
+)
 from rmtrnn.dyson.inversion import error_budget, panel_refinement, tail_extension
 from rmtrnn.dyson.law import untied_law
 
@@ -18,6 +26,7 @@ METHODS = {
     "path": continuation._PATH,
     "scan": placement.SCAN,
     "sizes": placement.SIZES,
+    "points": placement._POINTS,
     "finish": chain_law._FINISH,
     "correction": full_population.CORRECTION,
     "panels": panel_refinement.PANELS,
@@ -33,6 +42,7 @@ LIMITS = {
     ("panels", "longest_step"): (0.0, 1.0),
     ("panels", "room"): (0.0, 0.9),
     ("path", "iterations"): (5, np.inf),
+    ("points", "iterations"): (5, np.inf),
     ("scan", "bisections"): (8, np.inf),
     ("sizes", "kept"): (0.0, 1.0),
     ("sizes", "per_gate"): (1.0, np.inf),
@@ -97,6 +107,18 @@ def test_no_number_decides(network, name, field, factor, usual):
 )
 def test_empirical_numbers_do_not_decide(name, field, factor, usual):
     check("minimal", name, field, factor, usual["minimal"])
+
+
+@pytest.mark.parametrize("factor", [3.0, 1 / 3])
+@pytest.mark.parametrize("name", [field.name for field in fields(diagonal_jacobian.LevelSettings)])
+def test_levels_of_a_diagonal_jacobian_do_not_decide(name, factor, monkeypatch):
+    ens = rt.Ensemble("mingru", R=0.5)
+    usual = untied_law(ens, 3, population=4096)
+    value = max(int(getattr(diagonal_jacobian._LEVELS, name) * factor), 2)
+    monkeypatch.setattr(diagonal_jacobian, "_LEVELS", replace(diagonal_jacobian._LEVELS, **{name: value}))
+    law = untied_law(ens, 3, population=4096)
+    u = usual.icdf(np.linspace(0.01, 0.99, 300))
+    assert np.abs(law.cdf(u) - usual.cdf(u)).max() <= usual.error + law.error
 
 
 def test_a_number_that_matters_is_seen():
