@@ -1,15 +1,9 @@
 """Environments for every supported version: ``nox -l`` lists them, ``nox -s lowest`` runs one."""
 
-import re
-import tomllib
-from pathlib import Path
-
 import nox
 
 nox.options.sessions = ["tests", "lint"]
-PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
-LOWEST = {**dict(re.findall(r"(\w+)>=([\d.]+)", " ".join(PROJECT["dependencies"]))), "pyparsing": "3.2"}
 
 
 @nox.session(python=PYTHONS)
@@ -22,7 +16,8 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def lowest(session: nox.Session) -> None:
     """All tests, with the oldest dependencies that pyproject.toml allows."""
-    session.install(".[test]", *(f"{name}=={version}.*" for name, version in LOWEST.items()))
+    found = session.run("python", "tools/oldest.py", silent=True)
+    session.install(".[test]", *str(found).split())
     session.run("pytest", "-n", "2", *session.posargs)
 
 

@@ -10,6 +10,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest  # noqa: E402
 
 from rmtrnn._core import arrays as _arrays  # noqa: E402
+from tools import durations  # noqa: E402
+
+SECONDS = durations.known()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,7 +24,11 @@ def _checks(item: pytest.Item, equation: str) -> bool:
     return any(equation == str(name) for mark in item.iter_markers("equation") for name in mark.args)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if SECONDS.get(item.nodeid, 0.0) >= durations.SLOW:
+            item.add_marker(pytest.mark.slow)
     if equation := config.getoption("--equation"):
         others = [item for item in items if not _checks(item, equation)]
         config.hook.pytest_deselected(items=others)
@@ -30,3 +37,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if marked and not _arrays.cuda_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="CuPy sees no CUDA device"))
+
+
+def pytest_report_collectionfinish(items: list[pytest.Item]) -> str:
+    """How long it will take: tests that are not listed count for nothing, and are many."""
+    known = sum(SECONDS.get(item.nodeid, 0.0) for item in items)
+    slow = sum(item.get_closest_marker("slow") is not None for item in items)
+    return (
+        f"{slow} of {len(items)} tests are slow; tests of a second or more take {known / 60.0:.0f} min in all"
+    )

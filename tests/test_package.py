@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import rmtrnn as rt
+from tools import oldest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Not python-flint: SymPy itself loads it where it is installed.
@@ -111,7 +112,9 @@ def test_the_package_says_that_it_is_typed():
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["rmtrnn"]
 
 
-def test_the_lowest_versions_of_noxfile_are_the_project_s():
+def test_the_oldest_versions_are_the_project_s():
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    pattern = re.search(r'findall\(r"(.+?)"', (ROOT / "noxfile.py").read_text())
-    assert pattern and len(re.findall(pattern[1], " ".join(dependencies))) == len(dependencies)
+    found = oldest.requirements()
+    assert {f"{text.replace('>=', '==')}.*" for text in dependencies} <= set(found)
+    assert len(found) == len(dependencies) + len(oldest.BESIDE)
+    assert all("tools/oldest.py" in (ROOT / name).read_text() for name in (".ci/run", "noxfile.py"))

@@ -3,13 +3,14 @@
 import contextlib
 import math
 
-import flint
 import mpmath
 import numpy as np
+import pytest
 
 
 @contextlib.contextmanager
 def bits(precision):
+    flint = pytest.importorskip("flint")
     saved = flint.ctx.prec
     flint.ctx.prec = precision
     try:
@@ -21,6 +22,7 @@ def bits(precision):
 
 def exact_log_singular_values(factors, precision):
     """Half the logs of the eigenvalues of J Jᵀ, all at ``precision`` bits."""
+    flint = pytest.importorskip("flint")
     with bits(precision):
         product = flint.arb_mat(factors[0].tolist())
         for factor in factors[1:]:
