@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.isometry_report import isometry as isometry
     from rmtrnn.meanfield import MeanField as MeanField
     from rmtrnn.meanfield import mean_field as mean_field
+    from rmtrnn.meanfield.layer_norm import layer_normalized as layer_normalized
     from rmtrnn.phase import PhaseDiagram as PhaseDiagram
     from rmtrnn.phase import phase_diagram as phase_diagram
     from rmtrnn.sampling.given_network import GivenNetwork as GivenNetwork
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.spectra import spectrum as spectrum
     from rmtrnn.spectra.lyapunov import LyapunovSpectrum as LyapunovSpectrum
     from rmtrnn.spectra.lyapunov import lyapunov as lyapunov
+    from rmtrnn.stack import Stack as Stack
     from rmtrnn.weight_laws import SingularValues as SingularValues
 
 __version__ = "0.2.0"
@@ -97,6 +99,7 @@ _HOMES = {
     "Sample": "rmtrnn.sampling.sample",
     "SingularValues": "rmtrnn.weight_laws",
     "Spectrum": "rmtrnn.spectra",
+    "Stack": "rmtrnn.stack",
     "Stage": "rmtrnn.cells",
     "Status": "rmtrnn._core.status",
     "UGRNN": "rmtrnn.cells",
@@ -107,6 +110,7 @@ _HOMES = {
     "initialize": "rmtrnn.initialisation.plan",
     "isometry": "rmtrnn.isometry_report",
     "jacobian_log_s": "rmtrnn.sampling.given_network",
+    "layer_normalized": "rmtrnn.meanfield.layer_norm",
     "load": "rmtrnn._core.storage",
     "lyapunov": "rmtrnn.spectra.lyapunov",
     "mean_field": "rmtrnn.meanfield",

@@ -74,6 +74,7 @@ def untied_law(
     tol: float = 1e-4,
     max_points: int = 400,
     device: str = "cpu",
+    block: tuple[int, int] | None = None,
 ) -> TabulatedLaw:
     """Solve (12)-(14) for the law of the singular values of J_T with untied weights.
 
@@ -93,6 +94,8 @@ def untied_law(
     device : "cpu", "cuda" or "auto"
         Where the equations are evaluated; the sites are drawn on the CPU and are the same. "auto" is CUDA if
         CuPy sees a device. The default is the CPU: on a GPU nothing has been measured.
+    block : pair of positions (into, from) of states
+        The law of the block ∂h_into^T/∂h_from^0, an N × N matrix. None: the whole Jacobian.
 
     The cost is linear in ``population`` and in T: from T = 40 on the self-energies are
     splines of the step (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the
@@ -110,17 +113,18 @@ def untied_law(
     check_memory(*(("T", T) if population is None else ("population", population)), 4 * 8.0 * entries)
     field = single_replica_mean_field(ens)
     try:
-        chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp)
+        chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp, block=block)
     except VanishingJacobian:
         return TabulatedLaw([], atoms=[(-math.inf, 1.0)])
 
     def larger(factor: int) -> Chain:
         most = 2 ** max(0, int(math.log2(_POPULATION.most_entries / entries)))
         n = min(factor, most, _POPULATION.largest_factor) * sites // GROUPS
-        return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp)
+        return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp, block=block)
 
     grown = None if population else larger
-    return law_of_chain(chain, len(ens.cell.state), GROUPS, tol=tol, max_points=max_points, larger=grown)
+    states = 1 if block else len(ens.cell.state)
+    return law_of_chain(chain, states, GROUPS, tol=tol, max_points=max_points, larger=grown)
 
 
 def _population(population: int) -> int:
@@ -132,25 +136,42 @@ def _population(population: int) -> int:
 
 
 def grouped_chain(
-    ens: Ensemble, T: int, n: int, seed: int, *, field: MeanField, like: Chain | None = None, xp: Any = np
+    ens: Ensemble,
+    T: int,
+    n: int,
+    seed: int,
+    *,
+    field: MeanField,
+    like: Chain | None = None,
+    xp: Any = np,
+    block: tuple[int, int] | None = None,
 ) -> Chain:
     """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other.
 
     ``like`` is another population of the same chain, to be scaled like that; ``xp`` the array module of the
-    device where the chain shall live. Dead dimensions are left out (`reduced`). Raises `VanishingJacobian`.
+    device where the chain shall live. Dead dimensions are left out (`reduced`). ``block`` (into, from): the
+    positions of two states, for the block ∂h_into/∂h_from of the Jacobian. Raises `VanishingJacobian`.
     """
     seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
     untied_stages(ens, 1, 2, field=field)  # compiles what a cell compiles once, before the threads start
     groups = thread_map(lambda one: untied_stages(ens, T, n, one, field=field), seeds)
     stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
-    exact = is_closed(ens) and any(stage.sigma2 for stage in stages) and field.chi > 0.0
+    exact = is_closed(ens) and block is None and any(stage.sigma2 for stage in stages) and field.chi > 0.0
     weights = growth_weights(stages, T, field.chi) if exact else None
-    stages = reduced(stages)
+    stages = reduced(stages if block is None else _block(stages, *block))
     if xp is not np:
         stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
     gates = sum(len(stage.sigma2) for stage in stages)
     splines = Parametrisation.splines(gates, T, 1) if gates and T >= LONG else None
     return Chain(stages, weights, whole=like, parametrisation=splines)
+
+
+def _block(stages: list[Stage], into: int, source: int) -> list[Stage]:
+    """The chain of the block of J that reads one state of the start and writes one of the end."""
+    stages = list(stages)
+    stages[0] = replace(stages[0], a=stages[0].a[:, [source]], c=stages[0].c[:, [source]])
+    stages[-1] = replace(stages[-1], a=stages[-1].a[[into]], b=stages[-1].b[:, [into]])
+    return stages
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield import population, stationary_moments
+from rmtrnn.meanfield import layers, population, stationary_moments
 from rmtrnn.meanfield.expansion import Expansion, expansion_of
 from rmtrnn.meanfield.moment_map import MomentMap, Parameters
 from rmtrnn.meanfield.result import MeanField, named, ratio, timescale
 from rmtrnn.meanfield.tied_result import is_equal_to_untied, tied_mean_field, without_memory
+from rmtrnn.stack import Stack
 
 
 def mean_field(
@@ -90,6 +91,10 @@ def _untied(
     sites: int,
     seed: int,
 ) -> MeanField:
+    if steps is None and layers.applies(ens):
+        return layers.layered_mean_field(
+            cast(Stack, ens), first, overlap, lambda one, Q0, C0: _untied(one, None, Q0, C0, sites, seed)
+        )
     expansion = expansion_of(ens)
     if expansion is None:
         return _population_mean_field(ens, steps, first, overlap, sites, seed)

@@ -2,6 +2,7 @@
 
 from rmtrnn.spectra.eigenvalues import eigenvalue_curve, spectral_radius
 from rmtrnn.spectra.free_approximation import free_approximation
+from rmtrnn.spectra.layers import layer_spectrum
 from rmtrnn.spectra.measured import Measured
 from rmtrnn.spectra.result import Spectrum
 from rmtrnn.spectra.routes import spectrum, vanilla_spectrum
@@ -13,6 +14,7 @@ __all__ = [
     "Spectrum",
     "eigenvalue_curve",
     "free_approximation",
+    "layer_spectrum",
     "second_moment",
     "spectral_radius",
     "spectrum",
