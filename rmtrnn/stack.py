@@ -32,8 +32,8 @@ class Stack(Ensemble):
     A stack is an ensemble; every function that takes an ensemble takes it. State and gates of layer ℓ have
     the suffix _ℓ ("h_1", "e_2"). A gate "e_2" of an upper layer multiplies the layer's own state by W and has
     the biases; "e_2_in" multiplies the state below by V, with σ_w for the layer's σ_v. The Jacobian is that
-    of all states (sN × sN); `rmtrnn.spectra.layer_spectrum` gives the block from one layer to another. The layer
-    above reads the state "h", or the last one where no state has that name.
+    of all states (sN × sN); `rmtrnn.spectra.layer_spectrum` gives the block from one layer to another.
+    The layer above reads the state "h", or the last one where no state has that name.
 
     Raises TypeError or ValueError for layers that do not fit each other.
 

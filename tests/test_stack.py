@@ -100,9 +100,9 @@ def test_depth_and_time_against_networks():
 
 def test_the_whole_state_against_networks():
     law = rt.spectrum(STACK, 2, population=4096)
-    found = rt.sample(STACK, 2, N=128, trials=6, burn_in=20).log_s
+    found = rt.sample(STACK, 2, N=200, trials=4, burn_in=20).log_s
     assert law.converged
-    tolerance = law.error + 2.0 / 256 + 0.004
+    tolerance = law.error + 0.02  # √q of a layer scatters by 1/√(2N) = 0.05: see test_layer_norm.py
     assert distance(law.log_s, found) < tolerance
     moved = rt.spectrum(rt.Stack([LOWER, UPPER.replace(sigma_v=1.4)]), 2, population=4096)
     assert distance(moved.log_s, found) > 3 * tolerance

@@ -75,6 +75,8 @@ def layer_normalized(
     for _ in range(settings.iterations):
         trial = _scaled(ens, factors, gains, shifts, share)
         ratios, tol = _variance_ratios(trial, gains, share, settings.tol)
+        if any((row <= 0.0).any() for row in ratios):
+            raise ValueError(f"ens: {ens} has a pre-activation that is zero; it has no normalisation")
         factors = [f / np.sqrt(r) for f, r in zip(factors, ratios, strict=True)]
         if _miss(ratios) < tol:
             break
@@ -118,8 +120,6 @@ def _variance_ratios(
             names = [f"{gate}_{number}", f"{gate}_{number}_in"] if isinstance(trial, Stack) else [gate]
             q = sum(field.q_of(name) for name in names if name in trial.cell.gates)
             row.append((q - (1.0 - share**2) * target**2) / (share * target) ** 2)
-            if row[-1] <= 0.0:
-                raise ValueError(f"ens: the pre-activation of gate {gate!r} is zero; it has no normalisation")
             tol = max(tol, error / target**2)
         found.append(np.array(row))
     return found, tol

@@ -52,7 +52,8 @@ def test_a_network_that_normalises_has_the_law_of_the_rescaled_ensemble():
     )  # ratios stay
     law = rt.spectrum(scaled, 2)
     # 4/N for the ranks that LN removes. Std a of one network scatters by 1/√(2N), log s over two steps by
-    # 0.05 with the one of the state, the cdf by a third of that, and by half of it in the mean of four networks.
+    # 0.05 with the one of the state, the cdf by a third of that, and by half of it in the mean
+    # of four networks.
     tolerance = 4.0 / N + 0.01
     assert distance(law.log_s, found) < tolerance
     assert distance(rt.spectrum(ens, 2).log_s, found) > 10 * tolerance
@@ -127,7 +128,7 @@ def test_the_share_of_the_weights_changes_nothing(factor):
 
 
 def test_what_has_no_normalisation_is_refused():
-    with pytest.raises(ValueError, match="pre-activation of gate 'e' is zero"):
+    with pytest.raises(ValueError, match="pre-activation that is zero"):
         rt.layer_normalized(rt.Ensemble("vanilla", sigma_w=0.0))
     with pytest.raises(ValueError, match="needs normal biases"):
         rt.layer_normalized(rt.Ensemble("vanilla", sigma_b=0.1, bias_law="uniform"))
