@@ -15,9 +15,9 @@ NAMES = {
     "rmtrnn": """
         Activation CFN Cell Comparison ConvergenceError Critical Ensemble GRU Gate GivenNetwork Isometry JANET
         LSTM Leaky LogProduct LyapunovSample LyapunovSpectrum MGU MeanField MinGRU MinLSTM MinimalRNN
-        NoCriticalPointError PhaseDiagram Sample SingularValues Spectrum Stage Status UGRNN
+        NoCriticalPointError PhaseDiagram Sample SingularValues Spectrum Stack Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec initialize isometry
-        jacobian_log_s load lyapunov
+        jacobian_log_s layer_normalized load lyapunov
         mean_field phase_diagram plotting sample sample_lyapunov sensitivity spectra
         spectral_radius spectrum symbolic
     """,
@@ -39,8 +39,8 @@ NAMES = {
         LogProduct
     """,
     "rmtrnn.spectra": """
-        Measured Moments Spectrum eigenvalue_curve free_approximation second_moment spectral_radius spectrum
-        vanilla_spectrum
+        Measured Moments Spectrum eigenvalue_curve free_approximation layer_spectrum second_moment spectral_radius
+        spectrum vanilla_spectrum
     """,
     "rmtrnn.plotting": """
         SpectrumPicture plot_comparison plot_correlation plot_given plot_isometry plot_lyapunov
@@ -76,6 +76,8 @@ SIGNATURES = {
     "eigenvalue_curve": "ens",
     "spectral_radius": "ens",
     "jacobian_log_s": "network inputs T",
+    "layer_normalized": "ens gain shift",
+    "Stack": "layers",
     "load": "path",
     "lyapunov": "ens",
     "sensitivity": "ens T",
