@@ -39,8 +39,8 @@ NAMES = {
         LogProduct
     """,
     "rmtrnn.spectra": """
-        Measured Moments Spectrum eigenvalue_curve free_approximation layer_spectrum second_moment spectral_radius
-        spectrum vanilla_spectrum
+        Measured Moments Spectrum eigenvalue_curve free_approximation layer_spectrum second_moment
+        spectral_radius spectrum vanilla_spectrum
     """,
     "rmtrnn.plotting": """
         SpectrumPicture plot_comparison plot_correlation plot_given plot_isometry plot_lyapunov
