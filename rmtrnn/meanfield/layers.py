@@ -63,7 +63,7 @@ def layered_mean_field(
 
 
 def _joined(stack: Stack, fields: list[MeanField], q: Mapping[str, float], error: float) -> MeanField:
-    """One result for all layers; nan above a layer without a stationary state."""
+    """One result for all layers, nan above one without a stationary state; q: variances of the gates."""
     missing = len(stack.cell.state) - sum(len(field.ensemble.cell.state) for field in fields)
     nothing = [np.nan] * missing
     names = [symbol.name for symbol in stack.cell.state]
