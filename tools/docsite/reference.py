@@ -14,13 +14,13 @@ from tools.docsite import docstrings
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("free", "spectra", "highprec", "symbolic", "cells", "meanfield", "sampling.products", "plotting")
 RESULTS = {
-    "spectra": ("Spectrum",),
+    "spectra": ("Spectrum", "Measured"),
     "spectra.result": ("LogView",),
     "meanfield": ("MeanField",),
     "phase": ("PhaseDiagram",),
     "sampling": ("Sample", "Estimate", "TrajectoryJacobian"),
     "comparison": ("Comparison", "MomentScore", "EdgeScore"),
-    "isometry_report": ("Isometry", "Measured"),
+    "isometry_report": ("Isometry",),
     "criticality": ("Critical",),
 }
 HIDDEN = {"rmtrnn": {"__version__"}}
