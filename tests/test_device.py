@@ -1,5 +1,6 @@
 """The CUDA path: on a stand-in where there is no device, on the device itself where there is one."""
 
+import dataclasses
 import sys
 import tracemalloc
 
@@ -10,6 +11,12 @@ import pytest
 import rmtrnn as rt
 from rmtrnn._core import arrays as _arrays
 from rmtrnn._core import random as _random
+from rmtrnn.dyson.functional import distribution_and_density
+from rmtrnn.dyson.law import grouped_chain
+from rmtrnn.dyson.negative_axis import first_guess
+from rmtrnn.dyson.recursive_green import green_averages
+from rmtrnn.dyson.self_energy import Points, SelfEnergy
+from rmtrnn.sampling import burn_in, lyapunov
 from rmtrnn.sampling.network import Network, Networks
 from rmtrnn.sampling.products import LogProduct
 from rmtrnn.sampling.products.side_by_side import LogProducts
@@ -140,6 +147,59 @@ def test_small_networks_take_their_steps_together(monkeypatch, cell, tied):
     assert launched[0] == launched[1] != []
     assert np.array_equal(values[0][0], values[1][0])
     assert np.max(np.abs(np.array(values[1]) - np.array(values[2]))) < 1e-10
+
+
+@without_gpu
+def test_a_burn_in_fetches_only_where_it_decides(monkeypatch):
+    """After 125·2^k steps, whatever the number of networks; never in a step."""
+    cupy = fake_cupy.install(monkeypatch)
+    settings = dataclasses.replace(burn_in.DEFAULT, longest=8000)
+    counts = []
+    for trials in (1, 4):
+        networks = Networks(rt.Ensemble("minimal", sigma_v=0.5), 16, 1, range(trials), cupy, "float64")
+        fake_cupy.fetched.clear()
+        found = burn_in.equilibrate(networks, 0, settings)
+        counts.append(len(fake_cupy.fetched))
+        assert max(one.steps for one in found) >= 500
+    assert all(count <= np.log2(8000 / 125) + 1 for count in counts)
+
+
+@without_gpu
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_frame_fetches_one_column_for_each_factorisation(monkeypatch, tied):
+    """Lyapunov exponents: the sizes of the columns decide how long the next interval is; nothing more."""
+    cupy = fake_cupy.install(monkeypatch)
+    factorised = []
+    qr = cupy.linalg.qr
+    cupy.linalg.qr = lambda *given, **options: factorised.append(1) or qr(*given, **options)
+    network = Network(rt.Ensemble("gru", sigma_v=0.5, tied=tied), 24, 1, 0, cupy, "float64")
+    frame = lyapunov._Frame(network, cupy.asarray(np.eye(24)), cupy)
+    frame.run(64)
+    fake_cupy.fetched.clear()
+    factorised.clear()
+    frame.run(64)
+    assert fake_cupy.fetched == [(24,)] * len(factorised) and len(factorised) <= 64 / 4
+
+
+@without_gpu
+def test_the_averages_of_a_chain_are_fetched_once(monkeypatch):
+    """As many transfers for 2 as for 9 steps, and for one as for many blocks of sites."""
+    cupy = fake_cupy.install(monkeypatch)
+    counts = set()
+    for T in (2, 9):
+        for portion in (2**20, 100):
+            ens = rt.Ensemble("gru", sigma_w=1.5, sigma_v=0.8)
+            chain = grouped_chain(ens, T, 64, 0, field=rt.mean_field(ens), xp=cupy)
+            chain.portion = portion
+            points = np.array([0.5, 1.0, 1.5]) + chain.log_mean
+            sigma = first_guess(chain, points)
+            chain.blocks(portion)  # made once
+            fake_cupy.fetched.clear()
+            green_averages(chain, sigma, Points.negative(points), hessian=True)
+            averages = len(fake_cupy.fetched)
+            distribution_and_density(chain, SelfEnergy(-1j * sigma.y, 1j * sigma.x), points)
+            counts.add((averages, len(fake_cupy.fetched) - averages))
+    assert counts == {(4, 3)}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

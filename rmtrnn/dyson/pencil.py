@@ -153,6 +153,7 @@ class Chain:
             parametrisation = whole.parametrisation if whole else Parametrisation(self.n_gates)
         self.parametrisation = parametrisation
         self.growth = whole.growth if whole else mean_growth(self)
+        self._blocks: dict[int, list[tuple[Chain, float]]] = {}
 
     def subsample(self, n: int, low: np.ndarray | None = None, high: np.ndarray | None = None) -> Chain:
         """A chain on about ``n`` of the sites that keeps the outer parts of the law.
@@ -170,21 +171,27 @@ class Chain:
         return Chain([stage.at(picked) for stage in self.stages], self.xp.asarray(weights), self)
 
     def blocks(self, n: int) -> list[tuple[Chain, float]]:
-        """The chain in blocks of up to ``n`` neighbouring sites, each with its share of the weight."""
+        """The chain in blocks of up to ``n`` neighbouring sites, each with its share of the weight.
+
+        They are views, made once: to make them reads every site, and waits for the device.
+        """
         if n >= self.n:
             return [(self, 1.0)]
+        if n in self._blocks:
+            return self._blocks[n]
         parts = []
         for start in range(0, self.n, n):
             sites = slice(start, start + n)
             weights = self.weights[sites]
             share = float(weights.sum())
             parts.append((Chain([stage.at(sites) for stage in self.stages], weights / share, self), share))
+        self._blocks[n] = parts
         return parts
 
     def parametrised_by(self, parametrisation: Parametrisation) -> Chain:
         """The same chain with other unknowns."""
         other = copy.copy(self)
-        other.parametrisation = parametrisation
+        other.parametrisation, other._blocks = parametrisation, {}
         return other
 
     @property

@@ -176,7 +176,7 @@ def place_nodes(chain: Chain, settings: Settings, sizes: SubsampleSizes = SIZES)
     if inside.size < 2:
         return nodes.at(np.zeros(nodes.u.size, dtype=bool)), levels
     ends = nodes.at(inside[[0, -1]])
-    ranks = log_determinant(chain, ends.sigma, Points.real(2 * ends.u))[0]
+    ranks = to_host(log_determinant(chain, ends.sigma, Points.real(2 * ends.u))[0])
     levels = Levels.of(chain, sizes, levels.continuation.path_following, *ranks)
     if chain.parametrisation.basis is not None:
         settings = replace(settings, mass_resolution=_mass_resolution(chain, ends, ranks, settings))

@@ -16,6 +16,8 @@ MacKinnon 1985, Z. Phys. B 59, 385; Godfrin 1991, J. Phys. Condens. Matter 3, 78
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -93,12 +95,11 @@ def green_averages(
 def log_determinant(chain: Chain, sigma: SelfEnergy, points: Points) -> tuple[np.ndarray, np.ndarray]:
     """``phase`` and ``m`` of `green_averages`, by the recursion from the left alone."""
 
-    def part(block: Chain, pick: slice) -> tuple[np.ndarray, np.ndarray]:
-        _, phase, m = _from_left(_BlockInput.of(block, sigma[pick], points[pick]), True, False)
-        return to_host(phase), m
+    def part(block: Chain, pick: slice) -> tuple[np.ndarray | None, np.ndarray]:
+        return _from_left(_BlockInput.of(block, sigma[pick], points[pick]), True, False)[1:]
 
     found = _over_blocks(chain, part, len(points), 1)
-    return _joined_sites(np, found, 0), _mean_of_blocks(chain.xp, found, 1)
+    return _joined_sites(chain.xp, found, 0), _mean_of_blocks(chain.xp, found, 1)
 
 
 Blocks = list[tuple[float, list[tuple]]]
@@ -120,10 +121,9 @@ def _over_blocks(chain: Chain, part: Callable[[Chain, slice], tuple], points: in
 
 
 def _mean_of_blocks(xp: Any, found: Blocks, entry: int) -> np.ndarray:
-    """Mean over all sites of an entry that is a mean over those of each block, on the host."""
-    return np.sum(
-        [share * to_host(xp.concatenate([one[entry] for one in row])) for share, row in found], axis=0
-    )
+    """Mean over all sites of an entry that is a mean over those of each block; it comes to the host once."""
+    blocks = [share * xp.concatenate([one[entry] for one in row]) for share, row in found]
+    return to_host(functools.reduce(operator.add, blocks))
 
 
 def _joined_sites(xp: Any, found: Blocks, entry: int) -> np.ndarray:
