@@ -43,7 +43,7 @@ REFUSED = {
     "highprec.density": lambda ens: highprec.density(ens, 2, 0.1),
     "s-transform": lambda ens: rt.spectrum(ens, 2, method="s-transform"),
 }
-# The curve is that of spectral_radius; the exponents are those of log_quantiles, on the sites listed here.
+# The curve is that of spectral_radius; the exponents rest on the sites of its mean field.
 ELSEWHERE = {"eigenvalue_curve", "lyapunov"}
 
 

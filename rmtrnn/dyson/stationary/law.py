@@ -1,0 +1,138 @@
+"""From an ensemble to the law of its Lyapunov exponents: how many sites, which period, and the path.
+
+Letters: L, the period in steps; s, components of the state.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from rmtrnn._core.status import ConvergenceError, Status
+from rmtrnn.dyson.stationary.exponents import Path, follow, representative
+from rmtrnn.dyson.stationary.sites import SiteSteps, tied_steps, untied_steps
+from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws.quantile_law import QuantileLaw
+from rmtrnn.meanfield.growth import single_replica_mean_field
+from rmtrnn.meanfield.periodic_process import GROUPS, Readings
+from rmtrnn.meanfield.tied_field import TiedField, equal_growth, tied_field
+
+
+@dataclass(frozen=True)
+class StationarySettings:
+    """How much work a law is. Empirical: they set cost against the error, which is measured.
+
+    ``shortest``, ``longest``: period in steps that is chosen. ``left``: share of the autocovariance of what
+    the gates read that may be left after half a period. ``work``: sites times numbers of a response; 2^21
+    takes a minute or less. ``reserve``: sites that are drawn times numbers of what is inverted at each.
+    ``most``: sites drawn. ``field``: sites of the tied mean field.
+    """
+
+    shortest: int = 32
+    longest: int = 128
+    left: float = 0.1
+    work: int = 2**21
+    reserve: int = 2**32
+    most: int = 2**14
+    field: int = 8192
+
+
+SETTINGS = StationarySettings()
+
+
+class StationaryLaw(NamedTuple):
+    """The law, the error of its upper end, and how the solves ended."""
+
+    law: QuantileLaw
+    largest_error: float
+    status: Status
+
+
+def stationary_law(ens: Ensemble, period: int | None, sites: int | None, seed: int) -> StationaryLaw:
+    """Law of the exponents of a gated network, tied or not, by `exponents.follow`.
+
+    Raises ConvergenceError without a stationary state, ValueError where no gate reads the
+    state, and for tied weights where it dies out.
+    """
+    field = tied_field(ens, None, SETTINGS.field, seed) if ens.tied else None
+    if field is not None and field.status is Status.DIVERGED:
+        raise ConvergenceError(f"{ens}: {Status.DIVERGED.message}")
+    if field is not None and field.state is None:
+        raise ValueError(
+            f"ens: the state of {ens.cell.name!r} dies out, so that every step has the same Jacobian; the "
+            "exponents are logarithms of its eigenvalues: use rt.eigenvalue_curve(ens), or "
+            "rt.sample_lyapunov(ens, N, steps)"
+        )
+    L = _period(field) if period is None else period
+    n, drawn = _sites(ens, L, sites)
+    start = _start(ens, field, seed)
+    whole = representative(_draw(ens, field, L, drawn, seed), n, start)
+    half = representative(_draw(ens, field, L // 2, drawn, seed + 1), n, start)
+    path = follow(whole.steps, half.steps, whole.largest)
+    largest, error = (start, 0.0) if field is None else (whole.largest, whole.error)
+    return StationaryLaw(_law(path, largest), error, _status(path, field))
+
+
+def _draw(ens: Ensemble, field: TiedField | None, L: int, n: int, seed: int) -> SiteSteps:
+    steps = untied_steps(ens, L, n, seed) if field is None else tied_steps(ens, field, L, n, seed)
+    if len(steps.reading) == 0:
+        raise ValueError(
+            f"ens: no recurrent weights of {ens.cell.name!r} change the state, so that every unit is a "
+            "network of its own; use rt.sample_lyapunov(ens, N, steps)"
+        )
+    return steps
+
+
+def _start(ens: Ensemble, field: TiedField | None, seed: int) -> float:
+    """½ log χ, from which the largest exponent is sought; with untied weights it is that."""
+    if field is None:
+        return 0.5 * math.log(single_replica_mean_field(ens).chi)
+    return 0.5 * math.log(equal_growth(field, seed).chi)
+
+
+def _period(field: TiedField | None) -> int:
+    """A power of two, twice the time after which the readings of the gates have forgotten."""
+    if field is None or field.state is None:
+        return SETTINGS.shortest
+    lags = field.state.sites.nodes.covariance(field.state.spectra.values)
+    decaying = np.abs(lags - lags[:, -1:])
+    left = np.any(decaying > SETTINGS.left * np.maximum(decaying[:, :1], 1e-300), axis=0)
+    memory = int(np.flatnonzero(left)[-1]) + 1 if left.any() else 1
+    return min(max(_power_of_two_above(2 * memory), SETTINGS.shortest), SETTINGS.longest)
+
+
+def _sites(ens: Ensemble, L: int, sites: int | None) -> tuple[int, int]:
+    """Sites that are used, and those that they are chosen from."""
+    readings, s = Readings.of(ens), len(ens.cell.state)
+    numbers = max(readings.count, 1) * max(int(np.sum(readings.of_gate >= 0)), 1) * L**2
+    n = max(_power_of_two_below(SETTINGS.work // numbers), 4 * GROUPS) if sites is None else sites
+    reserve = min(SETTINGS.reserve // (s * L) ** 3, SETTINGS.most)
+    return n, n * max(1, _power_of_two_below(reserve // n))
+
+
+def _law(path: Path, largest: float) -> QuantileLaw:
+    """The quantile law through the points of the path that are in order, and its upper end."""
+    mu, above = path.mu[::-1], path.above[::-1]
+    good = (mu < largest) & (above > 0.0) & (above < 1.0)
+    mu, level = mu[good], 1.0 - above[good]
+    rising = np.append(True, level[1:] > np.maximum.accumulate(level)[:-1])
+    if rising.sum() < 3:
+        raise ConvergenceError("the shares of exponents are out of order by their errors; try more sites")
+    beyond = float(np.interp(largest, path.mu[::-1], path.above[::-1], right=0.0))
+    return QuantileLaw(level[rising], mu[rising], largest, max(float(path.error.max()), beyond))
+
+
+def _status(path: Path, field: TiedField | None) -> Status:
+    settled = field is None or field.status is Status.CONVERGED
+    return Status.CONVERGED if path.converged and settled else Status.MAX_ITERATIONS
+
+
+def _power_of_two_below(number: int) -> int:
+    return 1 << (max(number, 1).bit_length() - 1)
+
+
+def _power_of_two_above(number: int) -> int:
+    return 1 << (number - 1).bit_length()

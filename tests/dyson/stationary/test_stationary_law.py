@@ -1,0 +1,155 @@
+"""Exponents from the stationary Dyson equation: closed forms, sampled networks, long chains."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from reference.kolmogorov import distance
+
+import rmtrnn as rt
+from rmtrnn.dyson.quantiles import log_quantiles
+from rmtrnn.dyson.stationary import equation, exponents, law
+from rmtrnn.dyson.stationary.equation import solve
+from rmtrnn.dyson.stationary.law import stationary_law
+from rmtrnn.dyson.stationary.response import Modes, respond
+from rmtrnn.dyson.stationary.sites import SiteSteps, untied_steps
+
+TANH = rt.Ensemble("vanilla", sigma_w=3.0)
+GRU = rt.Ensemble("gru", sigma_w=3.0, sigma_v=0.5, sigma_b=0.3, tied=True)
+
+
+@pytest.mark.equation(22)
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_vanilla_networks_have_their_closed_form(weights):
+    """Also beyond w = 1/2, where the two branches of F of (13) meet, and far down."""
+    ens = TANH.replace(weights=weights)
+    found = stationary_law(ens, 16, 256, 0)
+    exact = rt.lyapunov(ens).spectrum
+    levels = found.law.levels
+    miss = np.abs(exact.cdf(found.law.quantiles) - levels).max()
+    assert miss < found.law.error < 0.03
+    assert levels[0] < 0.05
+    assert found.law.largest == pytest.approx(exact.largest, abs=1e-9)
+    other = rt.lyapunov(ens.replace(sigma_w=2.5)).spectrum
+    assert np.abs(other.cdf(found.law.quantiles) - levels).max() > 0.03
+
+
+def test_weights_of_any_singular_values():
+    """A vanilla network: −½ log S(−p) of the product of both laws, from their own S-transforms."""
+    singular = rt.SingularValues([0.5, 1.0, 1.5], [0.3, 0.4, 0.3])
+    ens = TANH.replace(weights=singular)
+    found = stationary_law(ens, 16, 256, 0).law
+    step = rt.lyapunov(TANH.replace(weights="orthogonal")).spectrum  # σ² φ'² alone, at another q
+    squares = rt.free.Discrete([value**2 for value in singular.values], singular.masses)
+    assert rt.mean_field(ens).q == pytest.approx(rt.mean_field(TANH).q, rel=1e-6)
+    grid = np.linspace(0.01, 0.99, 400)
+    exact = step.icdf(grid) - 0.5 * np.log(squares.S(grid - 1.0))
+    inner = (found.levels > 0.02) & (found.levels < 0.98)
+    miss, other = (
+        np.abs(np.interp(found.quantiles, curve, grid) - found.levels)[inner].max()
+        for curve in (exact, step.icdf(grid))
+    )
+    assert miss < 0.01 < found.error < 0.03
+    assert other > 0.02
+
+
+@pytest.mark.equation(22)
+def test_tied_weights_of_a_vanilla_network_change_nothing():
+    """Its self-energies have no correlations in time, whatever the bands allow."""
+    found = stationary_law(TANH.replace(sigma_b=0.5, tied=True), 16, 256, 0)
+    exact = rt.lyapunov(TANH.replace(sigma_b=0.5)).spectrum
+    assert np.abs(exact.cdf(found.law.quantiles) - found.law.levels).max() < found.law.error < 0.1
+
+
+@pytest.mark.sweep
+@pytest.mark.equation(22)
+def test_sampled_gated_networks_have_the_predicted_exponents():
+    """One network of 96 units; the law of untied weights misses it."""
+    sample = rt.sample_lyapunov(GRU, N=96, steps=200, seed=1).exponents[0]
+    tied, untied = (stationary_law(ens, 32, 64, 0).law for ens in (GRU, GRU.replace(tied=False)))
+    assert distance(tied, sample) < 0.05
+    assert distance(untied, sample) > 0.07
+
+
+@pytest.mark.sweep
+@pytest.mark.equation(22)
+def test_long_chains_tend_to_it():
+    """Quantiles of log s at T, 2T and 4T of the Dyson equation of (12), extrapolated in 1/T."""
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
+    levels = [0.1, 0.3, 0.5, 0.7, 0.9]
+    short, middle, long = (log_quantiles(ens, T, levels, population=2048).log_s / T for T in (24, 48, 96))
+    limit = (8.0 * long - 6.0 * middle + short) / 3.0
+    found = stationary_law(ens, 32, 512, 0).law
+    assert np.abs(found.cdf(limit) - levels).max() < found.error + 0.01
+    assert np.abs(found.cdf(short) - levels).max() > 0.02
+
+
+def test_slopes_of_the_response():
+    rng = np.random.default_rng(0)
+    parts = (
+        0.3 * rng.standard_normal(shape) for shape in ((8, 2, 2, 3), (8, 2, 3, 3), (8, 2, 2, 3), (8, 2, 3, 3))
+    )
+    A, B, C, D = parts
+    steps = SiteSteps(A, B, C, D, np.array([0, 1, 1]), np.ones(3), ("gaussian",) * 3, True)
+    modes = Modes.of(8, tied=True)
+    assert np.abs(modes.basis @ modes.basis.T - np.eye(8)).max() < 1e-13
+    low, here, high = (respond(steps, modes, mu) for mu in (0.2 - 1e-5, 0.2, 0.2 + 1e-5))
+    np.testing.assert_allclose(here.slope, (low.H - high.H) / 2e-5, atol=1e-8)
+
+
+def test_the_largest_exponent_is_half_the_log_of_chi():
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
+    found = exponents.representative(untied_steps(ens, 32, 2048, 0), 64, -0.2)
+    exact = rt.mean_field(ens).lyapunov
+    assert abs(found.largest - exact) < found.error < 0.03
+    assert abs(rt.mean_field(ens.replace(sigma_w=2.5)).lyapunov - exact) > 0.03
+
+
+@pytest.fixture(autouse=True)
+def few_sites(monkeypatch):
+    """Fewer sites to choose from, and a smaller tied mean field: seconds in place of a minute."""
+    monkeypatch.setattr(law, "SETTINGS", dataclasses.replace(law.SETTINGS, most=2048, field=1024))
+
+
+NUMBERS = [
+    (name, factor)
+    for name in ("tolerance", "depth", "mixing", "rank", "longest", "portion")
+    for factor in (1 / 3, 3)
+]
+
+
+@pytest.mark.parametrize(("name", "factor"), NUMBERS)
+def test_numbers_of_the_iteration_do_not_matter(monkeypatch, name, factor):
+    value = getattr(equation.SETTINGS, name)
+    changed = min(value * factor, 1.0) if name == "mixing" else type(value)(value * factor)
+    modes, mu = Modes.of(16, tied=True), -0.4
+    steps = untied_steps(GRU.replace(tied=False), 16, 32, 0)
+    response = respond(steps, modes, mu)
+    start = np.zeros((2, len(steps.reading), len(modes.size)))
+    usual = solve(steps, modes, response, start)
+    monkeypatch.setattr(equation, "SETTINGS", dataclasses.replace(equation.SETTINGS, **{name: changed}))
+    moved = solve(steps, modes, response, start)
+    assert usual.converged and moved.converged
+    assert moved.above == pytest.approx(usual.above, abs=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3])
+@pytest.mark.parametrize("name", ["first", "apart", "near"])
+def test_numbers_of_the_path_do_not_matter(monkeypatch, name, factor):
+    usual = stationary_law(TANH, 16, 64, 0).law
+    changed = dataclasses.replace(exponents.SETTINGS, **{name: factor * getattr(exponents.SETTINGS, name)})
+    monkeypatch.setattr(exponents, "SETTINGS", changed)
+    moved = stationary_law(TANH, 16, 64, 0).law
+    at = np.linspace(-4.0, 0.25, 30)
+    assert np.abs(moved.cdf(at) - usual.cdf(at)).max() < 6e-3
+
+
+def test_where_the_equation_says_nothing():
+    with pytest.raises(ValueError, match=r"no recurrent weights.*rt.sample_lyapunov"):
+        rt.lyapunov(rt.Ensemble("mingru", sigma_v=1.0))
+    with pytest.raises(ValueError, match=r"dies out.*rt.eigenvalue_curve"):
+        rt.lyapunov(rt.Ensemble("gru", sigma_w=1.2, tied=True))
+    with pytest.raises(ValueError, match="sites = 100"):
+        rt.lyapunov(GRU, sites=100)
+    with pytest.raises(ValueError, match="period = 17"):
+        rt.lyapunov(GRU, period=17)
