@@ -50,7 +50,7 @@ def test_numbers_as_json():
 def test_gated_networks():
     """A network of 64 units; the law of the vanilla network at another gain misses it."""
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
-    law = rt.lyapunov(ens, period=16, sites=64)
+    law = rt.lyapunov(ens, period=32, sites=128)
     assert law.converged and law.largest == pytest.approx(0.5 * math.log(rt.mean_field(ens).chi))
     found = np.sort(rt.sample_lyapunov(ens, N=64, steps=120, seed=3).exponents[0])
     ranks = (np.arange(found.size) + 0.5) / found.size
