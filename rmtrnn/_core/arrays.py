@@ -84,12 +84,14 @@ def strict_linear_algebra(device: str) -> AbstractContextManager[Any]:
 
 
 def cuda_available() -> bool:
-    """Whether CuPy is installed and sees a CUDA device."""
+    """Whether CuPy is installed and sees a CUDA device.
+
+    CuPy 13 raises a RuntimeError where the driver is missing or too old, CuPy 14 says that there is none.
+    """
     try:
-        cupy = importlib.import_module("cupy")
-    except ImportError:
+        return bool(importlib.import_module("cupy").is_available())
+    except (ImportError, RuntimeError):
         return False
-    return bool(cupy.is_available())
 
 
 def resolve_device(device: str) -> str:
