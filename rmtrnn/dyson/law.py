@@ -15,6 +15,7 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory, module_for
 from rmtrnn._core.parallel import thread_map
+from rmtrnn.dyson import gate_convolution
 from rmtrnn.dyson.chain_law import law_of_chain
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.reduction import VanishingJacobian, reduced, without_idle_gates
@@ -50,7 +51,8 @@ def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
     """Law of the singular values of J_T for any cell; ``ens.tied`` decides between (12)-(14) and (15).
 
     The keywords are those of `untied_law` or `rmtrnn.dyson.tied.law.tied_law`. Also at T = 1
-    the two differ: the state at which the step is taken was made by the weights that are kept.
+    the two differ: the state at which the step is taken was made by the weights that are kept. Without
+    keywords, cells whose gates read the input only (minGRU, minLSTM) take `gate_convolution`.
     """
     T = _validate.integer("T", T, low=1)
     if not ens.has_library_weights:
@@ -58,6 +60,8 @@ def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
             "ens: weights = SingularValues; the Dyson equation knows F of (13) for Gaussian and orthogonal "
             "weights only. Use rt.spectra.second_moment for two moments, or rt.sample"
         )
+    if gate_convolution.applies(ens) and not accuracy:
+        return gate_convolution.convolved_law(ens, T)
     if ens.tied:
         from rmtrnn.dyson.tied.law import tied_law
 
