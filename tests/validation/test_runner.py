@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def test_one_failing_study_does_not_stop_the_others(monkeypatch, capsys):
     monkeypatch.setattr(command, "STUDIES", {own.name: own for own in (bad, absent, good)})
     assert command.main(["all", "--quick", "--jobs", "1"]) == 1
     text = (places.DRAFTS / "quick" / "REPORT.md").read_text()
-    assert "**reproduced**" in text and "sum 5" in text and "--quick" in text
+    assert "*Reproduced*" in text and "sum 5" in text and "--quick" in text
     errors = capsys.readouterr().err
     assert "bad failed" in errors and "no_such_package" in errors
     assert command.main([]) == 0
@@ -240,6 +241,22 @@ def test_data_that_cannot_be_had_is_said_in_a_message_not_a_traceback(monkeypatc
         errors = capsys.readouterr().err
         assert "Connect to the network" in errors
         assert "Traceback" not in errors
+
+
+def test_the_first_page_lists_every_claim_by_its_verdict_and_rules_stand_once():
+    records = report.collect(places.FIGURES)
+    text = report.render(records)
+    page = text.partition("## In one page")[2].partition("## Fig. 1")[0]
+    claims = [claim for record in records for claim in record["claims"]]
+    counts = [int(count) for count in re.findall(r"^### .* \((\d+)\)$", page, re.MULTILINE)]
+    assert sum(counts) == len(claims)
+    for rule in {claim["reason"] for claim in claims}:
+        assert text.count(rule[1:].rstrip(".")) == 1
+    assert len(text.partition("Appendix A")[0].split()) <= 3200
+    for figure in {
+        f"({r['study']}/{name}.png)" for r in records for c in r["claims"] for name in c["figures"]
+    }:
+        assert text.count(figure) == 1
 
 
 def test_the_report_names_what_no_study_speaks_to():

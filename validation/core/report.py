@@ -28,11 +28,19 @@ ITEMS = {
 
 _HEAD = """# What the paper says and what was found
 
-The paper is arXiv:1806.05394 (ICML 2018, PMLR 80:873–882). Its full text was not at hand; what its claims,
-figures and parameters are is taken from the abstract, the figures, and statements of others, and where a
-detail is unknown the study says what it chose. Every number below was written by the run named with it
-(`claims.json` in each folder); verdicts follow from the numbers by the rule stated beside them.
+The paper is arXiv:1806.05394 (ICML 2018, PMLR 80:873–882). Its full text was not at hand: its claims, figures
+and parameters are those of the abstract, the figures, and statements of others, and where a detail is unknown
+the study says what it chose. Every number was written by a run (`claims.json` in each folder). Verdicts
+follow from the numbers by the rules of [appendix A](#rules).
 """
+
+# Headings of the first page, one for each verdict.
+_PAGE = {
+    Verdict.REPRODUCED: "What holds",
+    Verdict.DIFFERENCE: "What holds with a difference",
+    Verdict.NOT_REPRODUCED: "What does not hold",
+    Verdict.UNDECIDED: "What these runs do not decide",
+}
 
 
 def collect(root: Path) -> list[dict[str, Any]]:
@@ -50,16 +58,58 @@ def write(root: Path | None = None) -> Path:
 
 
 def render(records: list[dict[str, Any]]) -> str:
-    """The report as Markdown."""
-    parts = [_HEAD, "## Verdicts\n", _summary(records)]
+    """The report as Markdown: a page of verdicts, the numbers and figures, and two appendices."""
+    rules = list(dict.fromkeys(claim["reason"] for _, claim in _claims(records)))
+    shown: set[tuple[str, str]] = set()
+    parts = [_HEAD, "## In one page\n", *_page(records)]
     for title in _titles(records):
         own = [(record, claim) for record, claim in _claims(records) if _item(claim["item"]) == title]
         parts += [f"## {title}: {ITEMS[title]}\n" if title in ITEMS else f"## {title}\n"]
-        parts += [_claim(record, claim) for record, claim in own]
+        parts += [_claim(record, claim, rules) + _pictures(record, claim, shown) for record, claim in own]
         if not own:
             parts.append("No study with a saved result speaks to this.\n")
-    parts += ["## How each was made\n", *(_made(record) for record in records)]
+    parts += ['## <a id="rules"></a>Appendix A: rules of the verdicts\n']
+    parts += [f'<a id="rule-{k}"></a>**Rule {k}.** {_sentence(rule)}\n' for k, rule in enumerate(rules, 1)]
+    parts += ["## Appendix B: how each was made\n", *(_made(record) for record in records)]
     return "\n".join(parts)
+
+
+def _page(records: list[dict[str, Any]]) -> list[str]:
+    """For each verdict the items that have it: a single claim with its first number, several by name."""
+    lines = []
+    for verdict, heading in _PAGE.items():
+        own = [claim for _, claim in _claims(records) if claim["verdict"] == verdict]
+        if not own:
+            continue
+        lines.append(f"### {heading} ({len(own)})\n")
+        by_item = {
+            title: [claim for claim in own if _item(claim["item"]) == title] for title in _titles(records)
+        }
+        lines.append("\n".join(_line(title, claims) for title, claims in by_item.items() if claims) + "\n")
+    return lines
+
+
+def _line(title: str, claims: list[dict[str, Any]]) -> str:
+    if len(claims) == 1:
+        (claim,) = claims
+        return f"- **{title}.** {claim['claim'].rstrip('.')}: {claim['numbers'].partition(';')[0]}."
+    same = len({_what(claim) for claim in claims}) == 1 and ": " in claims[0]["claim"]
+    names = ";\n  ".join(_where(claim) if same else claim["claim"].rstrip(".") for claim in claims)
+    return f"- **{title}.** {_what(claims[0]) + ': ' if same else ''}{names}."
+
+
+def _what(claim: dict[str, Any]) -> str:
+    """What a claim says of the case that stands before its colon."""
+    what = claim["claim"].rpartition(": ")[2].rstrip(".")
+    return what[:1].upper() + what[1:]
+
+
+def _where(claim: dict[str, Any]) -> str:
+    return claim["claim"].rpartition(": ")[0]
+
+
+def _sentence(rule: str) -> str:
+    return rule[:1].upper() + rule[1:].rstrip(".") + "."
 
 
 def _claims(records: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -75,28 +125,23 @@ def _titles(records: list[dict[str, Any]]) -> list[str]:
     return [*ITEMS, *sorted(others)]
 
 
-def _summary(records: list[dict[str, Any]]) -> str:
-    rows = []
-    for title in _titles(records):
-        own = [claim for _, claim in _claims(records) if _item(claim["item"]) == title]
-        counts = [sum(claim["verdict"] == verdict for claim in own) for verdict in Verdict]
-        rows.append([f"{title}: {ITEMS[title]}" if title in ITEMS else title, *(n or "" for n in counts)])
-    return table(("", *Verdict), rows) + "\n"
-
-
-def _claim(record: dict[str, Any], claim: dict[str, Any]) -> str:
-    folder = record["study"]
+def _claim(record: dict[str, Any], claim: dict[str, Any], rules: list[str]) -> str:
     where = claim["item"].removeprefix(_item(claim["item"])).strip(" ,:")
-    pictures = "\n".join(
-        f"![{folder}: {name}]({folder}/{name}.png)\n([PDF]({folder}/{name}.pdf))\n"
-        for name in claim["figures"]
-    )
+    number = rules.index(claim["reason"]) + 1
+    folder = record["study"]
     return (
-        f"**{where + ': ' if where else ''}{claim['claim']}**\n\n"
-        f"- verdict: **{claim['verdict']}**\n"
-        f"- numbers: {claim['numbers']}\n"
-        f"- rule: {claim['reason']}\n"
-        f"- study: [{folder}](#{folder}), size {record['size']}\n\n{pictures}"
+        f"**{where + ': ' if where else ''}{claim['claim']}** *{_sentence(claim['verdict'])[:-1]}* "
+        f"([rule {number}](#rule-{number}), [{folder}](#{folder})): {claim['numbers']}.\n"
+    )
+
+
+def _pictures(record: dict[str, Any], claim: dict[str, Any], shown: set[tuple[str, str]]) -> str:
+    """The figures of a claim that were not shown before."""
+    folder = record["study"]
+    new = [name for name in claim["figures"] if (folder, name) not in shown]
+    shown.update((folder, name) for name in new)
+    return "".join(
+        f"\n![{folder}: {name}]({folder}/{name}.png)\n([PDF]({folder}/{name}.pdf))\n" for name in new
     )
 
 
@@ -104,7 +149,7 @@ def _made(record: dict[str, Any]) -> str:
     rows = [[f"`{name}`", values.replace("|", "\\|")] for name, values in record["parameters"].items()]
     return (
         f'<a id="{record["study"]}"></a>\n### {record["study"]}\n\n{record["summary"]}\n\n'
-        f"- command: `{record['command']}`\n"
+        f"- command: `{record['command']}` (size {record['size']})\n"
         f"- {record['cases']} cases{_other_code(record)}, {_spent(record)}\n"
         f"- made with {record['made with']}\n\n"
         f"{table(('parameter', 'values'), rows)}\n"
@@ -138,7 +183,8 @@ def _costs(root: Path) -> str:
     total = sum(cost["cpu seconds"] for _, cost in quick)
     rows.append([f"these {len(quick)}", sum(cost["cases"] for _, cost in quick), _duration(total)])
     return (
-        "## What the quick run costs\n\nProcessor time of one core, of the studies that were measured.\n"
+        "## Appendix C: what the quick run costs\n\n"
+        "Processor time of one core, of the studies that were measured.\n"
         "Imports and drawing come on top. `python -m validation all --quick --resume` shares the cases "
         "between the cores\nand writes to `build/figures/quick`.\n\n"
         f"{table(('study', 'cases', 'time'), rows)}\n"

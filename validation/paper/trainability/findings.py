@@ -1,9 +1,9 @@
-"""From trained cells to the longest trainable T, its correlation with ξ, the heat maps and the verdicts."""
+"""From trained cells to the longest trainable T, its slope against ξ, the heat maps and the verdicts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from rmtrnn import plotting
-from rmtrnn._core import random as _random
 from validation import core
 from validation.paper.trainability import cases
+from validation.paper.trainability.slope import Slope, bounds, regression
 
 THRESHOLD = 0.5  # accuracy above which a length counts as trainable; chance is 0.1
-RESAMPLES = 4000
 INSIDE = 3  # networks whose longest T lies inside the grid, without which a sweep decides nothing
 MULTIPLES = (1, 6)
 OUTLINE = [withStroke(linewidth=3.2, foreground="black")]  # shows on every colour
@@ -53,27 +52,6 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float((deviations[0] * deviations[1]).sum() / scale) if scale > 0 else float("nan")
 
 
-def correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's correlation; nan where one of the two is constant."""
-    deviations = [v - v.mean() for v in (x, y)]
-    scale = np.sqrt((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum())
-    return float((deviations[0] * deviations[1]).sum() / scale) if scale > 1e-12 else float("nan")
-
-
-def interval(x: np.ndarray, y: np.ndarray, seed: int, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """95 % bootstrap interval of `correlation` over the pairs; resamples without spread are left out."""
-    rng = _random.stream(seed)
-    values = []
-    for _ in range(resamples):
-        rows = rng.integers(len(x), size=len(x))
-        values.append(correlation(x[rows], y[rows]))
-    kept = np.array(values)[np.isfinite(values)]
-    if len(kept) < resamples / 2:
-        return float("nan"), float("nan")
-    low, high = np.quantile(kept, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def networks(results: dict[str, core.Result]) -> dict[str, core.Result]:
     """The results regrouped: one entry for each network, its accuracy over all T of the sweep."""
     found: dict[str, core.Result] = {}
@@ -91,30 +69,48 @@ def networks(results: dict[str, core.Result]) -> dict[str, core.Result]:
     return found
 
 
-def quantified(results: dict[str, core.Result]) -> dict[str, dict[str, dict[str, float]]]:
-    """For each sweep and each theory: correlation of log ξ with log T*, its interval, counts."""
-    results = networks(results)
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    groups = {sweep: [sweep] for sweep in cases.SWEEPS} | {"all": list(cases.SWEEPS)}
-    for name, members in groups.items():
-        rows = [result for result in results.values() if result[0]["settings"]["sweep"] in members]
+class Finding(NamedTuple):
+    """log T* against log ξ over the networks of a sweep: counts, the slope, and the rank correlation."""
+
+    points: int
+    too_short: int
+    too_long: int
+    slope: Slope
+    rank: float
+
+    @property
+    def seen(self) -> int:
+        """Networks with a longest T inside the grid."""
+        return self.points - self.too_short - self.too_long
+
+    @property
+    def verdict(self) -> core.Verdict:
+        """By the interval of the slope: 1 is the claim, 0 is no relation."""
+        holds_one, holds_none = (self.slope.low <= value <= self.slope.high for value in (1.0, 0.0))
+        if self.seen < INSIDE or (holds_one and holds_none):
+            return core.Verdict.UNDECIDED
+        if holds_one:
+            return core.Verdict.REPRODUCED
+        return core.Verdict.DIFFERENCE if self.slope.low > 0.0 else core.Verdict.NOT_REPRODUCED
+
+
+def quantified(results: dict[str, core.Result]) -> dict[str, dict[str, Finding]]:
+    """For each sweep and each theory: the regression of log T* on log ξ."""
+    found: dict[str, dict[str, Finding]] = {}
+    each = networks(results).values()
+    for sweep in cases.SWEEPS:
+        rows = [result for result in each if result[0]["settings"]["sweep"] == sweep]
         if len(rows) < 3:
             continue
         ends = [longest_trainable(arrays["T"], arrays["accuracy"]) for _, arrays in rows]
-        log_T = np.log([end for end, _ in ends])
-        found[name] = {}
+        low, high = np.array([bounds(arrays["T"], arrays["accuracy"], THRESHOLD) for _, arrays in rows]).T
+        sides = np.array([side for _, side in ends])
+        found[sweep] = {}
         for theory in THEORIES:
             log_xi = np.log([meta["theory"][theory] for meta, _ in rows])
-            low, high = interval(log_xi, log_T, seed=len(found))
-            found[name][theory] = {
-                "points": len(rows),
-                "too short to see": sum(side < 0 for _, side in ends),
-                "too long to see": sum(side > 0 for _, side in ends),
-                "correlation": correlation(log_xi, log_T),
-                "low": low,
-                "high": high,
-                "rank correlation": rank_correlation(log_xi, log_T),
-            }
+            rank = rank_correlation(log_xi, np.log([end for end, _ in ends]))
+            counts = len(rows), int(np.sum(sides < 0)), int(np.sum(sides > 0))
+            found[sweep][theory] = Finding(*counts, regression(log_xi, low, high), rank)
     return found
 
 
@@ -141,9 +137,10 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         "sweep",
         "time scale",
         "networks",
-        "censored",
-        "correlation",
+        "outside the grid",
+        "slope b",
         "95 % interval",
+        "T*/ξ",
         "rank correlation",
     )
     meta = next(meta for meta, _ in results.values())
@@ -159,7 +156,8 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         "steps at a lower rate. "
         f"The rule that a sweep needs {INSIDE} lengths inside the grid was added after a first look.\n"
         f"The longest trainable T is where the accuracy falls below {THRESHOLD:g}.\n\n{text}\n\n"
-        "Correlation of log ξ with the log of the longest trainable T, values beyond the grid put at its end:"
+        "Regression log T* = a + b log ξ + s ε, where T* lies between two lengths of the grid or beyond its "
+        "ends; interval of the profile likelihood, T*/ξ at the mean of log ξ. The claim is b = 1:"
         f"\n\n{core.table(header, summary)}\n\n"
         f"Training took {seconds / 60:.1f} minutes of one processor. "
         f"Made by `python -m validation trainability --{size}` with {core.describe(results)}, "
@@ -168,14 +166,15 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     _heat_maps(each, folder)
 
 
-def _words(values: dict[str, float]) -> list[str]:
-    censored = f"{values['too short to see']:.0f} below, {values['too long to see']:.0f} above"
+def _words(found: Finding) -> list[str]:
+    slope = found.slope
     return [
-        f"{values['points']:.0f}",
-        censored,
-        f"{values['correlation']:.2f}",
-        f"[{values['low']:.2f}, {values['high']:.2f}]",
-        f"{values['rank correlation']:.2f}",
+        f"{found.points}",
+        f"{found.too_short} below, {found.too_long} above",
+        f"{slope.b:.2f}",
+        f"[{slope.low:.2f}, {slope.high:.2f}]",
+        f"{slope.ratio:.2g}",
+        f"{found.rank:.2f}",
     ]
 
 
@@ -242,48 +241,47 @@ def _heat_map(ax: Axes, sweep: str, rows: list[core.Result]) -> Any:
 
 
 def claims(results: dict[str, core.Result]) -> list[core.Claim]:
-    """A claim for each panel, ξ predicts the longest trainable T, and one on how broad the regions are."""
-    found = quantified(results)
-    made = [_claim(sweep, theories) for sweep, theories in found.items() if sweep != "all"]
+    """A claim for each panel, T* is proportional to ξ, and one on how broad the regions are."""
+    made = [_claim(sweep, theories) for sweep, theories in quantified(results).items()]
     return [*made, _broader(results)]
 
 
-def _claim(sweep: str, theories: dict[str, dict[str, float]]) -> core.Claim:
-    above = [name for name, values in theories.items() if values["low"] > 0]
+def _claim(sweep: str, theories: dict[str, Finding]) -> core.Claim:
     own = theories["xi_Sigma0"]
-    seen = own["points"] - own["too short to see"] - own["too long to see"]
-    if seen < INSIDE:
-        verdict = core.Verdict.UNDECIDED
-    elif len(above) == len(THEORIES):
-        verdict = core.Verdict.REPRODUCED
-    elif above:
-        verdict = core.Verdict.DIFFERENCE
-    elif all(values["high"] < 0 for values in theories.values()):
-        verdict = core.Verdict.NOT_REPRODUCED
-    else:
-        verdict = core.Verdict.UNDECIDED
     cell, symbol = LABELS[sweep]
     plain = symbol.strip("$\\").replace("sigma", "σ").replace("mu", "μ")
     numbers = "; ".join(
-        f"{THEORIES[name]}: correlation {values['correlation']:.2f}, "
-        f"95 % bootstrap [{values['low']:.2f}, {values['high']:.2f}], rank {values['rank correlation']:.2f}"
-        for name, values in theories.items()
+        f"{THEORIES[name]}: slope {found.slope.b:.2f} [{found.slope.low:.2f}, {found.slope.high:.2f}], "
+        f"T*/ξ = {found.slope.ratio:.2g}, rank correlation {found.rank:.2f}"
+        for name, found in theories.items()
     )
     return core.Claim(
         item="Fig. 2",
-        claim=f"{cell}, {plain} varied: the time scale ξ predicts the longest sequence that can be learned.",
-        numbers=f"{own['points']:.0f} networks, {seen:.0f} with a longest T inside the grid; {numbers}",
-        verdict=verdict,
+        claim=f"{cell}, {plain} varied: the longest sequence that can be learned is proportional to ξ.",
+        numbers=f"{own.points} networks, {own.seen} with a longest T inside the grid; {numbers}",
+        verdict=_verdict([found.verdict for found in theories.values()]),
         reason=(
-            "log ξ against log of the longest trainable T: reproduced if the interval lies above 0 for "
-            "both readings of the noise (in two sequences independent, Σ = 0, as in this task; or equal, "
-            "Σ = 1, as in the paper's Fig. 1), with a difference if for one of them, not reproduced if both "
-            f"lie below 0; not decided otherwise, or with fewer than {INSIDE} networks inside the grid. Here "
-            f"the interval lies above 0 for: {'; '.join(THEORIES[name] for name in above) or 'none'}. Few "
-            "steps of training, one network a cell"
+            "slope b of log T* against log ξ, censored at the ends of the grid, with the 95 % interval of "
+            "the profile likelihood. Reproduced if the interval holds 1 and not 0; with a difference if it "
+            "lies above 0 without 1 (T* grows with another power of ξ); not reproduced if it holds neither "
+            f"1 nor lies above 0; not decided if it holds both, or with fewer than {INSIDE} networks inside "
+            "the grid. The noise of two sequences has two readings: independent, Σ = 0, as in this task, or "
+            "equal, Σ = 1, as in the paper's Fig. 1. Reproduced if both are; with a difference if one is or "
+            "both have one. Few steps of training, one network a cell"
         ),
         figures=("heatmaps",),
     )
+
+
+def _verdict(readings: list[core.Verdict]) -> core.Verdict:
+    """One verdict from those of the readings of the noise."""
+    if all(verdict == core.Verdict.REPRODUCED for verdict in readings):
+        return core.Verdict.REPRODUCED
+    if core.Verdict.UNDECIDED in readings and core.Verdict.REPRODUCED not in readings:
+        return core.Verdict.UNDECIDED
+    if core.Verdict.REPRODUCED in readings or set(readings) == {core.Verdict.DIFFERENCE}:
+        return core.Verdict.DIFFERENCE
+    return core.Verdict.NOT_REPRODUCED
 
 
 def _broader(results: dict[str, core.Result]) -> core.Claim:
