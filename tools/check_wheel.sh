@@ -2,13 +2,13 @@
 # Build the sdist and the wheel of what is committed, and try the wheel as a user would: in empty environments,
 # from an empty folder, with each interpreter and each extra.
 #
-#   tools/check_wheel.sh                                   # python3.11 python3.12 python3.13; extras certify, sweep
+#   tools/check_wheel.sh                   # python3.11 python3.12 python3.13; extras certify, sweep, tables, completion
 #   PYTHONS="python3.12" EXTRAS="certify torch cuda12" tools/check_wheel.sh
 #   KEEP=dist tools/check_wheel.sh                         # also copy the sdist and the wheel to dist/
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 pythons=${PYTHONS:-python3.11 python3.12 python3.13}
-extras=${EXTRAS-certify sweep}
+extras=${EXTRAS-certify sweep tables completion}
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONNOUSERSITE=1
 unset PYTHONPATH
 
@@ -77,6 +77,11 @@ declare -A checks=(
 import rmtrnn as rt
 print(rt.highprec.certified_density(rt.Ensemble(rt.VanillaRNN(\"linear\"), sigma_w=0.9), 2, 0.5, dps=20))"'
     [sweep]='python -c "import distributed, rmtrnn; print(\"distributed\", distributed.__version__)"'
+    [tables]='python -c "
+import rmtrnn as rt
+phases = rt.phase_diagram(rt.Ensemble(\"vanilla\", sigma_b=0.1), sigma_w=[0.5, 1.0])
+print(phases.to_pandas().shape, dict(phases.to_xarray().sizes))"'
+    [completion]='rmtrnn completion bash | head -n 1'
     [torch]='python -c "
 import torch, rmtrnn.torch, rmtrnn as rt
 cell = torch.nn.RNN(8, 16)
