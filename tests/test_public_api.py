@@ -26,7 +26,7 @@ NAMES = {
         NumericCell NumericStage Stage UGRNN VanillaRNN logistic normal_cdf sech2 softplus
     """,
     "rmtrnn.free": """
-        Discrete FussCatalan MarchenkoPastur PositiveLaw Pushforward RealLaw Semicircle
+        Discrete Empirical FussCatalan MarchenkoPastur PositiveLaw Pushforward RealLaw Semicircle Uniform
     """,
     "rmtrnn.highprec": """
         CertificationError Certified cdf certified_cdf certified_chi certified_density certified_edge

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -52,8 +53,9 @@ def applies(ens: Ensemble) -> bool:
     if len(cell.stages) != 1 or len(cell.state) != 1:
         return False
     [stage] = cell.stages
+    entry: Any = stage.a[0, 0]
     symbols = {gate.symbol for gate in stage.gates}
-    return all(gate.reads == 0 for gate in stage.gates) and stage.a[0, 0].free_symbols <= symbols
+    return all(gate.reads == 0 for gate in stage.gates) and entry.free_symbols <= symbols
 
 
 def convolved_law(ens: Ensemble, T: int, settings: ConvolutionSettings = SETTINGS) -> TabulatedLaw:
@@ -106,7 +108,8 @@ class _Gates:
     def __init__(self, ens: Ensemble) -> None:
         self.ens = ens
         [stage] = ens.cell.stages
-        used = [g.name for g in stage.gates if g.symbol in stage.a[0, 0].free_symbols]
+        entry: Any = stage.a[0, 0]
+        used = [g.name for g in stage.gates if g.symbol in entry.free_symbols]
         laws = {name: ens.gate(name) for name in used}
         loose = {n for n, law in laws.items() if law.has_normal_bias and law.sigma_b > 0.0}
         self.spread = {

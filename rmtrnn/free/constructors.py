@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.special import ndtr
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.free.base_transforms import PointMasses
@@ -124,3 +125,36 @@ def gaussian_image_law(branches: Sequence[Branch], mean: float, variance: float,
     law = Discrete([place for place, _ in image.atoms], list(masses / masses.sum()))
     assert isinstance(law, PositiveLaw)
     return law.dilate(log_c=image.log_scale)
+
+
+def Uniform(low: float = 0.0, high: float = 1.0) -> PositiveLaw:
+    """The uniform law between low ≥ 0 and high > low.
+
+    M(w) = w log((w − low)/(w − high))/(high − low) − 1. Raises ValueError outside these ranges.
+
+    >>> round((rt.free.MarchenkoPastur(0.5) @ rt.free.Uniform()).moment(2), 6)
+    0.458333
+    """
+    low = _validate.real("low", low, low=0.0)
+    high = _validate.real("high", high, low=low, low_open=True)
+
+    def image(z: np.ndarray) -> np.ndarray:
+        return low + (high - low) * ndtr(z)
+
+    branches = [FunctionBranch(image, -math.inf, math.inf, True)]
+    return gaussian_image_law(branches, 0.0, 1.0, f"Uniform({low!r}, {high!r})")
+
+
+def Empirical(values: Sequence[float]) -> PositiveLaw | RealLaw:
+    """The law of an array of measured numbers, such as squared singular values: an atom of mass 1/n at each.
+
+    Its free products and sums with laws that have a density, as with `MarchenkoPastur` or `Semicircle`, are
+    smooth. At most 10 000 numbers, since the cost of a point is linear in them. Raises ValueError for others.
+
+    >>> rt.free.Empirical([1.0, 1.0, 4.0]).atoms
+    ((1.0, 0.6666666666666666), (4.0, 0.3333333333333333))
+    """
+    found, counts = np.unique([_validate.real("values", value) for value in values], return_counts=True)
+    if found.size == 0 or counts.sum() > 10_000:
+        raise ValueError(f"values: has {counts.sum()} numbers, must have 1 to 10000")
+    return Discrete(found.tolist(), (counts / counts.sum()).tolist())
