@@ -14,6 +14,7 @@ from validation import core, data, dyson_error, gpu, initialisation
 from validation.beyond import (
     eigenvalues,
     gated,
+    lyapunov,
     memory,
     phase,
     quickstart,
@@ -48,6 +49,7 @@ STUDIES = {
         trainability,
         learning,
         language,
+        lyapunov,
         memory,
         phase,
         torch_jacobian,

@@ -46,7 +46,8 @@ class Plan(Result):
     ----------
     ensemble, T
     profile : `Sensitivity` of h^T to the input and to the state k steps back, k = 0 … T
-    smallest : smallest root mean square sensitivity to the input over the lags 0 … T, as the search saw it
+    smallest : smallest root mean square sensitivity to the input over the lags 0 … T, as the search saw it in
+        the draw that it fitted; ``profile.smallest`` is that of other networks (LSTM, T = 10: half as large)
     typical : geometric mean of the singular values over T steps, of the components that are carried
     growth : largest root mean square singular value over the lags
     limits : what the answer runs into, in words
@@ -126,7 +127,8 @@ class Plan(Result):
                 f"  {gate:<8}{law.mu_b:10.4g}{law.sigma_b:10.4g}{law.sigma_w:10.4g}{law.sigma_v:10.4g}"
             )
         rows.append(
-            f"  smallest sensitivity to the last {self.T} inputs: {self.smallest:.3g} (root mean square)"
+            f"  smallest sensitivity to the last {self.T} inputs: {self.profile.smallest:.3g} "
+            "(root mean square)"
         )
         rows.append(
             f"  singular values over {self.T} steps: typical {self.typical:.3g}, rms ≤ {self.growth:.3g}"

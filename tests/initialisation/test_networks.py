@@ -1,0 +1,29 @@
+"""Numbers of the networks that a search looks at: none of them decides what it sees."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import rmtrnn as rt
+from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
+
+ENS = rt.Ensemble("minimal", sigma_w=1.0, sigma_v=0.7, mu_b=1.5, tied=True, weights="orthogonal")
+LAGS = np.array([0, 2, 4, 8])
+USUAL = Size(units=96)
+
+
+def observed(size: Size) -> Observed:
+    return NetworkBatch(ENS, 8, size=size).observe(Points.of(ENS), LAGS)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 3])
+@pytest.mark.parametrize("name", ["units", "directions", "least_burn_in", "start", "looks", "rescaled"])
+def test_numbers_change_what_is_seen_by_the_draw_only(name, factor):
+    value = getattr(USUAL, name)
+    usual, moved = (observed(size) for size in (USUAL, replace(USUAL, **{name: type(value)(value * factor)})))
+    exact = name in ("looks", "rescaled")  # nothing that is drawn depends on them
+    assert np.abs(moved.log_input - usual.log_input).max() < (1e-9 if exact else 0.5)
+    assert np.abs(moved.log_state - usual.log_state).max() < (1e-9 if exact else 0.3)
+    assert np.abs(moved.q / usual.q - 1.0).max() < 0.15
+    assert np.ptp(usual.log_input) > 1.0
