@@ -72,12 +72,18 @@ def layer_normalized(
             raise ValueError(f"ens: bias_law = {part.bias_law!r}: layer normalisation needs normal biases")
     factors = [np.ones(len(part.cell.gates)) for part in parts]
     share = 1.0 if ens.tied else settings.share
+    before, slopes = None, np.full(sum(map(len, factors)), 2.0)  # q is of second order in the factors
     for _ in range(settings.iterations):
         trial = _scaled(ens, factors, gains, shifts, share)
         ratios, tol = _variance_ratios(trial, gains, share, settings.tol)
         if any((row <= 0.0).any() for row in ratios):
             raise ValueError(f"ens: {ens} has a pre-activation that is zero; it has no normalisation")
-        factors = [f / np.sqrt(r) for f, r in zip(factors, ratios, strict=True)]
+        logs, misses = (np.log(np.concatenate(rows)) for rows in (factors, ratios))
+        if before is not None:
+            slopes = _slopes(slopes, logs - before[0], misses - before[1])
+        before = logs, misses
+        ends = np.cumsum([len(factor) for factor in factors])[:-1]
+        factors = np.split(np.exp(logs - misses / slopes), ends)
         if _miss(ratios) < tol:
             break
     found = _scaled(ens, factors, gains, shifts, 1.0)
@@ -88,6 +94,13 @@ def layer_normalized(
             "not 0; the normalised network holds a state that the rescaled one does not"
         )
     return found
+
+
+def _slopes(slopes: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """d log q / d log factor by secants; where the step is rounding, or the slope falls, what it was."""
+    moved = np.abs(step) > 1e-9
+    found = np.divide(change, step, out=slopes.copy(), where=moved)
+    return np.where(found >= 1.0, found, slopes)
 
 
 def _scaled(
