@@ -24,6 +24,7 @@ class Status(IntEnum):
     NOT_FINITE = 2
     NO_SOLUTION = 3
     DIVERGED = 4
+    INCONSISTENT = 5
 
     @property
     def message(self) -> str:
@@ -40,6 +41,9 @@ _MESSAGES = {
     Status.NO_SOLUTION: "no solution exists in the allowed range of the parameters; widen the range",
     Status.DIVERGED: "the iteration grows without bound: the network has no finite stationary state here; "
     "try a smaller sigma_w, or a bounded activation",
+    Status.INCONSISTENT: "a second look found the answer at odds with itself (mass, first moment, "
+    "distribution function, support or sign): error covers what it found; "
+    "try other accuracy settings, or rt.sample",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from rmtrnn._core.arrays import to_host
 from rmtrnn._core.progress import announce, is_shown
+from rmtrnn._core.status import Status
 from rmtrnn.dyson.continuation import mass_at_zero
 from rmtrnn.dyson.diagonal_jacobian import diagonal_law, one_orthogonal_step
 from rmtrnn.dyson.duration import seconds_of_law
@@ -22,6 +24,7 @@ from rmtrnn.dyson.newton import evaluate, newton
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.placement import SIZES, Levels, Nodes, SubsampleSizes, mass_of_one_site, place_nodes
 from rmtrnn.dyson.self_energy import Points
+from rmtrnn.laws.second_look import mean_of_power, second_look
 from rmtrnn.laws.tabulated import TabulatedLaw
 
 
@@ -99,7 +102,17 @@ def law_of_chain(
         resolution = _FINISH.resolution / chain.n if groups > 1 else tol  # one group: the sites are exact
         settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
         law, _ = chain_law(chain, groups, settings, larger)
-    return law.with_zeros(1.0 - chain.s_out / states)
+    return checked(law, float(chain.log_mean)).with_zeros(1.0 - chain.s_out / states)
+
+
+def checked(law: TabulatedLaw, log_mean: float, relative_error: float = 0.0) -> TabulatedLaw:
+    """The law with the error and the status that a second look at it gives; ``log_mean``: log E[s²]."""
+    if not law.support or not math.isfinite(law.error):
+        return law
+    mean = mean_of_power(law, 2.0, log_mean, relative_error)
+    look = second_look(law, error=law.error, mass=law.mass, mean=mean)
+    status = look.status if look.failed and law.status is Status.CONVERGED else law.status
+    return law.restated(more_error=look.covering_error - law.error, status=status)
 
 
 def _law_of_gates_alone(

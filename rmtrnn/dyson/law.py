@@ -15,8 +15,9 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory, module_for
 from rmtrnn._core.parallel import thread_map
+from rmtrnn._core.status import CONFIDENCE
 from rmtrnn.dyson import gate_convolution
-from rmtrnn.dyson.chain_law import law_of_chain
+from rmtrnn.dyson.chain_law import checked, law_of_chain
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.reduction import VanishingJacobian, reduced, without_idle_gates
 from rmtrnn.dyson.self_energy import Parametrisation
@@ -65,7 +66,8 @@ def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
     if ens.tied:
         from rmtrnn.dyson.tied.law import tied_law
 
-        return tied_law(ens, T, **accuracy)
+        law = tied_law(ens, T, **accuracy)
+        return law if law.known is None else checked(law, law.known.log_m1, CONFIDENCE * law.known.error[0])
     return untied_law(ens, T, **accuracy)
 
 

@@ -102,8 +102,8 @@ class PointMasses:
 
     @property
     def _log_locations(self) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            return np.log(self.locations)
+        # By `math`, whose last bit is that of every other log of an atom: NumPy's may differ by one.
+        return np.array([math.log(place) if place > 0 else -math.inf for place in self.locations.tolist()])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PointMasses) and self.atoms == other.atoms

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,10 @@ from rmtrnn.free.base_transforms import Base, log1p
 from rmtrnn.free.curve_table import CurveTable
 
 _EPS = float(np.finfo(float).eps)
+_NEAREST = 1e-3
+"""Distance from an atom inside the support, in log w, up to which parabolas stand for the curve. Derived: the
+rounding of the density, eps over its square, and their error, its cube, are some 1e-9 both."""
+Follow = Callable[[np.ndarray, "np.ndarray | None"], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class Point(NamedTuple):
@@ -159,10 +163,11 @@ class Curve:
     @functools.cached_property
     def pieces(self) -> tuple[CurveTable, ...]:
         """The intervals of the support, in order, each with its table."""
-        dead = sorted(self._dead_intervals())
+        dead = self._dead_intervals()
+        dead = sorted([*dead, *self._embedded_atoms(dead)])
         tables, x, outside = [], -math.inf, -math.inf
         for left, right in dead:
-            beyond = left + 1.0 if math.isinf(right) else 0.5 * (left + right)
+            beyond = left + 1.0 if math.isinf(right) else 0.5 * (left + right)  # left itself at an atom
             if left - x > 1e-12:
                 tables.append(self._tabulate((x, outside), (left, beyond)))
             x, outside = right, beyond
@@ -171,8 +176,36 @@ class Curve:
     def _tabulate(self, left: tuple[float, float], right: tuple[float, float]) -> CurveTable:
         """The interval between two edges in log w, each given with a point of the gap beyond it."""
         (v_left, held_left), (v_right, held_right) = (self._edge(*end) for end in (left, right))
-        above = self._survival_in_gap(left[1]) - held_left, self._survival_in_gap(right[1]) + held_right
-        return CurveTable(self.follow, left[0], right[0], (v_left, v_right), above)
+        above = self._survival_inside(*left, -held_left), self._survival_inside(*right, held_right)
+        follow, length = self.follow, min(right[0] - left[0], 1.0)
+        for (x, beyond), v, survival, side in (
+            (left, v_left, above[0], 1.0),
+            (right, v_right, above[1], -1.0),
+        ):
+            if x == beyond and math.isfinite(x):
+                follow = _beside_an_atom(follow, x, side * _NEAREST * length, (v, 0.0, survival))
+        return CurveTable(follow, left[0], right[0], (v_left, v_right), above)
+
+    def _survival_inside(self, x: float, beyond: float, held: float) -> float:
+        """P(Λ > λ) just inside an edge; ``held``: the mass of an atom there, negative at the lower edge.
+
+        Where an atom has density on both sides no gap lies beyond. There E[log(1 − X/w)] has the argument
+        π P(X > e^x), and π times the atom's mass more on its left.
+        """
+        if x == beyond and math.isfinite(x):
+            return self.power * float(1.0 - self.base.log_cdf(np.array([x]))[0]) + max(held, 0.0)
+        return self._survival_in_gap(beyond) + held
+
+    def _embedded_atoms(self, dead: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        """log w of surviving atoms of the base with density on both sides, each as an interval of no length.
+
+        There the curve touches the axis: log λ is t log w up to second order, since κ/w → 1 at the pole of m.
+        """
+        places = [math.log(place) for place, _ in self.base.atoms if place > 0.0]
+        ends = [end for interval in dead for end in interval]
+        return [
+            (x, x) for x in places if self._edge(x, x)[1] > 0.0 and all(abs(x - end) > 1e-9 for end in ends)
+        ]
 
     def _edge(self, x: float, beyond: float) -> tuple[float, float]:
         """log λ at an edge x of log w, and the mass of an atom there; ``beyond``: in the gap beside it."""
@@ -335,3 +368,26 @@ def _lower_log(z: np.ndarray) -> np.ndarray:
 def _lower_log1p(z: np.ndarray, one_plus_z: np.ndarray) -> np.ndarray:
     """log(1 + z) with argument in [−π, 0], accurate for small z and where 1 + z is known better."""
     return np.where(np.abs(z) < 0.5, log1p(z), _lower_log(one_plus_z))
+
+
+def _beside_an_atom(follow: Follow, x: float, near: float, here: tuple[float, float, float]) -> Follow:
+    """``follow`` with parabolas between x, an atom inside the support, and x + ``near``.
+
+    There θ falls like the square of the distance and drowns in its rounding, of which the density is a
+    quotient. ``here``: log λ, θ and the survival function at x itself; the density comes from beyond.
+    """
+    known, *errors = follow(x + near * np.array([1.0, 2.0, 3.0]), None)
+    values = np.array([[at, *row[:2]] for at, row in zip(here, known[:3], strict=True)])
+    share = np.arange(3.0)
+    parabolas = [np.polyfit(share, row, 2) for row in values] + [np.polyfit(share + 1.0, known[3], 2)]
+
+    def corrected(at: np.ndarray, start: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = follow(at, start)
+        inside = np.abs(at - x) < abs(near)
+        for row, parabola in zip(found[0], parabolas, strict=True):
+            row[inside] = np.polyval(parabola, (at[inside] - x) / near)
+        for error, beyond in zip(found[1:], errors, strict=True):
+            error[:, inside] = beyond[:, :1]
+        return found
+
+    return corrected

@@ -6,6 +6,7 @@ is constant is a point mass. Every other branch is cut at its turning points. z 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,10 +89,12 @@ class MonotoneStretches:
         self.branches, self.mean, self.deviation = tuple(branches), float(mean), float(deviation)
         self.masses: dict[float, float] = {}
         stretches: list[Stretch] = []
+        far: dict[float, float] = {}
         for branch in self.branches:
             low, high = ((end - mean) / deviation for end in (branch.low, branch.high))
             a, b = max(low, -Z_MAX), min(high, Z_MAX)
             if a >= b:
+                self._add_flat(branch, low, high, far)
                 continue
             grid = self._grid(a, b)
             values = self.value(branch, grid)
@@ -103,6 +106,17 @@ class MonotoneStretches:
             else:
                 stretches += self._monotone(branch, grid, values)
         self.stretches = tuple(stretches)
+        if not stretches:  # else what lies beyond Z_MAX is left out: it would set the scale of all the rest
+            for place, mass in far.items():
+                self.masses[place] = self.masses.get(place, 0.0) + mass
+
+    def _add_flat(self, branch: Branch, low: float, high: float, masses: dict[float, float]) -> None:
+        """Add the mass of a constant branch beyond Z_MAX, which is known however small it is."""
+        near = np.clip([low, high], -2.0 * Z_MAX, 2.0 * Z_MAX)
+        values = self.value(branch, np.linspace(*near, 33)[1:-1])
+        if near[0] < near[1] and np.all(np.isfinite(values)) and np.ptp(values) == 0.0:
+            place = float(values[0])
+            masses[place] = masses.get(place, 0.0) + normal_mass(low, high)
 
     @property
     def largest(self) -> float:
@@ -174,20 +188,31 @@ class MonotoneStretches:
 
     def preimage(self, stretch: Stretch, x: np.ndarray, unit: float) -> np.ndarray:
         """z on the stretch with f(z) = x · unit, clipped to its ends."""
-        low, high = sorted((stretch.at_a, stretch.at_b))
-        z = np.where((x <= low) == stretch.rising, stretch.a, stretch.b)
+        return self.preimages((stretch,), x, unit)[0]
+
+    def preimages(self, stretches: Sequence[Stretch], x: np.ndarray, unit: float) -> np.ndarray:
+        """The same for many stretches: an array (stretches, points), from one search for each branch."""
+        a, b, at_a, at_b = (np.array([s[i] for s in stretches])[:, None] for i in (1, 2, 3, 4))
+        rising = at_b > at_a
+        low, high = np.minimum(at_a, at_b), np.maximum(at_a, at_b)
+        lowest = np.where(rising, a, b)  # where f is least
+        z = np.where((x <= low) == rising, a, b)
         inside = (x > low) & (x < high)
-        if np.any(inside):
-            target = x[inside]
+        for branch in dict.fromkeys(s.branch for s in stretches):
+            mine = inside & np.array([s.branch == branch for s in stretches])[:, None]
+            if not np.any(mine):
+                continue
+            target, left, right = (np.broadcast_to(part, z.shape)[mine] for part in (x, a, b))
             found = elementwise.find_root(
-                lambda z, target: self.value(stretch.branch, z) / unit - target,
-                (np.full(target.shape, stretch.a), np.full(target.shape, stretch.b)),
-                args=(target,),
+                functools.partial(self._excess, branch, unit), (left, right), args=(target,)
             )
             # At a zero of f its computed value may exceed x by rounding: the zero itself is meant.
-            lowest = stretch.a if stretch.rising else stretch.b
-            z[inside] = np.where(found.success, np.clip(found.x, stretch.a, stretch.b), lowest)
+            zero = np.broadcast_to(lowest, z.shape)[mine]
+            z[mine] = np.where(found.success, np.clip(found.x, left, right), zero)
         return z
+
+    def _excess(self, branch: Branch, unit: float, z: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return self.value(branch, z) / unit - target
 
     def tail_ranges(self, scale: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """(inf, sup) of f/scale beyond Z_MAX standard deviations, on the left and on the right."""

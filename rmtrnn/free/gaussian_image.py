@@ -158,16 +158,19 @@ class GaussianImage:
 
     def _continuous_cdf(self, x: np.ndarray) -> np.ndarray:
         total = np.zeros(x.shape)
-        for s in self._stretches:
-            z = self._parts.preimage(s, x, self._scale)
-            total += normal_masses(s.a, z) if s.rising else normal_masses(z, s.b)
+        if self._stretches:
+            for s, z in zip(
+                self._stretches, self._parts.preimages(self._stretches, x, self._scale), strict=True
+            ):
+                total += normal_masses(s.a, z) if s.rising else normal_masses(z, s.b)
         return total
 
     def log_pdf(self, v: np.ndarray) -> np.ndarray:
         x = np.exp(np.minimum(v, 1.0))
         total = np.zeros(v.shape)
-        for s in self._stretches:
-            z = self._parts.preimage(s, x, self._scale)
+        if not self._stretches:
+            return total
+        for s, z in zip(self._stretches, self._parts.preimages(self._stretches, x, self._scale), strict=True):
             inside = (z > s.a) & (z < s.b)
             with np.errstate(divide="ignore", invalid="ignore"):
                 slope = np.abs(self._parts.slope(s.branch, z)) / self._scale
@@ -187,12 +190,19 @@ class GaussianImage:
             below += mass
         open_ = np.isnan(result)
         if np.any(open_):
-            low = np.full(int(np.sum(open_)), max(bottom, -745.0))
+            low, high = self._bracket(p[open_], max(bottom, -745.0))
             found = elementwise.find_root(
-                lambda v, target: self.log_cdf(v) - target, (low, np.zeros(low.shape)), args=(p[open_],)
+                lambda v, target: self.log_cdf(v) - target, (low, high), args=(p[open_],)
             )
-            result[open_] = np.where(found.success, found.x, np.where(p[open_] >= 0.5, 0.0, low))
+            result[open_] = np.where(found.success, found.x, np.where(p[open_] >= 0.5, high, low))
         return result
+
+    def _bracket(self, p: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbours of a grid of v ≤ 0 between which the cdf takes the values p."""
+        grid = np.unique(np.concatenate([-np.geomspace(1e-12, max(-lowest, 1e-9), 100), [lowest, 0.0]]))
+        at = np.maximum.accumulate(self.log_cdf(grid))
+        index = np.clip(np.searchsorted(at, p), 1, len(grid) - 1)
+        return grid[index - 1], grid[index]
 
     @staticmethod
     def _log(place: float) -> float:

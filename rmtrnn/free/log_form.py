@@ -19,6 +19,7 @@ from rmtrnn.free.curve_table import CurveTable
 from rmtrnn.free.s_transform_series import MOMENT_SECONDS, product_moments
 from rmtrnn.laws.expectation import expectation
 from rmtrnn.laws.protocol import LogView
+from rmtrnn.laws.second_look import SecondLook, mean_of_power, second_look
 
 
 class PositiveLogView(LogView):
@@ -68,7 +69,7 @@ class ProductInLog:
     def cdf(self, v: np.ndarray) -> np.ndarray:
         """P(log X ≤ v)."""
         if self.is_base:
-            return self._base.log_cdf(v - self._log_scale)
+            return self._base.log_cdf(self._of_base(v))
         total = np.zeros(v.shape)
         for location, mass in self.atoms:
             total += mass * (v >= location)
@@ -78,6 +79,15 @@ class ProductInLog:
             if np.any(inside):
                 total[inside] += piece.below(v[inside])
         return np.clip(total, 0.0, 1.0)
+
+    def _of_base(self, v: np.ndarray) -> np.ndarray:
+        """v − log(scale); at an atom the base's own location, whatever the difference rounds to."""
+        shifted = v - self._log_scale
+        for place, _ in self._base.atoms:
+            if place > 0.0:
+                own = math.log(place)
+                shifted = np.where(v == own + self._log_scale, own, shifted)
+        return shifted
 
     def icdf(self, p: np.ndarray) -> np.ndarray:
         """Smallest v with cdf(v) ≥ p, a probability."""
@@ -131,18 +141,25 @@ class ProductInLog:
         atoms = math.fsum(mass for _, mass in self.atoms)
         return atoms + math.fsum(piece.integral(np.ones_like) for piece in self.curve.pieces)
 
-    @functools.cached_property
+    @property
     def error(self) -> float:
         """Estimated error of the cdf: quadrature, rounding, series, and what the second look finds.
 
-        The second look: the masses of the intervals, and the integral of the density, must make 1.
+        The masses of the intervals, and the integral of the density, must make 1.
         """
+        return self.look.covering_error
+
+    @functools.cached_property
+    def look(self) -> SecondLook:
+        """What else holds for every law, looked at here: see `rmtrnn.laws.second_look`."""
         if self.is_base:
-            return 1e-15
+            return second_look(self, error=1e-15, mean=mean_of_power(self, 1.0, self.log_moment(1)))
         pieces = self.curve.pieces
         whole = math.fsum([mass for _, mass in self.atoms] + [piece.mass for piece in pieces])
         estimate = max((piece.error for piece in pieces), default=0.0)
-        return 1e-15 + estimate + abs(whole - 1.0) + abs(self.integrated_mass - 1.0)
+        error = 1e-15 + estimate + abs(whole - 1.0) + abs(self.integrated_mass - 1.0)
+        mean = mean_of_power(self, 1.0, self.log_moment(1))
+        return second_look(self, error=error, mass=self.integrated_mass, mean=mean)
 
     @property
     def mean(self) -> float:

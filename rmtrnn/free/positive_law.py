@@ -22,6 +22,7 @@ import numpy as np
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
+from rmtrnn._core.status import Status
 from rmtrnn.free import subordination
 from rmtrnn.free.base_transforms import Base, PointMasses, marchenko_pastur_stieltjes, point_masses_stieltjes
 from rmtrnn.free.boundary_curve import Curve
@@ -182,6 +183,16 @@ class PositiveLaw:
     def error(self) -> float:
         """Estimated absolute error of the cdf: quadrature, rounding, series, second look at the mass."""
         return self._in_log.error
+
+    @property
+    def status(self) -> Status:
+        """INCONSISTENT where the law fails a second look at itself; ``message`` says in what."""
+        return self._in_log.look.status
+
+    @property
+    def message(self) -> str:
+        """Where the law is at odds with itself, if it is."""
+        return self._in_log.look.message
 
     @property
     def integrated_mass(self) -> float:

@@ -22,19 +22,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
-from rmtrnn._core.status import ConvergenceError
+from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.free.additive_subordination import Summand, stieltjes_of_sum
 from rmtrnn.free.base_transforms import point_masses_stieltjes
 from rmtrnn.free.cumulants import free_cumulants, moments_of, moments_of_product
+from rmtrnn.free.newton_continuation import followed_down
 from rmtrnn.free.s_transform_series import MOMENT_SECONDS, multiplied_moments
 from rmtrnn.laws.protocol import elementwise, probability
+from rmtrnn.laws.second_look import SecondLook, mean_on_line, second_look
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -76,6 +78,15 @@ class SupportSettings:
 _SEARCH = SupportSettings()
 
 
+class _Piece(NamedTuple):
+    """An interval of the support: its mass up to the angle θ, and the least value of the density of θ."""
+
+    left: float
+    right: float
+    upto: Callable[[np.ndarray], np.ndarray]
+    floor: float
+
+
 class RealLaw:
     """A law on the real line known through G on the upper half plane, its atoms and its moments.
 
@@ -93,7 +104,9 @@ class RealLaw:
     ) -> None:
         self._stieltjes, self._hull, self._moments, self._text = stieltjes, hull, moments, text
         self._summands = tuple(summands) or ((self, 1.0),)  # (law, t): the free sum of law^{⊞ t}
-        self.atoms = tuple(sorted((float(x), float(mass)) for x, mass in atoms))
+        self.atoms: tuple[tuple[float, float], ...] = tuple(
+            sorted((float(x), float(mass)) for x, mass in atoms)
+        )
 
     # -- transforms ------------------------------------------------------------------------------------------
 
@@ -150,7 +163,7 @@ class RealLaw:
     def _cdf(self, x: np.ndarray) -> np.ndarray:
         scale = self._scale  # refuses a law of which a part was not found
         total = np.sum([mass * (x >= where) for where, mass in self.atoms], axis=0) + np.zeros(x.shape)
-        for left, right, primitive in self._pieces:
+        for left, right, primitive, _ in self._pieces:
             angle = np.arccos(np.clip((left + right - 2.0 * x) / (right - left), -1.0, 1.0))
             total += np.where(x > left, scale * primitive(angle), 0.0)
         return np.clip(total, 0.0, 1.0)
@@ -198,8 +211,27 @@ class RealLaw:
 
     @property
     def error(self) -> float:
-        """Estimated error of the cdf: the defect of the total mass before it is scaled to 1."""
-        return abs(self._mass - 1.0) + 1e-12
+        """Estimated error of the cdf: the defect of the total mass, and what the second look finds."""
+        return self._look.covering_error
+
+    @property
+    def status(self) -> Status:
+        """INCONSISTENT where the law fails a second look at itself; ``message`` says in what."""
+        return self._look.status
+
+    @property
+    def message(self) -> str:
+        """Where the law is at odds with itself, if it is."""
+        return self._look.message
+
+    @functools.cached_property
+    def _look(self) -> SecondLook:
+        if _is_point(self):
+            return SecondLook(1e-12, ())
+        stated = abs(self._mass - 1.0) + 1e-12
+        floor = min((piece.floor for piece in self._pieces), default=0.0)
+        mean = mean_on_line(self, self.moment(1))
+        return second_look(self, error=stated, mass=self._mass, mean=mean, floor=floor)
 
     def _is_filled(self, x: np.ndarray) -> np.ndarray:
         """Whether x lies in the continuous part; at an atom, where G is infinite, whether its sides do."""
@@ -211,12 +243,12 @@ class RealLaw:
         return -np.imag(values) > _SEARCH.empty * (1.0 + np.abs(values)) / width
 
     @functools.cached_property
-    def _pieces(self) -> list[tuple[float, float, Callable[[np.ndarray], np.ndarray]]]:
+    def _pieces(self) -> list[_Piece]:
         """For each interval the integral of the density up to θ, x = mid − half·cos θ, smooth at edges."""
         pieces = []
         for left, right in self.support:
             for count in _SEARCH.nodes:  # until the last coefficients vanish: a peak inside needs more
-                series = self._angle_series(left, right, count)
+                series, floor = self._angle_series(left, right, count)
                 if np.max(np.abs(series[-4:])) < _SEARCH.series_tail * np.max(np.abs(series)):
                     break
             primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
@@ -224,22 +256,22 @@ class RealLaw:
             def upto(angle: np.ndarray, primitive: np.ndarray = primitive) -> np.ndarray:
                 return np.polynomial.legendre.legval(2.0 * angle / math.pi - 1.0, primitive)
 
-            pieces.append((left, right, upto))
+            pieces.append(_Piece(left, right, upto, floor))
         return pieces
 
-    def _angle_series(self, left: float, right: float, count: int) -> np.ndarray:
-        """Legendre coefficients of the density of θ in 2θ/π − 1, from ``count`` Gauss points."""
+    def _angle_series(self, left: float, right: float, count: int) -> tuple[np.ndarray, float]:
+        """Legendre coefficients of the density of θ in 2θ/π − 1 from Gauss points, and its least value."""
         nodes, weights = np.polynomial.legendre.leggauss(count)
         angle, half = 0.5 * math.pi * (1.0 + nodes), 0.5 * (right - left)
         x = left + half * 2.0 * np.sin(0.5 * angle) ** 2
         values = -np.imag(self._stieltjes(x + 0j)) / math.pi * half * np.sin(angle)
         degree = 3 * count // 4
         basis = np.polynomial.legendre.legvander(nodes, degree)
-        return (np.arange(degree + 1) + 0.5) * ((weights * values) @ basis)
+        return (np.arange(degree + 1) + 0.5) * ((weights * values) @ basis), float(np.min(values))
 
     @functools.cached_property
     def _mass(self) -> float:
-        continuous = sum(float(primitive(np.array(math.pi))) for *_, primitive in self._pieces)
+        continuous = sum(float(piece.upto(np.array(math.pi))) for piece in self._pieces)
         return continuous + math.fsum(mass for _, mass in self.atoms)
 
     @functools.cached_property
@@ -434,7 +466,7 @@ def free_product(first: Any, second: Any) -> RealLaw:
 
         width = max(abs(a._hull[0]), a._hull[1]) * b._hull[1]
         z = np.where(z == 0.0, 1e-9 * width, z)  # λ = 0 is singular in the equations, not in the law
-        omega = _continue(residual, z, lambda top: top / b.moment(1), width)
+        omega = followed_down(residual, z, lambda top: top / b.moment(1), width, _SEARCH.heights)
         return (1.0 + a.M(omega)) / z
 
     atoms = [
@@ -464,37 +496,3 @@ def _kappa(law: RealLaw, omega: np.ndarray) -> np.ndarray:
 
 def _width(law: RealLaw) -> float:
     return law._hull[1] - law._hull[0]
-
-
-def _continue(
-    residual: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    z: np.ndarray,
-    start: Callable[[np.ndarray], np.ndarray],
-    width: float,
-) -> np.ndarray:
-    """Solve residual(ω, z) = 0 in the upper half plane: plain steps far up, then Newton's method."""
-    omega = start(z + 1j * _SEARCH.heights[0] * width)
-    for level, height in enumerate(_SEARCH.heights):
-        at = z + 1j * height * width
-        for _ in range(30 if level == 0 else 0):
-            omega = omega + residual(omega, at)
-        for _ in range(40):
-            value = residual(omega, at)
-            step = 1e-6 * np.maximum(np.imag(omega), 1e-3 * width)
-            slope = (residual(omega + step, at) - residual(omega - step, at)) / (2.0 * step)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                move = np.where(np.abs(value) > 0, value / slope, 0.0)
-            # Stay in the half plane: at most nine tenths of the way down in one step.
-            new = omega - move
-            new = np.real(new) + 1j * np.maximum(np.imag(new), 0.1 * np.imag(omega))
-            size = np.abs(omega) + width
-            done = (np.abs(new - omega) <= 1e-12 * size) | (np.abs(value) <= 4e-15 * size)
-            omega = new
-            if np.all(done | (np.imag(omega) < 1e-14 * width)):
-                break
-    left = np.abs(residual(omega, z))
-    deep = np.imag(omega) > 1e-9 * width
-    if np.any(deep & (left > 1e-8 * (np.abs(omega) + width))):
-        worst = int(np.argmax(np.where(deep, left, 0.0)))
-        raise ConvergenceError(f"subordination at z = {z[worst]}: residual {left[worst]:.1e}")
-    return omega

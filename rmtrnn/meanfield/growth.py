@@ -120,6 +120,19 @@ def _by_moments(
     return chi, np.where(np.isnan(chi), np.nan, S[diagonal, diagonal])
 
 
+def stationary_variances(ens: Ensemble) -> tuple[np.ndarray, Status]:
+    """q of (2) by gate with fresh weights, for cells whose moments close; neither χ nor a second replica.
+
+    nan where the moments have no converged fixed point.
+    """
+    map = MomentMap(expansion_of(ens), parameters_of(ens))
+    S, found = stationary_moments.stationary_moments(map, np.ones((map.components, 1)))
+    status = Status(int(found.status[0]))
+    if status is not Status.CONVERGED:
+        return np.full(len(ens.cell.gates), np.nan), status
+    return map.variances(S, slopes=True)[0][:, 0], status
+
+
 def single_replica_mean_field(ens: Ensemble, *, quick: bool = False) -> MeanField:
     """Mean field of one replica, for sites: that of `mean_field`, or by a transfer operator where it applies.
 

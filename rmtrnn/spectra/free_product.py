@@ -39,7 +39,7 @@ class VanillaLaw:
     def __init__(self, ens: Ensemble, T: int, q: float, status: Status = Status.CONVERGED) -> None:
         (name,) = ens.cell.gates
         gate = ens.gate(name)
-        self._ensemble, self._T, self._q, self.status = ens, T, q, status
+        self._ensemble, self._T, self._q, self._status = ens, T, q, status
         law = slope_law(ens, q) ** T
         if gate.weights == "gaussian":
             law = law @ free.MarchenkoPastur() ** T
@@ -61,6 +61,11 @@ class VanillaLaw:
     @property
     def error(self) -> float:
         return float(self._law.error)
+
+    @property
+    def status(self) -> Status:
+        """How q was found, or what the second look at the law says."""
+        return self._law.status if self._status is Status.CONVERGED else self._status
 
     @property
     def mass(self) -> float:
@@ -92,7 +97,7 @@ class VanillaLaw:
     def to_parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """The recipe: the law is exact, so its parameters are all there is to store."""
         recipe = {"ensemble": self._ensemble.to_dict(), "T": self._T, "q": self._q}
-        return recipe | {"status": int(self.status), "error": self.error}, {}
+        return recipe | {"status": int(self._status), "error": self.error}, {}
 
     @classmethod
     def from_parts(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> VanillaLaw:

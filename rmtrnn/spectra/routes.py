@@ -15,7 +15,12 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.result import Spectrum, dyson_spectrum
-from rmtrnn.spectra.vanilla_moments import has_free_factors, preactivation_variance, vanilla_moments
+from rmtrnn.spectra.vanilla_moments import (
+    has_free_factors,
+    preactivation_variance,
+    slopes_vanish,
+    vanilla_moments,
+)
 
 METHODS = ("auto", "s-transform", "dyson")
 
@@ -119,6 +124,9 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
         )
     T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12)
     q, status = preactivation_variance(ens)
-    vanishes = vanilla_moments(ens, T).log_m1 == -math.inf
-    law = TabulatedLaw([], atoms=[(-math.inf, 1.0)]) if vanishes else VanillaLaw(ens, T, q, status)
-    return Spectrum(law, ensemble=ens, T=T, method="s-transform")
+    if slopes_vanish(ens):
+        law = TabulatedLaw([], atoms=[(-math.inf, 1.0)])
+        return Spectrum(
+            law, ensemble=ens, T=T, method="s-transform", moments=lambda k: vanilla_moments(ens, T)
+        )
+    return Spectrum(VanillaLaw(ens, T, q, status), ensemble=ens, T=T, method="s-transform")

@@ -17,7 +17,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.free.constructors import gaussian_image_law
 from rmtrnn.free.gaussian_image import VanishingFunction
 from rmtrnn.laws.moments import Moments
-from rmtrnn.meanfield import mean_field
+from rmtrnn.meanfield.growth import stationary_variances
 
 
 def has_free_factors(ens: Ensemble) -> bool:
@@ -34,14 +34,13 @@ def preactivation_variance(ens: Ensemble) -> tuple[float, Status]:
         kinks = activation.kinks
         if not kinks or (kinks == (0.0,) and ens.gate(gate).mu_b == 0.0):
             return 1.0, Status.CONVERGED
-    stationary = mean_field(ens)
-    q = stationary.q_of(gate)
+    (q,), status = stationary_variances(ens)  # the same with tied weights
     if not math.isfinite(q):
         raise ConvergenceError(
-            f"{ens!r} has no stationary state ({stationary.status.message}); its Jacobian has no limit law. "
+            f"{ens!r} has no stationary state ({status.message}); its Jacobian has no limit law. "
             "Try a smaller sigma_w, or a bounded activation"
         )
-    return q, stationary.status
+    return float(q), status
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,15 @@ def slope_law(ens: Ensemble, q: float) -> Any:
         return None
 
 
+def slopes_vanish(ens: Ensemble) -> bool:
+    """Whether σ_w φ' = 0 but for a share of the sites that 1 minus it rounds away."""
+    (name,) = ens.cell.gates
+    law = slope_law(ens, preactivation_variance(ens)[0])
+    if ens.gate(name).sigma_w == 0.0 or law is None:
+        return True
+    return (-math.inf, 1.0) in law.log.atoms
+
+
 def _activation(ens: Ensemble) -> Activation:
     return ens.cell.activation  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -103,6 +111,6 @@ def vanilla_moments(ens: Ensemble, T: int) -> Moments:
     gate = ens.gate(name)
     law = slope_law(ens, preactivation_variance(ens)[0])
     if gate.sigma_w == 0.0 or law is None:
-        return Moments(-math.inf, math.nan)
+        return Moments(-math.inf, 1.0)
     spread = law.relative_variance + gate.spread
     return Moments(T * (2 * math.log(gate.sigma_w) + law.log.moment(1)), 1 + T * spread)

@@ -177,7 +177,8 @@ def _check_vanilla(settings: Settings) -> None:
     base = T == 1 and ens.weights == "orthogonal"
     checks.law(spec.log_s, spec.error, spec.mass, close=2e-3 if base else 1e-6)
     if field.chi > 0 and 1e-250 < field.chi**T < 1e250:
-        checks.close("m_1", spec.moment(1), field.chi**T, 1e-8 * T)
+        # By step; masses below 1e-20 lie beyond what both quadratures follow the normal law to.
+        checks.close("m_1", spec.moment(1) ** (1 / T), field.chi, 1e-8, 1e-20)
     rng = np.random.default_rng([settings["seed"], 1])
     phi, (gate,) = _phi(ens), ens.cell.gates
     deviation = math.sqrt(float(_values(field.q)[0]))
@@ -189,7 +190,7 @@ def _check_vanilla(settings: Settings) -> None:
     checks.close("q", deviation**2, q, 1e-3, 5 * scatter + 1e-12)
     if T > 3:
         return
-    n = 20_000 if base else SAMPLED
+    n = 4000 if base else SAMPLED
     slopes = []
     for _ in range(T):
         e = settings["mu_b"] + deviation * checks.stratified_normals(n, rng)
@@ -354,7 +355,7 @@ def _draw_gated(rng: np.random.Generator) -> Settings:
 
 
 def _draw_tied(rng: np.random.Generator) -> Settings:
-    return _draw_gated(rng) | {"T": int(rng.choice([1, 2]))}
+    return _draw_gated(rng) | {"T": int(rng.choice([1, 2], p=[0.7, 0.3]))}
 
 
 def gated_ensemble(settings: Settings, tied: bool = False) -> rt.Ensemble:
@@ -386,7 +387,7 @@ def _check_tied(settings: Settings) -> None:
 
 
 def _draw_field(rng: np.random.Generator) -> Settings:
-    if rng.random() < 0.5:
+    if rng.random() < 0.8:  # a gated cell costs twenty times as much
         return {"activation": activations.draw(rng), "Sigma": _number(rng, -1, 1)} | _scales(rng, 2.5)
     return {"cell": str(rng.choice(GATED)), "Sigma": _number(rng, -1, 1)} | _scales(rng, 2.5)
 
@@ -414,7 +415,7 @@ def _check_field(settings: Settings) -> None:
         raise Wrong(f"χ = {field.chi}, χ* = {field.chi_star}")
     if field.timescale > 20 or field.chi > 0.95:
         return  # slow, or more than one state
-    steps = int(40 + 15 * field.timescale) if math.isfinite(field.timescale) else 40
+    steps = int(20 + 8 * field.timescale) if math.isfinite(field.timescale) else 20
     run = rt.mean_field(ens, steps=steps, Q0=float(np.max(Q)) if len(Q) == 1 else None)
     trajectories: Any = run.Q_t
     last = np.asarray(list(trajectories.values()) if hasattr(trajectories, "values") else [trajectories])[
@@ -474,11 +475,11 @@ def _check_critical(settings: Settings) -> None:
 
 
 KINDS = {
-    "vanilla": Kind(0.4, _draw_vanilla, _check_vanilla, 30),
-    "free": Kind(0.2, _draw_free, _check_free, 30),
-    "gated": Kind(0.1, _draw_gated, _check_gated, 60),
+    "vanilla": Kind(0.42, _draw_vanilla, _check_vanilla, 30),
+    "free": Kind(0.24, _draw_free, _check_free, 20),
+    "gated": Kind(0.08, _draw_gated, _check_gated, 60),
     "tied": Kind(0.01, _draw_tied, _check_tied, 240),
-    "mean field": Kind(0.17, _draw_field, _check_field, 60),
-    "eigenvalues": Kind(0.1, _draw_field, _check_eigenvalues, 60),
-    "critical": Kind(0.02, _draw_critical, _check_critical, 120),
+    "mean field": Kind(0.15, _draw_field, _check_field, 60),
+    "eigenvalues": Kind(0.09, _draw_field, _check_eigenvalues, 60),
+    "critical": Kind(0.01, _draw_critical, _check_critical, 120),
 }

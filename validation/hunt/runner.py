@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import collections
+import concurrent.futures
+import itertools
 import json
+import multiprocessing
+import os
+import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,36 +45,70 @@ def case_of(first: int, index: int) -> tuple[str, int]:
 
 
 def hunt(
-    minutes: float, first: int = 0, folder: Path | None = None, kinds: tuple[str, ...] = (), show: Any = None
+    minutes: float,
+    first: int = 0,
+    folder: Path | None = None,
+    kinds: tuple[str, ...] = (),
+    show: Any = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Run cases until the minutes are over, after those that the log in ``folder`` already has.
 
-    Returns the summary, and writes it beside the log with a script for every finding.
+    With several ``workers``, processes, the log holds the same cases in another order. Returns the summary,
+    and writes it beside the log with a script for every finding.
     """
     folder = folder or places.CHECKPOINTS / "hunt" / f"seed-{first}"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.jsonl"
     records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done, index, end = len(records), 1 + max((one["index"] for one in records), default=-1), 60 * minutes
-    start = time.monotonic()
+    done, end, start = len(records), 60 * minutes, time.monotonic()
+    cases = _cases(first, kinds, {one["index"] for one in records})
     with log.open("a") as lines:
-        while (used := time.monotonic() - start) < end:
-            kind, seed = case_of(first, index)
-            index += 1
-            if kinds and kind not in kinds:
-                continue
-            if show is not None:
-                show(used, end, f"{len(records)} cases, {kind} {seed}")
-            one = _record(kind, draw(kind, seed)) | {"index": index - 1}
+        for one in _answers(cases, lambda: time.monotonic() - start < end, workers):
             records.append(one)
             lines.write(json.dumps(one) + "\n")
             lines.flush()
+            if show is not None:
+                show(time.monotonic() - start, end, f"{len(records)} cases")
             if one["verdict"] in FINDINGS:
                 write_script(folder, one)
     found = summary(records) | {"minutes of the last run": round(minutes, 1), "cases before it": done}
     (folder / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     (folder / "report.md").write_text(report(found, records))
     return found
+
+
+def _cases(first: int, kinds: tuple[str, ...], done: set[int]) -> Iterator[tuple[int, str, int]]:
+    """Index, kind and seed of the cases that are not done."""
+    for index in itertools.count():
+        kind, seed = case_of(first, index)
+        if index not in done and (not kinds or kind in kinds):
+            yield index, kind, seed
+
+
+def _answers(
+    cases: Iterator[tuple[int, str, int]], going: Callable[[], bool], workers: int
+) -> Iterator[dict[str, Any]]:
+    """Records as they come; none is begun once ``going`` is false."""
+    if workers == 1:
+        while going():
+            yield _answered(next(cases))
+        return
+    # Forked where that is safe: a spawned process imports every study first.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        running = {pool.submit(_answered, next(cases)) for _ in range(workers)}
+        while running:
+            ready, running = concurrent.futures.wait(running, return_when="FIRST_COMPLETED")
+            for one in ready:
+                if going():
+                    running.add(pool.submit(_answered, next(cases)))
+                yield one.result()
+
+
+def _answered(case: tuple[int, str, int]) -> dict[str, Any]:
+    index, kind, seed = case
+    return _record(kind, draw(kind, seed)) | {"index": index}
 
 
 def _record(kind: str, settings: Settings) -> dict[str, Any]:
@@ -87,7 +127,8 @@ def _record(kind: str, settings: Settings) -> dict[str, Any]:
 def write_script(folder: Path, record: dict[str, Any]) -> Path:
     """The finding as a script, with settings made smaller where it stays a finding of the same verdict."""
     small = shrunk(record["kind"], record["settings"], record["verdict"])
-    verdict, words = answer(record["kind"], small)
+    slow = record["verdict"] == "slow"  # once is enough
+    verdict, words = (record["verdict"], record["words"]) if slow else answer(record["kind"], small)
     text = _SCRIPT.format(kind=record["kind"], verdict=verdict, words=words, settings=small)
     path = folder / f"{record['kind'].replace(' ', '_')}_{record['settings']['seed']}.py"
     path.write_text(text)
@@ -182,6 +223,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0, help="another seed: other cases")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one for each core)"
+    )
     parser.add_argument("--kinds", default="", help="only these, by comma: " + ", ".join(KINDS))
     parser.add_argument(
         "--output", type=Path, default=None, help="folder of the log (default: .cache/validation)"
@@ -190,6 +234,9 @@ def main(arguments: list[str]) -> int:
     kinds = tuple(kind.strip() for kind in options.kinds.split(",") if kind.strip())
     if unknown := set(kinds) - set(KINDS):
         parser.error(f"--kinds: {sorted(unknown)} are not among {', '.join(KINDS)}")
-    found = hunt(options.minutes, options.seed, options.output, kinds, _progress.ProgressBar())
+    if options.workers < 1:
+        parser.error(f"--workers {options.workers}: must be at least 1")
+    bar = _progress.ProgressBar()
+    found = hunt(options.minutes, options.seed, options.output, kinds, bar, options.workers)
     print(f"\n{json.dumps({key: found[key] for key in ('cases', 'verdicts', 'by kind')}, indent=1)}")
     return int(any(name in found["verdicts"] for name in FINDINGS))

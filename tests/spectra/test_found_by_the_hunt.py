@@ -1,0 +1,65 @@
+"""What the hunt of 2026-11-29 found, each as the kind that it stands for."""
+
+import math
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import rmtrnn as rt
+from validation.hunt import checks
+
+z = sp.Symbol("z", real=True)
+
+
+@pytest.mark.parametrize(("activation", "mu_b"), [("selu", 6.205), ("selu", 1.0), ("inner", 0.5)])
+def test_an_atom_inside_the_continuous_part_survives_in_powers(activation, mu_b):
+    """φ' constant on an interval, with larger and smaller values elsewhere: no gap beside the atom."""
+    if activation == "inner":
+        activation = sp.Piecewise((z, z < 2), (2 + 3 * sp.tanh(z - 2) / 2, True))
+    ens = rt.Ensemble(rt.VanillaRNN(activation), sigma_w=0.7, sigma_b=0.6, mu_b=mu_b, weights="orthogonal")
+    spec, rng = rt.spectrum(ens, 2), np.random.default_rng(3)
+    assert spec.converged and spec.error < 1e-6
+    ((location, mass),) = [atom for atom in rt.spectrum(ens, 1).atoms if atom[0] > 0]
+    ((squared, kept),) = spec.atoms
+    assert squared == pytest.approx(location**2) and kept == pytest.approx(2 * mass - 1, abs=1e-12)
+    checks.law(spec.log_s, spec.error, spec.mass)
+    slope_law, J = rt.spectrum(ens, 1), np.eye(300)
+    for _ in range(2):
+        J = slope_law.icdf((rng.permutation(300) + 0.5) / 300)[:, None] * (
+            checks.weight(300, ens, rng) / 0.7 @ J
+        )
+    u = np.log(np.linalg.svd(J, compute_uv=False))
+    assert checks.kolmogorov(spec.log_s.cdf, u) < 0.02
+    assert checks.kolmogorov(rt.spectrum(ens.replace(sigma_w=0.8), 2).log_s.cdf, u) > 0.05
+
+
+def test_a_slope_that_lives_ten_deviations_away_has_its_moments():
+    ens = rt.Ensemble(rt.VanillaRNN("hard_tanh"), sigma_w=0.5, sigma_v=0.05, mu_b=6.5)
+    for T in (1, 3):
+        spec = rt.spectrum(ens, T)
+        assert spec.atoms == ((0.0, 1.0),) and spec.converged
+        assert spec.moment(1) == pytest.approx(rt.mean_field(ens).chi ** T, rel=1e-5) and spec.moment(1) > 0
+
+
+def test_atoms_of_a_dilated_law_hold_their_own_locations():
+    law = rt.free.Discrete([0.6123, 0.7871], [0.25, 0.75]) @ rt.free.Discrete([0.8228], [1.0])
+    for (location, _), below in zip(law.atoms, (0.25, 1.0), strict=True):
+        assert law.cdf(location) == below and law.cdf(location * (1 - 1e-12)) == below - (
+            0.25 if below < 1 else 0.75
+        )
+        assert law.log.cdf(law.log.icdf(below)) == below
+
+
+def test_many_oscillations_are_searched_at_once():
+    """φ' = −z sin(z²/2) has a hundred monotone stretches: one search for all, quantiles from a bracket."""
+    ens = rt.Ensemble(
+        rt.VanillaRNN(sp.cos(z**2 / 2)), sigma_w=0.6, sigma_v=1.1, sigma_b=0.8, weights="orthogonal"
+    )
+    spec = rt.spectrum(ens, 1)
+    p = np.linspace(0.05, 0.95, 7)
+    u = spec.log_s.icdf(p)
+    assert np.abs(spec.log_s.cdf(u) - p).max() < 1e-9
+    e = math.sqrt(rt.mean_field(ens).q) * checks.stratified_normals(200_000, np.random.default_rng(1))
+    sample = np.log(0.6 * np.abs(e * np.sin(e**2 / 2)))
+    assert np.abs(np.quantile(sample, p) - u).max() < 0.01
