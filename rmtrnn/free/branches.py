@@ -112,9 +112,9 @@ class MonotoneStretches:
 
     def _add_flat(self, branch: Branch, low: float, high: float, masses: dict[float, float]) -> None:
         """Add the mass of a constant branch beyond Z_MAX, which is known however small it is."""
-        near = np.clip([low, high], -2.0 * Z_MAX, 2.0 * Z_MAX)
-        values = self.value(branch, np.linspace(*near, 33)[1:-1])
-        if near[0] < near[1] and np.all(np.isfinite(values)) and np.ptp(values) == 0.0:
+        left, right = max(low, -2.0 * Z_MAX), min(high, 2.0 * Z_MAX)
+        values = self.value(branch, np.linspace(left, right, 33)[1:-1])
+        if left < right and np.all(np.isfinite(values)) and np.ptp(values) == 0.0:
             place = float(values[0])
             masses[place] = masses.get(place, 0.0) + normal_mass(low, high)
 

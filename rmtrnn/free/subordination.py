@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from rmtrnn.free.cumulants import free_cumulants, moments_of, moments_of_product
 from rmtrnn.free.newton_continuation import followed_down
 from rmtrnn.free.s_transform_series import MOMENT_SECONDS, multiplied_moments
 from rmtrnn.laws.protocol import elementwise, probability
-from rmtrnn.laws.second_look import SecondLook, mean_on_line, second_look
+from rmtrnn.laws.second_look import Distribution, SecondLook, mean_on_line, second_look
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -230,8 +230,9 @@ class RealLaw:
             return SecondLook(1e-12, ())
         stated = abs(self._mass - 1.0) + 1e-12
         floor = min((piece.floor for piece in self._pieces), default=0.0)
-        mean = mean_on_line(self, self.moment(1))
-        return second_look(self, error=stated, mass=self._mass, mean=mean, floor=floor)
+        law = cast(Distribution, self)
+        mean = mean_on_line(law, self.moment(1))
+        return second_look(law, error=stated, mass=self._mass, mean=mean, floor=floor)
 
     def _is_filled(self, x: np.ndarray) -> np.ndarray:
         """Whether x lies in the continuous part; at an atom, where G is infinite, whether its sides do."""

@@ -125,7 +125,10 @@ def stationary_variances(ens: Ensemble) -> tuple[np.ndarray, Status]:
 
     nan where the moments have no converged fixed point.
     """
-    map = MomentMap(expansion_of(ens), parameters_of(ens))
+    expansion = expansion_of(ens)
+    if expansion is None:
+        raise TypeError(f"ens: the moments of the cell {ens.cell.name!r} do not close; use mean_field(ens)")
+    map = MomentMap(expansion, parameters_of(ens))
     S, found = stationary_moments.stationary_moments(map, np.ones((map.components, 1)))
     status = Status(int(found.status[0]))
     if status is not Status.CONVERGED:
