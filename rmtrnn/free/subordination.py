@@ -359,7 +359,7 @@ def as_real(law: Any) -> RealLaw:
     ends = [end for piece in law.support for end in piece] + [where for where, _ in law.atoms]
     return RealLaw(
         law.closed_stieltjes or law.G,
-        (float(min(ends)), float(max(ends))),
+        (float(min(ends)), float(min(max(ends), law.icdf(1.0)))),  # the last: as far as the law is followed
         law.atoms,
         lambda k: [law.moment(j + 1) for j in range(k)],
         repr(law),

@@ -31,6 +31,7 @@ class Stationary:
     error: np.ndarray
 
 
+@np.errstate(over="ignore", invalid="ignore")  # an iteration that diverges says so in its status
 def stationary(map: MomentMap, Q0: np.ndarray, C0: np.ndarray) -> Stationary:
     """Fixed points of one- and two-replica moments from second moments Q0, overlaps C0 (s, n).
 
@@ -102,6 +103,7 @@ def leading_eigenvalue(matrices: np.ndarray) -> np.ndarray:
     return np.where(negative & ~positive, -largest, largest)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def stationary_moments(map: MomentMap, Q0: np.ndarray) -> tuple[np.ndarray, FixedPoint]:
     if map.components == 1 and not _reads_mean(map):
         return _scalar_moments(map, Q0)
