@@ -198,7 +198,7 @@ class GaussianImage:
         return result
 
     def _bracket(self, p: np.ndarray, lowest: float) -> tuple[np.ndarray, np.ndarray]:
-        """Neighbours of a grid of v ≤ 0 between which the cdf takes the values p."""
+        """Neighbours of a grid of v ≤ 0 between which the cdf takes each probability p."""
         grid = np.unique(np.concatenate([-np.geomspace(1e-12, max(-lowest, 1e-9), 100), [lowest, 0.0]]))
         at = np.maximum.accumulate(self.log_cdf(grid))
         index = np.clip(np.searchsorted(at, p), 1, len(grid) - 1)

@@ -3,6 +3,8 @@
 The mass is 1; F lies in [0, 1], rises, is flat off the support, 0 on its left and 1 on its right; the
 density is not negative, which is the sign of Im G; and E[g] of one bounded g is what the first moment says. A
 law errs by at least what fails here, a *defect*, in units of F.
+
+Letters: u, the variable of the law: log s for spectra.
 """
 
 from __future__ import annotations

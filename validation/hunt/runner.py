@@ -23,7 +23,8 @@ from validation.hunt import activations
 from validation.hunt.cases import KINDS, Settings, answer, draw
 
 FINDINGS = ("wrong", "exception", "slow")
-_SHRINKS = 60  # answers looked at to make one finding smaller
+_SHRINKS = 60  # answers looked at to make one finding smaller, while they take no longer than
+_SHRINK_SECONDS = 30.0
 
 _SCRIPT = '''"""A finding of the hunt: {kind}, {verdict}.
 
@@ -139,12 +140,12 @@ def shrunk(kind: str, settings: Settings, verdict: str) -> Settings:
     """Settings that are simpler one by one: fewer steps, parameters of 0 or 1 or fewer digits, less of φ."""
     if verdict == "slow":
         return settings
-    budget, changed = _SHRINKS, True
+    budget, changed, start = _SHRINKS, True, time.process_time()
     while changed and budget:
         changed = False
         for candidate in _simpler(settings):
-            if not budget:
-                break
+            if not budget or time.process_time() - start > _SHRINK_SECONDS:
+                return settings
             budget -= 1
             if answer(kind, candidate).verdict == verdict:
                 settings, changed = candidate, True
