@@ -26,7 +26,7 @@ git clone --quiet "$here" "$scratch/checkout"
 wheel=$(echo "$scratch"/dist/*.whl) sdist=$(echo "$scratch"/dist/*.tar.gz)
 
 # The wheel holds the package, all of it, and nothing else; the sdist holds what the studies and the tests need.
-(cd "$scratch/checkout" && git ls-files 'rmtrnn/*.py' 'rmtrnn/**/*.py' | sort) > "$scratch/committed"
+(cd "$scratch/checkout" && git ls-files rmtrnn | sort) > "$scratch/committed"
 "$first" -m zipfile -l "$wheel" | awk 'NR > 1 {print $1}' | sort > "$scratch/packed"
 if ! diff "$scratch/committed" <(grep -v '\.dist-info/' "$scratch/packed"); then
     echo "the wheel does not hold exactly the committed package" >&2
