@@ -41,6 +41,7 @@ class StationarySettings:
 
 
 SETTINGS = StationarySettings()
+ENDS = 0.9  # p at the end of a path, below which it ended in the bulk
 
 
 class StationaryLaw(NamedTuple):
@@ -122,12 +123,15 @@ def _law(path: Path, largest: float) -> QuantileLaw:
     if rising.sum() < 3:
         raise ConvergenceError("the shares of exponents are out of order by their errors; try more sites")
     beyond = float(np.interp(largest, path.mu[::-1], path.above[::-1], right=0.0))
-    return QuantileLaw(level[rising], mu[rising], largest, max(float(path.error.max()), beyond))
+    unknown = float(level[rising][0])  # mass below the path, of which only the size is known
+    error = max(float(path.error.max()), beyond, unknown)
+    return QuantileLaw(level[rising], mu[rising], largest, error)
 
 
 def _status(path: Path, field: TiedField | None) -> Status:
+    """Converged if every point is, and the path has not ended in the bulk."""
     settled = field is None or field.status is Status.CONVERGED
-    return Status.CONVERGED if path.converged and settled else Status.MAX_ITERATIONS
+    return Status.CONVERGED if path.converged and settled and path.above[-1] > ENDS else Status.MAX_ITERATIONS
 
 
 def _power_of_two_below(number: int) -> int:
