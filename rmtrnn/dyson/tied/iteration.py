@@ -17,8 +17,7 @@ import numpy as np
 
 from rmtrnn._core.progress import advance
 from rmtrnn.dyson.self_energy import REAL_AXIS
-from rmtrnn.dyson.tied.functional import image, overlaps
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+from rmtrnn.dyson.tied.functional import Sites, image
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,6 @@ class IterationSettings:
     most: int = 80
     # Radians: arg lambda of the detour where the way along the real axis ends on another branch. Empirical.
     detour: tuple[float, ...] = (0.3, 0.03)
-    # Im of the self-energies above the real axis, in units of the diagonal, that is not of another branch:
-    # ten times the tolerance of the iteration.
-    slack: float = 0.01
     # Growth of the change, relative to the least one, from which the differences are dropped.
     astray: float = 3.0
 
@@ -77,12 +73,16 @@ class Differences(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Self-energies at log lambda; ``relative``, the change that (15) would still make of them."""
+    """Self-energies at log lambda; ``relative``, the change that (15) would still make of them.
+
+    ``lower``: whether they lie in the lower half plane.
+    """
 
     log_lambda: complex
     energy: np.ndarray
     relative: float
     evaluations: int
+    lower: bool
     differences: Differences
 
 
@@ -99,7 +99,7 @@ def relative_size(change: np.ndarray, unit: np.ndarray) -> float:
 
 
 def solve(
-    sites: SiteMatrices,
+    sites: Sites,
     energy: np.ndarray,
     log_lambda: complex,
     tol: float,
@@ -110,13 +110,14 @@ def solve(
     ``known``: differences of a neighbouring point, or of the same point on other sites, to begin with.
     """
     advance("Dyson equation: points solved")
-    x, least = energy, np.inf
+    sites = sites.gauged(energy)
+    x, least = sites.represented(energy), np.inf
     known = Differences.none(energy) if known is None else known
     before: tuple[np.ndarray, np.ndarray] | None = None
     best = x, np.inf
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
         for count in range(1, _ITERATION.most + 1):
-            r = image(sites, x, overlaps(sites, x, log_lambda)) - x
+            r = image(sites, x, sites.overlaps(x, log_lambda)) - x
             unit = gauge_unit(x)
             relative = relative_size(r, unit)
             if not np.isfinite(relative):
@@ -131,30 +132,30 @@ def solve(
                 known, least = Differences.none(x), relative
             least, before = min(least, relative), (x, r)
             x = x + known.step(r, unit)
-    return Point(log_lambda, *best, count, known)
+    return Point(log_lambda, *best, count, is_lower(best[0], sites.slack), known)
 
 
 def solve_on_axis(
-    sites: SiteMatrices, energy: np.ndarray, log_lambda: float, tol: float, known: Differences | None = None
+    sites: Sites, energy: np.ndarray, log_lambda: float, tol: float, known: Differences | None = None
 ) -> Point:
     """Iterate (15) on the real axis, by way of arg lambda > 0 where it ends above the real axis otherwise.
 
     For arg lambda > 0 the solution with Im P, Im Q <= 0 is the only one.
     """
     point = solve(sites, energy, complex(log_lambda, REAL_AXIS), tol, known)
-    if point.relative < tol and is_lower(point.energy):
+    if point.relative < tol and point.lower:
         return point
     near = projected_to_lower_half_plane(energy)
     for angle in _ITERATION.detour:
         near = solve(sites, near, complex(log_lambda, angle), tol).energy
     other = solve(sites, near, complex(log_lambda, REAL_AXIS), tol)
-    return other if is_lower(other.energy) or not is_lower(point.energy) else point
+    return other if other.lower or not point.lower else point
 
 
-def is_lower(energy: np.ndarray) -> bool:
-    """Whether Im P and Im Q are negative semidefinite, up to the accuracy of the iteration."""
+def is_lower(energy: np.ndarray, slack: float) -> bool:
+    """Whether Im P and Im Q are negative semidefinite, up to ``slack`` in units of the diagonal."""
     scaled = np.imag(energy) / gauge_unit(energy)
-    return bool(np.isfinite(scaled).all() and np.linalg.eigvalsh(scaled).max() <= _ITERATION.slack)
+    return bool(np.isfinite(scaled).all() and np.linalg.eigvalsh(scaled).max() <= slack)
 
 
 def projected_to_lower_half_plane(energy: np.ndarray) -> np.ndarray:

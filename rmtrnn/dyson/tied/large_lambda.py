@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rmtrnn.dyson.pencil import Stage
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices, gate_owners
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites, gate_owners
 
 _FLOOR = 1e-300  # a logarithm is taken of what may vanish
 
@@ -34,7 +34,7 @@ class LargeLambda:
     log_m1: float
     ratio: float
 
-    def energy(self, sites: SiteMatrices, log_lambda: complex) -> np.ndarray:
+    def energy(self, sites: TiedSites, log_lambda: complex) -> np.ndarray:
         """Self-energies (2, K, T, T) of (15) to leading order."""
         both = self.y + 0j, self.x * np.exp(sites.log_mean - log_lambda)
         return np.array([[matrix[block, block] for block in sites.blocks()] for matrix in both])

@@ -1,4 +1,4 @@
-"""The law of the singular values with tied weights: theory.md (15), (20)-(21).
+"""The law of the singular values with tied weights: theory.md (15), (20)-(24).
 
 Points are found on a few sites (`path`), their self-energies corrected on some thousand, and F, which is
 stationary in them, is averaged over all sites after one more step there.
@@ -9,7 +9,8 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +26,12 @@ from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.reduction import VanishingJacobian, reduced
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
-from rmtrnn.dyson.tied.iteration import Point, is_lower, solve_on_axis
+from rmtrnn.dyson.tied.bordered_sites import BorderedSites
+from rmtrnn.dyson.tied.functional import Sites
+from rmtrnn.dyson.tied.iteration import Point, solve, solve_on_axis
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, corrected, node_at
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites
 from rmtrnn.dyson.tied.sites import Population, draw_population
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
@@ -56,8 +59,28 @@ _SIZES = (
     Sizes(5, 32768, 4096, 1024, 512),
     Sizes(16, 16384, 4096, 1024, 512),
     Sizes(40, 8192, 1024, 512, 256),
-    Sizes(math.inf, 2048, 512, 256, 128),
+    Sizes(math.inf, 2048, 512, 256, 128),  # with self-energies that are averaged over time
 )
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Where self-energies have the form (23), and with how many Legendre polynomials in time."""
+
+    # Rows K T from which the recursion is cheaper than dense matrices: speed only.
+    dense_rows: int = 64
+    # Polynomials: at least, and one more for so many steps.
+    least: int = 5
+    steps: float = 15.0
+    # Polynomials left out, and points, to see what the form misses.
+    fewer: int = 2
+    checked: int = 3
+
+    def count(self, T: int) -> int:
+        return self.least + round(T / self.steps)
+
+
+MODES = Modes()
 
 
 # Seconds of one core for each site and row^3: 110 s for 8192 sites and 30 rows, measured on 2026-11-28.
@@ -127,9 +150,16 @@ def law_of_population(population: Population, T: int, settings: PathSettings) ->
         return chain_law(Chain(population.stages), GROUPS)[0]
     full = SiteMatrices.of(population.stages, T, population.weights)
     sizes = _sizes(full.ports)
-    levels = [subsample(full, population, n) for n in (sizes.scan, sizes.medium, sizes.large)]
-    follower = PathFollower(levels[0], settings)
-    nodes = on_all_sites(full, levels[2], solved_on(levels[1], follower.refined(follower.march()), settings))
+    picks = [picked(full, population, n) for n in (sizes.scan, sizes.medium, sizes.large)]
+    far = large_lambda(full.at(*picks[0]))
+    whole: Sites = full
+    if full.ports > MODES.dense_rows:
+        whole = BorderedSites.of(population.stages, full, MODES.count(T))
+    scan, medium, large = (whole.at(*pick) for pick in picks)
+    follower = PathFollower(scan, far, settings)
+    points = solved_on(medium, follower.refined(follower.march()), settings)
+    missed = error_of_form(medium, points, settings) if isinstance(medium, BorderedSites) else 0.0
+    nodes = on_all_sites(whole, large, points, missed)
     if not nodes:
         return no_law()[0]
     solution = as_solution(nodes, settings)
@@ -151,14 +181,14 @@ def _one_step(population: Population, settings: PathSettings) -> TabulatedLaw:
     return law_of_chain(chain, states, population.groups, tol=settings.tol, max_points=settings.max_points)
 
 
-def subsample(sites: SiteMatrices, population: Population, n: int) -> SiteMatrices:
-    """About ``n`` of the sites, a quarter of them the outermost on each side."""
+def picked(sites: TiedSites, population: Population, n: int) -> tuple[Any, np.ndarray]:
+    """About ``n`` of the sites, a quarter of them the outermost on each side, and their weights."""
     if n >= sites.n:
-        return sites
-    return sites.at(*stratified_subsample(sites.weights, n, population.low, population.high, n // 4))
+        return slice(None), sites.weights
+    return stratified_subsample(sites.weights, n, population.low, population.high, n // 4)
 
 
-def solved_on(sites: SiteMatrices, nodes: list[Node], settings: PathSettings) -> list[Point]:
+def solved_on(sites: Sites, nodes: list[Node], settings: PathSettings) -> list[Point]:
     """Self-energies on more ``sites`` at the points of ``nodes``, from those with the largest u on.
 
     A gap between few sites in a tail has real self-energies, which lead nowhere: there the next point above
@@ -172,9 +202,25 @@ def solved_on(sites: SiteMatrices, nodes: list[Node], settings: PathSettings) ->
     return points[::-1]
 
 
-def on_all_sites(full: SiteMatrices, large: SiteMatrices, points: list[Point]) -> list[Node]:
-    """F on all sites at self-energies that are corrected on ``large``."""
-    return [node_at(full, *corrected(large, point)) for point in points]
+def error_of_form(sites: BorderedSites, points: list[Point], settings: PathSettings) -> float:
+    """What fewer modes in time change F by, the largest of some points: more than what the modes miss."""
+    fewer = replace(sites, modes=sites.modes - MODES.fewer)
+    changes = [0.0]
+    places = np.linspace(0, len(points) - 1, MODES.checked + 2).astype(int)[1:-1] if points else []
+    for i in np.unique(places):
+        coarse = solve(fewer, points[i].energy, points[i].log_lambda, settings.solver_tol)
+        if coarse.relative < settings.settled:
+            changes.append(abs(node_at(fewer, coarse).cdf - node_at(sites, points[i]).cdf))
+    return max(changes)
+
+
+def on_all_sites(full: Sites, large: Sites, points: list[Point], missed: float) -> list[Node]:
+    """F on all sites at self-energies that are corrected on ``large``; ``missed`` adds to its error."""
+    nodes = []
+    for point in points:
+        better, error = corrected(large, point)
+        nodes.append(node_at(full, better, error + missed))
+    return nodes
 
 
 def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
@@ -185,9 +231,7 @@ def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
     none = np.zeros((len(nodes), 1), dtype=complex)
     upper = np.array([1.0 - node.cdf for node in nodes])
     good = np.isfinite(upper) & (np.abs(upper - 0.5) < 0.5 + ERRORS.fall)
-    good &= np.array(
-        [node.point.relative < settings.settled and is_lower(node.point.energy) for node in nodes]
-    )
+    good &= np.array([node.point.relative < settings.settled and node.point.lower for node in nodes])
     good[good] = np.isin(np.arange(good.sum()), longest_monotone_run(upper[good], ERRORS.fall))
     return Solution(
         log_lambda=np.array([2 * node.u for node in nodes]),

@@ -15,19 +15,17 @@ import numpy as np
 
 from rmtrnn.dyson.full_population import CORRECTION
 from rmtrnn.dyson.inversion.panel_refinement import PANELS, Settings, panels_to_halve
-from rmtrnn.dyson.tied.functional import distribution_and_density, gradient, image, overlaps
+from rmtrnn.dyson.tied.functional import Sites, distribution_and_density, gradient, image
 from rmtrnn.dyson.tied.iteration import (
     Differences,
     Point,
     gauge_unit,
-    is_lower,
     projected_to_lower_half_plane,
     relative_size,
     solve,
     solve_on_axis,
 )
-from rmtrnn.dyson.tied.large_lambda import LargeLambda, large_lambda
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+from rmtrnn.dyson.tied.large_lambda import LargeLambda
 
 
 @dataclass(frozen=True)
@@ -73,20 +71,21 @@ class Node:
     site_log: np.ndarray
 
 
-def node_at(sites: SiteMatrices, point: Point, error: float = 0.0) -> Node:
+def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
     """F and density on ``sites`` at self-energies that may come from some of them."""
     found = distribution_and_density(sites, point.energy, point.log_lambda)
     return Node(0.5 * point.log_lambda.real, 1.0 - found.upper, found.density, error, point, found.site_log)
 
 
-def corrected(sites: SiteMatrices, point: Point) -> tuple[Point, float]:
+def corrected(sites: Sites, point: Point) -> tuple[Point, float]:
     """Take one quasi-Newton step on more sites, by the differences of ``point``, and state the error of F.
 
     Psi is stationary: what the step changes F by is half its gradient times the step. A step that is right to
     one half leaves a quarter of that.
     """
-    x = point.energy
-    found = overlaps(sites, x, point.log_lambda)
+    sites = sites.gauged(point.energy)
+    x = sites.represented(point.energy)
+    found = sites.overlaps(x, point.log_lambda)
     change, unit = image(sites, x, found) - x, gauge_unit(x)
     step = point.differences.step(change, unit)
     step *= min(1.0, CORRECTION.longest_step / max(relative_size(step, unit), 1e-300))
@@ -98,9 +97,8 @@ def corrected(sites: SiteMatrices, point: Point) -> tuple[Point, float]:
 class PathFollower:
     """Solves (15) on ``sites``, from one point to the next."""
 
-    def __init__(self, sites: SiteMatrices, settings: PathSettings) -> None:
-        self.sites, self.settings = sites, settings
-        self.far: LargeLambda = large_lambda(sites)
+    def __init__(self, sites: Sites, far: LargeLambda, settings: PathSettings) -> None:
+        self.sites, self.far, self.settings = sites, far, settings
 
     def march(self) -> list[Node]:
         """Down from where Chebyshev's inequality leaves little mass, until less than ``tol`` is below."""
@@ -129,7 +127,7 @@ class PathFollower:
 
     def is_solved(self, node: Node) -> bool:
         """Whether the self-energies have settled in the lower half plane, where F is one."""
-        return node.point.relative < self.settings.settled and is_lower(node.point.energy)
+        return node.point.relative < self.settings.settled and node.point.lower
 
     def is_inside(self, node: Node) -> bool:
         return self.is_solved(node) and node.density > self.settings.inside

@@ -14,30 +14,73 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.self_energy import REAL_AXIS
 
+# Relative shift of Q before it is inverted. Derived: the square root of rounding, as a smooth Q is
+# numerically singular.
+_SHIFT = 1e-8
+# Rows up to which pivots are eliminated one by one at all sites at once. Empirical: speed only.
+_SMALL = 12
 # Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB.
 _CACHED_ELEMENTS = 2**15
 
 
-@dataclass(frozen=True)
-class SiteMatrices:
-    """Propagators ``gamma`` of all sites (n, K T + s_out, K T + s_in), scaled by ``log_growth``.
+@dataclass(frozen=True, kw_only=True)
+class TiedSites:
+    """Sites of a chain of ``steps`` equal steps, scaled by ``log_growth``, the mean growth of each stage.
 
     ``weights`` of the sites sum to 1; ``sigma2`` and ``orthogonal`` are those of the K weight matrices.
     """
 
-    gamma: np.ndarray
     weights: np.ndarray
     sigma2: tuple[float, ...]
     orthogonal: tuple[bool, ...]
     steps: int
     log_growth: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return self.weights.size
+
+    @property
+    def matrices(self) -> int:
+        """K, the number of weight matrices."""
+        return len(self.sigma2)
+
+    @property
+    def ports(self) -> int:
+        """K T."""
+        return self.matrices * self.steps
+
+    @property
+    def log_mean(self) -> float:
+        """log of what JJ^T is divided by."""
+        return float(self.log_growth.sum())
+
+    def blocks(self) -> list[slice]:
+        """The ports of each weight matrix."""
+        return [slice(k * self.steps, (k + 1) * self.steps) for k in range(self.matrices)]
+
+    def normalised(self, sites: Any, weights: np.ndarray | None) -> np.ndarray:
+        """``weights`` of some of the sites, by default their own ones scaled to sum to 1."""
+        return self.weights[sites] / self.weights[sites].sum() if weights is None else weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteMatrices(TiedSites):
+    """Propagators ``gamma`` of all sites (n, K T + s_out, K T + s_in)."""
+
+    gamma: np.ndarray
+
+    # Im of self-energies above the real axis, in units of the diagonal, that is not of another branch: ten
+    # times the tolerance of the iteration.
+    slack: ClassVar[float] = 0.01
 
     @classmethod
     def of(cls, stages: Sequence[Stage], steps: int, weights: np.ndarray | None = None) -> SiteMatrices:
@@ -64,21 +107,14 @@ class SiteMatrices:
         first = [stages[at] for at, _ in owners], [j for _, j in owners]
         sigma2 = tuple(stage.sigma2[j] for stage, j in zip(*first, strict=True))
         orthogonal = tuple(stage.orthogonal[j] for stage, j in zip(*first, strict=True))
-        return cls(gamma, share, sigma2, orthogonal, steps, log_growth)
-
-    @property
-    def matrices(self) -> int:
-        """K, the number of weight matrices."""
-        return len(self.sigma2)
-
-    @property
-    def ports(self) -> int:
-        """K T."""
-        return self.matrices * self.steps
-
-    @property
-    def n(self) -> int:
-        return len(self.gamma)
+        return cls(
+            gamma=gamma,
+            weights=share,
+            sigma2=sigma2,
+            orthogonal=orthogonal,
+            steps=steps,
+            log_growth=log_growth,
+        )
 
     @property
     def s_in(self) -> int:
@@ -88,26 +124,107 @@ class SiteMatrices:
     def s_out(self) -> int:
         return self.gamma.shape[1] - self.ports
 
-    @property
-    def log_mean(self) -> float:
-        """log of what JJ^T is divided by."""
-        return float(self.log_growth.sum())
-
     def at(self, sites: Any, weights: np.ndarray | None = None) -> SiteMatrices:
         """Some of the sites, by default with their own weights scaled to sum to 1."""
-        if weights is None:
-            weights = self.weights[sites] / self.weights[sites].sum()
-        return replace(self, gamma=self.gamma[sites], weights=weights)
-
-    def blocks(self) -> list[slice]:
-        """The ports of each weight matrix."""
-        return [slice(k * self.steps, (k + 1) * self.steps) for k in range(self.matrices)]
+        return replace(self, gamma=self.gamma[sites], weights=self.normalised(sites, weights))
 
     def over_sites(self, part: Callable[[np.ndarray, np.ndarray], Any]) -> list[Any]:
         """``part`` of gamma and weights, for portions of the sites, on several threads."""
         size = max(1, _CACHED_ELEMENTS // self.gamma.shape[1] ** 2)
         portions = [slice(start, start + size) for start in range(0, self.n, size)]
         return thread_map(lambda some: part(self.gamma[some], self.weights[some]), portions)
+
+    def gauged(self, energy: np.ndarray) -> SiteMatrices:
+        """The sites themselves: all self-energies can be represented, in any gauge."""
+        return self
+
+    def represented(self, energy: np.ndarray) -> np.ndarray:
+        """The self-energies themselves."""
+        return energy
+
+    def with_ends(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
+        """P and Q of (20) from ``energy`` (2, K, T, T), with the entries of y_0 and x_L."""
+        P = np.eye(self.gamma.shape[2], dtype=complex)
+        Q = np.eye(self.gamma.shape[1], dtype=complex) * np.exp(self.log_mean - log_lambda)
+        for block, p, q in zip(self.blocks(), *energy, strict=True):
+            P[block, block], Q[block, block] = p, q
+        return P, Q
+
+    def overlaps(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
+        """g and k of (20), (2, K, T, T)."""
+        P, Q = self.with_ends(energy, log_lambda)
+        rows, columns = self.gamma.shape[1:]
+
+        def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            n = len(gamma)
+            h = _h(gamma, P)
+            transposed = np.eye(rows) - (h.reshape(n * rows, rows) @ Q).reshape(n, rows, rows)
+            R = np.linalg.inv(np.swapaxes(transposed, 1, 2)) * weights[:, None, None]
+            R = R.reshape(n * rows, rows)
+            g = h.reshape(n * rows, rows).T @ R  # h is symmetric
+            right = (R @ Q).reshape(n, rows, rows)  # R Q, symmetric as well
+            left = np.matmul(np.swapaxes(gamma, 1, 2), right.view(float)).view(complex)
+            turned = np.ascontiguousarray(np.swapaxes(left, 1, 2)).reshape(n * rows, columns)
+            return g, (gamma.reshape(n * rows, columns).T @ turned.view(float)).view(complex)
+
+        parts = self.over_sites(part)
+        both = [np.sum([one[i] for one in parts], axis=0) for i in range(2)]
+        found = np.array([[matrix[block, block] for block in self.blocks()] for matrix in both])
+        return 0.5 * (found + np.swapaxes(found, -1, -2))
+
+    def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
+        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s^2/(lambda - s^2)].
+
+        It is log det Q + log det(Q^{-1} - h). Im Q < 0 and Im(Q^{-1} - h) > 0: the eigenvalues of Q lie in
+        the lower half plane, the pivots of the other without exchanges in the upper one. The Schur
+        complement at x_L is the inverse of the block of (Q^{-1} - h)^{-1} there, which gives m.
+        """
+        P, Q = self.with_ends(energy, log_lambda)
+        Q = Q - 1j * _SHIFT * np.diag(np.abs(np.diagonal(Q)))
+        eigen = np.linalg.eigvals(Q)
+        base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
+        inverse = np.linalg.inv(Q)
+
+        def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, complex]:
+            inner, last = _split(inverse - _h(gamma, P), self.ports)
+            trace = np.trace(np.linalg.inv(last), axis1=1, axis2=2)
+            return base + _log_pivots(inner) + _log_pivots(last), complex(weights @ trace)
+
+        parts = self.over_sites(part)
+        m = sum(one[1] for one in parts) * np.exp(log_lambda - self.log_mean) / self.s_out - 1.0
+        return np.concatenate([one[0] for one in parts]), m
+
+
+def _h(gamma: np.ndarray, P: np.ndarray) -> np.ndarray:
+    """gamma P gamma^T for complex symmetric P, by real products of both parts of P side by side."""
+    n, rows, columns = gamma.shape
+    left = (gamma.reshape(n * rows, columns) @ P.view(float)).view(complex).reshape(n, rows, columns)
+    return np.matmul(gamma, np.ascontiguousarray(np.swapaxes(left, 1, 2)).view(float)).view(complex)
+
+
+def _split(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """First ``size`` rows and columns of symmetric matrices (n, rows, rows), and the Schur complement."""
+    first, side = matrix[:, :size, :size], matrix[:, :size, size:]
+    return first, matrix[:, size:, size:] - np.swapaxes(side, 1, 2) @ np.linalg.solve(first, side)
+
+
+def _log_pivots(matrix: np.ndarray) -> np.ndarray:
+    """Sum of the logarithms of the pivots of symmetric matrices (n, rows, rows) of positive imaginary part.
+
+    Schur complements have a positive imaginary part as well, so all pivots lie in the upper half plane.
+    """
+    size = matrix.shape[1]
+    if size > _SMALL:
+        first, rest = _split(matrix, size // 2)
+        return _log_pivots(first) + _log_pivots(rest)
+    matrix = np.moveaxis(matrix, 0, -1).copy()
+    total = np.zeros(matrix.shape[2], dtype=complex)
+    for i in range(size):
+        pivot = matrix[i, i]
+        total += np.log(pivot.real + 1j * np.maximum(pivot.imag, REAL_AXIS * np.abs(pivot)))
+        row = matrix[i, i + 1 :]
+        matrix[i + 1 :, i + 1 :] -= (row / pivot)[:, None] * row[None]
+    return total
 
 
 def gate_owners(stages: Sequence[Stage], steps: int) -> list[tuple[int, int]]:

@@ -7,8 +7,7 @@ import pytest
 from dense_reference import log_det, overlaps
 from random_sites import CASES, physical, random_energy
 
-from rmtrnn.dyson.tied import functional
-from rmtrnn.dyson.tied.functional import gradient, image, log_determinant, weight_value, with_ends
+from rmtrnn.dyson.tied.functional import gradient, image, weight_value
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 STEPS, POINT = 4, 0.5 + 0.6j
@@ -22,7 +21,7 @@ def case(build, seed=3, n=5):
 
 
 def psi(sites, energy, point=POINT):
-    return complex(sites.weights @ log_determinant(sites, energy, point)[0]) + weight_value(sites, energy)
+    return complex(sites.weights @ sites.log_determinant(energy, point)[0]) + weight_value(sites, energy)
 
 
 @pytest.mark.parametrize("build", CASES)
@@ -30,13 +29,13 @@ def psi(sites, energy, point=POINT):
 def test_overlaps_are_those_of_the_dense_pencil(build):
     stages, sites, energy = case(build)
     P, Q = physical(sites, stages, energy)
-    found = functional.overlaps(sites, energy, POINT)
+    found = sites.overlaps(energy, POINT)
     g, k = physical(sites, stages, found)
     dense_g, dense_k, m = overlaps(stages, STEPS, P, Q, POINT, sites.weights)
     np.testing.assert_allclose(g, dense_g, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(k, dense_k, rtol=1e-9, atol=1e-11)
     # The logarithm of the determinant is of a Q that is shifted by 1e-8.
-    assert log_determinant(sites, energy, POINT)[1] == pytest.approx(m, rel=1e-6)
+    assert sites.log_determinant(energy, POINT)[1] == pytest.approx(m, rel=1e-6)
 
 
 @pytest.mark.parametrize("build", CASES)
@@ -45,7 +44,7 @@ def test_log_determinant_is_that_of_the_dense_pencil(build):
     """Modulo i pi; the determinant of the pencil is (-1)^L det(1 - Q h)."""
     stages, sites, energy = case(build)
     P, Q = physical(sites, stages, energy)
-    found = log_determinant(sites, energy, POINT)[0]
+    found = sites.log_determinant(energy, POINT)[0]
     dense = np.array([log_det(stages, STEPS, P, Q, POINT, site) for site in range(sites.n)])
     np.testing.assert_allclose(np.real(found), np.real(dense), atol=1e-6)
     assert np.abs(np.sin(np.imag(found) - np.imag(dense))).max() < 1e-6
@@ -55,8 +54,8 @@ def test_log_determinant_is_that_of_the_dense_pencil(build):
 def test_the_branch_is_that_of_the_eigenvalues(build):
     """Q and h lie in the lower half plane, no eigenvalue of Q h is positive: principal arguments add up."""
     _, sites, energy = case(build)
-    found = log_determinant(sites, energy, POINT)[0]
-    P, Q = with_ends(sites, energy, POINT)
+    found = sites.log_determinant(energy, POINT)[0]
+    P, Q = sites.with_ends(energy, POINT)
     for gamma, phase in zip(sites.gamma, np.imag(found), strict=True):
         eigen = np.linalg.eigvals(np.eye(len(Q)) - Q @ gamma @ P @ gamma.T)
         assert np.angle(eigen).sum() == pytest.approx(phase, abs=1e-6)
@@ -70,11 +69,11 @@ def test_gradient_against_differences(build):
     rng = np.random.default_rng(8)
     turn = rng.normal(size=energy.shape)
     turn, step = turn + np.swapaxes(turn, -1, -2), 1e-5
-    slope = gradient(sites, energy, functional.overlaps(sites, energy, POINT))
+    slope = gradient(sites, energy, sites.overlaps(energy, POINT))
     expected = (psi(sites, energy + step * turn) - psi(sites, energy - step * turn)) / (2 * step)
     found = np.einsum("fkij,fkji->", slope, turn)
     assert found == pytest.approx(expected, rel=1e-6)
-    without = -np.einsum("fkij,fkji->", functional.overlaps(sites, energy, POINT)[::-1], turn)
+    without = -np.einsum("fkij,fkji->", sites.overlaps(energy, POINT)[::-1], turn)
     assert abs(without - expected) > 0.01 * abs(expected)
 
 

@@ -16,7 +16,6 @@ import rmtrnn as rt
 from rmtrnn._core import arrays as _arrays
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
-from rmtrnn.dyson.tied.functional import log_determinant
 from rmtrnn.dyson.tied.iteration import solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda, site_features
 from rmtrnn.dyson.tied.path import PathFollower, PathSettings
@@ -39,14 +38,15 @@ def test_power_of_one_orthogonal_matrix():
     sites, point = constant_chain(3, True), 2.0 + 0.4j
     found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-12)
     # The determinant that m comes from is of a Q that is shifted by 1e-8.
-    assert log_determinant(sites, found.energy, point)[1] == pytest.approx(1 / (np.exp(point) - 1), abs=1e-7)
+    assert sites.log_determinant(found.energy, point)[1] == pytest.approx(1 / (np.exp(point) - 1), abs=1e-7)
 
 
 @pytest.mark.equation(15)
 def test_power_of_one_gaussian_matrix():
     """J = W^3 has the law of three free factors, Fuss-Catalan, in F as in the density."""
     steps = 3
-    follower = PathFollower(constant_chain(steps, False), PathSettings(solver_tol=1e-8))
+    sites = constant_chain(steps, False)
+    follower = PathFollower(sites, large_lambda(sites), PathSettings(solver_tol=1e-8))
     nodes = [node for node in follower.march() if 0.02 < node.cdf < 0.98]
     u, density = fuss_catalan.points(steps, np.linspace(0.0, 1.0, 200001)[1:-1])
     cdf = 1.0 + np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(u))])
@@ -77,7 +77,7 @@ def test_the_plain_iteration_of_the_dense_equations_ends_at_the_same_point(haar)
     found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-10)
     dense = np.array([P, Q])
     np.testing.assert_allclose(physical(sites, stages, found.energy), dense, atol=1e-7 * np.abs(dense).max())
-    assert log_determinant(sites, found.energy, point)[1] == pytest.approx(m, rel=1e-6)
+    assert sites.log_determinant(found.energy, point)[1] == pytest.approx(m, rel=1e-6)
 
 
 def jacobian(stages, sigma2, haar, rng):
