@@ -264,9 +264,9 @@ def _from_left(block: _Block) -> _Left:
         spread = [row_times(c, cavity) for c in stage.c]
         carried = list(source)
         for c, one, (k, t) in zip(stage.c, spread, stage.ports, strict=True):
-            felt = mul(block.x[k, t], dot(c, source))
-            felt = block.with_source(felt, block.columns(1, k), block.basis[t][:, None])
-            carried = [add(entry, mul(felt, p)) for entry, p in zip(carried, one, strict=True)]
+            driven = mul(block.x[k, t], dot(c, source))
+            driven = block.with_source(driven, block.columns(1, k), block.basis[t][:, None])
+            carried = [add(entry, mul(driven, p)) for entry, p in zip(carried, one, strict=True)]
         cavities.append(cavity)
         reached.append(spread)
         read.append([dot(c, carried) for c in stage.c])
@@ -308,8 +308,8 @@ def _ports_of_columns(block: _Block, left: _Left) -> tuple[np.ndarray, Vector]:
         for i, (c, (k, t)) in enumerate(zip(stage.c, stage.ports, strict=True)):
             here = add(left.read[position][i], dot(left.reached[position][i], back))
             at[1, k, t] = here
-            felt = block.with_source(mul(block.x[k, t], here), block.columns(1, k), block.basis[t][:, None])
-            y = [add(entry, mul(felt, c_i)) for entry, c_i in zip(y, c, strict=True)]
+            driven = block.with_source(mul(block.x[k, t], here), block.columns(1, k), block.basis[t][:, None])
+            y = [add(entry, mul(driven, c_i)) for entry, c_i in zip(y, c, strict=True)]
     return at, x
 
 
