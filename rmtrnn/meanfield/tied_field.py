@@ -14,12 +14,23 @@ import numpy as np
 
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import filtered_state
+from rmtrnn.meanfield.filtered_cell import covariance, filtered
+from rmtrnn.meanfield.filtered_state import FilteredState
 from rmtrnn.meanfield.forward_process import Forward, march
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE, Estimate
 from rmtrnn.meanfield.result import UNBOUNDED
 from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate, memory_error, separate_growth
-from rmtrnn.meanfield.tied_solver import DEFAULT, Settings, TiedState, followed_state, stationary_state
+from rmtrnn.meanfield.tied_solver import (
+    DEFAULT,
+    Settings,
+    Spectral,
+    TiedState,
+    followed_state,
+    period_sites,
+    stationary_state,
+)
 from rmtrnn.meanfield.zero_state import zero_state_growth
 
 
@@ -44,7 +55,8 @@ _START = StartSettings()
 class TiedField(NamedTuple):
     """Stationary moments with tied weights; by state component (s,), gate (K,).
 
-    ``state`` is None for the dead state h = 0 and where there is no stationary state.
+    ``state`` is None for the dead state h = 0 and where there is no stationary state. ``filtered``: where the
+    state is known as a function of the lag (`filtered_state`); ``state`` then has sites on its spectra.
     """
 
     Q: Estimate
@@ -54,6 +66,7 @@ class TiedField(NamedTuple):
     state: TiedState | None
     zero_growth: float | None
     note: str = ""
+    filtered: FilteredState | None = None
 
 
 @functools.lru_cache(maxsize=32)
@@ -73,6 +86,10 @@ def tied_field(
     unstable = zero is not None and zero >= 1.0
     if zero is not None and not unstable and np.all(last <= settings.dead * second.max()):
         return _dead(ens, zero)
+    if filtered(ens) is not None:
+        nodes = FrequencyNodes.build(filtered_state.SETTINGS.first_period, settings.node_distance)
+        first = nodes.covariance(_start(forward, unstable)(nodes))[0]
+        return _filtered(filtered_state.stationary(ens, first), zero, sites, seed, settings)
     state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), sites, seed, settings)
     while _is_unstable_and_static(ens, state, seed):
         longer = replace(state.settings, first_period=4 * state.sites.period)
@@ -94,6 +111,12 @@ def followed_field(ens: Ensemble, near: TiedField, sites: int, seed: int) -> Tie
     zero = zero_state_growth(ens)
     if near.state is None or not near.state.sites.readings.count or (zero is not None and zero < 1.0):
         return None
+    if near.filtered is not None:
+        half = max(near.filtered.period // 2, filtered_state.SETTINGS.first_period)
+        first = covariance(near.filtered.spectrum, near.filtered.period)
+        shorter = replace(filtered_state.SETTINGS, first_period=half)
+        found = filtered_state.stationary(ens, first, shorter)
+        return None if found.dead else _filtered(found, zero, sites, seed, near.state.settings)
     state = followed_state(ens, near.state, sites, seed)
     if state.dead or not state.spectra.converged or _is_unstable_and_static(ens, state, seed):
         return None
@@ -133,6 +156,46 @@ def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.nd
         return nodes.loosened((1.0 - _START.broad) * found + _START.broad * variance[:, None] * broad)
 
     return start
+
+
+def _filtered(
+    found: FilteredState, zero: float | None, sites: int, seed: int, settings: Settings
+) -> TiedField:
+    """The field of a leaky cell, and sites that carry its spectra, on no longer a period than others have."""
+    ens = found.ens
+    if not np.isfinite(found.residual):
+        return _diverged(ens, zero)
+    if found.dead:
+        return _dead(ens, 0.0 if zero is None else zero)
+    process = period_sites(ens, min(found.period, settings.last_period), sites, seed, settings)
+    values = on_nodes(found.spectrum, process.nodes)
+    groups = np.repeat(values[:, None], GROUPS, axis=1)
+    spectra = Spectral(values, groups, found.residual, found.rounds, found.converged)
+    second, q = found.state[:1], found.gate[:1]
+    return TiedField(
+        Estimate(second, found.error * second),
+        Estimate(q, found.error * q),
+        Status.CONVERGED if found.converged else Status.MAX_ITERATIONS,
+        found.residual,
+        TiedState(process, spectra, found.converged, False, settings),
+        zero,
+        "" if found.converged else f"memory longer than {found.period // 4} steps is not resolved",
+        found,
+    )
+
+
+def on_nodes(spectrum: np.ndarray, nodes: FrequencyNodes) -> np.ndarray:
+    """Values (1, nodes) of a spectrum at all frequencies of its own period."""
+    own = FrequencyNodes.build(2 * (len(spectrum) - 1), DEFAULT.node_distance)
+    values = own.project(spectrum)[None]
+    return values if own.period == nodes.period else own.carried(values, nodes)
+
+
+def _filtered_growth(found: FilteredState, nodes: FrequencyNodes) -> tuple[Growth, float]:
+    one = filtered_state.growth(found)
+    groups = np.full(GROUPS, one.chi)
+    shape = on_nodes(one.spectrum, nodes)
+    return Growth(one.chi, groups, shape, nodes, 0.0, 1, True, one.limited), one.error
 
 
 def _alive(ens: Ensemble, state: TiedState, zero: float | None) -> TiedField:
@@ -190,6 +253,8 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
     """
     state = field.state
     assert state is not None
+    if field.filtered is not None:
+        return _filtered_growth(field.filtered, state.sites.nodes)
     apart = _recorded(state.sites, state.spectra.positive_groups)
     if state.settings is DEFAULT:
         growth = equal_growth(field, seed)
@@ -204,6 +269,8 @@ def equal_growth(field: TiedField, seed: int) -> Growth:
     """χ at equal replicas, on the spectra that all groups have in common."""
     assert field.state is not None
     process = field.state.sites
+    if field.filtered is not None:
+        return _filtered_growth(field.filtered, process.nodes)[0]
     recorder = _recorded(process, field.state.spectra.values[:, None])
     return growth_rate(process, [recorder], seed, field.state.settings)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield import filtered_state
 from rmtrnn.meanfield.forward_process import march
 from rmtrnn.meanfield.periodic_process import GROUPS
 from rmtrnn.meanfield.population import Estimate
@@ -145,6 +146,8 @@ def tied_overlaps(
         return found
     first = np.ones(s) if Q0 is None else np.maximum(Q0, 1e-300)
     share = None if C0 is None else np.clip(C0 / first, -1.0, 1.0)
+    if field.filtered is not None:
+        return _filtered_overlaps(found, field.filtered, 0.0 if share is None else float(share[0]))
     before = None if near is None else near.replicas
     two = replicas(ens, field.state, share, sites // 2, seed, settings, growth, before)
     # What the last rounds moved χ is noise of the sites too.
@@ -169,6 +172,22 @@ def tied_overlaps(
     )
 
 
+def _filtered_overlaps(found: Overlaps, state: filtered_state.FilteredState, share: float) -> Overlaps:
+    """Two replicas of a leaky cell, without sites."""
+    two = filtered_state.pair(state, share)
+    c = ratio(np.array([two.overlap]), state.state[:1])
+    rho, error = np.array([two.correlation]), np.array([two.error])
+    chi_star = min(two.growth.chi, found.chi)
+    return found._replace(
+        c=Estimate(np.minimum(c, 1.0), error),
+        rho=Estimate(rho, error),
+        chi_star=chi_star,
+        chi_star_error=two.growth.error + chi_star * two.error,
+        converged=two.converged,
+        residual=max(found.residual, two.residual),
+    )
+
+
 def _equal(c: np.ndarray, rho: np.ndarray, chi: float, error: float) -> Overlaps:
     """Equal replicas."""
     return Overlaps(Estimate(c, 0.0 * c), Estimate(rho, 0.0 * rho), chi, error, chi, error)
@@ -178,6 +197,9 @@ def _covariances(ens: Ensemble, field: TiedField) -> dict[str, np.ndarray]:
     """Autocovariances over lags up to half the period: of the states, then of the gates."""
     if field.state is None:
         return {}
+    if field.filtered is not None:
+        (state,), (gate,) = ens.cell.state, ens.cell.gates
+        return {state.name: field.filtered.state, gate: field.filtered.gate}
     process, values = field.state.sites, field.state.spectra.values
     read, nodes = process.readings, process.nodes
     states = process.run(process.pre_activations(values[:, None])[0]).states
