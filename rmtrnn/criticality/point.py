@@ -42,7 +42,8 @@ from rmtrnn.criticality.root_search import TOLERANCE, NoCriticalPointError, free
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.isometry_report import Isometry, isometry
 from rmtrnn.meanfield import MeanField, mean_field
-from rmtrnn.meanfield.growth import stable_states
+from rmtrnn.meanfield.growth import single_replica_mean_field, stable_states
+from rmtrnn.meanfield.result import timescale
 from rmtrnn.meanfield.tied_result import is_equal_to_untied
 
 if TYPE_CHECKING:
@@ -232,8 +233,23 @@ def critical(
         raise ValueError(f"mu_b = {mu_b!r}: bounds belong in free, as {{'mu_b': (low, high)}}")
     with shown(progress):
         chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
-        field, message = mean_field(chosen), "; ".join(filter(None, (_other_states(chosen), _silent(chosen))))
-    return Critical(chosen, T, band, "solve", chi, error, field, message)
+        message = "; ".join(filter(None, (_other_states(chosen), _silent(chosen))))
+        return Critical(chosen, T, band, "solve", chi, error, _field(chosen), message)
+
+
+def _field(ens: Ensemble) -> MeanField:
+    """The mean field of a critical point found by search.
+
+    With redrawn weights and no input, equal replicas stay equal, and at χ = 1 others approach them slower
+    than geometrically: c* = 1 is known, while iterating populations of replicas towards it has no end.
+    """
+    if ens.tied or not _silent(ens):
+        return mean_field(ens)
+    one = single_replica_mean_field(ens)
+    if one.method != "transfer operator":
+        return one
+    ones = dict.fromkeys(one.c_star, 1.0) if isinstance(one.c_star, Mapping) else 1.0
+    return replace(one, c_star=ones, C_star=one.Q, timescale=float(timescale(one.chi_star)))
 
 
 def _closed_form_of(base: Ensemble) -> Callable[..., FamilyPoint] | None:

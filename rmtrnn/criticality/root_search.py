@@ -5,6 +5,7 @@ Letters: T, the number of steps.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping
@@ -205,8 +206,11 @@ def _roots(line: _Line, points: np.ndarray, chi: np.ndarray) -> list[float]:
 def _root(line: _Line, low: float, high: float, *, quick: bool | None = None) -> float | None:
     """χ = 1 between two points, to TOLERANCE (with noise: to its error); None at a jump."""
 
+    @functools.cache
     def excess(value: float) -> float:
-        return line.excess(value, quick=quick)
+        found = line.excess(value, quick=quick)
+        # A sampled function takes a second for each value, and is not known better than TOLERANCE.
+        return 0.0 if line.sampled and abs(found) <= TOLERANCE else found
 
     left, right = excess(low), excess(high)
     if not left * right < 0.0:

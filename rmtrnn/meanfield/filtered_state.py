@@ -16,7 +16,6 @@ from scipy.optimize import brentq
 from rmtrnn._core.progress import advance
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.filtered_cell import (
-    FilteredCell,
     HermiteSeries,
     covariance,
     filtered,
@@ -36,10 +35,10 @@ class FilterSettings:
     tolerance: float = 1e-10  # of the spectrum: sum of absolute changes in a round, relative to the variance
     rounds: int = 300  # near a transition plain iteration would take as many as the memory has steps
     depth: int = 8  # differences that Anderson acceleration keeps
-    change: float = 1e-7  # of the variance: largest change of the autocovariance from one period to the next
+    change: float = 1e-5  # of the variance: largest change of the autocovariance from one period to the next
     dead: float = 1e-9  # of the first variance of the readings: what has decayed below is zero
     static: float = 0.95  # share of the variance that does not decay, from which a state counts as static
-    near: float = 1e-2  # residual from which Newton steps are tried
+    near: float = 0.1  # residual from which Newton steps are tried
     difference: float = 1e-5  # of the variance: step of its difference quotient
     gain: float = 100.0  # distance to the fixed point in units of the last change of a round
 
@@ -136,7 +135,7 @@ class Process:
         slopes = series(_ratio(C, variance), of_slope=True)
         target = self.argument(self.reading(values))
         C = C + self._newton_change(target - C, slopes, by_variance)
-        if not C[0] > 0.0:
+        if not C[0] > 0.5 * variance:  # on the way to the zero state, which is one more solution
             return self.image(S)
         return np.maximum(self.reading(HermiteSeries(self.cell, self.mean, C[0])(_ratio(C, C[0]))), 0.0)
 
@@ -248,8 +247,9 @@ def _fixed_point(
     """
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     near, last, safe = settings.near, np.inf, S
-    residual, count = np.inf, 0
-    for count in range(1, settings.rounds + 1):
+    residual, rounds = np.inf, 0
+    while rounds < settings.rounds:
+        rounds += 1
         advance("tied mean field: rounds")
         image = map(S)
         size = float(weight @ np.abs(image))
@@ -266,7 +266,9 @@ def _fixed_point(
         pairs = [*pairs[-settings.depth :], (weight * S, weight * (image - S))]
         following = (pairs[-1][0] + anderson_move(pairs)) / weight
         S = np.maximum(following, 0.1 * image) if least > 0.0 else following
-    return S, residual, count
+        if least > 0.0 and weight @ S < 0.5 * size:  # on the way to the zero state: plain iteration leaves it
+            S, pairs = image, []
+    return S, residual, rounds
 
 
 class FilterGrowth(NamedTuple):

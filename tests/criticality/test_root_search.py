@@ -125,3 +125,11 @@ def test_a_jump_without_input_names_what_helps():
         rt.critical("gru", T=100)
     assert jump.value.side == "jump" and "initialize" in str(jump.value)
     assert rt.critical("gru", T=100, sigma_v=1.0).chi == pytest.approx(1.0, abs=1e-8)
+
+
+def test_an_lstm_without_input_takes_seconds():
+    """At χ = 1 without input two replicas approach each other slower than geometrically: c* = 1 is known."""
+    point = rt.critical("lstm", T=200)
+    assert abs(point.chi - 1.0) <= point.chi_error + 1e-8
+    assert set(point.field.c_star.values()) == {1.0} and point.field.timescale > 1e3
+    assert "do not read the input" in point.message

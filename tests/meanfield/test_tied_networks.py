@@ -1,0 +1,26 @@
+"""One case of `validation.beyond.tied.networks` on small networks, and its committed results."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from validation.beyond.tied import networks
+
+RESULTS = Path(networks.__file__).with_name("results") / "networks"
+
+
+@pytest.mark.equation(18)
+def test_small_networks_that_keep_their_weights():
+    ens = networks.CASES["minimal-paper"]
+    values, errors = networks.theory(ens, sites=512)
+    row = {"theory": values, "error": errors, "redrawn": networks.redrawn(ens)}
+    row["gaussian"] = networks.sampled(ens, 512, 4, 3)
+    assert np.max(networks.scores(row, "gaussian")) <= 1.0
+    assert np.nanmax(networks.scores(row, "gaussian", "redrawn")) > 3.0, "redrawn weights must fail"
+
+
+def test_committed_results_hold():
+    rows = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in networks.CASES}
+    assert "24 of 24 within; redrawn weights rejected in 24" in networks.summary(rows)
