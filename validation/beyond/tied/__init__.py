@@ -1,1 +1,1 @@
-"""Networks with tied weights: ``python -m validation.beyond.tied.networks`` or ``.random_ensembles FOLDER``."""
+"""Networks with tied weights: ``python -m validation.beyond.tied.networks FOLDER``, ``.random_ensembles``."""
