@@ -83,11 +83,12 @@ class FilteredState(NamedTuple):
 class Process:
     """The maps of one ensemble on one period."""
 
-    def __init__(self, ens: Ensemble, period: int) -> None:
+    def __init__(self, ens: Ensemble, period: int, least_step: float = 0.5) -> None:
         cell = filtered(ens)
         assert cell is not None
         read = Readings.of(ens)
         self.ens, self.cell, self.period = ens, cell, period
+        self.least_step = least_step  # share of the variance that an accelerated step has to leave
         self.gain, self.white, self.shared = (
             float(column[0]) for column in (read.gain, read.white, read.shared_white)
         )
@@ -135,7 +136,7 @@ class Process:
         slopes = series(_ratio(C, variance), of_slope=True)
         target = self.argument(self.reading(values))
         C = C + self._newton_change(target - C, slopes, by_variance)
-        if not C[0] > 0.5 * variance:  # on the way to the zero state, which is one more solution
+        if not C[0] > self.least_step * variance:  # on the way to the zero state, which is one more solution
             return self.image(S)
         return np.maximum(self.reading(HermiteSeries(self.cell, self.mean, C[0])(_ratio(C, C[0]))), 0.0)
 
@@ -180,11 +181,17 @@ def _ratio(C: np.ndarray, variance: float) -> np.ndarray:
     return np.clip(C / variance, -1.0, 1.0)
 
 
-def stationary(ens: Ensemble, start: np.ndarray, settings: FilterSettings = SETTINGS) -> FilteredState:
-    """The fixed point of (18) near the autocovariance ``start`` of what the gate reads, over lags 0 … ."""
+def stationary(
+    ens: Ensemble, start: np.ndarray, settings: FilterSettings = SETTINGS, *, dies: bool = False
+) -> FilteredState:
+    """The fixed point of (18) near the autocovariance ``start`` of what the gate reads, over lags 0 … .
+
+    ``dies``: whether h = 0 is stable, so that accelerated steps may go there.
+    """
     period, before = settings.first_period, None
+    least, least_step = settings.dead * abs(float(start[0])), 0.0 if dies else 0.5
     while True:
-        found = _on_period(ens, _lengthened(start, period), period, settings)
+        found = _on_period(Process(ens, period, least_step), _lengthened(start, period), settings, least)
         if before is not None:
             found = found._replace(change=_change(before, found))
         if found.dead or period >= settings.last_period or not np.isfinite(found.residual):
@@ -218,12 +225,13 @@ def _change(before: FilteredState, after: FilteredState) -> float:
     return max(float(np.max(np.abs(b[:lags] - a[:lags]))) / max(abs(float(a[0])), 1e-300) for b, a in parts)
 
 
-def _on_period(ens: Ensemble, start: np.ndarray, period: int, settings: FilterSettings) -> FilteredState:
-    process = Process(ens, period)
+def _on_period(process: Process, start: np.ndarray, settings: FilterSettings, least: float) -> FilteredState:
+    ens, period = process.ens, process.period
     S = np.maximum(spectrum(start, period), 0.0)
-    least = settings.dead * max(process.variance(S), 1e-300)
     weight = process.both_signs / period
-    S, residual, rounds = _fixed_point(process.image, process.newton, S, weight, settings, least, least)
+    S, residual, rounds = _fixed_point(
+        process.image, process.newton, S, weight, settings, least, least, process.least_step
+    )
     y = process.argument(S)
     missing = HermiteSeries(process.cell, process.mean, y[0]).missing if y[0] > 0.0 else 0.0
     e = covariance(process.pre_activation(S), period)
@@ -239,6 +247,7 @@ def _fixed_point(
     settings: FilterSettings,
     scale: float,
     least: float = -1.0,
+    least_step: float = 0.0,
 ) -> tuple[np.ndarray, float, int]:
     """S = F(S) by Anderson acceleration, and near the solution by Newton steps while they help.
 
@@ -253,7 +262,7 @@ def _fixed_point(
         advance("tied mean field: rounds")
         image = map(S)
         size = float(weight @ np.abs(image))
-        residual = float(weight @ np.abs(image - S)) / max(size, scale)
+        residual = float(weight @ np.abs(image - S)) / max(size, scale, 1e-300)
         if not np.isfinite(residual) or residual <= settings.tolerance or size <= least:
             break
         if residual > last:  # the Newton step was too long: back, and nearer before the next
@@ -266,7 +275,7 @@ def _fixed_point(
         pairs = [*pairs[-settings.depth :], (weight * S, weight * (image - S))]
         following = (pairs[-1][0] + anderson_move(pairs)) / weight
         S = np.maximum(following, 0.1 * image) if least > 0.0 else following
-        if least > 0.0 and weight @ S < 0.5 * size:  # on the way to the zero state: plain iteration leaves it
+        if weight @ S < least_step * size:  # on the way to the zero state: plain iteration leaves it
             S, pairs = image, []
     return S, residual, rounds
 

@@ -89,7 +89,8 @@ def tied_field(
     if filtered(ens) is not None:
         nodes = FrequencyNodes.build(filtered_state.SETTINGS.first_period, settings.node_distance)
         first = nodes.covariance(_start(forward, unstable)(nodes))[0]
-        return _filtered(filtered_state.stationary(ens, first), zero, sites, seed, settings)
+        found = filtered_state.stationary(ens, first, dies=zero is not None and not unstable)
+        return _filtered(found, zero, sites, seed, settings)
     state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), sites, seed, settings)
     while _is_unstable_and_static(ens, state, seed):
         longer = replace(state.settings, first_period=4 * state.sites.period)
