@@ -240,7 +240,7 @@ def critical(
 def _field(ens: Ensemble) -> MeanField:
     """The mean field of a critical point found by search.
 
-    With redrawn weights and no input, equal replicas stay equal, and at χ = 1 others approach them slower
+    With untied weights and no input, equal replicas stay equal, and at χ = 1 others approach them slower
     than geometrically: c* = 1 is known, while iterating populations of replicas towards it has no end.
     """
     if ens.tied or not _silent(ens):

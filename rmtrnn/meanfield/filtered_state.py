@@ -157,13 +157,13 @@ class Process:
 
         a band matrix; the dependence of E[f f] on the variance C(0), ``by_variance``, is of rank one.
         """
-        a, strength = self.cell.decay, self.gain * self.cell.gain**2
+        a, coupling = self.cell.decay, self.gain * self.cell.gain**2
         around = np.concatenate([miss[1:2], miss, miss[-2:-1]])
         right = (1.0 + a * a) * miss - a * (around[:-2] + around[2:])
         band = np.full((3, miss.size), -a)
         band[0, 1] = band[2, -2] = -2.0 * a
-        band[1] = (1.0 + a * a) - strength * slopes
-        plain, extra = solve_banded((1, 1), band, np.stack([right, strength * by_variance], axis=1)).T
+        band[1] = (1.0 + a * a) - coupling * slopes
+        plain, extra = solve_banded((1, 1), band, np.stack([right, coupling * by_variance], axis=1)).T
         return plain + extra * plain[0] / (1.0 - extra[0])
 
     def overlap(self, S: np.ndarray, shared: bool = False) -> np.ndarray:
@@ -301,12 +301,12 @@ def growth(found: FilteredState, cross: np.ndarray | None = None) -> FilterGrowt
     """
     process = Process(found.ens, found.period)
     D = _slopes(process, found.spectrum, cross)
-    a, strength = process.cell.decay, process.gain * process.cell.gain**2
+    a, coupling = process.cell.decay, process.gain * process.cell.gain**2
 
     def ground(mu: float, vectors: bool = False) -> tuple[float, np.ndarray]:
         off = np.full(D.size - 1, -mu * a)
         off[[0, -1]] *= np.sqrt(2.0)  # lags 0 and period/2 have one neighbour twice
-        diagonal = mu * mu + a * a - strength * D
+        diagonal = mu * mu + a * a - coupling * D
         if not vectors:
             only = eigh_tridiagonal(diagonal, off, True, select="i", select_range=(0, 0))
             return float(only[0]), D
@@ -316,7 +316,7 @@ def growth(found: FilteredState, cross: np.ndarray | None = None) -> FilterGrowt
     low = max(a, 1e-9)
     if ground(low)[0] >= 0.0:
         return FilterGrowth(a * a, np.zeros_like(D), 0.0, True)
-    high = a + np.sqrt(strength * float(np.max(np.abs(D)))) + 1e-9  # the energy is at least (μ − a)² − β²σ²D
+    high = a + np.sqrt(coupling * float(np.max(np.abs(D)))) + 1e-9  # the energy is at least (μ − a)² − β²σ²D
     mu = float(brentq(lambda mu: ground(mu)[0], low, high, xtol=1e-13))  # pyright: ignore[reportArgumentType]
     energy, k = ground(mu, vectors=True)
     k[[0, -1]] *= np.sqrt(2.0)
