@@ -42,6 +42,7 @@ REFUSED = {
     "highprec.fixed_point": highprec.fixed_point,
     "highprec.density": lambda ens: highprec.density(ens, 2, 0.1),
     "s-transform": lambda ens: rt.spectrum(ens, 2, method="s-transform"),
+    "layer_normalized": rt.layer_normalized,
 }
 # The curve is that of spectral_radius; the exponents rest on the sites of its mean field.
 ELSEWHERE = {"eigenvalue_curve", "lyapunov"}
