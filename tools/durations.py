@@ -3,19 +3,22 @@
     pytest -n 1 --durations=0 | tee run.log
     python -m tools.durations run.log > tests/durations.txt
 
+``--times 0.3`` before the logs: of a busy machine, where the run had that share of a core.
+
 Tests that take `SLOW` seconds or more, set-up included, get the mark ``slow`` (tests/conftest.py).
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-SLOW = 2.5
-"""Seconds. Empirical: what takes less adds up to about four minutes on two cores, half of the whole."""
+SLOW = 1.5
+"""Seconds. Empirical: what takes less adds up to about four minutes on two cores, a quarter of the whole."""
 LISTED = 1.0
 """Seconds from which on a test is listed."""
 FILE = Path(__file__).resolve().parents[1] / "tests" / "durations.txt"
@@ -50,10 +53,14 @@ def known(path: Path = FILE) -> dict[str, float]:
 
 def main() -> int:
     """Print the file of one or more logs; where a test is in several the shortest time counts."""
+    parser = argparse.ArgumentParser(prog="python -m tools.durations", description=main.__doc__)
+    parser.add_argument("--times", type=float, default=1.0, help="factor of all times; default 1")
+    parser.add_argument("logs", nargs="+", type=Path)
+    options = parser.parse_args()
     found: dict[str, float] = {}
-    for name in sys.argv[1:]:
-        for test, took in measured(Path(name).read_text(encoding="utf-8").splitlines()).items():
-            found[test] = min(took, found.get(test, took))
+    for log in options.logs:
+        for test, took in measured(log.read_text(encoding="utf-8").splitlines()).items():
+            found[test] = min(options.times * took, found.get(test, math.inf))
     print(written(found), end="")
     return 0 if found else 2
 
