@@ -117,7 +117,10 @@ def solve(
     best = x, np.inf
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
         for count in range(1, _ITERATION.most + 1):
-            r = image(sites, x, sites.overlaps(x, log_lambda)) - x
+            try:
+                r = image(sites, x, sites.overlaps(x, log_lambda)) - x
+            except np.linalg.LinAlgError:  # a pivot of a site is exactly 0: given up as what overflows
+                break
             unit = gauge_unit(x)
             relative = relative_size(r, unit)
             if not np.isfinite(relative):
