@@ -180,7 +180,9 @@ class SiteMatrices(TiedSites):
         complement at x_L is the inverse of the block of (Q^{-1} - h)^{-1} there, which gives m.
         """
         P, Q = self.with_ends(energy, log_lambda)
-        Q = Q - 1j * _SHIFT * np.diag(np.abs(np.diagonal(Q)))
+        size = np.abs(np.diagonal(Q))
+        size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0 where nothing reads what a gate drives
+        Q = Q - 1j * _SHIFT * np.diag(size)
         eigen = np.linalg.eigvals(Q)
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
         inverse = np.linalg.inv(Q)
