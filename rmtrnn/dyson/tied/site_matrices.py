@@ -181,7 +181,7 @@ class SiteMatrices(TiedSites):
         """
         P, Q = self.with_ends(energy, log_lambda)
         size = np.abs(np.diagonal(Q))
-        size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0 where nothing reads what a gate drives
+        size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0: a gate drives nothing that is read
         Q = Q - 1j * _SHIFT * np.diag(size)
         eigen = np.linalg.eigvals(Q)
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
