@@ -39,7 +39,7 @@ class Stack(Ensemble):
 
     >>> stack = rt.Stack([rt.Ensemble("vanilla", sigma_v=0.5), rt.Ensemble("vanilla", sigma_v=1.0)])
     >>> stack.cell.gates
-    ('e_1', 'e_2', 'e_2_in')
+    ('e_1', 'e_2_in', 'e_2')
     """
 
     layers: tuple[Ensemble, ...]

@@ -151,8 +151,8 @@ def Empirical(values: Sequence[float]) -> PositiveLaw | RealLaw:
     Its free products and sums with laws that have a density, as with `MarchenkoPastur` or `Semicircle`, are
     smooth. At most 10 000 numbers, since the cost of a point is linear in them. Raises ValueError for others.
 
-    >>> rt.free.Empirical([1.0, 1.0, 4.0]).atoms
-    ((1.0, 0.6666666666666666), (4.0, 0.3333333333333333))
+    >>> rt.free.Empirical([1.0, 1.0, 4.0, 4.0]).atoms
+    ((1.0, 0.5), (4.0, 0.5))
     """
     found, counts = np.unique([_validate.real("values", value) for value in values], return_counts=True)
     if found.size == 0 or counts.sum() > 10_000:

@@ -56,6 +56,7 @@ def layer_normalized(
     ens : `Ensemble` with normal biases, or `Stack`, whose layers are normalised each by itself
     gain, shift : numbers, or mappings by gate
         γ > 0 and β, equal at all units (1 and 0 in PyTorch's `LayerNorm` as initialised).
+    settings : `LayerNormSettings`, the numbers of the iteration
 
     Raises ValueError where the biases are not normal or a pre-activation is zero, and `ConvergenceError`
     where no such ensemble has q_k = γ_k² in its own stationary state.

@@ -30,7 +30,8 @@ class PathSettings:
     change of p between points; the monotone cubic between them errs by some 1e-4. ``last``: p at which the
     path ends; ``end``: p beyond which a point that is not solved ends it, as at a lower edge. ``most``:
     points. ``every``: of so many points one has its error measured. ``edge``: secant steps for ρ = 1, from
-    ``near`` apart. ``run``: sites taken from a run of neighbours in ρ.
+    ``near`` apart, up to |log ρ| < ``edge_tolerance``: roundings have no slope. ``run``: sites taken from a
+    run of neighbours in ρ.
     """
 
     first: float = 0.1
@@ -40,6 +41,7 @@ class PathSettings:
     most: int = 60
     every: int = 5
     edge: int = 4
+    edge_tolerance: float = 1e-8
     near: float = 0.02
     run: int = 8
 
@@ -162,7 +164,7 @@ def largest_exponent(steps: SiteSteps, modes: Modes, start: float) -> tuple[floa
     at_low, at_high = log_rho(low), log_rho(high)
     slope = (at_high - at_low) / (high - low)
     for _ in range(SETTINGS.edge):
-        if at_high == at_low:
+        if abs(at_high) < SETTINGS.edge_tolerance:  # a further difference would be one of roundings
             break
         slope = (at_high - at_low) / (high - low)
         low, at_low, high = high, at_high, high - at_high / slope

@@ -1,10 +1,10 @@
-"""Tied sites at a cost linear in the number of steps: theory.md (23)-(24).
+"""Tied sites at a cost linear in the number of steps: theory.md (22)-(23).
 
 The diagonal parts make the block-tridiagonal chain of untied weights (12). With the columns E of all smooth
 modes at all ports, S = diag(p, q) and G_0 the resolvent of that chain,
 
     Z = E^T G_0 E,   E^T G E = Z (1 - S Z)^{-1},   G = G_0 + G_0 E (1 - S Z)^{-1} S E^T G_0,
-    log det(1 - Q h) = log det(chain) + log det(1 - S Z).                                              (24)
+    log det(1 - Q h) = log det(chain) + log det(1 - S Z).                                              (23)
 
 G_0 E takes one recursion over the stages from the left and one substitution back. It costs O(T r) per site,
 Z and the diagonal of G cost O(T r^2). The branch of log det(1 - S Z) is the one that s -> log det(1 - s S Z)
@@ -56,16 +56,16 @@ _PHASE_TURN = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class BorderedSites(TiedSites):
-    """Sites by their ``stages``, divided by the mean growth of each; self-energies of the form (23).
+    """Sites by their ``stages``, divided by the mean growth of each; self-energies of the form (22).
 
-    ``gauge``: G of (23), (K, T); ``modes``: r.
+    ``gauge``: G of (22), (K, T); ``modes``: r.
     """
 
     stages: tuple[Stage, ...]
     modes: int
     gauge: np.ndarray
 
-    # As in `SiteMatrices`; what (23) misses is some hundredths of the diagonal.
+    # As in `SiteMatrices`; what (22) misses is some hundredths of the diagonal.
     slack: ClassVar[float] = 0.3
 
     @classmethod
@@ -101,11 +101,11 @@ class BorderedSites(TiedSites):
         return replace(self, gauge=smooth_gauge(energy, _GAUGE_DEGREE))
 
     def represented(self, energy: np.ndarray) -> np.ndarray:
-        """The nearest self-energies of the form (23), with any diagonal in the lower half plane."""
+        """The nearest self-energies of the form (22), with any diagonal in the lower half plane."""
         return self._outside(self._parts(energy))
 
     def overlaps(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
-        """g and k of (20), projected onto (23), (2, K, T, T)."""
+        """g and k of (20), projected onto (22), (2, K, T, T)."""
         parts = self._each(energy, log_lambda, _overlaps)
         diagonal, moments = (np.sum([part[i] for part in parts], axis=0) for i in range(2))
         # g belongs to the ports of the x but to the form of P, as sigma^2 g = P.
@@ -120,7 +120,7 @@ class BorderedSites(TiedSites):
         return np.concatenate([part[0] for part in parts]), complex(sum(part[1] for part in parts))
 
     def projected(self, matrices: np.ndarray) -> np.ndarray:
-        """Project (2, K, T, T) orthogonally onto (23)."""
+        """Project (2, K, T, T) orthogonally onto (22)."""
         inside, modes = self._inside(matrices), self.time_modes
         diagonal = np.diagonal(inside, axis1=-2, axis2=-1)
         return self._outside(modes.from_moments(diagonal, modes.moments(inside)))
@@ -176,7 +176,7 @@ class _Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class _Block:
-    """A portion of the sites: ``y`` and ``x``, the diagonal parts (K, T); ``border``, S of (24)."""
+    """A portion of the sites: ``y`` and ``x``, the diagonal parts (K, T); ``border``, S of (23)."""
 
     stages: list[_Stage]
     weights: np.ndarray
@@ -314,7 +314,7 @@ def _ports_of_columns(block: _Block, left: _Left) -> tuple[np.ndarray, Vector]:
 
 
 def _response(block: _Block, at: np.ndarray) -> np.ndarray:
-    """Z of (24), (n, R, R)."""
+    """Z of (23), (n, R, R)."""
     matrices, steps, columns, n = at.shape[1:]
     flat = at.reshape(2 * matrices, steps, columns * n).view(float)
     z = np.matmul(block.basis.T, flat).view(complex).reshape(columns, columns, n)

@@ -1,4 +1,4 @@
-"""The law of the singular values with tied weights: theory.md (15), (20)-(24).
+"""The law of the singular values with tied weights: theory.md (15), (20)-(23).
 
 Points are found on a few sites (`path`), their self-energies corrected on some thousand, and F, which is
 stationary in them, is averaged over all sites after one more step there.
@@ -65,7 +65,7 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class Modes:
-    """Where self-energies have the form (23), and with how many Legendre polynomials in time."""
+    """Where self-energies have the form (22), and with how many Legendre polynomials in time."""
 
     # Rows K T from which the recursion is cheaper than dense matrices: speed only.
     dense_rows: int = 64

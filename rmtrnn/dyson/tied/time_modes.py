@@ -2,11 +2,11 @@
 
 With a gauge that takes out their growth along the steps, the self-energies of theory.md (15) are
 
-    P = G (diag(Phi d) + Phi p Phi^T) G,    Q = G^{-1} (diag(Phi e) + Phi q Phi^T) G^{-1},          (23)
+    P = G (diag(Phi d) + Phi p Phi^T) G,    Q = G^{-1} (diag(Phi e) + Phi q Phi^T) G^{-1},          (22)
 
 Phi (T, r) the first Legendre polynomials in time, orthonormal on the steps. A smooth diagonal averages the
 noise of few sites over time. Psi of (21), made stationary among these alone (Galerkin), errs by the square of
-what (23) misses. The condition is (15), projected orthogonally.
+what (22) misses. The condition is (15), projected orthogonally.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import numpy as np
 
 
 class Parts(NamedTuple):
-    """The diagonal Phi d (..., T) and the coefficients of the smooth part (..., r, r) of (23)."""
+    """The diagonal Phi d (..., T) and the coefficients of the smooth part (..., r, r) of (22)."""
 
     diagonal: np.ndarray
     smooth: np.ndarray
 
 
 class TimeModes:
-    """The first ``count`` Legendre polynomials on ``steps`` steps, and the projection onto (23)."""
+    """The first ``count`` Legendre polynomials on ``steps`` steps, and the projection onto (22)."""
 
     def __init__(self, steps: int, count: int) -> None:
         self.steps, self.count = steps, min(count, steps)
@@ -80,7 +80,7 @@ def legendre(steps: int, count: int) -> np.ndarray:
 
 
 def smooth_gauge(energy: np.ndarray, degree: int) -> np.ndarray:
-    """G (K, T) of (23): |P_tt/Q_tt|^{1/4}, its logarithm fitted by a polynomial in t of ``degree``.
+    """G (K, T) of (22): |P_tt/Q_tt|^{1/4}, its logarithm fitted by a polynomial in t of ``degree``.
 
     A gauge that is not smooth would make the smooth part rough.
     """

@@ -18,7 +18,7 @@ TANH = rt.Ensemble("vanilla", sigma_w=3.0)
 GRU = rt.Ensemble("gru", sigma_w=3.0, sigma_v=0.5, sigma_b=0.3, tied=True)
 
 
-@pytest.mark.equation(22)
+@pytest.mark.equation(24)
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_vanilla_networks_have_their_closed_form(weights):
     """Also beyond w = 1/2, where the two branches of F of (13) meet, and far down."""
@@ -53,7 +53,7 @@ def test_weights_of_any_singular_values():
     assert other > 0.02
 
 
-@pytest.mark.equation(22)
+@pytest.mark.equation(24)
 def test_tied_weights_of_a_vanilla_network_change_nothing():
     """Its self-energies have no correlations in time, whatever the bands allow."""
     found = stationary_law(TANH.replace(sigma_b=0.5, tied=True), 16, 256, 0)
@@ -62,7 +62,7 @@ def test_tied_weights_of_a_vanilla_network_change_nothing():
 
 
 @pytest.mark.sweep
-@pytest.mark.equation(22)
+@pytest.mark.equation(24)
 def test_sampled_gated_networks_have_the_predicted_exponents():
     """One network of 96 units; the law of untied weights misses it."""
     sample = rt.sample_lyapunov(GRU, N=96, steps=200, seed=1).exponents[0]
@@ -72,7 +72,7 @@ def test_sampled_gated_networks_have_the_predicted_exponents():
 
 
 @pytest.mark.sweep
-@pytest.mark.equation(22)
+@pytest.mark.equation(24)
 def test_long_chains_tend_to_it():
     """Quantiles of log s at T, 2T and 4T of the Dyson equation of (12), extrapolated in 1/T."""
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)

@@ -1,4 +1,4 @@
-"""Self-energies with a diagonal and a smooth part in time: (23)-(24) against dense matrices and samples."""
+"""Self-energies with a diagonal and a smooth part in time: (22)-(23) against dense matrices and samples."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_overlaps_are_the_projected_ones_of_dense_matrices(build):
 
 
 @pytest.mark.parametrize("build", CASES)
-@pytest.mark.equation(24)
+@pytest.mark.equation(23)
 def test_log_determinant_is_that_of_dense_matrices(build):
     """On the same branch; a chain without its border would be far off."""
     dense, sites, energy = case(build, STEPS)
@@ -134,7 +134,7 @@ def drifting(steps, n, variance, rng):
     return stages
 
 
-@pytest.mark.equation(23)
+@pytest.mark.equation(22)
 def test_the_error_of_the_form_is_small_and_falls():
     """Twenty correlated steps: F of dense self-energies to 1e-3 with seven modes, not with one."""
     stages = drifting(20, 256, 9.0, np.random.default_rng(2))
