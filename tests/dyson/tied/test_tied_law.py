@@ -20,7 +20,6 @@ from rmtrnn.dyson.tied.iteration import solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda, site_features
 from rmtrnn.dyson.tied.path import PathFollower, PathSettings
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
-from rmtrnn.meanfield.two_time import two_time
 from rmtrnn.spectra.site_moments import chain_moments
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True)
@@ -186,31 +185,10 @@ def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
     assert distance(redrawn.log_s, mc.log_s) > 0.035
 
 
-def test_a_state_is_forgotten_as_fast_as_its_gates_say():
-    """A leaky cell keeps 3/4 of its state at every step: less than 1e-3 is left after 25."""
-    field = two_time(rt.Ensemble(leaky(), sigma_w=0.5, sigma_v=0.5, tied=True), 2, population=256)
-    assert field.memory == 25
-    assert field.covariance.shape == (1, 27, 27)
-    factor = field.factor[0]
-    np.testing.assert_allclose(factor @ factor.T, field.covariance[0], atol=1e-12)
-
-
-def test_a_start_that_is_remembered_gives_way_to_a_small_one(monkeypatch):
-    """Untied, the state is a quarter larger: 30 steps do not forget that; from a small one 150 are enough."""
-    ens = rt.Ensemble("minimal", sigma_w=5.0, sigma_v=1.0, mu_b=4.0, R=0.5, tied=True)
-    usual = two_time(ens, 3, population=2048, burn_in=240)
-    monkeypatch.setattr("rmtrnn.meanfield.two_time._BURN_INS", (30,))
-    monkeypatch.setattr("rmtrnn.meanfield.two_time._LONG", 150)
-    field = two_time(ens, 3, population=2048)
-    assert (usual.start, field.start, field.burn_in, field.memory) == (1.0, 0.1, 150, 150)
-    np.testing.assert_allclose(field.autocovariance(), usual.autocovariance(), rtol=0.05)
-
-
 @pytest.mark.equation(18)
-def test_two_time_law_is_that_of_a_network():
-    """Autocovariance of h and gate moments against the sites of one network, N = 2000."""
-    field = two_time(MINIMAL, 6, population=16384)
-    assert field.clipped <= 1e-9
+def test_autocovariance_is_that_of_a_network():
+    """Of h, against the units of one network, N = 2000."""
+    field = rt.mean_field(MINIMAL)
     rng = np.random.default_rng(7)
     n = 2000
     W = rng.normal(size=(n, n)) * 2.0 / np.sqrt(n)
@@ -223,7 +201,7 @@ def test_two_time_law_is_that_of_a_network():
         states.append(h)
     states = np.array(states[40:])
     lags = np.array([np.mean(states[lag:] * states[: len(states) - lag]) for lag in range(6)])
-    np.testing.assert_allclose(field.autocovariance(), lags, atol=0.006)
+    np.testing.assert_allclose(field.autocovariance()[:6], lags, atol=0.006)
     assert lags[3] > 0.03  # there is something to compare
 
 
