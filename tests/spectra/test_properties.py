@@ -26,7 +26,10 @@ def random_ensemble(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize(
+    "batch",
+    [*range(BATCHES // 2), *(pytest.param(k, marks=pytest.mark.sweep) for k in range(BATCHES // 2, BATCHES))],
+)
 @pytest.mark.equation(9, 11)
 def test_random_ensembles(batch):
     rng = np.random.default_rng(1000 + batch)
