@@ -59,6 +59,18 @@ def integer(name: str, value: Any, *, low: int | None = None, high: int | None =
     return number
 
 
+def power_of_two(
+    name: str, value: Any, *, low: int | None = None, high: int | None = None, times: int = 1
+) -> int:
+    """Return an `integer` that is ``times`` a power of two; TypeError or ValueError otherwise."""
+    number = integer(name, value, low=low, high=high)
+    share = number // times
+    if share < 1 or share * times != number or share & (share - 1):
+        multiple = f"{times} times a power of two" if times > 1 else "a power of two"
+        raise ValueError(f"{name} = {value!r}: must be {multiple}")
+    return number
+
+
 def cost(name: str, value: int, seconds: float) -> int:
     """Return ``value``, ValueError if at ``seconds`` of one core for each unit it would take over a month."""
     days = math.inf if value.bit_length() > 1000 else value * seconds / 86400

@@ -91,8 +91,7 @@ def untied_law(
         little faster than 1/sqrt(population). F is averaged over all sites; the self-energies, in which it is
         stationary, solve the equations on 4096 of them, and then take a Newton step on all. By default 65536,
         and up to sixteen times more where the ``error`` would exceed 1e-3 and memory allows.
-    seed : integer
-        Names the population; the same seed gives the same law.
+    seed : integer that names the population; the same seed gives the same law
     tol : number in (0, 0.1]
         Error of the cdf from the finite number of points in s, and mass allowed in the unresolved lower tail.
     max_points : integer of at least 32
@@ -103,16 +102,17 @@ def untied_law(
     block : pair of positions (into, from) of states
         The law of the block ∂h_into^T/∂h_from^0, an N × N matrix. None: the whole Jacobian.
 
-    The cost is linear in ``population`` and in T: from T = 40 on the self-energies are
-    splines of the step (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the
-    population, of the points, of the tails and of the solver, the splines among it. A law has the status
-    MAX_ITERATIONS if it was not found (then its error is inf), if all but the population's part of the error
-    exceeds 1 % (or the mass of the fewest sites that are resolved), or if the error exceeds 10 %.
+    The cost is linear in ``population`` and in T: from T = 40 on the self-energies are splines of the step
+    (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the population, of the points, of
+    the tails and of the solver, the splines among it. A law has the status MAX_ITERATIONS if it was not found
+    (then its error is inf), if all but the population's part of the error exceeds 1 % (or the mass of the
+    fewest sites that are resolved), or if the error exceeds 10 %.
     Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError without the device.
     """
     T = _validate.cost("T", _validate.integer("T", T, low=1), 0.1)
     xp = module_for(device)
-    sites = _POPULATION.default if population is None else _population(population)
+    sites = _POPULATION.default if population is None else population
+    sites = _validate.power_of_two("population", sites, low=64 * GROUPS)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=32), 1e-2)
     entries = float(sites) * T * len(ens.cell.state) ** 2
@@ -131,14 +131,6 @@ def untied_law(
     grown = None if population else larger
     states = 1 if block else len(ens.cell.state)
     return law_of_chain(chain, states, GROUPS, tol=tol, max_points=max_points, larger=grown)
-
-
-def _population(population: int) -> int:
-    """A valid number of sites: a power of two of at least 64 in each group."""
-    population = _validate.integer("population", population, low=64 * GROUPS)
-    if population & (population - 1):
-        raise ValueError(f"population = {population}: must be a power of two")
-    return population
 
 
 def grouped_chain(

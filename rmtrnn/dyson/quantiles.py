@@ -103,9 +103,7 @@ def log_quantiles(
     )
     if not levels.size or np.any(np.diff(levels) <= 0):
         raise ValueError(f"probabilities = {probabilities!r}: must be one or more increasing numbers")
-    population = _validate.integer("population", population, low=4 * _QUANTILES.few)
-    if population & (population - 1):
-        raise ValueError(f"population = {population}: must be a power of two")
+    population = _validate.power_of_two("population", population, low=4 * _QUANTILES.few)
     if ens.tied:
         raise ValueError("ens.tied = True: must be False; with weights that are kept all steps are coupled")
     chain = grouped_chain(ens, T, population // GROUPS, seed, field=single_replica_mean_field(ens))

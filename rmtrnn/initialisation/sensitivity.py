@@ -153,9 +153,7 @@ def sensitivity(
     """
     _validate.instance("ens", ens, Ensemble)
     T = _validate.integer("T", T, low=1, high=MOST_STEPS)
-    sites = _validate.integer("sites", sites, low=32, high=2**22)
-    if sites % 32 or (sites // 32) & (sites // 32 - 1):
-        raise ValueError(f"sites = {sites}: must be 32 times a power of two")
+    sites = _validate.power_of_two("sites", sites, low=32, high=2**22, times=32)
     seed = _validate.integer("seed", seed, low=0)
     with shown(progress):
         squares = mean_squares(ens, T, sites, seed, settings)

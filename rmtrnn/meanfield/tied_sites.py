@@ -37,9 +37,7 @@ def tied_trajectories(
     ValueError for other n.
     """
     T = _validate.integer("T", T, low=1)
-    per_group = _validate.integer("n", n, low=2 * GROUPS) // GROUPS
-    if per_group * GROUPS != n or per_group & (per_group - 1):
-        raise ValueError(f"n = {n!r}: must be {GROUPS} times a power of two")
+    per_group = _validate.power_of_two("n", n, low=2 * GROUPS, times=GROUPS) // GROUPS
     field = tied_field(ens, None, sites, seed) if field is None else field
     if field.status is Status.DIVERGED:
         raise ConvergenceError(f"{ens!r}: {Status.DIVERGED.message}")

@@ -145,10 +145,8 @@ def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
     Tied weights: eight groups of sites, each with a mean field of its own, theory.md (18). Raises
     `ConvergenceError` if there is no stationary state.
     """
-    sites = _validate.integer("sites", sites, low=8 * GROUPS)
+    sites = _validate.power_of_two("sites", sites, low=8 * GROUPS)
     check_memory("sites", sites, 64 * 8.0 * sites)
-    if sites & (sites - 1):
-        raise ValueError(f"sites = {sites}: must be a power of two")
     if ens.tied:
         field = tied_field(ens, None, max(sites // 2, 2048), seed)
         return OneStep([Stage(*stage) for stage in tied_trajectories(ens, 1, sites, seed, field=field)])

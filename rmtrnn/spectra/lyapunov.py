@@ -143,9 +143,7 @@ def lyapunov(
     if period is not None and _validate.integer("period", period, low=16, high=1024) % 2:
         raise ValueError(f"period = {period}: must be even")
     if sites is not None:
-        per_group = _validate.integer("sites", sites, low=4 * GROUPS, high=2**16) // GROUPS
-        if per_group * GROUPS != sites or per_group & (per_group - 1):
-            raise ValueError(f"sites = {sites}: must be {GROUPS} times a power of two")
+        _validate.power_of_two("sites", sites, low=4 * GROUPS, high=2**16, times=GROUPS)
     if has_free_factors(ens):
         return _closed_form(ens)
     with shown(progress):

@@ -50,3 +50,17 @@ def test_the_limit_is_a_month():
     assert validate.cost("T", 100, 1.0) == 100
     with pytest.raises(ValueError, match=r"^T = 3000000: would take some 0\.095 years .* at most 2\.6e\+06"):
         validate.cost("T", 3_000_000, 1.0)
+
+
+def test_powers_of_two():
+    assert validate.power_of_two("sites", 64, low=8) == 64
+    assert validate.power_of_two("sites", 96, times=3) == 96
+    for value in (0, -8, 3, 96):
+        with pytest.raises(ValueError, match=rf"sites = {value}: must be a power of two"):
+            validate.power_of_two("sites", value)
+    with pytest.raises(ValueError, match="n = 64: must be 3 times a power of two"):
+        validate.power_of_two("n", 64, times=3)
+    with pytest.raises(ValueError, match="from 8 to 16"):
+        validate.power_of_two("n", 32, low=8, high=16)
+    with pytest.raises(TypeError, match="integer"):
+        validate.power_of_two("n", 8.0)

@@ -121,9 +121,8 @@ def tied_law(
     named = ("T", T) if population is None else ("population", population)
     if population is None:
         population = _sizes(rows).population
-    population = _validate.cost("population", _validate.integer("population", population, low=64), 0.01)
-    if population % GROUPS or (population // GROUPS) & (population // GROUPS - 1):
-        raise ValueError(f"population = {population}: must be {GROUPS} times a power of two")
+    population = _validate.power_of_two("population", population, low=64, times=GROUPS)
+    population = _validate.cost("population", population, 0.01)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
     passing = T * sum(_reads_state(ens, gate) for stage in ens.cell.stages for gate in stage.gates)
