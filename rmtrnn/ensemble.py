@@ -17,7 +17,7 @@ import numpy as np
 from rmtrnn._core import random as _random
 from rmtrnn._core import records as _records
 from rmtrnn._core import validate as _validate
-from rmtrnn.cells import LIBRARY, Cell
+from rmtrnn.cells import LIBRARY, Cell, Gate
 from rmtrnn.entry_laws import BiasLaw, InputLaw
 from rmtrnn.entry_laws import bias_law as bias_law_of
 from rmtrnn.entry_laws import input_law as input_law_of
@@ -171,6 +171,10 @@ class Ensemble:
         """Return the laws of the pre-activation ``name``; ValueError if the cell has no such gate."""
         gates: dict[str, GateParameters] = self._gates  # pyright: ignore[reportAttributeAccessIssue]
         return gates[_validate.choice("gate", name, self.cell.gates)]
+
+    def is_recurrent(self, gate: Gate) -> bool:
+        """Whether something of the state goes through the weights of ``gate``, one of the cell's."""
+        return gate.reads_state and self.gate(gate.name).sigma_w > 0.0
 
     @property
     def has_normal_biases(self) -> bool:

@@ -293,3 +293,11 @@ def test_text_of_an_own_cell_is_its_name():
     own, erf = rt.Ensemble(LEAKY, sigma_w=2.0), rt.Ensemble(rt.VanillaRNN("erf"), sigma_w=2.0)
     assert str(own) == "rt.Ensemble(<cell 'leaky'>, sigma_w=2.0)"
     assert str(erf) == repr(erf)
+
+
+def test_recurrent_gates_read_the_state_through_weights():
+    def recurrent(ens):
+        return [ens.is_recurrent(gate) for stage in ens.cell.stages for gate in stage.gates]
+
+    assert recurrent(rt.Ensemble("lstm", sigma_w={"f": 0.0})) == [False, True, True, True]
+    assert recurrent(rt.Ensemble("mingru", sigma_w=1.0)) == [False, False]

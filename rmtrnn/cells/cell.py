@@ -53,6 +53,11 @@ class Gate:
         object.__setattr__(self, "symbol", _symbol(f"symbol of gate {self.name!r}", self.symbol))
         object.__setattr__(self, "reads", _expression(f"reads of gate {self.name!r}", self.reads))
 
+    @property
+    def reads_state(self) -> bool:
+        """Whether W multiplies something that depends on the state: those of minGRU, say, read nothing."""
+        return not self.reads.is_number
+
 
 @dataclass(frozen=True, init=False)
 class Stage:

@@ -141,7 +141,7 @@ def build_space(base: Ensemble, T: int, fix: Mapping[str, Any], bounds: Mapping[
 
 def _reads(cell: Cell) -> list[bool]:
     """For every gate, whether its weights multiply something."""
-    return [not gate.reads.is_number for stage in cell.stages for gate in stage.gates]
+    return [gate.reads_state for stage in cell.stages for gate in stage.gates]
 
 
 def _fixed(cell: Cell, fix: Mapping[str, Any]) -> dict[tuple[str, str], float]:

@@ -140,7 +140,7 @@ class Readings:
         index = []
         for position, stage in enumerate(ens.cell.stages):
             for row, gate in enumerate(stage.gates):
-                if gate.reads.is_number or ens.gate(gate.name).sigma_w == 0.0:
+                if not ens.is_recurrent(gate):
                     index.append(-1)
                     continue
                 key = position, gate.reads

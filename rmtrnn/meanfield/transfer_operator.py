@@ -292,7 +292,7 @@ def _distinct_inputs(ens: Ensemble) -> tuple[int, list[int | None]]:
     seen: list[Any] = []
     groups: list[int | None] = []
     for gate in ens.cell.stages[0].gates:
-        if gate.reads.is_number or ens.gate(gate.name).sigma_w == 0.0:
+        if not ens.is_recurrent(gate):
             groups.append(None)
             continue
         if gate.reads not in seen:

@@ -17,7 +17,6 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.status import Status
-from rmtrnn.cells import Gate
 from rmtrnn.dyson.chain_law import chain_law, law_of_chain
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
 from rmtrnn.dyson.inversion.error_budget import ERRORS
@@ -125,16 +124,11 @@ def tied_law(
     population = _validate.cost("population", population, 0.01)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
-    passing = T * sum(_reads_state(ens, gate) for stage in ens.cell.stages for gate in stage.gates)
+    passing = T * sum(ens.is_recurrent(gate) for stage in ens.cell.stages for gate in stage.gates)
     check_memory(*named, 2 * 8.0 * population * passing**2)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS * population * passing**3 / T)
     sites = draw_population(ens, T, population // GROUPS, seed)
     return law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
-
-
-def _reads_state(ens: Ensemble, gate: Gate) -> bool:
-    """Whether something goes through the weights of a gate: those of minGRU, say, read nothing."""
-    return ens.gate(gate.name).sigma_w > 0 and not gate.reads.is_number
 
 
 def _sizes(rows: int) -> Sizes:
