@@ -167,6 +167,6 @@ def covariance(spectrum: np.ndarray, period: int) -> np.ndarray:
 
 
 def spectrum(covariance: np.ndarray, period: int) -> np.ndarray:
-    """The power spectrum of C(τ), τ = 0 … period/2."""
-    circle: Any = np.concatenate([covariance, covariance[period // 2 - 1 : 0 : -1]])
+    """The power spectrum of C(τ), τ = 0 … period/2 along the last axis."""
+    circle: Any = np.concatenate([covariance, covariance[..., period // 2 - 1 : 0 : -1]], axis=-1)
     return np.fft.rfft(circle).real

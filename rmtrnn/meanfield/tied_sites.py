@@ -41,8 +41,8 @@ def tied_trajectories(
     field = tied_field(ens, None, sites, seed) if field is None else field
     if field.status is Status.DIVERGED:
         raise ConvergenceError(f"{ens!r}: {Status.DIVERGED.message}")
-    period = max(_power_of_two(2 * T), 64 if field.state is None else field.state.sites.period)
-    windows = min(_power_of_two(period // T + 1) // 2, MOST_WINDOWS, per_group // 2)
+    period = max(power_of_two_above(2 * T), 64 if field.state is None else field.state.sites.period)
+    windows = min(power_of_two_above(period // T + 1) // 2, MOST_WINDOWS, per_group // 2)
     per_group //= windows
     batch = per_group
     while batch > 2 and batch * GROUPS * period // 2 * len(ens.cell.gates) > MOST_NUMBERS:
@@ -91,7 +91,7 @@ def visit_sites(
     The sites, `GROUPS` · ``per_group`` of them, have run around one period before, to forget their start.
     """
     shortest = 64 if field.state is None else field.state.sites.period
-    period = max(_power_of_two(2 * T), shortest) if period is None else period
+    period = max(power_of_two_above(2 * T), shortest) if period is None else period
     nodes = FrequencyNodes.build(period, DEFAULT.node_distance)
     process = PeriodicSites(ens, period, per_group, seed, nodes, key=(54, batch))
     process.scale_state(field.Q.value)
@@ -118,5 +118,6 @@ def _joined(parts: list[Linearised]) -> Linearised:
     return arrays[0], arrays[1], arrays[2], parts[0][3], parts[0][4]
 
 
-def _power_of_two(least: int) -> int:
+def power_of_two_above(least: int) -> int:
+    """Smallest power of two that is not below ``least``."""
     return 1 << (least - 1).bit_length()

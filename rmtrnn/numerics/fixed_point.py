@@ -243,15 +243,27 @@ def _anderson(
     return x, float(np.max(np.abs(step))), max(length, float(np.max(np.abs(step)))), 1, max_iterations
 
 
-def anderson_move(history: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The move from the newest point that minimises the linearised residual over the kept differences."""
-    step = history[-1][1]
+def anderson_move(
+    history: list[tuple[np.ndarray, np.ndarray]],
+    *,
+    mixing: float = 1.0,
+    rank: float = 1e-14,
+    norm: np.ndarray | None = None,
+) -> np.ndarray:
+    """The move from the newest point that minimises the linearised residual over the kept differences.
+
+    ``history``: points with their residuals. ``mixing``: share of a residual that is a plain step; ``rank``:
+    relative singular value of differences below which they are noise; ``norm``: factors of the residual's
+    entries in what is minimised, default 1.
+    """
+    step = mixing * history[-1][1]
     if len(history) < 2:
         return step
     dx = np.stack([b[0] - a[0] for a, b in itertools.pairwise(history)], axis=1)
     ds = np.stack([b[1] - a[1] for a, b in itertools.pairwise(history)], axis=1)
-    weights = np.linalg.lstsq(ds, step, rcond=1e-14)[0]
-    move = step - (dx + ds) @ weights
+    rows, target = (ds, history[-1][1]) if norm is None else (norm[:, None] * ds, norm * history[-1][1])
+    weights = np.linalg.lstsq(rows, target, rcond=rank)[0]
+    move = step - (dx + mixing * ds) @ weights
     # A first accelerated move far beyond the plain one is an extrapolation that nothing supports yet.
     limit = 1e3 * np.max(np.abs(step)) if len(history) == 2 else np.inf
     longest = np.max(np.abs(move))

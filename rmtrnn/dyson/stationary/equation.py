@@ -32,6 +32,7 @@ import numpy as np
 from rmtrnn.dyson.stationary.response import Modes, Response, causal_response
 from rmtrnn.dyson.stationary.sites import SiteSteps
 from rmtrnn.free.constructors import Discrete
+from rmtrnn.numerics.fixed_point import anderson_move
 from rmtrnn.weight_laws import SingularValues
 
 
@@ -123,7 +124,10 @@ def solve(steps: SiteSteps, modes: Modes, response: Response, log_energy: np.nda
         if residual <= SETTINGS.tolerance or not np.isfinite(residual):
             break
         history = [*history, (x.ravel(), change.ravel())][-SETTINGS.depth - 1 :]
-        x = x + _step(history, np.sqrt(weight.ravel())).reshape(shape)
+        move = anderson_move(
+            history, mixing=SETTINGS.mixing, rank=SETTINGS.rank, norm=np.sqrt(weight.ravel())
+        )
+        x = x + np.clip(move, -SETTINGS.longest, SETTINGS.longest).reshape(shape)
     return Solution(x, above, residual, count, residual <= SETTINGS.tolerance)
 
 
@@ -140,17 +144,6 @@ def _change(steps: SiteSteps, modes: Modes, found: Averages, x: np.ndarray) -> t
     weight /= weight.sum()
     free = np.sum(weight[0] * (change[0] - change[1]))
     return change - free * np.array([1.0, -1.0])[:, None, None], weight
-
-
-def _step(history: list[tuple[np.ndarray, np.ndarray]], root: np.ndarray) -> np.ndarray:
-    """Anderson's step: the last changes combined so that the linearised change is least, weighted."""
-    points, changes = (np.array(column) for column in zip(*history, strict=True))
-    step = SETTINGS.mixing * changes[-1]
-    if len(points) > 1:
-        dx, df = np.diff(points, axis=0).T, np.diff(changes, axis=0).T
-        share = np.linalg.lstsq(root[:, None] * df, root * changes[-1], rcond=SETTINGS.rank)[0]
-        step = step - (dx + SETTINGS.mixing * df) @ share
-    return np.clip(step, -SETTINGS.longest, SETTINGS.longest)
 
 
 def _weight_factors(laws: tuple[str | SingularValues, ...], w: np.ndarray) -> np.ndarray:

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn._core.progress import advance
-from rmtrnn._core.status import CONFIDENCE, ConvergenceError
+from rmtrnn._core.status import ConvergenceError
 from rmtrnn.dyson.stationary.equation import Growth, Solution, linear_growth, solve
 from rmtrnn.dyson.stationary.response import Modes, causal_response, respond
 from rmtrnn.dyson.stationary.sites import SiteSteps
 from rmtrnn.meanfield.periodic_process import GROUPS
+from rmtrnn.meanfield.tied_field import standard_error
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class PathSettings:
 
     ``first``: log ρ at the first point, where some per cent of the exponents are above. ``apart``: largest
     change of p between points; the monotone cubic between them errs by some 1e-4. ``last``: p at which the
-    path ends; ``end``: p beyond which a point that is not solved ends it, as at a lower edge. ``most``:
-    points. ``every``: of so many points one has its error measured. ``edge``: secant steps for ρ = 1, from
-    ``near`` apart, up to |log ρ| < ``edge_tolerance``: roundings have no slope. ``run``: sites taken from a
-    run of neighbours in ρ.
+    path ends; ``end``: p beyond which a point that is not solved ends it, as at a lower edge; before, it ends
+    in the bulk. ``most``: points. ``every``: of so many points one has its error measured. ``edge``:
+    secant steps for ρ = 1, from ``near`` apart, up to |log ρ| < ``edge_tolerance``: roundings have no slope.
+    ``run``: sites taken from a run of neighbours in ρ.
     """
 
     first: float = 0.1
@@ -50,7 +51,10 @@ SETTINGS = PathSettings()
 
 
 class Path(NamedTuple):
-    """p at falling μ, and its error (points,) by the groups of sites and by the period."""
+    """p at falling μ, and its error (points,) by the groups of sites and by the period.
+
+    ``converged``: whether every point is, and the path has not ended in the bulk.
+    """
 
     mu: np.ndarray
     above: np.ndarray
@@ -79,11 +83,13 @@ def follow(steps: SiteSteps, shorter: SiteSteps, start: float) -> Path:
             break
         if len(before) % SETTINGS.every == 0:
             groups = [
-                solve(steps.group(i), modes, response.of(_group(steps, i)), found.log_energy).above
-                for i in range(GROUPS)
+                solve(steps.of(own), modes, response.of(own), found.log_energy).above
+                for own in map(steps.group, range(GROUPS))
             ]
             short = _on_half_period(shorter, half, modes, mu, found)
-            measured.append((mu, max(float(_error(np.array(groups))), abs(short.above - found.above))))
+            measured.append(
+                (mu, max(float(standard_error(np.array(groups))), abs(short.above - found.above)))
+            )
         before.append((mu, found))
         if found.above > SETTINGS.last:
             break
@@ -97,7 +103,7 @@ def follow(steps: SiteSteps, shorter: SiteSteps, start: float) -> Path:
         np.array([one.above for _, one in before]),
         np.interp(where, at, error),
         max(one.residual for _, one in before),
-        all(one.converged for _, one in before),
+        all(one.converged for _, one in before) and before[-1][1].above > SETTINGS.end,
     )
 
 
@@ -135,7 +141,7 @@ def representative(steps: SiteSteps, n: int, start: float) -> Representative:
     taken[::2] -= min(stride - 1, 1)  # of an even number of neighbours the lower and the upper middle in turn
     groups = largest - np.log(scale * size.reshape(GROUPS, own).mean(axis=1)) / slope
     edge = largest - math.log(scale * size.mean()) / slope
-    return Representative(steps.of(order[:, taken].ravel()), edge, float(_error(groups)))
+    return Representative(steps.of(order[:, taken].ravel()), edge, float(standard_error(groups)))
 
 
 def _step_sizes(steps: SiteSteps) -> np.ndarray:
@@ -199,13 +205,3 @@ def _on_half_period(steps: SiteSteps, modes: Modes, whole: Modes, mu: float, fou
     middle, wanted = (one.mean((np.arange(len(one.band)) + 1) // 2 / len(one.band)) for one in (whole, modes))
     energy = np.array([[np.interp(wanted, middle, row) for row in part] for part in found.log_energy])
     return solve(steps, modes, respond(steps, modes, mu), energy)
-
-
-def _group(steps: SiteSteps, index: int) -> slice:
-    size = steps.n // GROUPS
-    return slice(index * size, (index + 1) * size)
-
-
-def _error(groups: np.ndarray) -> np.ndarray:
-    """`CONFIDENCE` standard errors of the mean over the groups (last axis)."""
-    return CONFIDENCE * np.std(groups, axis=-1, ddof=1) / math.sqrt(GROUPS)

@@ -19,6 +19,7 @@ from rmtrnn.laws.quantile_law import QuantileLaw
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.meanfield.periodic_process import GROUPS, Readings
 from rmtrnn.meanfield.tied_field import TiedField, equal_growth, tied_field
+from rmtrnn.meanfield.tied_sites import power_of_two_above
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class StationarySettings:
 
 
 SETTINGS = StationarySettings()
-ENDS = 0.9  # p at the end of a path, below which it ended in the bulk
 
 
 class StationaryLaw(NamedTuple):
@@ -102,7 +102,7 @@ def _period(field: TiedField | None) -> int:
     decaying = np.abs(lags - lags[:, -1:])
     left = np.any(decaying > SETTINGS.left * np.maximum(decaying[:, :1], 1e-300), axis=0)
     memory = int(np.flatnonzero(left)[-1]) + 1 if left.any() else 1
-    return min(max(_power_of_two_above(2 * memory), SETTINGS.shortest), SETTINGS.longest)
+    return min(max(power_of_two_above(2 * memory), SETTINGS.shortest), SETTINGS.longest)
 
 
 def _sites(ens: Ensemble, L: int, sites: int | None) -> tuple[int, int]:
@@ -129,14 +129,10 @@ def _law(path: Path, largest: float) -> QuantileLaw:
 
 
 def _status(path: Path, field: TiedField | None) -> Status:
-    """Converged if every point is, and the path has not ended in the bulk."""
+    """Converged if the path and the mean field are."""
     settled = field is None or field.status is Status.CONVERGED
-    return Status.CONVERGED if path.converged and settled and path.above[-1] > ENDS else Status.MAX_ITERATIONS
+    return Status.CONVERGED if path.converged and settled else Status.MAX_ITERATIONS
 
 
 def _power_of_two_below(number: int) -> int:
     return 1 << (max(number, 1).bit_length() - 1)
-
-
-def _power_of_two_above(number: int) -> int:
-    return 1 << (number - 1).bit_length()

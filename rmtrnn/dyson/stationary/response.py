@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from rmtrnn.dyson.stationary.sites import SiteSteps
+from rmtrnn.meanfield.tied_solver import DEFAULT
 
-BAND = 1.0 / 12.0  # relative width of a band of frequencies, as of the nodes of the tied mean field
 PORTION = 2**20  # numbers of the matrices that are inverted at once: 8 MiB, some levels of cache
 
 
@@ -35,7 +35,7 @@ class Modes:
 
     @classmethod
     def of(cls, L: int, *, tied: bool) -> Modes:
-        """Bands of relative width `BAND`, at least one frequency wide."""
+        """Bands as wide as the nodes of the tied mean field are apart, at least one frequency."""
         frequency = (np.arange(L) + 1) // 2
         angle = 2.0 * np.pi * np.outer(frequency, np.arange(L)) / L
         basis = np.where(
@@ -44,7 +44,7 @@ class Modes:
         basis /= np.linalg.norm(basis, axis=1)[:, None]
         edges = [0]
         while tied and edges[-1] <= L // 2:
-            edges.append(max(edges[-1] + 1, round(edges[-1] * (1.0 + BAND))))
+            edges.append(max(edges[-1] + 1, round(edges[-1] * (1.0 + DEFAULT.node_distance))))
         band = np.searchsorted(edges, frequency, side="right") - 1
         return cls(basis, band, np.bincount(band))
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.filtered_cell import spectrum
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites, Readings
 from rmtrnn.meanfield.site_process import SiteProcess, seeds
@@ -56,10 +57,10 @@ class SiteSteps:
         """Number of sites."""
         return self.A.shape[-1]
 
-    def group(self, index: int) -> SiteSteps:
-        """One of the `GROUPS` groups of sites."""
+    def group(self, index: int) -> slice:
+        """The sites of one of the `GROUPS` groups."""
         size = self.n // GROUPS
-        return self.of(slice(index * size, (index + 1) * size))
+        return slice(index * size, (index + 1) * size)
 
     def of(self, sites: slice | np.ndarray) -> SiteSteps:
         """Some of the sites."""
@@ -126,10 +127,8 @@ def tied_steps(ens: Ensemble, field: TiedField, L: int, n: int, seed: int) -> Si
 
 def _on_shorter_period(old: FrequencyNodes, values: np.ndarray, new: FrequencyNodes) -> np.ndarray:
     """Spectra at other nodes of the process whose autocovariance at lags 0 … L/2 is the same."""
-    half = new.period // 2
-    lags = np.fft.irfft(old.spectrum(values), old.period)[..., : half + 1]
-    circle = np.concatenate([lags, lags[..., half - 1 : 0 : -1]], axis=-1)
-    return new.project(np.maximum(np.fft.rfft(circle, axis=-1).real, 0.0))
+    lags = old.covariance(values)[..., : new.period // 2 + 1]
+    return new.project(np.maximum(spectrum(lags, new.period), 0.0))
 
 
 def untied_steps(ens: Ensemble, L: int, n: int, seed: int) -> SiteSteps:

@@ -110,10 +110,10 @@ def tied_law(
     max_points : integer of at least 16
         Where the number of points in s stops growing.
 
-    With K weight matrices the cost of a point is O(population (K T)^3). A step that reads no weights (b = 0
-    or c = 0) has the law of the product of its gates. ``error`` adds up the estimated errors of the
-    populations, of the points, of the tails and of the self-energies. Raises `ConvergenceError` if there is
-    no stationary state.
+    With K weight matrices the cost of a point is O(population (K T)^3), and linear in T above K T = 64. A
+    step that reads no weights (b = 0 or c = 0) has the law of the product of its gates. ``error`` adds up the
+    estimated errors of the populations, of the points, of the tails and of the self-energies. Raises
+    `ConvergenceError` if there is no stationary state.
     """
     T = _validate.cost("T", _validate.integer("T", T, low=1), 10.0)
     rows = T * sum(ens.gate(gate).sigma_w > 0 for gate in ens.cell.gates)

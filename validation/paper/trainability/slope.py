@@ -25,6 +25,7 @@ from scipy.stats import t as student
 LEAST_SCATTER = 0.05
 # Slopes beyond are no prediction of anything: the interval ends there.
 STEEPEST = 20.0
+FINE = {"xatol": 1e-6, "fatol": 1e-9, "maxiter": 4000}
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,6 @@ def regression(log_xi: np.ndarray, low: np.ndarray, high: np.ndarray) -> Slope:
     return Slope(
         b, float(ends[0]), float(ends[1]), float(np.exp(a - centre)), max(float(np.exp(log_s)), LEAST_SCATTER)
     )
-
-
-FINE = {"xatol": 1e-6, "fatol": 1e-9, "maxiter": 4000}
 
 
 def log_likelihood(
