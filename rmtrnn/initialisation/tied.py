@@ -14,17 +14,18 @@ Letters: n, sites; m, changes that are followed at every site.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rmtrnn._core import random as _random
-from rmtrnn._core.status import CONFIDENCE, ConvergenceError, Status
+from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.input_derivative import input_derivatives
 from rmtrnn.meanfield.forward_process import grow_factor, white_sites
 from rmtrnn.meanfield.periodic_process import GROUPS, Readings
-from rmtrnn.meanfield.tied_field import tied_field
+from rmtrnn.meanfield.tied_field import standard_error, tied_field
 from rmtrnn.meanfield.tied_sites import visit_sites
 
 
@@ -46,37 +47,51 @@ def tied_mean_squares(ens: Ensemble, T: int, sites: int, seed: int) -> MeanSquar
     """Follow changes of one input and of one state over T steps at ``sites``/2 stationary sites.
 
     ``sites``, of the mean field: 32 times a power of two. The errors are `CONFIDENCE` standard errors over
-    the groups of sites. Raises ConvergenceError if the network has no stationary state.
+    the groups of sites, each with the covariance of δe that it has by itself: what one step's covariance
+    misses is carried to all later steps. Raises ConvergenceError if the network has no stationary state.
     """
     field = tied_field(ens, None, sites, seed)
     if field.status is Status.DIVERGED:
         raise ConvergenceError(f"{ens}: {Status.DIVERGED.message}")
-    changes = [_Change(ens, T, sites // 2, seed, of_input=of_input) for of_input in (True, False)]
+    pairs = [
+        [_Change(ens, T, sites // 2, seed, of_input=of_input, sets=sets) for sets in (1, GROUPS)]
+        for of_input in (True, False)
+    ]
 
     def visit(t: int, position: int, stage: Any, site: Any, x: Any, e: Any) -> None:
         a, b, c = stage.linearize(site, x, e)
         derivative = input_derivatives(ens.cell)[position]
         direct = None if derivative is None or t > 0 else derivative(site, x, e)
-        for change in changes:
+        for change in itertools.chain(*pairs):
             change.stage(t, position, a, b, c, direct)
 
     visit_sites(field, ens, T + 1, visit, per_group=sites // (2 * GROUPS), seed=seed)
-    (to_input, input_error), (to_state, state_error) = (change.mean_squares() for change in changes)
+    (to_input, input_error), (to_state, state_error) = (
+        (joint.mean_squares().mean(axis=1), standard_error(apart.mean_squares())) for joint, apart in pairs
+    )
     return MeanSquares(to_input, to_state, input_error, state_error, "tied theory", field.status)
 
 
 class _Change:
-    """A change of one input at step 0, or of the state after step 0, carried along the sites."""
+    """A change of one input at step 0, or of the state after step 0, carried along the sites.
 
-    def __init__(self, ens: Ensemble, T: int, n: int, seed: int, *, of_input: bool) -> None:
-        self.stages, self.n, self.of_input = ens.cell.stages, n, of_input
+    The covariance of δe is that of all sites, or of each of several ``sets`` of them by itself.
+    """
+
+    def __init__(self, ens: Ensemble, T: int, n: int, seed: int, *, of_input: bool, sets: int) -> None:
+        self.stages, self.n, self.of_input, self.sets = ens.cell.stages, n, of_input, sets
         self.readings = Readings.of(ens)
         rng = _random.stream(seed, 62, int(of_input))
         gates, components = len(ens.cell.gates), len(ens.cell.state)
         shape = (n, COPIES)
-        self.normal = white_sites(rng, gates, T + 1, n * COPIES)
-        self.factor = np.zeros((gates, T + 1, T + 1))  # of the correlations of δe: on one scale at all times
-        self.deviation = np.zeros((gates, T + 1))
+        # White in every group of sites, if it has more changes than there are steps.
+        parts = GROUPS if n * COPIES // GROUPS >= 2 * (T + 1) else 1
+        self.normal = np.concatenate(
+            [white_sites(rng, gates, T + 1, n * COPIES // parts) for _ in range(parts)], axis=-1
+        )
+        # Of the correlations of δe: on one scale at all times.
+        self.factor = np.zeros((gates, sets, T + 1, T + 1))
+        self.deviation = np.zeros((gates, sets, T + 1))
         self.reads = np.zeros((self.readings.count, T + 1, n * COPIES))
         self.source = np.array([ens.gate(name).sigma_v ** 2 for name in ens.cell.gates])
         own = white_sites(rng, 1, components + 1, n * COPIES)[0].reshape(-1, *shape)
@@ -106,22 +121,27 @@ class _Change:
 
     def _gate_change(self, gate: int, t: int) -> np.ndarray:
         """δe of one gate at step t, drawn given its past: theory.md (15) at λ → ∞."""
+        normal = self.normal[gate, : t + 1].reshape(t + 1, self.sets, -1)
+        drawn = [self._drawn(gate, t, group, normal[:, group]) for group in range(self.sets)]
+        return np.concatenate(drawn).reshape(self.n, COPIES)
+
+    def _drawn(self, gate: int, t: int, group: int, normal: np.ndarray) -> np.ndarray:
+        """δe of one set of sites, from the normal numbers (t + 1, changes) of the steps up to t."""
         reading, row = self.readings.of_gate[gate], np.zeros(t + 1)
         if reading >= 0:
-            past = self.reads[reading, : t + 1]
+            past = self.reads[reading, : t + 1].reshape(t + 1, self.sets, -1)[:, group]
             row += self.readings.gain[gate] * (past @ past[t]) / past.shape[1]
         if t == 0:
             row[0] += self.source[gate]
-        self.deviation[gate, t] = np.sqrt(max(row[t], 0.0))
-        sizes = self.deviation[gate, : t + 1]
+        self.deviation[gate, group, t] = np.sqrt(max(row[t], 0.0))
+        sizes = self.deviation[gate, group, : t + 1]
         if sizes[t] == 0.0:
-            return np.zeros((self.n, COPIES))
+            return np.zeros(normal.shape[1])
         correlation = np.divide(row, sizes * sizes[t], out=np.zeros(t + 1), where=sizes > 0.0)
-        grow_factor(self.factor[gate], correlation)
-        drawn = self.factor[gate, t, : t + 1] @ self.normal[gate, : t + 1]
-        return sizes[t] * drawn.reshape(self.n, COPIES)
+        factor = self.factor[gate, group]
+        grow_factor(factor, correlation)
+        return sizes[t] * (factor[t, : t + 1] @ normal)
 
-    def mean_squares(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squares at all lags, and their errors."""
-        groups = np.array(self.squares)
-        return groups.mean(axis=1), CONFIDENCE * np.std(groups, axis=1, ddof=1) / np.sqrt(GROUPS)
+    def mean_squares(self) -> np.ndarray:
+        """Mean squares at all lags, (T + 1, groups of sites)."""
+        return np.array(self.squares)

@@ -145,3 +145,14 @@ def test_picture():
     assert len(rt.plotting.plot_sensitivity(profile, to="state", band=False).get_lines()) == 1
     with pytest.raises(ValueError, match="to = 'x'"):
         rt.plotting.plot_sensitivity(profile, to="x")
+
+
+def test_error_of_tied_growth_holds_what_the_steps_before_have_missed():
+    """log m_1(50) of few sites: that of one seed scatters as the error says, between a tenth and all of it."""
+    ens = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, mu_b=3.5, R=0.46, tied=True)
+    many, few = tied_mean_squares(ens, 50, 2048, 9), [tied_mean_squares(ens, 50, 256, s) for s in range(3)]
+    expected, margin = np.log(many.to_state[50]), many.state_error[50] / many.to_state[50]
+    distances = [abs(np.log(one.to_state[50]) - expected) for one in few]
+    errors = [one.state_error[50] / one.to_state[50] for one in few]
+    assert all(distance < error + margin for distance, error in zip(distances, errors, strict=True))
+    assert np.mean(distances) > 0.1 * np.mean(errors)

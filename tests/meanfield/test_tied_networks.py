@@ -16,7 +16,7 @@ def test_small_networks_that_keep_their_weights():
     ens = networks.CASES["minimal-paper"]
     values, errors = networks.theory(ens, sites=512)
     row = {"theory": values, "error": errors, "redrawn": networks.redrawn(ens)}
-    row["gaussian"] = networks.sampled(ens, 512, 4, 3)
+    row["gaussian"] = [networks.sampled([ens], 512, 3, trial)[0] for trial in range(4)]
     assert np.max(networks.scores(row, "gaussian")) <= 1.0
     assert np.nanmax(networks.scores(row, "gaussian", "redrawn")) > 3.0, "redrawn weights must fail"
 

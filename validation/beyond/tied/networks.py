@@ -3,19 +3,21 @@
 ``python -m validation.beyond.tied.networks FOLDER [N [TRIALS]]`` compares Q, q, the autocovariance at five
 lags and the growth of E s² over 50 steps, for Gaussian and orthogonal weights, each within four standard
 errors over networks plus the stated error of the theory. The redrawn theory has to fail the same test.
-Cases that are in FOLDER are read again.
+Networks that are in FOLDER are read again. N = 4096, six networks each: about 20 minutes of one core.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 import rmtrnn as rt
 from rmtrnn._core import random as _random
@@ -25,6 +27,7 @@ LAGS = (1, 2, 5, 10, 20)
 GROWTH = 50  # steps
 LIMIT = 4.0  # standard errors
 BURN_IN, STEPS, VECTORS = 200, 150, 16  # of a network; tangent vectors that see the growth
+WEIGHTS = ("gaussian", "orthogonal")
 CURRENT = rt.Leaky(0.25, form="current")
 CASES: dict[str, rt.Ensemble] = {
     "leaky-readme": rt.Ensemble("leaky", sigma_w=2.0, sigma_b=0.3, tied=True),
@@ -51,7 +54,7 @@ def theory(ens: rt.Ensemble, sites: int = 2048) -> tuple[np.ndarray, np.ndarray]
     """Values and stated errors of `names`, with kept weights."""
     found = rt.mean_field(ens, sites=sites)
     lags = found.autocovariance(ens.cell.state[0].name)[list(LAGS)]
-    squares = tied_mean_squares(ens, GROWTH, sites, 0)
+    squares = tied_mean_squares(ens, GROWTH, 4 * sites, 0)
     growth, growth_error = squares.to_state[GROWTH], squares.state_error[GROWTH]
     values = [_first(found.Q), _first(found.q), *lags, math.log(growth)]
     errors = [found.errors["Q"], found.errors["q"], *[found.errors["Q"]] * len(LAGS), growth_error / growth]
@@ -69,83 +72,126 @@ def _first(value: Any) -> float:
     return float(next(iter(value.values())) if isinstance(value, Mapping) else value)
 
 
-def sampled(ens: rt.Ensemble, N: int, trials: int, seed: int) -> np.ndarray:
-    """`names` of networks of N units, (trials, quantities)."""
-    return np.array([_network(ens, N, _random.stream(seed, trial)) for trial in range(trials)])
+def sampled(ensembles: Sequence[rt.Ensemble], N: int, seed: int, trial: int) -> np.ndarray:
+    """`names` of one network of N units for each ensemble, (ensembles, quantities).
+
+    The ensembles have the same gates. Their networks have the same draws of W, V and b but for the scale: a
+    product with W costs what reading W costs, and serves all of them.
+    """
+    return _Networks(ensembles, N, _random.stream(seed, trial)).run()
 
 
-def _matrix(law: Any, N: int, rng: np.random.Generator) -> np.ndarray:
+def _unit_matrix(N: int, weights: Any, rng: np.random.Generator) -> np.ndarray:
+    """W for σ_w = 1."""
     entries = rng.standard_normal((N, N), dtype=np.float32)
-    if law.weights != "orthogonal":
-        return np.float32(law.sigma_w / math.sqrt(N)) * entries
-    basis, upper = np.linalg.qr(entries)
-    return np.float32(law.sigma_w) * basis * np.sign(np.diag(upper))
+    if weights != "orthogonal":
+        return entries / np.float32(math.sqrt(N))
+    factors: Any = scipy.linalg.qr(entries, overwrite_a=True, check_finite=False)
+    basis, upper = factors
+    return basis * np.sign(np.diag(upper))
 
 
-def _network(ens: rt.Ensemble, N: int, rng: np.random.Generator) -> np.ndarray:
-    """One network: averages over time, and tangent vectors from the end of the first third."""
-    laws = [ens.gate(name) for name in ens.cell.gates]
-    steps = BURN_IN + STEPS
-    inputs = ens.sample_input(rng, (steps, N))
-    W = [_matrix(law, N, rng) for law in laws]
-    drives = []
-    for law in laws:
-        drive = law.mu_b + law.sigma_b * rng.standard_normal(N)
-        if law.sigma_v > 0.0 and ens.R > 0.0:
-            V = np.float32(law.sigma_v / math.sqrt(N)) * rng.standard_normal((N, N), dtype=np.float32)
-            drive = drive + inputs.astype(np.float32) @ V.T
-        drives.append(np.broadcast_to(drive, (steps, N)))
-    state, change, size = rng.standard_normal((len(ens.cell.state), N)), None, math.nan
-    states, variances, growth = np.empty((STEPS, N)), [], math.nan
-    for t in range(steps):
-        if t == BURN_IN:
-            change = rng.standard_normal((len(state), N, VECTORS))
-            size = float(np.sum(change**2))
-        state, change, e = _step(ens, W, [drive[t] for drive in drives], inputs[t], state, change)
-        if t >= BURN_IN:
-            states[t - BURN_IN] = state[0]
-            variances.append(np.mean((e - laws[0].mu_b) ** 2))
-        if change is not None and t == BURN_IN + GROWTH - 1:
-            growth, change = math.log(np.sum(change**2) / size), None
-    lags = [np.mean(states[: STEPS - lag] * states[lag:]) for lag in (0, *LAGS)]
-    return np.array([lags[0], np.mean(variances), *lags[1:], growth])
+class _Networks:
+    """Networks of several ensembles side by side; letters: e, ensembles; n, units; v, tangent vectors."""
+
+    def __init__(self, ensembles: Sequence[rt.Ensemble], N: int, rng: np.random.Generator) -> None:
+        self.ensembles, self.N = ensembles, N
+        self.stages = [ens.cell.numeric(np).stages for ens in ensembles]
+        gates, steps = len(ensembles[0].cell.gates), BURN_IN + STEPS
+        self.laws = [[ens.gate(name) for name in ens.cell.gates] for ens in ensembles]
+        self.inputs = np.array([ens.sample_input(rng, (steps, N)) for ens in ensembles])
+        self.W, self.drives = [], np.zeros((len(ensembles), gates, steps, N), dtype=np.float32)
+        for k in range(gates):
+            self.W.append(_unit_matrix(N, self.laws[0][k].weights, rng))
+            V = rng.standard_normal((N, N), dtype=np.float32) / np.float32(math.sqrt(N))
+            b = rng.standard_normal(N)
+            for i, x in enumerate(self.inputs):
+                law = self.laws[i][k]
+                self.drives[i, k] = law.mu_b + law.sigma_b * b
+                if law.sigma_v > 0.0 and ensembles[i].R > 0.0:
+                    self.drives[i, k] += np.float32(law.sigma_v) * (x.astype(np.float32) @ V.T)
+        shape = len(ensembles), len(ensembles[0].cell.state), N
+        self.state = rng.standard_normal(shape)
+        self.change: np.ndarray | None = None
+        self.rng = rng
+
+    def run(self) -> np.ndarray:
+        """Averages over time, and the growth of tangent vectors from the end of the burn-in."""
+        count = len(self.ensembles)
+        states, variances = np.empty((STEPS, count, self.N)), np.empty((STEPS, count))
+        size, growth = np.ones(count), np.empty(count)
+        for t in range(BURN_IN + STEPS):
+            if t == BURN_IN:
+                self.change = self.rng.standard_normal((*self.state.shape, VECTORS))
+                size = np.sum(self.change**2, axis=(1, 2, 3))
+            q = self._step(t)
+            if t >= BURN_IN:
+                states[t - BURN_IN], variances[t - BURN_IN] = self.state[:, 0], q
+            if self.change is not None and t == BURN_IN + GROWTH - 1:
+                growth, self.change = np.log(np.sum(self.change**2, axis=(1, 2, 3)) / size), None
+        lags = [np.mean(states[: STEPS - lag] * states[lag:], axis=(0, 2)) for lag in (0, *LAGS)]
+        return np.array([lags[0], variances.mean(axis=0), *lags[1:], growth]).T
+
+    def _step(self, t: int) -> np.ndarray:
+        """Advance states and tangent vectors; returns the mean square of e − μ_b of the first gate."""
+        first, shown = 0, None
+        for place, symbolic in enumerate(self.ensembles[0].cell.stages):
+            stages = [own[place] for own in self.stages]
+            gates = range(first, first + len(symbolic.gates))
+            first = gates.stop
+            reads = np.array([stage.read(one) for stage, one in zip(stages, self.state, strict=True)])
+            e = self._multiplied(gates, reads.transpose(1, 2, 0)).transpose(2, 0, 1)
+            e = e + self.drives[:, gates.start : gates.stop, t]
+            if shown is None and len(gates):
+                mean = np.array([laws[0].mu_b for laws in self.laws])
+                shown = np.mean((e[:, 0] - mean[:, None]) ** 2, axis=1)
+            states = list(zip(stages, self.state, self.inputs[:, t], e, strict=True))
+            if self.change is not None:
+                self.change = self._changed(gates, [stage.linearize(*rest) for stage, *rest in states])
+            self.state = np.array([stage.update(*rest) for stage, *rest in states])
+        assert shown is not None
+        return shown
+
+    def _changed(self, gates: range, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+        """The tangent vectors after a stage with (a, b, c) of theory.md (1) for each ensemble."""
+        pairs = list(zip(parts, self.change, strict=True)) if self.change is not None else []
+        read = np.array([np.einsum("kjn,jnv->knv", c, one) for (_, _, c), one in pairs])
+        wide = read.transpose(1, 2, 3, 0).reshape(len(gates), self.N, -1)
+        moved = self._multiplied(gates, wide).reshape(len(gates), self.N, VECTORS, -1)
+        return np.array(
+            [
+                np.einsum("ijn,jnv->inv", a, one) + np.einsum("kin,knv->inv", b, moved[..., i])
+                for i, ((a, b, _), one) in enumerate(pairs)
+            ]
+        )
+
+    def _multiplied(self, gates: range, columns: np.ndarray) -> np.ndarray:
+        """σ_w W times columns (gates, N, ... × ensembles), the ensembles last."""
+        scale = np.array([[laws[k].sigma_w for laws in self.laws] for k in gates])
+        repeat = columns.shape[-1] // len(self.ensembles)
+        product = np.array([self.W[k] @ columns[i].astype(np.float32) for i, k in enumerate(gates)])
+        return product.reshape(columns.shape).astype(float) * np.tile(scale, repeat)[:, None]
 
 
-def _step(
-    ens: rt.Ensemble,
-    W: list[np.ndarray],
-    drives: list[np.ndarray],
-    x: np.ndarray,
-    site: np.ndarray,
-    change: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """The state, the tangent vectors (None: none) and the first gate's e after a step."""
-    first, shown = 0, None
-    for symbolic, stage in zip(ens.cell.stages, ens.cell.numeric(np).stages, strict=True):
-        gates = range(first, first + len(symbolic.gates))
-        first = gates.stop
-        reads = stage.read(site)
-        e = np.array([W[k] @ reads[i].astype(np.float32) + drives[k] for i, k in enumerate(gates)])
-        e = e.reshape(len(gates), site.shape[-1]).astype(float)
-        shown = e[0] if shown is None and len(e) else shown
-        if change is not None:
-            a, b, c = stage.linearize(site, x, e)
-            read = np.einsum("kjn,jnv->knv", c, change).astype(np.float32)
-            moved = np.array([W[k] @ read[i] for i, k in enumerate(gates)]).reshape(len(e), *change.shape[1:])
-            change = np.einsum("ijn,jnv->inv", a, change) + np.einsum("kin,knv->inv", b, moved)
-        site = stage.update(site, x, e)
-    assert shown is not None
-    return site, change, shown
+def groups() -> list[list[str]]:
+    """Names of the cases by cell: those whose networks are run side by side."""
+    found: dict[str, list[str]] = {}
+    for name in CASES:
+        found.setdefault(name.split("-")[0], []).append(name)
+    return list(found.values())
 
 
-def compute(name: str, N: int, trials: int) -> dict[str, Any]:
-    """One case: theory, redrawn theory, and networks with both kinds of weights."""
+def expected(name: str, N: int) -> dict[str, Any]:
+    """The row of a case without networks: the two theories."""
     values, errors = theory(CASES[name])
-    row: dict[str, Any] = {"theory": values, "error": errors, "redrawn": redrawn(CASES[name])}
-    row |= {"N": N, "trials": trials, "seed": 17}
-    for weights in ("gaussian", "orthogonal"):
-        row[weights] = sampled(CASES[name].replace(weights=weights), N, trials, row["seed"])
-    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in row.items()}
+    numbers = {"theory": values, "error": errors, "redrawn": redrawn(CASES[name])}
+    row: dict[str, Any] = {key: _short(value) for key, value in numbers.items()}
+    return row | {"N": N, "seed": 17, **{weights: [] for weights in WEIGHTS}}
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Five digits: a hundredth of the scatter of networks."""
+    return [float(f"{value:.5g}") for value in values]
 
 
 def scores(row: Mapping[str, Any], weights: str, against: str = "theory") -> np.ndarray:
@@ -160,7 +206,7 @@ def summary(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each case and kind of weights, and the two counts that are claimed."""
     lines, held, rejected = [], 0, 0
     for name, row in rows.items():
-        for weights in ("gaussian", "orthogonal"):
+        for weights in WEIGHTS:
             own, wrong = scores(row, weights), scores(row, weights, "redrawn")
             worst = int(np.argmax(own))
             held += bool(own[worst] <= 1.0)
@@ -173,16 +219,25 @@ def summary(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(folder: Path, N: int = 1024, trials: int = 6) -> None:
-    """Compute what is missing in the folder, and print the summary."""
+def main(folder: Path, N: int = 4096, trials: int = 6) -> None:
+    """Compute what is missing in the folder, one trial after the other, and print the summary."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows = {}
-    for name in CASES:
-        path = folder / f"{name}.json"
-        if not path.exists():
-            path.write_text(json.dumps(compute(name, N, trials)))
-        rows[name] = json.loads(path.read_text())
-        print(summary({name: rows[name]}), flush=True)
+    rows: dict[str, dict[str, Any]] = {}
+    for names_of_cell in groups():
+        paths = {name: folder / f"{name}.json" for name in names_of_cell}
+        for name, path in paths.items():
+            rows[name] = json.loads(path.read_text()) if path.exists() else expected(name, N)
+            if rows[name]["N"] != N:
+                raise ValueError(f"{path}: has N = {rows[name]['N']}, not {N}")
+        for trial, weights in itertools.product(range(trials), WEIGHTS):
+            if min(len(rows[name][weights]) for name in names_of_cell) > trial:
+                continue
+            ensembles = [CASES[name].replace(weights=weights) for name in names_of_cell]
+            found = sampled(ensembles, N, rows[names_of_cell[0]]["seed"], trial)
+            for name, values in zip(names_of_cell, found, strict=True):
+                rows[name][weights] = [*rows[name][weights][:trial], _short(values)]
+                paths[name].write_text(json.dumps(rows[name]))
+        print(summary({name: rows[name] for name in names_of_cell}), flush=True)
     print(summary(rows))
 
 
