@@ -148,7 +148,7 @@ def test_picture():
 
 
 def test_error_of_tied_growth_holds_what_the_steps_before_have_missed():
-    """log m_1(50) of few sites: that of one seed scatters as the error says, between a tenth and all of it."""
+    """log m_1(50) of few sites: one seed scatters as the error says, by a tenth to all of it."""
     ens = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, mu_b=3.5, R=0.46, tied=True)
     many, few = tied_mean_squares(ens, 50, 2048, 9), [tied_mean_squares(ens, 50, 256, s) for s in range(3)]
     expected, margin = np.log(many.to_state[50]), many.state_error[50] / many.to_state[50]
