@@ -100,8 +100,7 @@ def _averages(response: Response, left: np.ndarray, right: np.ndarray) -> tuple[
     X = U @ U.transpose(0, 2, 1)
     here = np.arange(X.shape[1])
     X[:, here, here] += 1.0
-    inverse = np.linalg.inv(X)
-    image = inverse @ U
+    image = np.linalg.solve(X, U)
     above = response.trace + np.einsum("nij,nij->n", image, left * response.slope * right)
     both = np.einsum("nij,nij->ij", U, image)  # 1 − diag X^{−1} without its rounding where it is small
     return both.sum(axis=1), both.sum(axis=0), above

@@ -18,7 +18,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.quantile_law import QuantileLaw
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.meanfield.periodic_process import GROUPS, Readings
-from rmtrnn.meanfield.tied_field import TiedField, equal_growth, tied_field
+from rmtrnn.meanfield.tied_field import TiedField, tied_field, tied_growth
 from rmtrnn.meanfield.tied_sites import power_of_two_above
 
 
@@ -69,12 +69,13 @@ def stationary_law(ens: Ensemble, period: int | None, sites: int | None, seed: i
         )
     L = _period(field) if period is None else period
     n, drawn = _sites(ens, L, sites)
-    start = _start(ens, field, seed)
-    whole = representative(_draw(ens, field, L, drawn, seed), n, start)
-    half = representative(_draw(ens, field, L // 2, drawn, seed + 1), n, start)
-    path = follow(whole.steps, half.steps, whole.largest)
-    largest, error = (start, 0.0) if field is None else (whole.largest, whole.error)
-    return StationaryLaw(_law(path, largest), error, _status(path, field))
+    top = _largest(ens, field, seed)
+    whole = representative(_draw(ens, field, L, drawn, seed), n, top.value)
+    half = representative(_draw(ens, field, L // 2, drawn, seed + 1), n, top.value)
+    if not top.collective:
+        top = _Largest(whole.largest, whole.error, False)
+    path = follow(whole.steps, half.steps, top.value)
+    return StationaryLaw(_law(path, top.value), top.error, _status(path, field))
 
 
 def _draw(ens: Ensemble, field: TiedField | None, L: int, n: int, seed: int) -> SiteSteps:
@@ -87,11 +88,25 @@ def _draw(ens: Ensemble, field: TiedField | None, L: int, n: int, seed: int) -> 
     return steps
 
 
-def _start(ens: Ensemble, field: TiedField | None, seed: int) -> float:
-    """½ log χ, from which the largest exponent is sought; with untied weights it is that."""
+class _Largest(NamedTuple):
+    """The largest exponent of the mean field and its error.
+
+    ``collective``: whether differences of all sites together grow like it, and not those of few sites with a
+    long memory: `tied_growth.Growth.site_limited`.
+    """
+
+    value: float
+    error: float
+    collective: bool
+
+
+def _largest(ens: Ensemble, field: TiedField | None, seed: int) -> _Largest:
+    """½ log χ."""
     if field is None:
-        return 0.5 * math.log(single_replica_mean_field(ens).chi)
-    return 0.5 * math.log(equal_growth(field, seed).chi)
+        return _Largest(0.5 * math.log(single_replica_mean_field(ens).chi), 0.0, True)
+    growth, error = tied_growth(field, seed)
+    own = growth.converged and not growth.site_limited
+    return _Largest(0.5 * math.log(growth.chi), 0.5 * error / growth.chi, own)
 
 
 def _period(field: TiedField | None) -> int:
@@ -122,9 +137,8 @@ def _law(path: Path, largest: float) -> QuantileLaw:
     rising = np.append(True, level[1:] > np.maximum.accumulate(level)[:-1])
     if rising.sum() < 3:
         raise ConvergenceError("the shares of exponents are out of order by their errors; try more sites")
-    beyond = float(np.interp(largest, path.mu[::-1], path.above[::-1], right=0.0))
     unknown = float(level[rising][0])  # mass below the path, of which only the size is known
-    error = max(float(path.error.max()), beyond, unknown)
+    error = max(float(path.error.max()), unknown)
     return QuantileLaw(level[rising], mu[rising], largest, error)
 
 

@@ -12,7 +12,7 @@ from rmtrnn.dyson.stationary import equation, exponents, law
 from rmtrnn.dyson.stationary.equation import solve
 from rmtrnn.dyson.stationary.law import stationary_law
 from rmtrnn.dyson.stationary.response import Modes, respond
-from rmtrnn.dyson.stationary.sites import SiteSteps, untied_steps
+from rmtrnn.dyson.stationary.sites import SiteSteps, tied_steps, untied_steps
 
 TANH = rt.Ensemble("vanilla", sigma_w=3.0)
 GRU = rt.Ensemble("gru", sigma_w=3.0, sigma_v=0.5, sigma_b=0.3, tied=True)
@@ -103,6 +103,17 @@ def test_the_largest_exponent_is_half_the_log_of_chi():
     exact = rt.mean_field(ens).lyapunov
     assert abs(found.largest - exact) < found.error < 0.03
     assert abs(rt.mean_field(ens.replace(sigma_w=2.5)).lyapunov - exact) > 0.03
+
+
+def test_few_sites_are_calibrated_to_the_largest_exponent():
+    """Without that, 32 sites miss it."""
+    ens = rt.Ensemble(rt.Leaky(0.5, form="current"), sigma_w=3.0, tied=True)
+    field = law.tied_field(ens, None, 1024, 0)
+    steps, modes = tied_steps(ens, field, 32, 32, 0), Modes.of(32, tied=True)
+    exact = rt.mean_field(ens).lyapunov
+    found, _ = exponents.largest_exponent(exponents.calibrated(steps, modes, exact), modes, exact)
+    assert found == pytest.approx(exact, abs=1e-8)
+    assert abs(exponents.largest_exponent(steps, modes, exact)[0] - exact) > 1e-3
 
 
 @pytest.fixture(autouse=True)
