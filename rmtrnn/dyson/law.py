@@ -24,6 +24,7 @@ from rmtrnn.dyson.self_energy import Parametrisation
 from rmtrnn.dyson.sites.calibration import growth_weights
 from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.sites.trajectory import untied_stages
+from rmtrnn.dyson.weight_factors import haar_factors
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.meanfield import MeanField
@@ -56,11 +57,6 @@ def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
     keywords, cells whose gates read the input only (minGRU, minLSTM) take `gate_convolution`.
     """
     T = _validate.integer("T", T, low=1)
-    if not ens.has_library_weights:
-        raise ValueError(
-            "ens: weights = SingularValues; the Dyson equation knows F of (13) for Gaussian and orthogonal "
-            "weights only. Use rt.spectra.second_moment for two moments, or rt.sample"
-        )
     if gate_convolution.applies(ens) and not accuracy:
         return gate_convolution.convolved_law(ens, T)
     if ens.tied:
@@ -154,6 +150,7 @@ def grouped_chain(
     untied_stages(ens, 1, 2, field=field)  # compiles what a cell compiles once, before the threads start
     groups = thread_map(lambda one: untied_stages(ens, T, n, one, field=field), seeds)
     stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
+    stages = haar_factors(stages, seed, groups=GROUPS)
     exact = is_closed(ens) and block is None and any(stage.sigma2 for stage in stages) and field.chi > 0.0
     weights = growth_weights(stages, T, field.chi) if exact else None
     stages = reduced(stages if block is None else _block(stages, *block))

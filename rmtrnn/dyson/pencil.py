@@ -133,8 +133,8 @@ class Chain:
         self.orthogonal = np.array([v for stage in self.stages for v in stage.orthogonal], dtype=bool)
         if any(law is not None for stage in self.stages for law in stage.singular):
             raise ValueError(
-                "ens: weights = SingularValues; the Dyson equation knows F of (13) for Gaussian and "
-                "orthogonal weights only. Use rt.spectra.second_moment for two moments, or rt.sample"
+                "stages: weights with a law of singular values; replace them by "
+                "rmtrnn.dyson.weight_factors.haar_factors first"
             )
         per_stage = [len(stage.sigma2) for stage in self.stages]
         self.n_gates = sum(per_stage)

@@ -39,9 +39,6 @@ def test_two_moments_of_sampled_networks():
 
 def test_files_print_and_refusals():
     assert rt.Ensemble.from_dict(ENS.to_dict()) == ENS and eval(repr(ENS), {"rt": rt}) == ENS
-    for ens in (ENS, ENS.replace(tied=True), rt.Ensemble("vanilla", weights=LAW)):
-        with pytest.raises(ValueError, match="weights = SingularValues"):
-            rt.spectrum(ens, 2)
     with pytest.raises(ValueError, match="weights = "):
         rt.highprec.density(rt.Ensemble("vanilla", weights=LAW), 2, 0.1)
     with pytest.raises(ValueError, match="needs normal biases"):

@@ -19,6 +19,7 @@ from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
 from rmtrnn.dyson.tied.large_lambda import LargeLambda, large_lambda, site_features
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, gate_owners
+from rmtrnn.dyson.weight_factors import haar_factors
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.periodic_process import GROUPS
 from rmtrnn.meanfield.tied_field import TiedField, tied_field
@@ -88,7 +89,9 @@ def grouped_stages(ens: Ensemble, T: int, n: int, seed: int, field: TiedField | 
     """Stages over ``n`` sites in `GROUPS` groups, without weight matrices that nothing goes through."""
     field = tied_field(ens, None, _DRAW.field, seed) if field is None else field
     raw = tied_trajectories(ens, T, n, seed, field=field)
-    stages = [Stage(*one) for one in raw]
+    laws = [tuple(ens.gate(gate.name).singular_values for gate in s.gates) for s in ens.cell.stages]
+    stages = [Stage(*one, singular) for one, singular in zip(raw, laws * T, strict=True)]
+    stages = haar_factors(stages, seed, groups=GROUPS, per_step=len(laws))
     per_step = len(stages) // T
     used = [[k for k, variance in enumerate(stage.sigma2) if variance > 0] for stage in stages[:per_step]]
     stages = _with_matrices(stages, used)
