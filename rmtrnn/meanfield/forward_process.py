@@ -33,14 +33,18 @@ class Forward:
     overlap: np.ndarray
     reads: np.ndarray
     readings: Readings
+    shared_white: np.ndarray  # σ_v² (R Σ − E[x]²) of each step, (steps, K)
+
+    def gate_variance(self) -> np.ndarray:
+        """Variance of the pre-activations, mean of both replicas, (K, steps)."""
+        t, read = np.arange(self.reads.shape[-1]), self.readings
+        own = read.recurrent(0.5 * (self.reads[:, 0, 0, t, t] + self.reads[:, -1, -1, t, t]))
+        return own + (read.white + read.constant)[:, None]
 
     def gate_correlation(self) -> np.ndarray:
         """Correlation of the two replicas' pre-activations at equal steps, (K, steps); 1 where they are 0."""
-        t = np.arange(self.reads.shape[-1])
-        read = self.readings
-        own = read.recurrent(0.5 * (self.reads[:, 0, 0, t, t] + self.reads[:, 1, 1, t, t]))
-        own += (read.white + read.constant)[:, None]
-        shared = read.recurrent(self.reads[:, 0, 1, t, t]) + (read.shared_white + read.constant)[:, None]
+        t, read, own = np.arange(self.reads.shape[-1]), self.readings, self.gate_variance()
+        shared = read.recurrent(self.reads[:, 0, 1, t, t]) + self.shared_white.T + read.constant[:, None]
         return np.where(own > 0.0, shared / np.where(own > 0.0, own, 1.0), 1.0)
 
 
@@ -51,16 +55,20 @@ def march(
     seed: int,
     second: np.ndarray,
     share: np.ndarray | None = None,
+    uncorrelated: int = 0,
 ) -> Forward:
     """Run ``steps`` steps from a centred Gaussian state with second moments (s,).
 
     ``share`` (s,), the correlation of the initial states of two replicas; None for one replica.
+    ``uncorrelated``: at so many first steps two replicas have inputs with Σ = 0.
     """
-    return _March(ens, steps, population, seed, 1 if share is None else 2).run(second, share)
+    return _March(ens, steps, population, seed, 1 if share is None else 2, uncorrelated).run(second, share)
 
 
 class _March:
-    def __init__(self, ens: Ensemble, steps: int, population: int, seed: int, replicas: int) -> None:
+    def __init__(
+        self, ens: Ensemble, steps: int, population: int, seed: int, replicas: int, uncorrelated: int
+    ) -> None:
         self.rng = _random.stream(seed, 52, replicas)
         self.ens, self.steps, self.replicas = ens, steps, replicas
         self.n = max(population, 4 * steps * replicas)
@@ -75,7 +83,14 @@ class _March:
         if not ens.has_normal_biases:
             cells = np.tile(np.arange(self.n), (gates, 1))
             self.centre = self.centre + ens.bias_deviations((self.rng.permuted(cells, axis=1) + 0.5) / self.n)
-        self.inputs = pair_inputs(ens, (steps, self.n), replicas, self.rng)
+        self.inputs = [one.copy() for one in pair_inputs(ens, (steps, self.n), replicas, self.rng)]
+        self.shared_white = np.tile(self.readings.shared_white, (steps, 1))
+        if uncorrelated:
+            apart = ens.replace(Sigma=0.0)
+            self.shared_white[:uncorrelated] = Readings.of(apart).shared_white
+            early = pair_inputs(apart, (uncorrelated, self.n), replicas, self.rng)
+            for all_steps, first_steps in zip(self.inputs, early, strict=True):
+                all_steps[:uncorrelated] = first_steps
 
     def run(self, second: np.ndarray, share: np.ndarray | None) -> Forward:
         scale = np.sqrt(second)[:, None]
@@ -91,7 +106,7 @@ class _March:
         Q, C = (np.array(column).T for column in zip(*rows, strict=True))
         r, T = self.replicas, self.steps
         reads = self.moments.reshape(-1, T, r, T, r).transpose(0, 2, 4, 1, 3)
-        return Forward(Q, C, reads, self.readings)
+        return Forward(Q, C, reads, self.readings, self.shared_white)
 
     def _step(self, t: int, sites: list[np.ndarray]) -> list[np.ndarray]:
         first = 0
@@ -123,7 +138,7 @@ class _March:
             row = row + (read.constant - read.site_variance)[gate]
             row[u] += read.white[gate]
             if replica:
-                row[u - 1] += read.shared_white[gate]
+                row[u - 1] += self.shared_white[t, gate]
             grow_factor(self.factor[gate], row)
             e[place] = self.centre[gate] + self.factor[gate, u, : u + 1] @ self.normal[gate, : u + 1]
         return e

@@ -193,7 +193,8 @@ def _stationary_run(
             rows.append((Q, q, C, rho))
     Q, q, C, rho = (np.array(column) for column in zip(*rows, strict=True))
     half = runs.averaged // 2
-    drift = float(np.max(np.abs(np.mean(Q[half:], axis=0) - np.mean(Q[:half], axis=0)) / np.mean(Q, axis=0)))
+    moved, level = np.abs(np.mean(Q[half:], axis=0) - np.mean(Q[:half], axis=0)), np.mean(Q, axis=0)
+    drift = float(np.max(np.divide(moved, level, out=np.zeros_like(level), where=level != 0.0)))
     return _Averages(
         *(np.mean(values, axis=0) for values in (Q, q, C, rho)),
         chi=equal.rate(runs.averaged),

@@ -113,3 +113,29 @@ def test_trajectories_in_the_dead_state_are_constant():
 def test_number_of_sites_is_checked():
     with pytest.raises(ValueError, match="n = 100"):
         tied_trajectories(rt.Ensemble("gru", tied=True), 2, 100)
+
+
+@pytest.mark.equation(19)
+def test_two_replicas_with_inputs_that_become_equal():
+    """Inputs independent for 10 steps and equal then, as in Fig. 1 of the paper, tied panel: 4 networks."""
+    N, steps, apart = 600, 40, 10
+    ens = rt.Ensemble("minimal", sigma_w=6.88, sigma_v=1.39, mu_b=3.5, R=0.46, Sigma=1.0, tied=True)
+    found = march(ens, steps, 4096, 0, np.array([0.2]), np.zeros(1), apart)
+    rows = []
+    for seed in range(4):
+        rng = np.random.default_rng([3, seed])
+        W, V = (scale * rng.standard_normal((N, N)) / np.sqrt(N) for scale in (6.88, 1.39))
+        h = np.sqrt(0.2) * rng.standard_normal((2, N))
+        for t in range(steps):
+            x = np.sqrt(0.46) * rng.standard_normal((2, N))
+            x[1] = x[0] if t >= apart else x[1]
+            e = h @ W.T + x @ V.T
+            h = logistic(e + 3.5) * h + logistic(-e - 3.5) * x
+            rows.append([np.mean(e**2), np.mean(e[0] * e[1]) / np.mean(e**2)])
+    rows = np.array(rows).reshape(4, steps, 2)
+    error = rows.std(axis=0, ddof=1) / 2.0 + 0.01 * rows.mean(axis=0)
+    theory = np.array([found.gate_variance()[0], found.gate_correlation()[0]]).T
+    away = (rows.mean(axis=0) - theory) / error
+    assert np.sqrt(np.mean(away**2)) < 2.0
+    always = march(ens, steps, 4096, 0, np.array([0.2]), np.zeros(1))
+    assert always.gate_correlation()[0, apart - 1] > found.gate_correlation()[0, apart - 1] + 0.1

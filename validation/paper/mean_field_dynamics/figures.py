@@ -63,7 +63,7 @@ def _correlation(results: Results, folder: Path, start: str) -> None:
         ax.set(xlabel="step $t$", xlim=(0, 100), ylim=(-0.1, 1.04))
     panels[0].set_ylabel("correlation $c^t$ of the pre-activations")
     panels[1].plot([], [], color="0.2", linewidth=3.2, alpha=0.5, label="simulation, ± 2 s.e.")
-    panels[1].plot([], [], color="0.2", linestyle="--", linewidth=1.2, label="theory (untied)")
+    panels[1].plot([], [], color="0.2", linestyle="--", linewidth=1.2, label="theory")
     panels[1].legend(loc="lower right", ncols=2)
     parameters = ", ".join(
         f"${symbol} = {MINIMAL[name]:g}$"

@@ -13,6 +13,8 @@ import numpy as np
 
 import rmtrnn as rt
 from rmtrnn._core import random as _random
+from rmtrnn.meanfield.forward_process import march
+from rmtrnn.meanfield.tied_result import is_equal_to_untied
 from rmtrnn.sampling.random_matrices import random_matrix
 
 Rows = Callable[[np.ndarray], np.ndarray]
@@ -20,11 +22,19 @@ Rows = Callable[[np.ndarray], np.ndarray]
 _STATE, _INPUT, _WEIGHT, _INPUT_WEIGHT, _FIELD, _DRIVE = range(6)
 
 
+SITES, SEEDS = 4096, 4  # of the tied theory: its own noise is a tenth of the networks'
+
+
 def theory(ens: rt.Ensemble, start: tuple[float, float], steps: int, uncorrelated: int = 0) -> np.ndarray:
     """Mean field (2, steps): variance q and correlation c of the pre-activations.
 
-    start : second moment Q0 of both states and their correlation
+    Of kept weights by theory.md (19), marched forward in time, where that is not the recursion of redrawn
+    ones. start : second moment Q0 of both states and their correlation
     """
+    if ens.tied and not is_equal_to_untied(ens):
+        second, share = np.array([start[0]]), np.array([start[1]])
+        runs = [march(ens, steps, SITES, seed, second, share, uncorrelated) for seed in range(SEEDS)]
+        return np.mean([[run.gate_variance()[0], run.gate_correlation()[0]] for run in runs], axis=0)
     Q, C = start[0], start[0] * start[1]
     pieces = []
     for length, shared in ((uncorrelated, 0.0), (steps - uncorrelated, 1.0)):
