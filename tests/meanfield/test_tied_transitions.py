@@ -36,7 +36,7 @@ def chi_at_zero(ens):
 
 @pytest.mark.parametrize("cell", LINES)
 def test_transition_line_of_the_zero_state_by_chi(cell):
-    """σ_w at which χ of h = 0 is 1, along biases of the gates; redrawn weights of the GRU have another line."""
+    """σ_w at which χ of h = 0 is 1, along biases of the gates; a GRU of redrawn weights has another."""
     gain, points = LINES[cell]
     for biases in points:
         ens = rt.Ensemble(cell, mu_b=biases, tied=True)
