@@ -144,11 +144,12 @@ def plot_lyapunov(result: LyapunovSpectrum | LyapunovSample, ax: Axes | None = N
         ax.plot(rank, numbers.spectrum.icdf(1.0 - rank), **drawn)
     else:
         exponents = numbers.exponents.mean(axis=0)
-        rank = (np.arange(len(exponents)) + 0.5) / (len(result.ensemble.cell.state) * numbers.N)
+        rank = (np.arange(len(exponents)) + 0.5) / numbers.size
         drawn = {"ls": "", "marker": "o", "mfc": "none", "label": "sample"} | options
         ax.plot(rank, exponents, **drawn)
     ax.axhline(0.0, color="0.7", linewidth=0.8, zorder=0)
-    ax.set(xlabel="rank / N", ylabel="exponent per step", title=ensemble_title(result.ensemble))
+    title = "given network" if result.ensemble is None else ensemble_title(result.ensemble)
+    ax.set(xlabel="rank / N", ylabel="exponent per step", title=title)
     ax.legend(loc="lower left")
     return ax
 

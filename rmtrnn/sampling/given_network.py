@@ -178,14 +178,14 @@ def jacobian_log_s(
     >>> rt.jacobian_log_s(steps).log_s.round(3)
     array([-1381.551,     0.   ])
     """
-    found = [_log_s(width, factors, rtol) for width, factors in _runs(network, inputs, T, state)]
+    found = [_log_s(width, factors, rtol) for width, factors in runs(network, inputs, T, state)]
     rows = [row for row, _, _ in found]
     single = inputs is None or np.ndim(inputs) == 2
     errors = np.array([product.error for _, product, _ in found])
     return TrajectoryJacobian(rows[0] if single else np.array(rows), found[0][2], errors, found[0][1].rtol)
 
 
-def _runs(network: Any, inputs: Any, T: int | None, state: Any) -> Iterator[tuple[int, Iterable[Any]]]:
+def runs(network: Any, inputs: Any, T: int | None, state: Any) -> Iterator[tuple[int, Iterable[Any]]]:
     """For every input sequence: the number of columns of J, and the step Jacobians of the last T steps."""
     if not (_is_torch(network) or callable(network)):
         if inputs is not None or state is not None:
@@ -195,7 +195,7 @@ def _runs(network: Any, inputs: Any, T: int | None, state: Any) -> Iterator[tupl
         return
     if inputs is None:
         raise TypeError("inputs = None: a network needs its inputs, (steps, inputs)")
-    for sequence in _sequences(inputs, bool(getattr(network, "batch_first", False))):
+    for sequence in input_sequences(inputs, bool(getattr(network, "batch_first", False))):
         first = len(sequence) - _steps(T, len(sequence))
         if _is_torch(network):
             from rmtrnn.sampling import torch_steps
@@ -219,7 +219,7 @@ def _steps(T: int | None, length: int) -> int:
     return _validate.integer("T", length if T is None else T, low=1, high=length)
 
 
-def _sequences(inputs: Any, batch_first: bool) -> np.ndarray:
+def input_sequences(inputs: Any, batch_first: bool) -> np.ndarray:
     """The input sequences, (batch, steps, inputs)."""
     on_host = inputs.detach().cpu() if hasattr(inputs, "detach") else inputs
     values = np.asarray(on_host, dtype=float)

@@ -12,8 +12,10 @@ Letters: N, the number of units.
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +32,9 @@ from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling import burn_in as _burn_in
+from rmtrnn.sampling.given_network import input_sequences, runs
 from rmtrnn.sampling.network import Network, Networks
 from rmtrnn.sampling.sample import Estimate, host, over_trials, trial_parameters
-from rmtrnn.sampling.step_jacobian import StepJacobian
 
 _FRAME = 9  # the stream of a trial (see network.py) that its first frame is drawn from
 
@@ -61,6 +63,7 @@ class LyapunovSample(Result):
 
     ``exponents``: shape (trials, count), falling in every row; ``errors``: standard error of each from eight
     blocks of the time; ``ensemble``, ``N``, ``steps``; ``provenance``: seed, device, versions, wall time.
+    Of a given network, ``ensemble`` is None, ``N`` the size of the whole state, a trial an input sequence.
 
     >>> ens = rt.Ensemble("vanilla", sigma_w=0.9, sigma_b=0.2)
     >>> rt.sample_lyapunov(ens, N=16, steps=64, trials=2).exponents.shape
@@ -69,7 +72,7 @@ class LyapunovSample(Result):
 
     exponents: np.ndarray
     errors: np.ndarray
-    ensemble: Ensemble
+    ensemble: Ensemble | None
     N: int
     steps: int
     provenance: dict[str, Any] = field(repr=False)
@@ -103,21 +106,22 @@ class LyapunovSample(Result):
     @property
     def entropy_rate(self) -> Estimate:
         """Sum of the positive exponents per unit of the state."""
-        return over_trials(np.maximum(self.exponents, 0.0).sum(axis=1) / self._size)
+        return over_trials(np.maximum(self.exponents, 0.0).sum(axis=1) / self.size)
 
     @property
     def kaplan_yorke(self) -> Estimate:
         """Kaplan–Yorke dimension per unit: j + Σ_{i≤j} u_i / |u_{j+1}|, j the last with a sum ≥ 0."""
         self._whole("kaplan_yorke")
-        return over_trials(np.array([_kaplan_yorke(row) for row in self.exponents]) / self._size)
+        return over_trials(np.array([_kaplan_yorke(row) for row in self.exponents]) / self.size)
 
     @property
-    def _size(self) -> int:
-        return len(self.ensemble.cell.state) * self.N
+    def size(self) -> int:
+        """Number of all exponents of a network."""
+        return self.N if self.ensemble is None else len(self.ensemble.cell.state) * self.N
 
     def _whole(self, name: str) -> None:
-        if self.exponents.shape[1] < self._size:
-            raise ValueError(f"{name}: needs all {self._size} exponents; sample with count=None")
+        if self.exponents.shape[1] < self.size:
+            raise ValueError(f"{name}: needs all {self.size} exponents; sample with count=None")
 
     def _estimate(self, values: np.ndarray, errors: np.ndarray) -> Estimate:
         if self.trials > 1:
@@ -125,14 +129,15 @@ class LyapunovSample(Result):
         return Estimate(float(values[0]), float(errors[0]))
 
     def __repr__(self) -> str:
+        name = self.ensemble or "a given network"
         return (
-            f"<LyapunovSample of {self.ensemble}, N={self.N}, {self.steps} steps, {self.trials} networks: "
+            f"<LyapunovSample of {name}, N={self.N}, {self.steps} steps, {self.trials} networks: "
             f"largest {self.largest.value:.5g} ± {self.largest.error:.1g}>"
         )
 
 
 def sample_lyapunov(
-    ens: Ensemble,
+    ens: Ensemble | Any,
     N: int = 256,
     steps: int = 2000,
     trials: int = 1,
@@ -145,8 +150,10 @@ def sample_lyapunov(
     *,
     count: int | None = None,
     burn_in: int | None = None,
+    inputs: Any = None,
+    state: Any = None,
 ) -> LyapunovSample:
-    """Sample random networks of N units and estimate their Lyapunov exponents, eq. (*) of the module.
+    """Sample random networks of N units, or run a given one, and estimate Lyapunov exponents, eq. (*).
 
     QR follows QR so often that the columns of the frame grow apart by about 1e6 in between, and by halves
     where that is too long. A quarter of ``steps`` is run before, in which the frame turns towards the
@@ -154,7 +161,12 @@ def sample_lyapunov(
     eight blocks of the time. An exponent is −∞ (error nan) where its column is lost in rounding within a
     step: exact zeros of φ', as relu has, and singular values of one step below 1e-13 of the largest.
 
-    ens : `Ensemble`; ``ens.tied`` is honoured. N, trials : integers ≥ 1; steps : integer ≥ 16.
+    ens : `Ensemble`; ``ens.tied`` is honoured. Or with ``inputs=`` a given network: `torch.nn.Module`,
+        `GivenNetwork`, or ``(state, x) -> (state', J)``, as for `rmtrnn.jacobian_log_s`
+    N, trials : integers ≥ 1; steps : integer ≥ 16. Exponents are averages over so many steps
+    inputs, state : inputs of a given network, (steps, inputs) or several sequences, and its first state. The
+        last ``steps`` inputs are averaged over, a quarter as many before them turn the frame. N, trials,
+        device, dtype, executor, checkpoint and burn_in then have nothing to say and are refused
     count : number of exponents, the largest ones; None: all of them (cost N times as high as for one).
     seed, device, dtype, progress, executor, checkpoint, burn_in : as for `rmtrnn.sample`.
 
@@ -164,6 +176,11 @@ def sample_lyapunov(
     >>> ly.exponents.shape
     (1, 32)
     """
+    if inputs is not None:
+        idle = {"N": N, "trials": trials, "device": device, "dtype": dtype, "executor": executor}
+        _refuse(idle | {"checkpoint": checkpoint, "burn_in": burn_in}, "a given network")
+        return _of_given(ens, inputs, state, steps, count, seed, _progress.reporter(progress))
+    _refuse({"state": state}, "an ensemble")
     _validate.instance("ens", ens, Ensemble)
     parameters = _parameters(ens, N, steps, count, seed, burn_in, device, dtype)
     start = time.perf_counter()
@@ -176,12 +193,65 @@ def sample_lyapunov(
         report=_progress.reporter(progress),
         label="lyapunov",
     )
-    table = np.array(rows).reshape(len(rows), 2, parameters["count"])
-    order = np.argsort(-table[:, 0], axis=1)
-    exponents, errors = (np.take_along_axis(table[:, part], order, axis=1) for part in (0, 1))
+    exponents, errors = _in_order(rows)
     made = {key: parameters[key] for key in ("seed", "device", "dtype", "burn_in")}
     made |= {"wall_time_s": time.perf_counter() - start, **host()}
     return LyapunovSample(exponents, errors, ens, parameters["N"], parameters["steps"], made)
+
+
+def _in_order(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents and their errors, (trials, count), largest first."""
+    table = np.array(rows).reshape(len(rows), 2, -1)
+    order = np.argsort(-table[:, 0], axis=1)
+    return np.take_along_axis(table[:, 0], order, axis=1), np.take_along_axis(table[:, 1], order, axis=1)
+
+
+def _refuse(values: dict[str, Any], what: str) -> None:
+    """Raise TypeError for an argument that has another value than its default."""
+    usual = inspect.signature(sample_lyapunov).parameters
+    for name, value in values.items():
+        if value is not usual[name].default and value != usual[name].default:
+            raise TypeError(f"{name} = {value!r}: means nothing for {what}")
+
+
+class _Given:
+    """The steps of a given network: `step` returns Y ↦ J Y, Y of shape (size, r)."""
+
+    def __init__(self, factors: Iterator[Any]) -> None:
+        self._factors = factors
+
+    def step(self) -> Callable[[Any], Any]:
+        """The Jacobian of the next step."""
+        factor = next(self._factors)
+        return factor if callable(factor) else np.asarray(factor, dtype=float).__matmul__
+
+
+def _of_given(
+    network: Any,
+    inputs: Any,
+    state: Any,
+    steps: int,
+    count: int | None,
+    seed: int,
+    report: _progress.Report,
+) -> LyapunovSample:
+    """The exponents of a given network along each of its input sequences."""
+    steps = _validate.integer("steps", steps, low=2 * SETTINGS.blocks)
+    sequences, length = input_sequences(inputs, bool(getattr(network, "batch_first", False))).shape[:2]
+    if length < steps + steps // 4:
+        raise ValueError(
+            f"inputs: have {length} steps; must have {steps + steps // 4}, a quarter more than steps={steps}"
+        )
+    start, rows, size = time.perf_counter(), [], 0
+    with _progress.ending(report):
+        for size, factors in runs(network, inputs, steps + steps // 4, state):
+            number = size if count is None else _validate.integer("count", count, low=1, high=size)
+            first = _random.stream(seed, len(rows), _FRAME).standard_normal((size, number))
+            frame = _Frame(_Given(iter(factors)), np.linalg.qr(first)[0], np)
+            rows.append(_averages(frame, steps))
+            report(len(rows), sequences, "lyapunov")
+    made = {"seed": seed, "wall_time_s": time.perf_counter() - start, **host()}
+    return LyapunovSample(*_in_order(rows), None, size, steps, made)
 
 
 def _parameters(
@@ -213,20 +283,24 @@ def exponents_of_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
         network = Network.alone(networks)
         rng = _random.stream(parameters["seed"], trial, _FRAME)
         start = rng.standard_normal((network.state.size, parameters["count"]))
-        frame = _Frame(network, xp.linalg.qr(xp.asarray(start))[0], xp)
-        frame.run(parameters["steps"] // 4)
-        blocks = np.array([frame.run(n) / n for n in _block_lengths(parameters["steps"])])
-        lengths = np.array(_block_lengths(parameters["steps"]))
-        found = np.isfinite(blocks).all(axis=0)
-        mean = np.where(found, lengths @ np.where(found, blocks, 0.0) / lengths.sum(), -np.inf)
-        spread = np.where(found, blocks, 0.0).std(axis=0, ddof=1) / math.sqrt(SETTINGS.blocks)
-        return np.concatenate([mean, np.where(found, spread, np.nan)])
+        return _averages(_Frame(network, xp.linalg.qr(xp.asarray(start))[0], xp), parameters["steps"])
+
+
+def _averages(frame: _Frame, steps: int) -> np.ndarray:
+    """Turn the frame for a quarter of ``steps``; the exponents of the next ``steps``, then their errors."""
+    frame.run(steps // 4)
+    blocks = np.array([frame.run(n) / n for n in _block_lengths(steps)])
+    lengths = np.array(_block_lengths(steps))
+    found = np.isfinite(blocks).all(axis=0)
+    mean = np.where(found, lengths @ np.where(found, blocks, 0.0) / lengths.sum(), -np.inf)
+    spread = np.where(found, blocks, 0.0).std(axis=0, ddof=1) / math.sqrt(SETTINGS.blocks)
+    return np.concatenate([mean, np.where(found, spread, np.nan)])
 
 
 class _Frame:
     """An orthonormal frame along the trajectory of a network, and the interval between two QRs."""
 
-    def __init__(self, network: Network, basis: Any, xp: Any) -> None:
+    def __init__(self, network: Network | _Given, basis: Any, xp: Any) -> None:
         self._network, self._basis, self._xp = network, basis, xp
         self._interval = 1
 
@@ -241,7 +315,7 @@ class _Frame:
             self._interval = _next_interval(growth, len(factors))
         return total
 
-    def _advance(self, factors: list[StepJacobian]) -> np.ndarray:
+    def _advance(self, factors: Sequence[Callable[[Any], Any]]) -> np.ndarray:
         """log |R_ii| of the product of ``factors``; by halves where a column would be lost in rounding."""
         y = self._basis
         for factor in factors:

@@ -43,6 +43,25 @@ def test_autograd_agrees_with_the_cells_equations(name):
     assert np.max(np.abs(moved[kept] - own.log_s[kept])) > 1e-4
 
 
+@pytest.mark.parametrize("name", ["gru", "lstm", "vanilla"])
+def test_lyapunov_exponents_of_modules(name):
+    """A module against the package's own cell with the same weights, whose state may be ordered otherwise.
+
+    The sum of all exponents is log |det J|, whatever frame is followed.
+    """
+    torch.manual_seed(0)
+    module, inputs = MODULES[name](), np.random.default_rng(0).standard_normal((250, 3))
+    given = inputs[None] if getattr(module, "batch_first", False) else inputs
+    found = rt.sample_lyapunov(module, inputs=torch.as_tensor(given), steps=200).exponents[0]
+    own = rt.sample_lyapunov(analytic(module), inputs=inputs, steps=200).exponents[0]
+    assert len(found) == (2 * N if name == "lstm" else N)
+    kept = np.isfinite(own)[: len(found)]
+    assert found[kept].sum() == pytest.approx(own[np.isfinite(own)].sum(), abs=1e-5)
+    np.testing.assert_allclose(found[:4], own[:4], atol=0.02)
+    other = rt.sample_lyapunov(analytic(MODULES[name]()), inputs=inputs, steps=200).exponents[0]
+    assert abs(other[np.isfinite(other)].sum() - found[kept].sum()) > 1e-3
+
+
 def test_layers_batches_and_states():
     torch.manual_seed(1)
     module = torch.nn.LSTM(3, 8, num_layers=2, batch_first=True)

@@ -48,6 +48,43 @@ def test_the_frame_is_that_of_a_plain_qr():
     assert np.sum(found.exponents[0]) == pytest.approx(np.sum(plain), abs=1e-8)  # log |det J|, any frame
 
 
+def test_given_networks(tmp_path):
+    """A GRU with given weights against a plain QR of its steps, and log |det J| along the trajectory."""
+    rng = np.random.default_rng(4)
+    weights = {gate: 2.0 * rng.standard_normal((10, 10)) / math.sqrt(10) for gate in "ruc"}
+    drive = {gate: rng.standard_normal((10, 3)) for gate in "ruc"}
+    network = rt.GivenNetwork("gru", weights, drive)
+    inputs = rng.standard_normal((250, 2, 3))
+    found = rt.sample_lyapunov(network, inputs=inputs, steps=200, seed=1)
+    state, q, total = network.initial_state, np.eye(10), np.zeros(10)
+    for step, x in enumerate(inputs[:, 1]):
+        state, factor = network(state, x)
+        q, r = np.linalg.qr(factor(q))
+        total += (step >= 50) * np.log(np.abs(np.diag(r)))
+    assert found.exponents.shape == (2, 10)
+    np.testing.assert_allclose(found.exponents[1], np.sort(total / 200)[::-1], atol=0.02)
+    assert found.exponents[1].sum() == pytest.approx(total.sum() / 200, abs=1e-6)
+    assert np.abs(found.exponents[0] - found.exponents[1]).max() > 1e-3  # other inputs
+    assert 0.0 < found.kaplan_yorke.value <= 1.0 or found.largest.value < 0.0
+    assert rt.load(found.save(tmp_path / "given")) == found
+    assert "given network" in repr(found) and found.plot().get_title() == "given network"
+    few = rt.sample_lyapunov(network, inputs=inputs[:, 0], steps=200, count=1)
+    assert few.largest.value == pytest.approx(found.exponents[0, 0], abs=0.01)
+
+
+def test_arguments_that_mean_nothing_are_refused():
+    network = rt.GivenNetwork("vanilla", np.eye(3))
+    for name, value in {"N": 3, "trials": 2, "burn_in": 5, "device": "cpu", "checkpoint": "x"}.items():
+        with pytest.raises(TypeError, match=f"{name} = .*given network"):
+            rt.sample_lyapunov(network, inputs=np.zeros((40, 3)), steps=16, **{name: value})
+    with pytest.raises(TypeError, match="state = 0: means nothing for an ensemble"):
+        rt.sample_lyapunov(TANH, state=0)
+    with pytest.raises(ValueError, match="inputs: have 40 steps; must have 2500"):
+        rt.sample_lyapunov(network, inputs=np.zeros((40, 3)))
+    with pytest.raises(TypeError, match="expected an Ensemble"):
+        rt.sample_lyapunov(network)
+
+
 def test_orthogonal_linear_networks_have_one_exponent():
     ens = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=1.5, weights="orthogonal")
     found = rt.sample_lyapunov(ens, N=20, steps=40)
