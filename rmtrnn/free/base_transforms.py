@@ -44,6 +44,11 @@ class Base(Protocol):
     @property
     def has_real_nodes(self) -> bool: ...
     @property
+    def underflowing(self) -> float:
+        """P(0 < X < a thousand times the smallest double), where v cannot be resolved."""
+        ...
+
+    @property
     def log_support(self) -> tuple[tuple[float, float], ...]: ...
     def sums(self, y: np.ndarray) -> Sums: ...
     def log_potential(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
@@ -59,6 +64,7 @@ class PointMasses:
     """Finitely many atoms: exact sums."""
 
     is_bounded = has_real_nodes = True
+    underflowing = 0.0
 
     def __init__(self, locations: np.ndarray, masses: np.ndarray) -> None:
         self.locations, self.masses = locations, masses
@@ -132,24 +138,31 @@ def weighted_sums(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> n
     return parts
 
 
-def point_masses_stieltjes(locations: np.ndarray, masses: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """G(z) = Σ_i p_i/(z − x_i) at a flat array of z."""
-    value = np.zeros(z.shape, complex)
+def point_masses_stieltjes(
+    locations: np.ndarray, masses: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """G(z) = Σ_i p_i/(z − x_i) and its derivative at a flat array of z."""
+    value, slope = np.zeros(z.shape, complex), np.zeros(z.shape, complex)
     size = max(1, _CHUNK // len(locations))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for start in range(0, z.size, size):
             here = slice(start, start + size)
-            value[here] = (1.0 / np.subtract.outer(z[here], locations)) @ masses
-    return value
+            inverse = 1.0 / np.subtract.outer(z[here], locations)
+            value[here], slope[here] = inverse @ masses, -(inverse * inverse) @ masses
+    return value, slope
 
 
-def marchenko_pastur_stieltjes(c: float, s: float, z: np.ndarray) -> np.ndarray:
-    """G = 2/d₊ = d₋/(2csz), d± = z − s(1 − c) ± √(z − x₋) √(z − x₊): the form without cancellation."""
+def marchenko_pastur_stieltjes(c: float, s: float, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """G = 2/d₊ = d₋/(2csz), d± = z − s(1 − c) ± √(z − x₋) √(z − x₊): the form without cancellation.
+
+    And G' = −G (1 − c s G)/√…, from the quadratic equation of G.
+    """
     low, high = s * (1.0 - math.sqrt(c)) ** 2, s * (1.0 + math.sqrt(c)) ** 2
     root = np.sqrt(z - low) * np.sqrt(z - high)
     plus, minus = z - s * (1.0 - c) + root, z - s * (1.0 - c) - root
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.abs(plus) >= np.abs(minus), 2.0 / plus, minus / (2.0 * c * s * z))
+        value = np.where(np.abs(plus) >= np.abs(minus), 2.0 / plus, minus / (2.0 * c * s * z))
+        return value, -value * (1.0 - c * s * value) / root
 
 
 def log1p(z: np.ndarray) -> np.ndarray:

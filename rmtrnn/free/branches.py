@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -62,6 +63,33 @@ class FunctionBranch:
         outer, inner = (self.value(e + k * h) - self.value(e - k * h) for k in (2, 1))
         noise = 32 * np.finfo(float).eps * self.value(e)
         return np.where(np.abs(outer) > noise, (8 * inner - outer) / (12 * h), 0.0)
+
+
+def is_analytic(f: Callable[[np.ndarray], np.ndarray], low: float, high: float, variance: float) -> bool:
+    """Whether f takes complex arrays and continues itself analytically between ``low`` and ``high``.
+
+    On circles around points of the branch an analytic f has no negative Fourier coefficients; |e|, Re e and
+    the conjugate have some. An f that does not take complex numbers at all, or warns about them, is not.
+    """
+    deviation = math.sqrt(variance)
+    a, b = max(low, -6.0 * deviation), min(high, 6.0 * deviation)
+    if not b > a:
+        return False
+    share = (np.arange(24) + 0.5) / 24
+    centre = (a + (b - a) * share)[:, None]
+    radius = np.minimum(0.05, 0.4 * np.minimum(centre - a, b - centre))
+    circle = centre + radius * np.exp(2j * np.pi * np.arange(32) / 32)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
+            warnings.simplefilter("error")
+            values = np.asarray(f(circle))
+    except Exception:  # a user's function: whatever it raises for complex numbers
+        return False
+    if values.shape != circle.shape or not np.iscomplexobj(values) or not np.all(np.isfinite(values)):
+        return False
+    coefficients = np.abs(np.fft.fft(values, axis=1)) / 32
+    largest = np.max(np.abs(values), axis=1)
+    return bool(np.all(np.max(coefficients[:, 17:], axis=1) <= 1e-13 * largest + 1e-300))
 
 
 class Stretch(NamedTuple):

@@ -54,6 +54,12 @@ class GaussianImage:
         return self._quadrature.has_real_nodes
 
     @property
+    def underflowing(self) -> float:
+        """P(0 < X/scale < a thousand times the smallest double), where log X cannot be resolved."""
+        tiny = 1e3 * np.finfo(float).tiny / min(self._scale, 1.0)
+        return float(self._continuous_cdf(np.array([tiny]))[0])
+
+    @property
     def log_scale(self) -> float:
         """log of the largest value of f within Z_MAX standard deviations."""
         return math.log(self._scale)

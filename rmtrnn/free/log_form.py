@@ -153,11 +153,14 @@ class ProductInLog:
     def look(self) -> SecondLook:
         """What else holds for every law, looked at here: see `rmtrnn.laws.second_look`."""
         if self.is_base:
-            return second_look(self, error=1e-15, mean=mean_of_power(self, 1.0, self.log_moment(1)))
+            error = 1e-15 + self._base.underflowing
+            return second_look(self, error=error, mean=mean_of_power(self, 1.0, self.log_moment(1)))
         pieces = self.curve.pieces
         whole = math.fsum([mass for _, mass in self.atoms] + [piece.mass for piece in pieces])
         estimate = max((piece.error for piece in pieces), default=0.0)
-        error = 1e-15 + estimate + abs(whole - 1.0) + abs(self.integrated_mass - 1.0)
+        error = (
+            1e-15 + self._base.underflowing + estimate + abs(whole - 1.0) + abs(self.integrated_mass - 1.0)
+        )
         mean = mean_of_power(self, 1.0, self.log_moment(1))
         return second_look(self, error=error, mass=self.integrated_mass, mean=mean)
 

@@ -27,6 +27,7 @@ from rmtrnn.free import subordination
 from rmtrnn.free.base_transforms import Base, PointMasses, marchenko_pastur_stieltjes, point_masses_stieltjes
 from rmtrnn.free.boundary_curve import Curve
 from rmtrnn.free.log_form import PositiveLogView, ProductInLog
+from rmtrnn.free.subordination_newton import Transform
 from rmtrnn.laws.protocol import elementwise, exponential, logarithm
 
 _ONE = PointMasses(np.array([1.0]), np.array([1.0]))
@@ -224,24 +225,45 @@ class PositiveLaw:
         return elementwise(self._r_transform, "g", g)
 
     @property
-    def closed_stieltjes(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """G in closed form on the upper half plane for finitely many atoms, and for a Marchenko–Pastur law.
+    def stieltjes(self) -> Transform | None:
+        """G and G' on a flat array in the closed upper half plane; None for a product (see `factors`).
 
-        G(z) = 2/(z − s(1 − c) + √(z − x₋) √(z − x₊)), x± = s (1 ± √c)². None for other laws.
+        In closed form for finitely many atoms and for a Marchenko–Pastur law,
+        G(z) = 2/(z − s(1 − c) + √(z − x₋) √(z − x₊)), x± = s (1 ± √c)²; by quadrature for other bases.
         """
         base, scale = self._base, math.exp(self._log_scale)
-        if not isinstance(base, PointMasses) or self._power != 1.0:
-            return None
-        if not self._ratios:
-            return lambda z: point_masses_stieltjes(base.locations * scale, base.masses, z)
-        if list(self._ratios.values()) != [1.0] or len(base.atoms) > 2:
+        if self._in_log.is_base:
+            if isinstance(base, PointMasses):
+                return lambda z: point_masses_stieltjes(base.locations * scale, base.masses, z)
+            return self._base_stieltjes
+        if self._power != 1.0 or list(self._ratios.values()) != [1.0] or not isinstance(base, PointMasses):
             return None
         (c,) = self._ratios
         if len(base.atoms) == 2:  # a projection of rank 1/c' and MP_1: MP_c'
             if c != 1.0 or base.locations[0] != 0.0:
                 return None
             c = 1.0 / float(base.masses[1])
+        elif len(base.atoms) > 2:
+            return None
         return functools.partial(marchenko_pastur_stieltjes, c, scale * base.moment(1))
+
+    def _base_stieltjes(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """G = E[1/(1 − Xy)]/z and G' = −E[1/(1 − Xy)²]/z² with X the base and y = scale/z."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            log_z = np.log(z)  # its angle is in [0, π], also for a negative zero
+            y = np.exp(self._log_scale - np.real(log_z) - 1j * np.abs(np.imag(log_z)))
+            sums = self._base.sums(y)
+            return sums.a0 / z, -(sums.a0 + sums.b1) / z**2
+
+    @property
+    def factors(self) -> list[tuple[PositiveLaw, float]]:
+        """Laws with a `stieltjes` and their powers, of which this law is the free product."""
+        if self.stieltjes is not None:
+            return [(self, 1.0)]
+        base = [] if self._base is _ONE else [(PositiveLaw(self._base), self._power)]
+        others = [(PositiveLaw(_ONE, 1.0, {c: 1.0}), count) for c, count in self._ratios.items()]
+        (first, t), *rest = base + others
+        return [(first.dilate(log_c=self._log_scale / t), t), *rest]
 
     # -- how it is done --------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ M(λ) = M_a(ω_a) = M_b(ω_b), λ = ω_a κ_b(ω_b) = ω_b κ_a(ω_a), so that
     ω_a = λ/κ_b(λ/κ_a(ω_a)).
 
 The t-th free additive power is G(z) = G_a(ω), z = t ω − (t − 1) F_a(ω). (Biane 1998; Belinschi and Bercovici
-2007; Belinschi, Mai and Speicher 2017.) Each is solved for z = x + iε by Newton's method, ε falling to 0.
+2007; Belinschi, Mai and Speicher 2017.) All are solved by `rmtrnn.free.subordination_newton`.
 
 Letters: p, a probability.
 """
@@ -30,43 +30,35 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.status import ConvergenceError, Status
-from rmtrnn.free.additive_subordination import Summand, stieltjes_of_sum
 from rmtrnn.free.base_transforms import point_masses_stieltjes
 from rmtrnn.free.cumulants import free_cumulants, moments_of, moments_of_product
-from rmtrnn.free.newton_continuation import followed_down
 from rmtrnn.free.s_transform_series import MOMENT_SECONDS, multiplied_moments
+from rmtrnn.free.subordination_newton import (
+    Factor,
+    Summand,
+    Transform,
+    stieltjes_of_product,
+    stieltjes_of_sum,
+)
 from rmtrnn.laws.protocol import elementwise, probability
 from rmtrnn.laws.second_look import Distribution, SecondLook, mean_on_line, second_look
-
-Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class SupportSettings:
     """Numbers of the search for the support and of its table. tests/free/test_free_numbers.py moves them."""
 
-    # Heights above the real axis, in units of the law's width, through which ω is continued. Empirical.
-    heights: tuple[float, ...] = (
-        4.0,
-        2.0,
-        1.0,
-        0.5,
-        0.25,
-        0.1,
-        0.03,
-        0.01,
-        3e-3,
-        1e-3,
-        1e-4,
-        1e-5,
-        1e-7,
-        0.0,
-    )
-    # Points on which intervals of the support are looked for. Empirical: a narrower one is missed, and shows
-    # as missing mass.
-    scan: int = 401
-    # Mass that may be missing before the law is refused.
+    # Points on which intervals of the support are looked for, one number after the other until no mass is
+    # missing. Empirical: a narrower interval is missed.
+    scan: tuple[int, ...] = (401, 1601, 6401)
+    # Mass that may be missing before the next scan, and before the law is refused.
+    missing: float = 1e-6
     lost: float = 1e-3
+    # Power in which an interval that ends at λ = 0 of a product is resolved, and the distance, in widths of
+    # the law, within which it does. Derived: densities there are powers above −1 of λ, and λ = θ^16 makes
+    # that of θ vanish as θ^3 for λ^(−3/4); a tenth of the interval is seen at rounding.
+    zero_power: float = 8.0
+    at_zero: float = 1e-12
     # Im ω relative to the width of the law below which a point is outside the support. Empirical.
     empty: float = 1e-6
     # Gauss points on an interval of the support, one number after the other.
@@ -78,17 +70,43 @@ class SupportSettings:
 _SEARCH = SupportSettings()
 
 
-class _Piece(NamedTuple):
-    """An interval of the support: its mass up to the angle θ, and the least value of the density of θ."""
+@dataclass(frozen=True)
+class _Interval:
+    """An interval of the support in the angle θ from 0 to π: x − left = (right − left) s^k, s = sin²(θ/2).
+
+    From the right end where ``from_right``. k = ``power`` is 1, but for a density that diverges at that end.
+    """
 
     left: float
     right: float
+    power: float = 1.0
+    from_right: bool = False
+
+    def place(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """x(θ) and |dx/dθ|."""
+        length, share = self.right - self.left, np.sin(0.5 * angle) ** 2
+        x = length * share**self.power
+        slope = length * self.power * share ** (self.power - 1.0) * 0.5 * np.sin(angle)
+        return (self.right - x if self.from_right else self.left + x), slope
+
+    def angle(self, x: np.ndarray) -> np.ndarray:
+        """θ(x), of the nearer end outside."""
+        length = self.right - self.left
+        away = (self.right - x if self.from_right else x - self.left) / length
+        share = np.clip(away, 0.0, 1.0) ** (1.0 / self.power)
+        return 2.0 * np.arctan2(np.sqrt(share), np.sqrt(1.0 - share))
+
+
+class _Piece(NamedTuple):
+    """An interval of the support: its mass, the mass up to x, and the least value of the density of θ."""
+
+    mass: float
     upto: Callable[[np.ndarray], np.ndarray]
     floor: float
 
 
 class RealLaw:
-    """A law on the real line known through G on the upper half plane, its atoms and its moments.
+    """A law on the real line known through G and G' on the upper half plane, its atoms and its moments.
 
     ``+`` and ``free_sum(t)`` (real t ≥ 1) are the free additive operations; ``dilate(c)`` is the law of c·X.
     """
@@ -100,10 +118,15 @@ class RealLaw:
         atoms: Sequence[tuple[float, float]],
         moments: Callable[[int], list[float]],
         text: str,
+        *,
         summands: Sequence[tuple[RealLaw, float]] = (),
+        factors: Sequence[tuple[RealLaw, float]] = (),
     ) -> None:
         self._stieltjes, self._hull, self._moments, self._text = stieltjes, hull, moments, text
-        self._summands = tuple(summands) or ((self, 1.0),)  # (law, t): the free sum of law^{⊞ t}
+        # (law, t): the free sum of law^{⊞ t}, and the free product of law^{⊠ t}.
+        self._summands = tuple(summands) or ((self, 1.0),)
+        self._factors = tuple(factors) or ((self, 1.0),)
+        self._zero_power = _SEARCH.zero_power if factors else 1.0
         self.atoms: tuple[tuple[float, float], ...] = tuple(
             sorted((float(x), float(mass)) for x, mass in atoms)
         )
@@ -115,7 +138,7 @@ class RealLaw:
         array = np.asarray(z, dtype=complex)
         flat = array.ravel()
         lower = np.imag(flat) < 0
-        value = self._stieltjes(np.where(lower, np.conj(flat), flat))
+        value, _ = self._stieltjes(np.where(lower, np.conj(flat), flat))
         return np.where(lower, np.conj(value), value).reshape(array.shape)[()]
 
     def M(self, w: Any) -> Any:
@@ -157,15 +180,14 @@ class RealLaw:
         _ = self._scale  # refuses a law of which a part was not found
         inside = np.any([(x > a) & (x < b) for a, b in self.support], axis=0) if self.support else []
         if np.any(inside):
-            density[inside] = np.maximum(-np.imag(self._stieltjes(x[inside] + 0j)) / math.pi, 0.0)
+            density[inside] = np.maximum(-np.imag(self._stieltjes(x[inside] + 0j)[0]) / math.pi, 0.0)
         return density
 
     def _cdf(self, x: np.ndarray) -> np.ndarray:
         scale = self._scale  # refuses a law of which a part was not found
         total = np.sum([mass * (x >= where) for where, mass in self.atoms], axis=0) + np.zeros(x.shape)
-        for left, right, primitive, _ in self._pieces:
-            angle = np.arccos(np.clip((left + right - 2.0 * x) / (right - left), -1.0, 1.0))
-            total += np.where(x > left, scale * primitive(angle), 0.0)
+        for piece in self._pieces:
+            total += scale * piece.upto(x)
         return np.clip(total, 0.0, 1.0)
 
     def _icdf(self, p: np.ndarray) -> np.ndarray:
@@ -188,26 +210,59 @@ class RealLaw:
         k = _validate.cost("k", _validate.integer("k", k, low=0), MOMENT_SECONDS)
         return 1.0 if k == 0 else float(self._moments(k)[k - 1])
 
-    @functools.cached_property
+    @property
     def support(self) -> tuple[tuple[float, float], ...]:
         """Intervals of the continuous part: where Im G does not vanish, ends found by bisection."""
+        return self._search[0]
+
+    @property
+    def _pieces(self) -> list[_Piece]:
+        return self._search[1]
+
+    @functools.cached_property
+    def _search(self) -> tuple[tuple[tuple[float, float], ...], list[_Piece]]:
+        """The support and its pieces, on ever finer scans until no mass is missing."""
+        support: tuple[tuple[float, float], ...] = ()
+        pieces: list[_Piece] = []
+        atomic = math.fsum(mass for _, mass in self.atoms)
+        if _is_point(self) or atomic > 1.0 - 1e-12:
+            return support, pieces
+        for count in _SEARCH.scan:
+            support = self._scanned(count)
+            pieces = [self._piece(interval) for ends in support for interval in self._intervals(*ends)]
+            if abs(atomic + math.fsum(piece.mass for piece in pieces) - 1.0) <= _SEARCH.missing:
+                break
+        return support, pieces
+
+    def _scanned(self, count: int) -> tuple[tuple[float, float], ...]:
+        """Intervals that hold at least one of ``count`` equidistant points."""
         low, high = self._hull
-        if low == high or math.fsum(mass for _, mass in self.atoms) > 1.0 - 1e-12:
-            return ()
         margin = 1e-3 * (high - low)
-        grid = np.linspace(low - margin, high + margin, _SEARCH.scan)
+        grid = np.linspace(low - margin, high + margin, count)
 
         filled = self._is_filled(grid)
-        edges = []
-        for i in np.flatnonzero(filled[1:] != filled[:-1]):
-            inside, outside = (grid[i + 1], grid[i]) if filled[i + 1] else (grid[i], grid[i + 1])
-            for _ in range(10):  # sixteen parts each time: 40 bits, in a quarter of the calls
-                inner = np.linspace(inside, outside, 17)[1:-1]
-                last = int(np.sum(np.logical_and.accumulate(self._is_filled(inner))))
-                ends = [inside, *inner.tolist(), outside]
-                inside, outside = ends[last], ends[last + 1]
-            edges.append(float(0.5 * (inside + outside)))
-        return tuple(zip(edges[::2], edges[1::2], strict=True))
+        left = np.flatnonzero(filled[1:] != filled[:-1])
+        inside = np.where(filled[left], grid[left], grid[left + 1])
+        outside = np.where(filled[left], grid[left + 1], grid[left])
+        share = np.linspace(0.0, 1.0, 17)[:, None]
+        for _ in range(10):  # sixteen parts each time, of all edges together: 40 bits in ten calls
+            parts = inside + share * (outside - inside)
+            parts[-1] = outside
+            known = self._is_filled(parts[1:-1].ravel()).reshape(15, -1)
+            last = np.sum(np.logical_and.accumulate(known, axis=0), axis=0)
+            inside, outside = (np.take_along_axis(parts, last[None] + i, axis=0)[0] for i in (0, 1))
+        edges = 0.5 * (inside + outside)
+        if self._zero_power != 1.0:
+            edges = np.where(np.abs(edges) < _SEARCH.at_zero * (high - low), 0.0, edges)
+        return tuple(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+    def _intervals(self, left: float, right: float) -> list[_Interval]:
+        """An interval of the support, cut at λ = 0 of a product, where its density may diverge."""
+        power = self._zero_power
+        if power == 1.0 or not left <= 0.0 <= right:
+            return [_Interval(left, right)]
+        below = [_Interval(left, 0.0, power, from_right=True)] if left < 0.0 else []
+        return below + ([_Interval(0.0, right, power)] if right > 0.0 else [])
 
     @property
     def error(self) -> float:
@@ -240,39 +295,38 @@ class RealLaw:
         for where, _ in self.atoms:
             beside = np.where(x < where, where - _SEARCH.empty * width, where + _SEARCH.empty * width)
             x = np.where(np.abs(x - where) < _SEARCH.empty * width, beside, x)
-        values = self._stieltjes(x + 0j)
-        return -np.imag(values) > _SEARCH.empty * (1.0 + np.abs(values)) / width
+        filled = (x > self._hull[0]) & (x < self._hull[1])
+        values, _ = self._stieltjes(x[filled] + 0j)
+        filled[filled] = -np.imag(values) > _SEARCH.empty * (1.0 + np.abs(values)) / width
+        return filled
 
-    @functools.cached_property
-    def _pieces(self) -> list[_Piece]:
-        """For each interval the integral of the density up to θ, x = mid − half·cos θ, smooth at edges."""
-        pieces = []
-        for left, right in self.support:
-            for count in _SEARCH.nodes:  # until the last coefficients vanish: a peak inside needs more
-                series, floor = self._angle_series(left, right, count)
-                if np.max(np.abs(series[-4:])) < _SEARCH.series_tail * np.max(np.abs(series)):
-                    break
-            primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
+    def _piece(self, interval: _Interval) -> _Piece:
+        """The integral of the density of θ, smooth at the ends, from Legendre coefficients."""
+        for count in _SEARCH.nodes:  # until the last coefficients vanish: a peak inside needs more
+            series, floor = self._angle_series(interval, count)
+            if np.max(np.abs(series[-4:])) < _SEARCH.series_tail * np.max(np.abs(series)):
+                break
+        primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
+        mass = float(np.polynomial.legendre.legval(1.0, primitive))
 
-            def upto(angle: np.ndarray, primitive: np.ndarray = primitive) -> np.ndarray:
-                return np.polynomial.legendre.legval(2.0 * angle / math.pi - 1.0, primitive)
+        def upto(x: np.ndarray) -> np.ndarray:
+            inner = np.polynomial.legendre.legval(2.0 * interval.angle(x) / math.pi - 1.0, primitive)
+            return mass - inner if interval.from_right else inner
 
-            pieces.append(_Piece(left, right, upto, floor))
-        return pieces
+        return _Piece(mass, upto, floor)
 
-    def _angle_series(self, left: float, right: float, count: int) -> tuple[np.ndarray, float]:
+    def _angle_series(self, interval: _Interval, count: int) -> tuple[np.ndarray, float]:
         """Legendre coefficients of the density of θ in 2θ/π − 1 from Gauss points, and its least value."""
         nodes, weights = np.polynomial.legendre.leggauss(count)
-        angle, half = 0.5 * math.pi * (1.0 + nodes), 0.5 * (right - left)
-        x = left + half * 2.0 * np.sin(0.5 * angle) ** 2
-        values = -np.imag(self._stieltjes(x + 0j)) / math.pi * half * np.sin(angle)
+        x, slope = interval.place(0.5 * math.pi * (1.0 + nodes))
+        values = -np.imag(self._stieltjes(x + 0j)[0]) / math.pi * slope
         degree = 3 * count // 4
         basis = np.polynomial.legendre.legvander(nodes, degree)
         return (np.arange(degree + 1) + 0.5) * ((weights * values) @ basis), float(np.min(values))
 
     @functools.cached_property
     def _mass(self) -> float:
-        continuous = sum(float(piece.upto(np.array(math.pi))) for piece in self._pieces)
+        continuous = math.fsum(piece.mass for piece in self._pieces)
         return continuous + math.fsum(mass for _, mass in self.atoms)
 
     @functools.cached_property
@@ -280,7 +334,7 @@ class RealLaw:
         if abs(self._mass - 1.0) > _SEARCH.lost:
             raise ConvergenceError(
                 f"{self!r}: the intervals found carry the mass {self._mass:.6f} instead of 1; "
-                "intervals narrower than the width of the law / 400 are not found"
+                f"intervals narrower than the width of the law / {_SEARCH.scan[-1]} are not found"
             )
         atomic = math.fsum(mass for _, mass in self.atoms)
         return (1.0 - atomic) / (self._mass - atomic) if self._mass > atomic else 0.0
@@ -305,13 +359,20 @@ class RealLaw:
     def dilate(self, c: float) -> RealLaw:
         """Return the law of c·X, c > 0."""
         c = _validate.real("c", c, low=0.0, low_open=True)
+
+        def stieltjes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            value, slope = self._stieltjes(z / c)
+            return value / c, slope / c**2
+
+        (first, power), *rest = self._factors
         return RealLaw(
-            lambda z: self._stieltjes(z / c) / c,
+            stieltjes,
             (c * self._hull[0], c * self._hull[1]),
             [(c * where, mass) for where, mass in self.atoms],
             lambda k: [c ** (j + 1) * moment for j, moment in enumerate(self._moments(k))],
             f"({self._text}).dilate({c!r})",
-            [(law.dilate(c), t) for law, t in self._summands if law is not self],
+            summands=[(law.dilate(c), t) for law, t in self._summands if law is not self],
+            factors=[] if first is self else [(first.dilate(c ** (1.0 / power)), power), *rest],
         )
 
     def __repr__(self) -> str:
@@ -328,8 +389,11 @@ def Semicircle(radius: float) -> RealLaw:
     """
     r = _validate.real("radius", radius, low=0.0, low_open=True)
 
-    def stieltjes(z: np.ndarray) -> np.ndarray:
-        return 2.0 / (z + np.sqrt(z - r) * np.sqrt(z + r))
+    def stieltjes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        root = np.sqrt(z - r) * np.sqrt(z + r)
+        value = 2.0 / (z + root)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return value, -value / root
 
     def moments(k: int) -> list[float]:
         return moments_of([0.0, r * r / 4.0, *([0.0] * max(k - 2, 0))][:k])
@@ -357,34 +421,93 @@ def as_real(law: Any) -> RealLaw:
     if isinstance(law, RealLaw):
         return law
     ends = [end for piece in law.support for end in piece] + [where for where, _ in law.atoms]
-    return RealLaw(
-        law.closed_stieltjes or law.G,
-        (float(min(ends)), float(min(max(ends), law.icdf(1.0)))),  # the last: as far as the law is followed
-        law.atoms,
-        lambda k: [law.moment(j + 1) for j in range(k)],
-        repr(law),
-    )
+    hull = float(min(ends)), float(min(max(ends), law.icdf(1.0)))  # the last: as far as the law is followed
+
+    def moments(k: int) -> list[float]:
+        return [law.moment(j + 1) for j in range(k)]
+
+    if law.stieltjes is not None:
+        return RealLaw(law.stieltjes, hull, law.atoms, moments, repr(law))
+    factors = [(as_real(part), t) for part, t in law.factors]
+    return _product(factors, hull, law.atoms, moments, repr(law))
+
+
+class ShiftedLaw(RealLaw):
+    """The law of X + shift for a law of X: G(z − shift), and all else from the law itself."""
+
+    def __init__(self, law: Any, shift: float) -> None:
+        a = as_real(law)
+
+        def moments(k: int) -> list[float]:
+            known = [1.0, *a._moments(k)]
+            return [
+                math.fsum(math.comb(j, i) * known[i] * shift ** (j - i) for i in range(j + 1))
+                for j in range(1, k + 1)
+            ]
+
+        super().__init__(
+            lambda z: a._stieltjes(z - shift),
+            (a._hull[0] + shift, a._hull[1] + shift),
+            [(where + shift, mass) for where, mass in a.atoms],
+            moments,
+            f"({a!r}) + {shift!r}",
+            summands=_shifted_summands(a, shift),
+        )
+        self._law, self._shift = law, shift
+
+    def _pdf(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self._law.pdf(x - self._shift))
+
+    def _cdf(self, x: np.ndarray) -> np.ndarray:
+        own = self._law.cdf(x - self._shift)
+        for where, _ in self._law.atoms:  # there F has jumped, whatever x − shift rounds to
+            own = np.where(x == where + self._shift, np.maximum(own, self._law.cdf(where)), own)
+        return own
+
+    def _icdf(self, p: np.ndarray) -> np.ndarray:
+        return np.asarray(self._law.icdf(p)) + self._shift
+
+    @property
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Intervals of the continuous part."""
+        return tuple((a + self._shift, b + self._shift) for a, b in self._law.support)
+
+    @property
+    def error(self) -> float:
+        """That of the law of X."""
+        return self._law.error
+
+    @property
+    def status(self) -> Status:
+        """That of the law of X."""
+        return self._law.status
+
+    @property
+    def message(self) -> str:
+        """That of the law of X."""
+        return self._law.message
 
 
 def shifted(law: Any, shift: float) -> RealLaw:
     """The law of X + shift, exactly: G(z − shift)."""
     shift = _validate.real("shift", shift)
-    a = as_real(law)
+    return ShiftedLaw(law, shift)
 
-    def moments(k: int) -> list[float]:
-        known = [1.0, *a._moments(k)]
-        return [
-            math.fsum(math.comb(j, i) * known[i] * shift ** (j - i) for i in range(j + 1))
-            for j in range(1, k + 1)
-        ]
+
+def reflected(law: RealLaw) -> RealLaw:
+    """The law of −X: G(z) = −G_X(−z)."""
+
+    def stieltjes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, slope = law._stieltjes(-np.conj(z))
+        return -np.conj(value), np.conj(slope)
 
     return RealLaw(
-        lambda z: a.G(z - shift),
-        (a._hull[0] + shift, a._hull[1] + shift),
-        [(where + shift, mass) for where, mass in a.atoms],
-        moments,
-        f"({a!r}) + {shift!r}",
-        _shifted_summands(a, shift),
+        stieltjes,
+        (-law._hull[1], -law._hull[0]),
+        [(-where, mass) for where, mass in law.atoms],
+        lambda k: [(-1.0) ** (j + 1) * moment for j, moment in enumerate(law._moments(k))],
+        f"({law!r}) @ Discrete([-1.0], [1.0])",
+        summands=[(reflected(part), t) for part, t in law._summands if part is not law],
     )
 
 
@@ -439,12 +562,15 @@ def _sum(
     text: str,
 ) -> RealLaw:
     """The free sum of law^{⊞ t} for (law, t) in ``summands``, which are no sums themselves."""
-    parts = []
-    for law, power in summands:
-        mean, square, cube = law._moments(3)
-        third = cube - 3.0 * mean * square + 2.0 * mean**3
-        parts.append(Summand(law._stieltjes, power, mean, square - mean**2, third, 0.5 * _width(law)))
-    return RealLaw(lambda z: stieltjes_of_sum(parts, z), hull, atoms, moments, text, summands)
+    parts = [Summand(*_description(law), power) for law, power in summands]
+    return RealLaw(lambda z: stieltjes_of_sum(parts, z), hull, atoms, moments, text, summands=summands)
+
+
+def _description(law: RealLaw) -> tuple[Transform, float, float, float, float]:
+    """What a `Part` needs to know of a law besides its power."""
+    mean, square, cube = law._moments(3)
+    third = cube - 3.0 * mean * square + 2.0 * mean**3
+    return law._stieltjes, mean, square - mean**2, third, 0.5 * _width(law)
 
 
 def free_product(first: Any, second: Any) -> RealLaw:
@@ -458,20 +584,11 @@ def free_product(first: Any, second: Any) -> RealLaw:
     if b._hull[0] < 0.0:
         raise TypeError(f"{a!r} @ {b!r}: one of the laws of a free product must lie on [0, inf)")
     for point, other in ((a, b), (b, a)):
-        if _is_point(point) and point._hull[0] > 0.0:
-            return other.dilate(point._hull[0])
-
-    def stieltjes(z: np.ndarray) -> np.ndarray:
-        def residual(omega: np.ndarray, at: np.ndarray) -> np.ndarray:
-            return at / _kappa(b, at / _kappa(a, omega)) - omega
-
-        width = max(abs(a._hull[0]), a._hull[1]) * b._hull[1]
-        z = np.where(z == 0.0, 1e-9 * width, z)  # λ = 0 is singular in the equations, not in the law
-        omega = followed_down(residual, z, lambda top: top / b.moment(1), width, _SEARCH.heights)
-        return (1.0 + a.M(omega)) / z
+        if _is_point(point):
+            return _multiplied(other, point._hull[0])
 
     atoms = [
-        (x * y, p + q - 1.0) for x, p in a.atoms for y, q in b.atoms if x * y > 0 and p + q > 1.0 + 1e-14
+        (x * y, p + q - 1.0) for x, p in a.atoms for y, q in b.atoms if x * y != 0 and p + q > 1.0 + 1e-14
     ]
     zero = max((p for law in (a, b) for x, p in law.atoms if x == 0.0), default=0.0)
     atoms += [(0.0, zero)] if zero else []
@@ -483,16 +600,41 @@ def free_product(first: Any, second: Any) -> RealLaw:
 
     ends = [x * y for x in a._hull for y in b._hull]
     hull = (min(ends), max(ends))
-    return RealLaw(stieltjes, hull, atoms, moments, f"({a!r}) @ ({b!r})")
+    return _product(a._factors + b._factors, hull, atoms, moments, f"({a!r}) @ ({b!r})")
+
+
+def _multiplied(law: RealLaw, factor: float) -> RealLaw:
+    """The law of factor·X, a factor of any sign."""
+    if factor == 0.0:
+        return point_law([0.0], [1.0], f"({law!r}) @ Discrete([0.0], [1.0])")
+    return law.dilate(factor) if factor > 0.0 else reflected(law).dilate(-factor)
+
+
+def _product(
+    factors: Sequence[tuple[RealLaw, float]],
+    hull: tuple[float, float],
+    atoms: Sequence[tuple[float, float]],
+    moments: Callable[[int], list[float]],
+    text: str,
+) -> RealLaw:
+    """The free product of law^{⊠ t} for (law, t) in ``factors``, which are no products themselves."""
+    factors = sorted(factors, key=lambda factor: factor[0]._hull[0])  # one that reaches below 0 comes first
+    crosses = [law is not factors[0][0] and hull[0] < 0.0 for law, _ in factors]
+    parts = [
+        Factor(*_description(law), power, crosses=cross)
+        for (law, power), cross in zip(factors, crosses, strict=True)
+    ]
+    width = max(abs(hull[0]), abs(hull[1]))
+
+    def stieltjes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        z = np.where(z == 0.0, 1e-9 * width, z)  # λ = 0 is singular in the equations, not in the law
+        return stieltjes_of_product(parts, width, z)
+
+    return RealLaw(stieltjes, hull, atoms, moments, text, factors=factors)
 
 
 def _is_law(value: Any) -> bool:
-    return isinstance(value, RealLaw) or hasattr(value, "closed_stieltjes")
-
-
-def _kappa(law: RealLaw, omega: np.ndarray) -> np.ndarray:
-    """κ = ω M/(1 + M) = ω − F(ω)."""
-    return omega - 1.0 / law.G(omega)
+    return isinstance(value, RealLaw) or hasattr(value, "factors")
 
 
 def _width(law: RealLaw) -> float:

@@ -9,9 +9,9 @@ from rmtrnn.free import (
     Discrete,
     MarchenkoPastur,
     Semicircle,
-    additive_subordination,
     positive_law,
     subordination,
+    subordination_newton,
 )
 
 X = np.linspace(-2.5, 6.0, 41)
@@ -21,7 +21,7 @@ LAWS = {
     "atom": lambda: Discrete([0.0, 1.0], [0.3, 0.7]) + Discrete([0.0, 1.0], [0.2, 0.8]),
     "product": lambda: Semicircle(1.0) @ MarchenkoPastur(0.5),
 }
-NUMBERS = [f.name for f in fields(subordination.SupportSettings) if f.name not in ("heights", "nodes")]
+NUMBERS = [f.name for f in fields(subordination.SupportSettings) if f.name not in ("scan", "nodes")]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,11 @@ def test_numbers_of_the_support(usual, monkeypatch, name, factor):
 
 
 @pytest.mark.parametrize("part", [slice(None, None, 2), slice(1, None)])
-@pytest.mark.parametrize("name", ["heights", "nodes"])
+@pytest.mark.parametrize("name", ["scan", "nodes"])
 def test_schedules_of_the_support(usual, monkeypatch, name, part):
-    """Half of the heights, or a lower start; half of the numbers of nodes, or a larger first."""
-    entries = getattr(subordination._SEARCH, name)
-    fewer = tuple(sorted({*entries[part], entries[-1]}, reverse=name == "heights"))
-    monkeypatch.setattr(subordination, "_SEARCH", replace(subordination._SEARCH, **{name: fewer}))
+    """Every second scan or number of nodes, or a larger first."""
+    moved = replace(subordination._SEARCH, **{name: getattr(subordination._SEARCH, name)[part]})
+    monkeypatch.setattr(subordination, "_SEARCH", moved)
     check(usual)
 
 
@@ -55,13 +54,13 @@ def check(usual):
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
-@pytest.mark.parametrize("name", [f.name for f in fields(additive_subordination.DescentSettings)])
+@pytest.mark.parametrize("name", [f.name for f in fields(subordination_newton.DescentSettings)])
 def test_numbers_of_the_descent(usual, monkeypatch, name, factor):
-    value = getattr(additive_subordination._DESCENT, name)
+    value = getattr(subordination_newton._DESCENT, name)
     low = 14 if name == "iterations" else 0  # in a gap Im ω falls by ten with each
     high = 0.9 if name in ("factor", "shrink") else np.inf
     moved = {name: type(value)(np.clip(value * factor, low, high))}
-    monkeypatch.setattr(additive_subordination, "_DESCENT", replace(additive_subordination._DESCENT, **moved))
+    monkeypatch.setattr(subordination_newton, "_DESCENT", replace(subordination_newton._DESCENT, **moved))
     check({name: usual[name] for name in ("gap",)})
 
 

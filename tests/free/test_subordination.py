@@ -1,10 +1,14 @@
 """Free sums, and products of different bases: closed forms, cumulants, sampled matrices and a control."""
 
+import math
+
 import numpy as np
 import pytest
 
+import rmtrnn as rt
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.free import Discrete, FussCatalan, MarchenkoPastur, Semicircle
+from rmtrnn.free.branches import is_analytic
 from rmtrnn.free.cumulants import free_cumulants, moments_of, moments_of_product
 
 
@@ -176,3 +180,52 @@ def test_sum_of_four_against_matrices():
     wrong = (Semicircle(1.0) + Discrete([0.0, 5.0], [0.25, 0.75])) + (MarchenkoPastur(1.0) + Semicircle(0.5))
     assert np.max(np.abs(law.cdf(values) - ranks)) < 0.005
     assert np.max(np.abs(wrong.cdf(values) - ranks)) > 0.05
+
+
+def test_products_of_many_kinds_against_matrices():
+    """Factors that share no base, a negative atom, a hard edge at 0 on one and on both sides, a shift."""
+    rng = np.random.default_rng(8)
+    n = 500
+    wishart = rng.standard_normal((n, n)) / math.sqrt(n)
+    wishart = wishart @ wishart.T
+    gauss = rng.standard_normal((n, n)) / math.sqrt(n)
+    gauss = (gauss + gauss.T) / math.sqrt(2)
+    signs = np.diag(np.repeat([-1.2, 0.3], [350, 150]))
+    third = np.diag(np.repeat([0.3, 1.2], [150, 350]))
+    a, b = np.linalg.qr(rng.standard_normal((2, n, n)))[0]
+    mp, points = rt.free.MarchenkoPastur(), rt.free.Discrete([0.3, 1.2], [0.3, 0.7])
+    root = np.linalg.cholesky(wishart)
+    roots = np.sqrt(third)
+    cases = [
+        (rt.free.Discrete([-1.2, 0.3], [0.7, 0.3]) @ points, a @ roots @ b @ signs @ b.T @ roots @ a.T),
+        (rt.free.Semicircle(2.0) @ mp, root.T @ gauss @ root),
+        (rt.free.Discrete([-1.5], [1.0]) @ mp, -1.5 * wishart),
+        ((mp @ points) + 1.5, root.T @ b @ third @ b.T @ root + 1.5 * np.eye(n)),
+        (rt.free.Pushforward(np.exp, 0.2) @ points @ rt.free.MarchenkoPastur(2.0), None),
+    ]
+    for law, matrix in cases:
+        assert law.error < 1e-4, law
+        if matrix is None:
+            continue
+        values = np.sort(np.linalg.eigvalsh(matrix))
+        steps = np.arange(1, n + 1) / n
+        beside = 1e-9 * (1.0 + np.abs(values))
+        off = max(np.max(steps - law.cdf(values + beside)), np.max(law.cdf(values - beside) - steps + 1 / n))
+        assert off < 0.02, law
+        shifted = law.cdf(values + 0.2)  # negative control
+        assert np.max(np.abs(shifted - steps)) > 0.02, law
+    assert cases[0][0].atoms == ((pytest.approx(-1.44), pytest.approx(0.4)),)
+
+
+def test_functions_that_continue_themselves():
+    """NumPy functions of complex arrays are found to be analytic; those that drop or fold a part are not."""
+    yes = (np.exp, np.tanh, lambda y: y**3, lambda y: np.where(y < 0.3, 0.2, 1 + np.tanh(y)))
+    no = (
+        np.abs,
+        np.real,
+        np.conj,
+        lambda y: np.sqrt(y.real**2 + 1),
+        lambda y: np.array([math.tanh(e) for e in y]),
+    )
+    assert all(is_analytic(f, 0.3, math.inf, 1.0) for f in yes)
+    assert not any(is_analytic(f, -math.inf, math.inf, 1.0) for f in no)

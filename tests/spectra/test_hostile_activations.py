@@ -3,9 +3,12 @@
 The laws are held against the singular values of a matrix product whose φ' is a difference quotient of φ.
 """
 
+import math
+
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.special import ndtri
 
 import rmtrnn as rt
 from validation.hunt import checks
@@ -63,3 +66,19 @@ def test_refused_with_the_place(name):
 def test_kinks_that_cannot_be_listed_are_asked_for():
     with pytest.raises(ValueError, match="give kinks="):
         rt.VanillaRNN(sp.sin(z) - sp.Max(-HALF, sp.Min(HALF, sp.sin(z))))
+
+
+def test_slopes_that_underflow_count_as_error():
+    """φ′² below the smallest double has no logarithm: the law says what mass that is."""
+    ens = rt.Ensemble(
+        rt.VanillaRNN(sp.exp(-((2 * z - 1) ** 2))), sigma_w=0.9, sigma_b=0.9, sigma_v=1.2, mu_b=-6.8,
+        weights="orthogonal",
+    )  # fmt: skip
+    spec = rt.spectrum(ens, 1)
+    e = -6.8 + math.sqrt(rt.mean_field(ens).q) * ndtri((np.arange(20000) + 0.5) / 20000)
+    log_s = math.log(0.9) + np.log(np.abs(8 * e - 4)) - (2 * e - 1) ** 2
+    at = np.array([-600.0, -354.5, -350.0, -200.0, -50.0])
+    exact = np.array([np.mean(log_s <= u) for u in at])
+    assert np.all(np.abs(spec.log_s.cdf(at) - exact) <= spec.error + 1e-4)
+    assert 0.05 < exact[1] < spec.error
+    assert np.max(np.abs(spec.log_s.cdf(at) - exact)[2:]) < 1e-4
