@@ -188,7 +188,7 @@ def compare(
     A law that was not found is "undecided", with distances and a p-value that are nan.
 
     Raises TypeError for other arguments, ValueError for a single trial, different numbers of steps T,
-    different ensembles (unless ``same_network=False``), or a level outside (0, 1).
+    different starts Q0, different ensembles (unless ``same_network=False``), or a level outside (0, 1).
 
     >>> ens = rt.Ensemble("vanilla", sigma_w=1.0, sigma_b=0.3)
     >>> mc = rt.sample(ens, T=2, N=64, trials=8)
@@ -247,11 +247,20 @@ def _check_pair(spec: Spectrum, mc: Sample, same_network: bool) -> None:
         raise ValueError(
             f"spec is the law of T = {spec.T} steps, mc a sample of T = {mc.T}: must be the same T"
         )
+    if spec.Q0 != mc.Q0:
+        raise ValueError(
+            f"spec starts from {_start(spec.Q0)}, mc from {_start(mc.Q0)}: must be the same state; Q0= of "
+            "rt.spectrum and rt.sample sets it"
+        )
     if same_network and not _same_law(spec.ensemble, mc.ensemble):
         raise ValueError(
             f"spec is a law of {spec.ensemble}, mc a sample of {mc.ensemble}: must be the same network; "
             "same_network=False compares them all the same"
         )
+
+
+def _start(Q0: float | dict[str, float] | None) -> str:
+    return "the stationary state" if Q0 is None else f"Q0 = {Q0!r}"
 
 
 def _same_law(ens: Ensemble, other: Ensemble) -> bool:

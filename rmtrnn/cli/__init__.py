@@ -28,7 +28,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "spectrum": Command(
         "the law of the singular values of the T-step Jacobian",
-        (*ENSEMBLE, "T", "method", "population", "tol", "points", "save", "plot"),
+        (*ENSEMBLE, "T", "Q0", "method", "population", "tol", "points", "save", "plot"),
         "rmtrnn spectrum vanilla --sigma-w 1.05 --sigma-b 0.05 --weights orthogonal --T 8 --plot law.png",
     ),
     "mean-field": Command(
@@ -54,8 +54,8 @@ COMMANDS = {
     ),
     "sample": Command(
         "singular values of sampled networks",
-        (*ENSEMBLE, "T", "N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint", "jobs", "compare",
-         "save", "plot"),
+        (*ENSEMBLE, "T", "Q0", "N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint", "jobs",
+         "compare", "save", "plot"),
         "rmtrnn sample gru --sigma-w 1.2 --sigma-v 0.5 --T 4 --N 256 --trials 4 --compare",
     ),
 }  # fmt: skip

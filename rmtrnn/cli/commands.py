@@ -88,7 +88,7 @@ def _steps(settings: dict[str, Any]) -> int:
 
 def spectrum(settings: dict[str, Any], progress: Any) -> Outcome:
     points = settings.pop("points", None)
-    options = {name: settings.pop(name) for name in ("method", "population", "tol") if name in settings}
+    options = {name: settings.pop(name) for name in ("method", "population", "tol", "Q0") if name in settings}
     ens, T = _ensemble(settings), _steps(settings)
     spec = rt.spectrum(ens, T, progress=progress, **options)
     record = spec.to_dict()
@@ -226,7 +226,7 @@ def initialize(settings: dict[str, Any], progress: Any) -> Outcome:
 def sample(settings: dict[str, Any], progress: Any) -> Outcome:
     jobs = settings.pop("jobs", 1)
     compare = settings.pop("compare", False)
-    names = ("N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint")
+    names = ("N", "trials", "seed", "device", "dtype", "burn_in", "checkpoint", "Q0")
     options = {name: settings.pop(name) for name in names if name in settings}
     ens, T = _ensemble(settings), _steps(settings)
     with _workers(jobs) as executor:
@@ -239,7 +239,7 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
         f"{100 * float(p):g} % of log s": f"{q['value']:.6g} ± {q['error']:.2g}" for p, q in quantiles.items()
     }
     problem = ""
-    theory = cache(lambda: rt.spectrum(ens, T, progress=progress))
+    theory = cache(lambda: rt.spectrum(ens, T, progress=progress, Q0=options.get("Q0")))
     if compare:
         spec = theory()
         report = rt.compare(spec, mc)

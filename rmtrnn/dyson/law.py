@@ -77,6 +77,7 @@ def untied_law(
     max_points: int = 400,
     device: str = "cpu",
     block: tuple[int, int] | None = None,
+    Q0: np.ndarray | None = None,
 ) -> TabulatedLaw:
     """Solve (12)-(14) for the law of the singular values of J_T with untied weights.
 
@@ -97,13 +98,16 @@ def untied_law(
         CuPy sees a device. The default is the CPU: on a GPU nothing has been measured.
     block : pair of positions (into, from) of states
         The law of the block ∂h_into^T/∂h_from^0, an N × N matrix. None: the whole Jacobian.
+    Q0 : array (s,)
+        Second moments of the centred Gaussian state that the T steps start from. None: the stationary state.
 
     The cost is linear in ``population`` and in T: from T = 40 on the self-energies are splines of the step
     (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the population, of the points, of
     the tails and of the solver, the splines among it. A law has the status MAX_ITERATIONS if it was not found
     (then its error is inf), if all but the population's part of the error exceeds 1 % (or the mass of the
     fewest sites that are resolved), or if the error exceeds 10 %.
-    Raises `ConvergenceError` if the mean field has no stationary state, RuntimeError without the device.
+    Raises `ConvergenceError` if the mean field has no stationary state and ``Q0`` is None, RuntimeError
+    without the device.
     """
     T = _validate.cost("T", _validate.integer("T", T, low=1), 0.1)
     xp = module_for(device)
@@ -113,16 +117,16 @@ def untied_law(
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=32), 1e-2)
     entries = float(sites) * T * len(ens.cell.state) ** 2
     check_memory(*(("T", T) if population is None else ("population", population)), 4 * 8.0 * entries)
-    field = single_replica_mean_field(ens)
+    field = single_replica_mean_field(ens) if Q0 is None else None
     try:
-        chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp, block=block)
+        chain = grouped_chain(ens, T, sites // GROUPS, seed, field=field, xp=xp, block=block, Q0=Q0)
     except VanishingJacobian:
         return TabulatedLaw([], atoms=[(-math.inf, 1.0)])
 
     def larger(factor: int) -> Chain:
         most = 2 ** max(0, int(math.log2(_POPULATION.most_entries / entries)))
         n = min(factor, most, _POPULATION.largest_factor) * sites // GROUPS
-        return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp, block=block)
+        return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp, block=block, Q0=Q0)
 
     grown = None if population else larger
     states = 1 if block else len(ens.cell.state)
@@ -135,24 +139,28 @@ def grouped_chain(
     n: int,
     seed: int,
     *,
-    field: MeanField,
+    field: MeanField | None,
     like: Chain | None = None,
     xp: Any = np,
     block: tuple[int, int] | None = None,
+    Q0: np.ndarray | None = None,
 ) -> Chain:
     """The untied chain over `GROUPS` independent populations of ``n`` sites each, one after the other.
 
     ``like`` is another population of the same chain, to be scaled like that; ``xp`` the array module of the
     device where the chain shall live. Dead dimensions are left out (`reduced`). ``block`` (into, from): the
-    positions of two states, for the block ∂h_into/∂h_from of the Jacobian. Raises `VanishingJacobian`.
+    positions of two states, for the block ∂h_into/∂h_from of the Jacobian. ``field`` is None with a start
+    ``Q0``. Raises `VanishingJacobian`.
     """
     seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
-    untied_stages(ens, 1, 2, field=field)  # compiles what a cell compiles once, before the threads start
-    groups = thread_map(lambda one: untied_stages(ens, T, n, one, field=field), seeds)
+    # Compile what a cell compiles once, before the threads start.
+    untied_stages(ens, 1, 2, field=field, Q0=Q0)
+    groups = thread_map(lambda one: untied_stages(ens, T, n, one, field=field, Q0=Q0), seeds)
     stages = [_side_by_side(parts) for parts in zip(*groups, strict=True)]
     stages = haar_factors(stages, seed, groups=GROUPS)
-    exact = is_closed(ens) and block is None and any(stage.sigma2 for stage in stages) and field.chi > 0.0
-    weights = growth_weights(stages, T, field.chi) if exact else None
+    weights = None
+    if field is not None and is_closed(ens) and block is None and any(s.sigma2 for s in stages):
+        weights = growth_weights(stages, T, field.chi) if field.chi > 0.0 else None
     stages = reduced(stages if block is None else _block(stages, *block))
     if xp is not np:
         stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]

@@ -8,7 +8,9 @@ whose conditional variance is rounding gets no weight.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -65,10 +67,37 @@ def march(
     return _March(ens, steps, population, seed, 1 if share is None else 2, uncorrelated).run(second, share)
 
 
+def march_stages(
+    ens: Ensemble, steps: int, n: int, seed: int, second: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Linearise all stages of ``steps`` steps from a centred Gaussian state at ``n`` sites.
+
+    Returns (a, b, c) of theory.md (1) with sites last, in the order of time and of stages. ``second`` (s,) as
+    in `march`. The covariances are those of max(n, 4 steps) sites.
+    """
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def linearise(stage: Any, site: np.ndarray, x: np.ndarray, e: np.ndarray) -> None:
+        a, b, c = stage.linearize(site, x, e)
+        found.append((a[..., :n], b[..., :n], c[..., :n]))
+
+    _March(ens, steps, n, seed, 1, visit=linearise).run(second, None)
+    return found
+
+
 class _March:
     def __init__(
-        self, ens: Ensemble, steps: int, population: int, seed: int, replicas: int, uncorrelated: int
+        self,
+        ens: Ensemble,
+        steps: int,
+        population: int,
+        seed: int,
+        replicas: int,
+        uncorrelated: int = 0,
+        visit: Callable[[Any, np.ndarray, np.ndarray, np.ndarray], None] | None = None,
     ) -> None:
+        """``visit(stage, site, x, e)`` is called before every stage of the first replica."""
+        self.visit = visit
         self.rng = _random.stream(seed, 52, replicas)
         self.ens, self.steps, self.replicas = ens, steps, replicas
         self.n = max(population, 4 * steps * replicas)
@@ -114,6 +143,8 @@ class _March:
             gates = range(first, first + len(self.ens.cell.stages[position].gates))
             self._read(t, position, [stage.read(site) for site in sites])
             e = [self._pre_activations(t, replica, gates) for replica in range(self.replicas)]
+            if self.visit is not None:
+                self.visit(stage, sites[0], self.inputs[0][t], e[0])
             sites = [stage.update(site, self.inputs[a][t], e[a]) for a, site in enumerate(sites)]
             first = gates.stop
         return sites

@@ -92,7 +92,13 @@ def site_population(
 
 
 def site_trajectory(
-    ens: Ensemble, T: int, n: int = 8192, seed: int = 0, *, field: MeanField | None = None
+    ens: Ensemble,
+    T: int,
+    n: int = 8192,
+    seed: int = 0,
+    *,
+    field: MeanField | None = None,
+    Q0: np.ndarray | None = None,
 ) -> SiteTrajectory:
     """The joint law of one site's linearisations over T steps, as n = 2^m sites; docs/theory.md section 4.
 
@@ -103,9 +109,13 @@ def site_trajectory(
 
     Raises ValueError for T < 1 or n not a power of two, ConvergenceError if there is no stationary state.
 
-    ``ens``: an `Ensemble`; ``seed``: integer, names the sites; ``field``: its mean field, if known.
+    ``ens``: an `Ensemble`; ``seed``: integer, names the sites; ``field``: its mean field, if known. ``Q0``
+    (s,): the trajectory starts from centred Gaussian components with these second moments instead, and the
+    variances (2) of every step are those of the sites themselves; no stationary state is needed.
     """
     T = _validate.integer("T", T, low=1)
+    if Q0 is not None:
+        return _trajectory_from(ens, T, n, seed, np.asarray(Q0, dtype=float))
     field = _converged(ens, field)
     population = site_population(ens, min(n, max(n // 4, 512)), seed, field=field)
     process = SiteProcess(ens, n, seeds(seed, 12, 0))
@@ -127,12 +137,38 @@ def site_trajectory(
     return SiteTrajectory(tuple(stages), site, initial, population.error)
 
 
-def _converged(ens: Ensemble, field: MeanField | None) -> MeanField:
+def _trajectory_from(ens: Ensemble, T: int, n: int, seed: int, Q0: np.ndarray) -> SiteTrajectory:
+    """T steps from centred Gaussian states, at the variances (2) that the sites have at every step."""
+    _check_untied(ens)
+    process = SiteProcess(ens, n, seeds(seed, 12, 0))
+    gates, s = len(ens.cell.gates), len(Q0)
+    per_step = gates + 1 if ens.has_normal_biases else 2 * gates + 1
+    u = SobolStream(s + T * per_step, n, seeds(seed, 13, 0)).draw()
+    site = initial = np.sqrt(Q0)[:, None] * process.normal(u[:s])
+    stages: list[StageSites] = []
+    for step in range(T):
+        here = u[s + step * per_step : s + (step + 1) * per_step]
+        x = ens.input_quantile(here[gates])
+        inputs = np.zeros(gates)
+        for stage, chosen in zip(process.numeric.stages, process.slices, strict=True):
+            if chosen.start < chosen.stop:
+                inputs[chosen] = np.mean(stage.read(site) ** 2, axis=-1)
+            e = process.pre_activations(process.variances(inputs), here[:gates], here[-gates:])[chosen]
+            stages.append(StageSites(*stage.linearize(site, x, e)))
+            site = stage.update(site, x, e)
+    return SiteTrajectory(tuple(stages), site, initial, np.zeros(s))
+
+
+def _check_untied(ens: Ensemble) -> None:
     if ens.tied and memory(ens.cell):
         raise ValueError(
             "ens: tied = True, but here pre-activations are independent in time; use "
             "rmtrnn.meanfield.tied_sites.tied_trajectories, or ens.replace(tied=False)"
         )
+
+
+def _converged(ens: Ensemble, field: MeanField | None) -> MeanField:
+    _check_untied(ens)
     field = mean_field(ens) if field is None else field
     if field.ensemble != ens:
         raise ValueError(f"field: belongs to another ensemble, {field.ensemble!r}")

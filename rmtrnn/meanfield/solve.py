@@ -72,8 +72,8 @@ def mean_field(
         steps = _validate.cost("steps", _validate.integer("steps", steps, low=0), 1e-3)
     check_memory("sites", sites, 8.0 * 512 * sites)  # some spectra of 257 frequencies at every site
     names = [symbol.name for symbol in ens.cell.state]
-    first = _by_state("Q0", Q0, names, low=0.0)
-    overlap = _by_state("C0", C0, names, low=-math.inf)
+    first = by_state("Q0", Q0, names, low=0.0)
+    overlap = by_state("C0", C0, names, low=-math.inf)
     _check_overlap(np.ones(len(names)) if first is None else first, overlap, names)
     with shown(progress):
         if ens.tied and not is_equal_to_untied(ens):
@@ -245,7 +245,11 @@ def _trajectory(
     return Q, C, correlation
 
 
-def _by_state(name: str, value: Any, names: list[str], low: float) -> np.ndarray | None:
+def by_state(name: str, value: Any, names: list[str], low: float) -> np.ndarray | None:
+    """Numbers by state component (s,) from one number or a mapping by name; None stays None.
+
+    Raises ValueError for other names, and for numbers below ``low``.
+    """
     if value is None:
         return None
     if isinstance(value, Mapping):

@@ -53,6 +53,10 @@ class Networks:
         self.state = self._array(np.stack(start, axis=1))
         self._buffers = self._new_buffers()
 
+    def scale_state(self, second: Sequence[float]) -> None:
+        """Multiply the states so that N(0, 1) entries get the second moments ``second`` (s,)."""
+        self.state = self._array(np.sqrt(second)[:, None, None]) * self.state
+
     def run(self, steps: int) -> None:
         """Advance the states by ``steps`` steps."""
         for _ in range(steps):

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ from rmtrnn._core.result import Result, optional, stored
 from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.result import named
+from rmtrnn.meanfield.solve import by_state
 from rmtrnn.sampling import burn_in as _burn_in
 from rmtrnn.sampling import trial as _trial
 from rmtrnn.sampling.random_matrices import DTYPES
@@ -73,6 +76,12 @@ class Sample(Result):
     def trials(self) -> int:
         """Number of independent networks."""
         return len(self.log_s)
+
+    @property
+    def Q0(self) -> float | dict[str, float] | None:
+        """E[h²] of the state that the T steps start from, by state name if several; None: after a burn-in."""
+        second = self.provenance.get("Q0")
+        return None if second is None else named([symbol.name for symbol in self.ensemble.cell.state], second)
 
     @property
     def stationary(self) -> bool | None:
@@ -216,6 +225,7 @@ def sample(
     checkpoint: str | Path | None = None,
     *,
     burn_in: int | None = None,
+    Q0: float | Mapping[str, float] | None = None,
 ) -> Sample:
     """Sample random networks of N units and return the singular values of their T-step Jacobians.
 
@@ -236,6 +246,8 @@ def sample(
     burn_in : steps before the Jacobian starts. None: eight of the mean field's time scales, and at least four
         times as long as the mean of h² drifts; 500 at least and 16,000 at most (none where the Jacobian does
         not depend on the state). ``Sample.stationary`` is False where that was not enough.
+    Q0 : number ≥ 0, or mapping by state name: the Jacobian starts at independent centred Gaussian entries
+        with E[h²] = Q0, without a burn-in, as in `rmtrnn.spectrum`. None: after the burn-in.
 
     Raises TypeError or ValueError naming a bad argument, among them an N beyond the memory (the largest that
     fits is named); ValueError for a checkpoint file of other arguments; RuntimeError for a missing GPU.
@@ -247,7 +259,12 @@ def sample(
     _validate.instance("ens", ens, Ensemble)
     trials = _validate.cost("trials", _validate.integer("trials", trials, low=1), 1e-3)
     parameters = {"T": _validate.cost("T", _validate.integer("T", T, low=1), 1e-4)}
+    second = by_state("Q0", Q0, [symbol.name for symbol in ens.cell.state], low=0.0)
+    if second is not None and burn_in:
+        raise ValueError(f"burn_in = {burn_in!r}, Q0 = {Q0!r}: a Jacobian from a start Q0 has no burn-in")
+    burn_in = burn_in if second is None else 0
     parameters |= trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
+    parameters |= {} if second is None else {"Q0": second.tolist()}
     start = time.perf_counter()
     rows = run_trials(
         _trial.sample_trials,

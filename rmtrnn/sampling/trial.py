@@ -126,6 +126,8 @@ def _burnt_in(ens: Ensemble, parameters: dict[str, Any], trials: list[int]) -> t
     xp = _arrays.module_for(parameters["device"])
     networks = Networks(ens, parameters["N"], parameters["seed"], trials, xp, parameters["dtype"])
     with np.errstate(over="ignore", invalid="ignore"):  # a diverging state is refused below
+        if "Q0" in parameters:
+            networks.scale_state(parameters["Q0"])
         burn_ins = _burn_in.run(networks, parameters["burn_in"])
     _check_finite(networks, "after the burn-in")
     return networks, burn_ins

@@ -21,6 +21,8 @@ from rmtrnn.free.s_transform_series import MOMENT_SECONDS
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.protocol import LogLaw, LogView, elementwise, exponential, logarithm, probability
 from rmtrnn.laws.tabulated import TabulatedLaw
+from rmtrnn.meanfield.result import named
+from rmtrnn.meanfield.solve import by_state
 from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.measured import Measured
 from rmtrnn.spectra.site_moments import known_moments
@@ -54,8 +56,10 @@ class Spectrum(Result):
         T: int,
         method: str,
         moments: Callable[[int], Moments | None] | None = None,
+        Q0: float | dict[str, float] | None = None,
     ) -> None:
         """``moments(k)``: the first k = 1 or 2 moments of s², found without the law; None where it cannot."""
+        self._Q0 = Q0
         self._law, self._ensemble, self._T, self._method = law, ensemble, T, method
         self._log_s = LogView(law)
         self._find = moments
@@ -70,6 +74,11 @@ class Spectrum(Result):
     def T(self) -> int:
         """Number of steps."""
         return self._T
+
+    @property
+    def Q0(self) -> float | dict[str, float] | None:
+        """E[h²] where the T steps start, by state name if several; None: the stationary state."""
+        return self._Q0
 
     @property
     def method(self) -> str:
@@ -212,9 +221,10 @@ class Spectrum(Result):
     def __repr__(self) -> str:
         sides = ", ".join(f"[{a:.6g}, {b:.6g}]" for a, b in self.support) or "none"
         atoms = "".join(f", atom {mass:.6g} at {s:.6g}" for s, mass in self.atoms)
+        start = "" if self.Q0 is None else f", Q0={self.Q0!r}"
         ended = "converged" if self.converged else f"NOT converged ({self.message})"
         return (
-            f"<Spectrum of {self.ensemble}, T={self.T}, method={self.method!r}: "
+            f"<Spectrum of {self.ensemble}, T={self.T}{start}, method={self.method!r}: "
             f"s in {sides}{atoms}; cdf error {self.error:.1e}, {ended}>"
         )
 
@@ -227,6 +237,7 @@ class Spectrum(Result):
         return {
             "ensemble": self.ensemble.to_dict(),
             "T": self.T,
+            "Q0": self.Q0,
             "method": self.method,
             "converged": self.converged,
             "status": self.status.name.lower(),
@@ -256,7 +267,8 @@ class Spectrum(Result):
     def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         description, arrays = self._law.to_parts()
         law = {"class": type(self._law).__name__} | description
-        return {"ensemble": self.ensemble.to_dict(), "T": self.T, "method": self.method, "law": law}, arrays
+        meta = {"ensemble": self.ensemble.to_dict(), "T": self.T, "method": self.method, "law": law}
+        return meta if self.Q0 is None else meta | {"Q0": self.Q0}, arrays
 
     @classmethod
     def restore(cls, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Spectrum:
@@ -264,14 +276,19 @@ class Spectrum(Result):
         law = _LAWS[_validate.choice("law", meta["law"]["class"], _LAWS)].from_parts(meta["law"], arrays)
         ensemble = Ensemble.from_dict(meta["ensemble"])
         if meta["method"] == "dyson" and isinstance(law, TabulatedLaw):
-            return dyson_spectrum(law, ensemble, meta["T"])
-        return cls(law, ensemble=ensemble, T=meta["T"], method=meta["method"])
+            return dyson_spectrum(law, ensemble, meta["T"], meta.get("Q0"))
+        return cls(law, ensemble=ensemble, T=meta["T"], method=meta["method"], Q0=meta.get("Q0"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Spectrum.restore, self._parts()
 
 
-def dyson_spectrum(law: TabulatedLaw, ens: Ensemble, T: int) -> Spectrum:
+def dyson_spectrum(
+    law: TabulatedLaw, ens: Ensemble, T: int, Q0: float | Mapping[str, float] | None = None
+) -> Spectrum:
     """The spectrum of a law of the Dyson equation, with its moments from the law of one site."""
-    moments = known_moments(ens, T) if law.known is None else lambda k: law.known
-    return Spectrum(law, ensemble=ens, T=T, method="dyson", moments=moments)
+    names = [symbol.name for symbol in ens.cell.state]
+    start = by_state("Q0", Q0, names, low=0.0)
+    moments = known_moments(ens, T, start) if law.known is None else lambda k: law.known
+    value = None if start is None else named(names, start)
+    return Spectrum(law, ensemble=ens, T=T, method="dyson", moments=moments, Q0=value)

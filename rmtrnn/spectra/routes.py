@@ -6,6 +6,7 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.progress import Report, shown
@@ -13,11 +14,13 @@ from rmtrnn.cells import VanillaRNN
 from rmtrnn.dyson.law import dyson_law
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.tabulated import TabulatedLaw
+from rmtrnn.meanfield.solve import by_state
 from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.result import Spectrum, dyson_spectrum
 from rmtrnn.spectra.vanilla_moments import (
     has_free_factors,
     preactivation_variance,
+    slope_law,
     slopes_vanish,
     vanilla_moments,
 )
@@ -36,12 +39,13 @@ def spectrum(
     max_points: int | None = None,
     device: str | None = None,
     progress: bool | Report | None = None,
+    Q0: float | Mapping[str, float] | None = None,
 ) -> Spectrum:
     """Limit law (N → ∞) of the singular values of the T-step Jacobian J_T = ∂h^T/∂h^0.
 
     Parameters
     ----------
-    ens : Ensemble, in its stationary state; ``ens.tied`` is honoured
+    ens : Ensemble, in its stationary state unless ``Q0`` is given; ``ens.tied`` is honoured
     T : int ≥ 1, number of steps
     method : "auto", "s-transform" or "dyson"
         "s-transform": theory.md (9), exact, vanilla cells only (there tied and untied weights have the same
@@ -56,38 +60,61 @@ def spectrum(
         Where the Dyson equation of untied weights is evaluated.
     progress : None, True, or callable (done, total, label)
         Counts the points λ at which the Dyson equation was solved; their number is not known beforehand.
+    Q0 : number ≥ 0, or mapping by state name
+        The T steps start from independent centred Gaussian entries with E[h²] = Q0, as in
+        `rmtrnn.mean_field` with ``steps``, not from the stationary state: the law of a transient, and of
+        networks without a stationary state, such as h + f(h, x). The method is "dyson" from T = 2 on for
+        every cell: the factors of the steps have different laws. `rmtrnn.sample` takes the same argument.
 
     The S-transform is exact and takes none of these.
 
     Returns a `Spectrum`; look at its ``converged`` and ``error``.
 
     Raises TypeError or ValueError for bad arguments (among them "s-transform" for a gated cell, whose factors
-    are not free of each other), `ConvergenceError` if the mean field has no stationary state.
+    are not free of each other), `ConvergenceError` if the mean field has no stationary state (and no ``Q0``).
 
     >>> spec = rt.spectrum(rt.Ensemble(rt.VanillaRNN("linear")), T=2)      # Fuss–Catalan
     >>> round(float(spec.support[0][1]) ** 2, 6), round(spec.moment(2), 6)
     (6.75, 3.0)
     """
     _validate.instance("ens", ens, Ensemble)
-    T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12 if _is_free(ens, method) else 0.1)
+    start = by_state("Q0", Q0, [symbol.name for symbol in ens.cell.state], low=0.0)
+    T = _validate.integer("T", T, low=1)
+    is_free = _is_free(ens, method, start is not None and T > 1)
+    T = _validate.cost("T", T, 1e-12 if is_free else 0.1)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy = {name: value for name, value in given.items() if value is not None}
     is_vanilla = isinstance(ens.cell, VanillaRNN)
-    if _is_free(ens, method):
+    if is_free:
         if accuracy:
             raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")
-        return vanilla_spectrum(ens, T)
+        return vanilla_spectrum(ens, T) if start is None else _first_step(ens, float(start[0]))
     # A vanilla network has the same law with tied weights, and its sites cost less without them.
     redrawn = ens.replace(tied=False) if is_vanilla and method == "auto" else ens
     with shown(progress):
-        law = dyson_law(redrawn, T, **accuracy)
-    return dyson_spectrum(law, ens, T)
+        law = dyson_law(redrawn, T, **accuracy, **({} if start is None else {"Q0": start}))
+    return dyson_spectrum(law, ens, T, Q0)
 
 
-def _is_free(ens: Ensemble, method: str) -> bool:
+def _first_step(ens: Ensemble, Q0: float) -> Spectrum:
+    """The exact law of one step of a vanilla network from E[h²] = Q0: (9) at q = σ_w² Q0 + σ_v² R + σ_b²."""
+    (name,) = ens.cell.gates
+    gate = ens.gate(name)
+    q = gate.sigma_w**2 * Q0 + gate.sigma_v**2 * ens.R + gate.sigma_b**2
+    vanishes = gate.sigma_w == 0.0 or slope_law(ens, q) is None
+    law = TabulatedLaw([], atoms=[(-math.inf, 1.0)]) if vanishes else VanillaLaw(ens, 1, q)
+    return Spectrum(law, ensemble=ens, T=1, method="s-transform", Q0=Q0)
+
+
+def _is_free(ens: Ensemble, method: str, has_start: bool = False) -> bool:
     """Whether the free product answers; ValueError where it was asked for and cannot."""
     _validate.choice("method", method, METHODS)
     is_free = has_free_factors(ens)
+    if method == "s-transform" and has_start:
+        raise ValueError(
+            "method = 's-transform': the steps from a start Q0 have different laws, and (9) has one base law "
+            "for all of them; use 'dyson'"
+        )
     if method == "s-transform" and isinstance(ens.cell, VanillaRNN) and not is_free:
         raise ValueError(
             "method = 's-transform': needs normal biases and Gaussian or orthogonal weights; bias_law = "
@@ -98,7 +125,7 @@ def _is_free(ens: Ensemble, method: str) -> bool:
             f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
             "other; use 'dyson'"
         )
-    return is_free and method != "dyson"
+    return is_free and method != "dyson" and not has_start
 
 
 def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:

@@ -155,13 +155,15 @@ def second_moment(
     replicates: int = 4,
     seed: int = 0,
     field: MeanField | None = None,
+    Q0: np.ndarray | None = None,
 ) -> Moments:
     """First two moments of s² of the T-step Jacobian, for any T, without its density.
 
     Gated cells: the recursion of this module over populations of ``sites`` sites (a power of two), averaged
     over ``replicates`` independent ones; ``error`` is the standard error between them. The cost grows as T².
     Vanilla cells: theory.md (11), Var(s²) = m_1² T (μ_2/μ_1² − 1 − s_1) with m_1 = χ^T, μ_k = E[φ'^{2k}] and
-    s_1 = −1 (Gaussian) or 0 (orthogonal). ``field`` is the mean field if it is known already.
+    s_1 = −1 (Gaussian) or 0 (orthogonal). ``field`` is the mean field if it is known already. ``Q0`` (s,): T
+    steps from a centred Gaussian state with these second moments, by the recursion for every cell.
 
     Raises ValueError for tied weights in a gated cell (the recursion needs fresh weights at every step),
     `ConvergenceError` if there is no stationary state.
@@ -173,7 +175,7 @@ def second_moment(
     0.15
     """
     T = _validate.integer("T", T, low=1)
-    if has_free_factors(ens):
+    if has_free_factors(ens) and Q0 is None:
         return vanilla_moments(ens, T)
     if ens.tied:
         raise ValueError(
@@ -181,23 +183,28 @@ def second_moment(
             "use spectrum(ens, T).moment(2), or ens.replace(tied=False)"
         )
     replicates = _validate.integer("replicates", replicates, low=2)
-    field = single_replica_mean_field(ens) if field is None else field
-    chains = (untied_stages(ens, T, sites, seed + replicate, field=field) for replicate in range(replicates))
+    if field is None and Q0 is None:
+        field = single_replica_mean_field(ens)
+    chains = (
+        untied_stages(ens, T, sites, seed + replicate, field=field, Q0=Q0) for replicate in range(replicates)
+    )
     values = np.array([chain_moments(chain) for chain in chains])
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(replicates)
     return Moments(float(mean[0]), float(mean[1]), (float(spread[0]), float(spread[1])))
 
 
-def known_moments(ens: Ensemble, T: int) -> Callable[[int], Moments | None]:
+def known_moments(ens: Ensemble, T: int, Q0: np.ndarray | None = None) -> Callable[[int], Moments | None]:
     """How to find the first k = 1 or 2 moments of s² of J_T without its density, each when it is asked for.
 
     For k = 1 the ratio may be nan. The result is None for the tied weights of a gated cell: the recursions
-    here need fresh ones.
+    here need fresh ones. ``Q0`` as in `second_moment`.
     """
 
     def first(k: int) -> Moments | None:
         if not has_recursion(ens):
             return None
+        if Q0 is not None:  # a tied vanilla network has the moments of an untied one
+            return second_moment(ens.replace(tied=False), T, Q0=Q0)
         return first_moment(ens, T) if k == 1 else exact_moments(ens, T)
 
     return first

@@ -94,6 +94,7 @@ def tied_law(
     seed: int = 0,
     tol: float = 2.5e-4,
     max_points: int = 100,
+    Q0: np.ndarray | None = None,
 ) -> TabulatedLaw:
     """Law of the singular values of J_T when one draw of the weights serves all steps: theory.md (15).
 
@@ -109,6 +110,9 @@ def tied_law(
         Error of the cdf from the finite number of points in s, and mass allowed in the unresolved lower tail.
     max_points : integer of at least 16
         Where the number of points in s stops growing.
+    Q0 : array (s,)
+        Second moments of the centred Gaussian state that the T steps start from, the same weights at all of
+        them. None: the stationary state.
 
     With K weight matrices the cost of a point is O(population (K T)^3), and linear in T above K T = 64. A
     step that reads no weights (b = 0 or c = 0) has the law of the product of its gates. ``error`` adds up the
@@ -127,7 +131,7 @@ def tied_law(
     passing = T * sum(ens.is_recurrent(gate) for stage in ens.cell.stages for gate in stage.gates)
     check_memory(*named, 2 * 8.0 * population * passing**2)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS * population * passing**3 / T)
-    sites = draw_population(ens, T, population // GROUPS, seed)
+    sites = draw_population(ens, T, population // GROUPS, seed, Q0)
     return law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
 
 

@@ -10,19 +10,22 @@ Letters: T, the number of steps.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from rmtrnn._core import random as _random
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
 from rmtrnn.dyson.tied.large_lambda import LargeLambda, large_lambda, site_features
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, gate_owners
 from rmtrnn.dyson.weight_factors import haar_factors
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.forward_process import march_stages
 from rmtrnn.meanfield.periodic_process import GROUPS
-from rmtrnn.meanfield.tied_field import TiedField, tied_field
+from rmtrnn.meanfield.tied_field import tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
 
 
@@ -60,12 +63,15 @@ class Population:
     groups: int = GROUPS
 
 
-def draw_population(ens: Ensemble, T: int, n: int, seed: int) -> Population:
-    """``n`` sites for each group out of several times as many: see `rmtrnn.dyson.sites.subsampling`."""
-    field = tied_field(ens, None, _DRAW.field, seed)
-    pilot = grouped_stages(ens, T, GROUPS * _DRAW.pilot, seed + 1, field)
+def draw_population(ens: Ensemble, T: int, n: int, seed: int, Q0: np.ndarray | None = None) -> Population:
+    """``n`` sites for each group out of several times as many: see `rmtrnn.dyson.sites.subsampling`.
+
+    ``Q0`` (s,): T steps from a centred Gaussian state with these second moments, not from the stationary one.
+    """
+    draw = _stationary_stages(ens, T, seed) if Q0 is None else _stages_from(ens, T, Q0)
+    pilot = prepared(draw(GROUPS * _DRAW.pilot, seed + 1), ens, T, seed + 1)
     if not any(stage.sigma2 for stage in pilot):
-        stages = grouped_stages(ens, T, GROUPS * n, seed, field)
+        stages = prepared(draw(GROUPS * n, seed), ens, T, seed)
         none = np.zeros(GROUPS * n)
         return Population(stages, np.full(none.size, 1.0 / none.size), none, none)
     small = SiteMatrices.of(pilot, T)
@@ -73,7 +79,7 @@ def draw_population(ens: Ensemble, T: int, n: int, seed: int) -> Population:
     if np.ptp(site_features(pilot, small, far)[1], axis=1).max() < _DRAW.equal:  # the dead state
         return Population(at_sites(pilot, slice(1)), *np.ones((3, 1)), groups=1)
     reserve = min(max(_DRAW.reserve // (GROUPS * n), _DRAW.least), _DRAW.most)
-    stages = grouped_stages(ens, T, GROUPS * reserve * n, seed, field)
+    stages = prepared(draw(GROUPS * reserve * n, seed), ens, T, seed)
     groups = [
         _picked(at_sites(stages, slice(i * reserve * n, (i + 1) * reserve * n)), n, small, far)
         for i in range(GROUPS)
@@ -85,13 +91,49 @@ def draw_population(ens: Ensemble, T: int, n: int, seed: int) -> Population:
     return Population(stages, weights / GROUPS, low, high)
 
 
-def grouped_stages(ens: Ensemble, T: int, n: int, seed: int, field: TiedField | None = None) -> list[Stage]:
-    """Stages over ``n`` sites in `GROUPS` groups, without weight matrices that nothing goes through."""
-    field = tied_field(ens, None, _DRAW.field, seed) if field is None else field
-    raw = tied_trajectories(ens, T, n, seed, field=field)
-    laws = [tuple(ens.gate(gate.name).singular_values for gate in s.gates) for s in ens.cell.stages]
-    stages = [Stage(*one, singular) for one, singular in zip(raw, laws * T, strict=True)]
-    stages = haar_factors(stages, seed, groups=GROUPS, per_step=len(laws))
+def _stationary_stages(ens: Ensemble, T: int, seed: int) -> Callable[[int, int], list[Stage]]:
+    """How to draw the stages of T stationary steps over (sites, seed)."""
+    field = tied_field(ens, None, _DRAW.field, seed)
+    laws = [law[2] for law in _weight_laws(ens)] * T
+
+    def draw(n: int, seed: int) -> list[Stage]:
+        raw = tied_trajectories(ens, T, n, seed, field=field)
+        return [Stage(*one, singular) for one, singular in zip(raw, laws, strict=True)]
+
+    return draw
+
+
+def _stages_from(ens: Ensemble, T: int, Q0: np.ndarray) -> Callable[[int, int], list[Stage]]:
+    """How to draw the stages of T steps from the start ``Q0`` over (sites, seed), each group by itself."""
+    laws = _weight_laws(ens) * T
+
+    def draw(n: int, seed: int) -> list[Stage]:
+        seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
+        groups = [march_stages(ens, T, n // GROUPS, one, Q0) for one in seeds]
+        return [
+            side_by_side([Stage(*arrays, *law) for arrays in parts])
+            for *parts, law in zip(*groups, laws, strict=True)
+        ]
+
+    return draw
+
+
+def _weight_laws(ens: Ensemble) -> list[tuple[tuple, tuple, tuple]]:
+    """σ_w², whether orthogonal, and the law of singular values, by gate, of each stage of a step."""
+    gates = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
+    return [
+        (
+            tuple(g.sigma_w**2 for g in one),
+            tuple(g.weights == "orthogonal" for g in one),
+            tuple(g.singular_values for g in one),
+        )
+        for one in gates
+    ]
+
+
+def prepared(stages: list[Stage], ens: Ensemble, T: int, seed: int) -> list[Stage]:
+    """The stages with `haar_factors`, without weight matrices that nothing goes through at any step."""
+    stages = haar_factors(stages, seed, groups=GROUPS, per_step=len(ens.cell.stages))
     per_step = len(stages) // T
     used = [[k for k, variance in enumerate(stage.sigma2) if variance > 0] for stage in stages[:per_step]]
     stages = _with_matrices(stages, used)
