@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from reference.long_products import exact_log_singular_values
+from reference.trained_gru import trained_network
 
 import rmtrnn as rt
 from rmtrnn.sampling.network import Network
@@ -121,3 +122,24 @@ def test_refuses():
         rt.GivenNetwork("gru", W={"u": np.eye(2), "c": np.eye(2)})
     with pytest.raises(TypeError, match="expected step Jacobians"):
         rt.jacobian_log_s("gru")
+
+
+def test_trained_gru_agrees_with_eighty_digits():
+    """PyTorch's GRU of 32 units after 500 updates on the adding task, T = 50 (weights stored, no PyTorch).
+
+    Negative controls: the singular values of the product in doubles, and those one step earlier.
+    """
+    net, inputs, training = trained_network()
+    assert training["steps"] == 500 and net.N == 32 and len(inputs) == 50
+    assert training["last_loss"] < 0.5 / 6.0  # a constant answer: 1/6
+    state, factors = net.initial_state, []
+    for x in inputs:
+        state, factor = net(state, x)
+        factors.append(factor(np.eye(32)))
+    exact = exact_log_singular_values(factors, 700)  # bits; 210 digits
+    found = rt.jacobian_log_s(net, inputs, T=50)
+    distance = np.abs(found.log_s - exact).max()
+    assert distance < max(1e-9, found.error)
+    naive = np.linalg.svd(np.linalg.multi_dot(factors[::-1]), compute_uv=False)[::-1]
+    assert np.abs(np.log(naive) - exact).max() > 1.0
+    assert np.abs(rt.jacobian_log_s(net, inputs, T=49).log_s - exact).max() > 1e-3
