@@ -16,6 +16,19 @@ def chi(ens):
     return rt.mean_field(ens, sites=512).chi
 
 
+def stacked(ens):
+    return rt.mean_field(rt.Stack([ens, ens]), sites=512).Q["h_2"]
+
+
+def sensitivity(ens):
+    return rt.sensitivity(ens, 20, sites=512).state.mean_square[20]
+
+
+def plan(ens):
+    """Of the plan for a cell, with the ensemble's weights."""
+    return rt.initialize("minimal", 10, N=64, tied=ens.tied).profile.state.mean_square[-1]
+
+
 def phase(ens):
     return float(rt.phase_diagram(ens, sigma_w=np.array([2.0])).Q[0])
 
@@ -27,6 +40,11 @@ NUMBERS = {
     "phase_diagram": (phase, 0.1),
     "spectral_radius": (lambda ens: rt.spectral_radius(ens, sites=2**11), 0.05),
     "eigenvalue_curve": (lambda ens: float(np.abs(rt.eigenvalue_curve(ens, sites=2**11)).max()), 0.05),
+    "sensitivity": (sensitivity, 0.1),
+    "initialize": (plan, 0.02),
+    "Stack": (stacked, 0.1),
+    "mean_field.lyapunov": (lambda ens: rt.mean_field(ens, sites=512).lyapunov, 0.05),
+    "sample_lyapunov": (lambda ens: rt.sample_lyapunov(ens, N=100, steps=200, trials=2).largest.value, 0.05),
     "sample": (lambda ens: rt.sample(ens, T=10, N=200, trials=2, seed=0).moment(1)[0], 0.05),
 }
 
@@ -35,6 +53,19 @@ NUMBERS = {
 def test_tied_changes_the_answer_of_a_gated_cell(name):
     value, margin = NUMBERS[name]
     assert abs(value(GATED.replace(tied=True)) - value(GATED)) > margin
+
+
+@pytest.mark.sweep
+def test_tied_changes_the_isometry_of_a_gated_cell():
+    tied, untied = (rt.isometry(GATED.replace(tied=tied), 2).m_1 for tied in (True, False))
+    assert abs(tied.value - untied.value) > 0.02 + tied.error + untied.error
+
+
+@pytest.mark.sweep
+def test_tied_changes_the_lyapunov_spectrum_of_a_gated_cell():
+    """Chaos of kept weights beside decay of redrawn ones: about a minute."""
+    tied, untied = (rt.lyapunov(GATED.replace(tied=tied)).largest for tied in (True, False))
+    assert tied > untied + 0.05
 
 
 def test_tied_vanilla_mean_field_is_documented_to_be_equal():

@@ -86,15 +86,18 @@ class _Change:
         shape = (n, COPIES)
         # White in every group of sites, if it has more changes than there are steps.
         parts = GROUPS if n * COPIES // GROUPS >= 2 * (T + 1) else 1
-        self.normal = np.concatenate(
-            [white_sites(rng, gates, T + 1, n * COPIES // parts) for _ in range(parts)], axis=-1
-        )
+
+        def white(rows: int, size: int) -> np.ndarray:
+            drawn = [white_sites(rng, rows, size, n * COPIES // parts) for _ in range(parts)]
+            return np.concatenate(drawn, axis=-1)
+
+        self.normal = white(gates, T + 1)
         # Of the correlations of δe: on one scale at all times.
         self.factor = np.zeros((gates, sets, T + 1, T + 1))
         self.deviation = np.zeros((gates, sets, T + 1))
         self.reads = np.zeros((self.readings.count, T + 1, n * COPIES))
         self.source = np.array([ens.gate(name).sigma_v ** 2 for name in ens.cell.gates])
-        own = white_sites(rng, 1, components + 1, n * COPIES)[0].reshape(-1, *shape)
+        own = white(1, components + 1)[0].reshape(-1, *shape)
         self.along_x, self.start = own[0], own[1:]
         self.delta = np.zeros((components, *shape))
         self.squares: list[np.ndarray] = []
