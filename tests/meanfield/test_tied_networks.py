@@ -23,4 +23,5 @@ def test_small_networks_that_keep_their_weights():
 
 def test_committed_results_hold():
     rows = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in networks.CASES}
+    assert all(row["N"] == 4096 for row in rows.values())
     assert "24 of 24 within; redrawn weights rejected in 24" in networks.summary(rows)
