@@ -201,7 +201,10 @@ class SiteMatrices(TiedSites):
 
 
 def _unit_diagonal(Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """D = |diag Q|^{1/2} and D^{-1} Q D^{-1}: Q grows by many orders of magnitude along the steps."""
+    """Scale the self-energies Q to a unit diagonal: D = |diag Q|^{1/2}, and D^{-1} Q D^{-1}.
+
+    They grow by many orders of magnitude along the steps.
+    """
     size = np.abs(np.diagonal(Q))
     size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0: a gate drives nothing that is read
     unit = np.sqrt(size)
