@@ -200,15 +200,15 @@ class SiteMatrices(TiedSites):
         return np.concatenate([one[0] for one in parts]), m
 
 
-def _unit_diagonal(Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale the self-energies Q to a unit diagonal: D = |diag Q|^{1/2}, and D^{-1} Q D^{-1}.
+def _unit_diagonal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale self-energies A to a unit diagonal: D = |diag A|^{1/2}, and D^{-1} A D^{-1}.
 
     They grow by many orders of magnitude along the steps.
     """
-    size = np.abs(np.diagonal(Q))
+    size = np.abs(np.diagonal(matrix))
     size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0: a gate drives nothing that is read
     unit = np.sqrt(size)
-    return unit, Q / (unit[:, None] * unit)
+    return unit, matrix / (unit[:, None] * unit)
 
 
 def _h(gamma: np.ndarray, P: np.ndarray) -> np.ndarray:
