@@ -32,6 +32,7 @@ NO_EXAMPLE = {
     "Spectrum", "SpectrumPicture",
     # need python-flint (their page has an example), or have one beside them
     "certified_cdf", "certified_chi", "certified_density", "certified_edge", "certified_fixed_point",
+    "certified_largest_exponent",
     "critical_minimal", "critical_sigma_w",
     "erf_kernel", "relu_kernel",
     # pictures: the gallery is their example

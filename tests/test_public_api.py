@@ -30,7 +30,8 @@ NAMES = {
     """,
     "rmtrnn.highprec": """
         CertificationError Certified cdf certified_cdf certified_chi certified_density certified_edge
-        certified_fixed_point chi critical_minimal critical_sigma_w density edge fixed_point moment
+        certified_fixed_point certified_largest_exponent chi critical_minimal critical_sigma_w density edge
+        fixed_point largest_exponent moment
     """,
     "rmtrnn.meanfield": """
         MeanField SitePopulation SiteTrajectory StageSites mean_field site_population site_trajectory

@@ -1,7 +1,7 @@
 """Spectra, edges, fixed points and critical points at any precision, and certified enclosures of them.
 
-``density``, ``cdf``, ``edge``, ``moment``, ``fixed_point``, ``chi`` and the critical points need only mpmath
-(python-flint makes them faster); ``certified_*`` need python-flint (the extra ``certify``).
+``certified_*`` need python-flint (the extra ``certify``). The other functions need only mpmath; python-flint
+makes them faster.
 """
 
 from __future__ import annotations
@@ -9,7 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from rmtrnn.highprec.fixed_points import chi, critical_minimal, critical_sigma_w, fixed_point
+from rmtrnn.highprec.fixed_points import (
+    chi,
+    critical_minimal,
+    critical_sigma_w,
+    fixed_point,
+    largest_exponent,
+)
 from rmtrnn.highprec.spectrum import cdf, density, edge, moment
 
 _CERTIFIED = (
@@ -20,6 +26,7 @@ _CERTIFIED = (
     "certified_density",
     "certified_edge",
     "certified_fixed_point",
+    "certified_largest_exponent",
 )
 
 __all__ = [
@@ -31,12 +38,14 @@ __all__ = [
     "certified_density",
     "certified_edge",
     "certified_fixed_point",
+    "certified_largest_exponent",
     "chi",
     "critical_minimal",
     "critical_sigma_w",
     "density",
     "edge",
     "fixed_point",
+    "largest_exponent",
     "moment",
 ]
 

@@ -114,8 +114,31 @@ def certified_chi(ens: Ensemble, dps: int = 30) -> Certified:
     """
     dps = check_dps(dps)
     with flint.ctx.workprec(_bits(dps)):
-        chi = rational(parameters.vanilla(ens).sigma_w) ** 2 * _base(ens, dps).mean()
-        return _certified(chi, "enclosure of the Gaussian average over the proven interval of q*")
+        return _certified(
+            _chi_ball(ens, dps), "enclosure of the Gaussian average over the proven interval of q*"
+        )
+
+
+def certified_largest_exponent(ens: Ensemble, dps: int = 30) -> Certified:
+    """Largest Lyapunov exponent ½ log χ_1 of a vanilla ensemble with a proof: right edge as T → ∞.
+
+    Half the logarithm of the ball of `certified_chi`. Raises as `certified_fixed_point` does, and
+    CertificationError where χ_1 is not proven to be positive.
+
+    ``ens``: an `Ensemble` of a vanilla cell; ``dps``: digits asked of the radius.
+    """
+    dps = check_dps(dps)
+    with flint.ctx.workprec(_bits(dps)):
+        chi = _chi_ball(ens, dps)
+        if not chi > 0:
+            raise CertificationError(
+                f"χ_1 = {chi}: not proven to be positive, so that its logarithm is unknown"
+            )
+        return _certified(chi.log() / 2, "logarithm of the enclosure of χ_1 over the proven interval of q*")
+
+
+def _chi_ball(ens: Ensemble, dps: int) -> Any:
+    return rational(parameters.vanilla(ens).sigma_w) ** 2 * _base(ens, dps).mean()
 
 
 @functools.lru_cache(maxsize=64)

@@ -229,6 +229,22 @@ def chi(ens: Ensemble, dps: int = 50) -> Any:
         return _fraction(numbers.sigma_w) ** 2 * _slope_moment(numbers.activation, q, _fraction(numbers.mu_b))
 
 
+def largest_exponent(ens: Ensemble, dps: int = 50) -> Any:
+    """Largest Lyapunov exponent ½ log χ, the right edge of the law of lim (log s)/T; theory.md (6), (8).
+
+    As T → ∞ the right edge of s² over T steps grows like χ^T (S(0) = 1/E[x] in (7)). −∞ where χ = 0. ``ens``:
+    an `Ensemble` of a vanilla cell, tied or untied. Raises as `fixed_point` does.
+
+    >>> ens = rt.Ensemble("vanilla", sigma_w=1.05, sigma_b=0.05)
+    >>> mpmath.nstr(rt.highprec.largest_exponent(ens, dps=30), 20)
+    '-0.014603238539824143981'
+    """
+    parameters.vanilla(ens)
+    growth = chi(ens, dps)
+    with mp.workdps(check_dps(dps) + GUARD):
+        return mp.log(growth) / 2
+
+
 def _slope_moment(activation: Activation, q: Any, mu: Any) -> Any:
     if q == 0 or activation.is_piecewise_linear:
         return mp.fsum(X * p for X, p in zip(*atoms(activation, q, mu), strict=True))

@@ -99,6 +99,30 @@ def test_chi_of_erf_in_closed_form():
     assert exact + mp.mpf("1e-26") not in certified
 
 
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_largest_exponent(weights):
+    """Erf in closed form, the floating-point law, and the right edge of s² over many steps."""
+    ens = rt.Ensemble(rt.VanillaRNN("erf"), sigma_w=1.1, sigma_b=0.3, weights=weights)
+    certified = rt.highprec.certified_largest_exponent(ens)
+    q = mp.findroot(
+        lambda v: mp.mpf("1.21") * 2 / mp.pi * mp.asin(2 * v / (1 + 2 * v)) + mp.mpf("0.09") - v, 0.6
+    )
+    exact = mp.log(4 * mp.mpf("1.21") / mp.pi / mp.sqrt(1 + 4 * q)) / 2
+    assert exact in certified
+    assert exact + mp.mpf("1e-26") not in certified
+    assert rt.highprec.largest_exponent(ens, 50) in certified
+    assert rt.lyapunov(ens).largest == pytest.approx(float(certified.midpoint), abs=1e-10)
+    near, far = (mp.log(rt.highprec.edge(ens, T, 20)) / (2 * T) - exact for T in (100, 400))
+    assert 0 < far < near / 3 < 0.02  # log T/T
+
+
+def test_no_exponent_of_a_dead_step():
+    constant = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=0.0, sigma_b=0.5)
+    with pytest.raises(rt.highprec.CertificationError, match="not proven to be positive"):
+        rt.highprec.certified_largest_exponent(constant)
+    assert rt.highprec.largest_exponent(constant) == -mp.inf
+
+
 @pytest.mark.equation(9)
 def test_wrong_branch_is_refused():
     """Roots of λ(w) = λ on other sheets, and points that are no roots, are not certified."""

@@ -26,7 +26,8 @@ SIZES = {
     "quick": {"sites": {"gru": 64, "lstm": 128}, "N": 96, "steps": 300, "draws": 1},
     "standard": {"sites": {"gru": 256, "lstm": 512}, "N": 256, "steps": 1000, "draws": 4},
 }
-CLOSE = 0.03  # of a published number, besides the stated error: finite N
+CLOSE = 0.03  # relative, of a published number, besides finite N
+POWERS = (0, 1, 2, 1, 0)  # of the largest exponent, to which NUMBERS are proportional near the transition
 
 
 def networks() -> dict[str, tuple[rt.Ensemble, float]]:
@@ -86,18 +87,20 @@ def _numbers(law: rt.LyapunovSpectrum, step: float) -> list[float]:
 
 
 def verdicts(results: dict[str, core.Result]) -> list[list[str]]:
-    """A row for each published number."""
+    """A row for each published number.
+
+    The published largest exponent misses ½ log χ, which is exact, by finite N. Numbers that are proportional
+    to a power of it near the transition may miss theory by so much more.
+    """
     rows = []
     for key, numbers in PUBLISHED.items():
         meta = results[key][0]
-        relative_error = meta["largest_error"] / meta["theory"]["largest"]
-        for name, published in zip(NUMBERS, numbers, strict=False):
+        finite = abs(meta["theory"]["largest"] / numbers[0] - 1.0)
+        for name, power, published in zip(NUMBERS, POWERS, numbers, strict=False):
             found = meta["theory"][name]
             off = abs(found / published - 1.0)
-            allowed = CLOSE if off <= CLOSE else CLOSE + relative_error
-            verdict = (
-                "reproduced" if off <= CLOSE else "within its error" if off <= allowed else "not reproduced"
-            )
+            within = "reproduced" if off <= CLOSE else "within 3 % and finite N"
+            verdict = within if off <= CLOSE + power * finite else "not reproduced"
             rows.append([key, name, f"{published:.5g}", f"{found:.5g}", f"{100 * off:.1f} %", verdict])
     return rows
 
@@ -106,9 +109,9 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write data, figure and ``report.md``."""
     core.save_data(folder, "data", results)
     rule = (
-        f"A number is reproduced if it is within {100 * CLOSE:g} % of the published one, and within its "
-        "error if what is left is less than the relative error of the largest exponent, to which the shares "
-        "near the top are proportional."
+        f"A number is reproduced if it is within {100 * CLOSE:g} % of the published one. Finite N is the "
+        "relative difference of the published largest exponent from the exact one, once for shares near the "
+        "top and twice for the entropy rate."
     )
     sampled = [
         [key, f"{meta['distance']:.3f}", f"{meta['error']:.3f}", str(meta["converged"])]
