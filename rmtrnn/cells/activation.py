@@ -21,7 +21,7 @@ from rmtrnn._core import validate as _validate
 from rmtrnn.cells import serialise
 from rmtrnn.cells.functions import differentiate, logistic, normal_cdf, softplus, stabilise, textbook
 from rmtrnn.cells.numeric import compile_expressions, is_real, module_name, values_at
-from rmtrnn.cells.pieces import SmoothPiece, require_bounded, smooth_pieces, without_floats
+from rmtrnn.cells.pieces import PieceValues, SmoothPiece, require_bounded, smooth_pieces, without_floats
 
 Z = sympy.Symbol("z", real=True)
 
@@ -162,6 +162,11 @@ class Activation:
     def smooth_pieces(self) -> tuple[SmoothPiece, ...]:
         """The analytic branches of φ and φ' between the kinks, from -∞ to ∞."""
         return _smooth_pieces(self)
+
+    @property
+    def branches(self) -> tuple[PieceValues, ...]:
+        """The smooth pieces as functions of arrays: what `rmtrnn.free.Pushforward` takes."""
+        return tuple(PieceValues(piece) for piece in self.smooth_pieces)
 
     @property
     def pieces(self) -> tuple[tuple[sympy.Expr, sympy.Expr, sympy.Expr], ...]:

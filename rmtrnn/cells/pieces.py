@@ -63,6 +63,37 @@ class SmoothPiece:
         return _compiled(self, xp)
 
 
+@dataclass(frozen=True)
+class PieceValues:
+    """φ on one smooth piece as functions of real or complex arrays: a branch for laws of φ(e)."""
+
+    piece: SmoothPiece
+
+    analytic = True
+
+    @property
+    def low(self) -> float:
+        """Left end of the piece."""
+        return self.piece.ends[0]
+
+    @property
+    def high(self) -> float:
+        """Right end of the piece."""
+        return self.piece.ends[1]
+
+    @functools.cached_property
+    def _functions(self) -> Callable[..., Any]:
+        return compile_expressions([self.piece.symbol], [self.piece.phi, self.piece.slope], np)
+
+    def value(self, e: np.ndarray) -> np.ndarray:
+        """φ(e)."""
+        return np.broadcast_to(self._functions(e)[0], e.shape).copy()
+
+    def slope(self, e: np.ndarray) -> np.ndarray:
+        """φ'(e)."""
+        return np.broadcast_to(self._functions(e)[1], e.shape).copy()
+
+
 @functools.lru_cache(maxsize=256)
 def _compiled(piece: SmoothPiece, xp: Any) -> Callable[[Any], tuple[Any, Any]]:
     function = compile_expressions([piece.symbol], [piece.slope, piece.curvature], xp)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import ndtr
@@ -81,8 +82,18 @@ def Discrete(locations: Sequence[float], masses: Sequence[float]) -> PositiveLaw
     return PositiveLaw(base, 1.0, {}, math.log(top), text)
 
 
+@runtime_checkable
+class HasBranches(Protocol):
+    """A function that knows its smooth pieces, such as `rmtrnn.Activation`."""
+
+    @property
+    def branches(self) -> Sequence[Branch]:
+        """The pieces, from −∞ to ∞."""
+        ...
+
+
 def Pushforward(
-    f: Callable[[np.ndarray], np.ndarray],
+    f: Callable[[np.ndarray], np.ndarray] | HasBranches,
     variance: float,
     *,
     kinks: Sequence[float] = (),
@@ -96,6 +107,9 @@ def Pushforward(
     along a shifted contour, a hundred times faster near the support. By default this is tried: f must have
     no negative Fourier coefficients on small circles.
 
+    ``f`` may also be a SymPy expression as `rmtrnn.Activation`: pieces, kinks, flat parts and slopes then
+    follow from its structure, and ``kinks`` and ``analytic`` are not taken.
+
     f is followed to 9.5 standard deviations (the mass beyond is 2e-21), and the right end of ``support`` is
     its largest value there; it is ∞ where f grows without bound. The left end is the infimum over all e.
     Raises ValueError for variance ≤ 0 or an f that is negative, not finite, or zero everywhere.
@@ -105,8 +119,15 @@ def Pushforward(
     0.273676
     """
     variance = _validate.real("variance", variance, low=0.0, low_open=True)
+    text = f"Pushforward({f!r}, {variance!r})"
+    if isinstance(f, HasBranches):
+        if len(kinks) or analytic is not None:
+            raise TypeError("kinks, analytic: an Activation knows them from its expression; leave them out")
+        return gaussian_image_law(f.branches, 0.0, variance, text)
     if not callable(f):
-        raise TypeError(f"f = {f!r}: expected a function of an array")
+        raise TypeError(
+            f"f = {f!r}: expected a function of an array, or a SymPy expression as rmtrnn.Activation(f)"
+        )
     analytic = None if analytic is None else _validate.boolean("analytic", analytic)
     points = sorted({_validate.real("kinks", kink) for kink in kinks})
     ends = itertools.pairwise([-math.inf, *points, math.inf])
@@ -114,7 +135,7 @@ def Pushforward(
         FunctionBranch(f, low, high, is_analytic(f, low, high, variance) if analytic is None else analytic)
         for low, high in ends
     ]
-    return gaussian_image_law(branches, 0.0, variance, f"Pushforward({f!r}, {variance!r})")
+    return gaussian_image_law(branches, 0.0, variance, text)
 
 
 def gaussian_image_law(branches: Sequence[Branch], mean: float, variance: float, text: str) -> PositiveLaw:
