@@ -66,6 +66,8 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.spectra import spectrum as spectrum
     from rmtrnn.spectra.lyapunov import LyapunovSpectrum as LyapunovSpectrum
     from rmtrnn.spectra.lyapunov import lyapunov as lyapunov
+    from rmtrnn.spectra.outliers import Outliers as Outliers
+    from rmtrnn.spectra.outliers import outliers as outliers
     from rmtrnn.stack import Stack as Stack
     from rmtrnn.weight_laws import SingularValues as SingularValues
 
@@ -95,6 +97,7 @@ _HOMES = {
     "MinimalRNN": "rmtrnn.cells",
     "MinLSTM": "rmtrnn.cells",
     "NoCriticalPointError": "rmtrnn.criticality.root_search",
+    "Outliers": "rmtrnn.spectra.outliers",
     "PhaseDiagram": "rmtrnn.phase",
     "Sample": "rmtrnn.sampling.sample",
     "SingularValues": "rmtrnn.weight_laws",
@@ -114,6 +117,7 @@ _HOMES = {
     "load": "rmtrnn._core.storage",
     "lyapunov": "rmtrnn.spectra.lyapunov",
     "mean_field": "rmtrnn.meanfield",
+    "outliers": "rmtrnn.spectra.outliers",
     "phase_diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",
     "sample_lyapunov": "rmtrnn.sampling.lyapunov",
@@ -132,6 +136,7 @@ _RESULTS = {
     "lyapunov sample": "rmtrnn.sampling.lyapunov",
     "lyapunov spectrum": "rmtrnn.spectra.lyapunov",
     "mean field": "rmtrnn.meanfield.result",
+    "outliers": "rmtrnn.spectra.outliers",
     "phase diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",
     "sensitivity": "rmtrnn.initialisation.sensitivity",

@@ -29,6 +29,7 @@ ANSWERS = {
     "spectrum": lambda ens: rt.spectrum(ens, 1, "dyson", population=1024).log_s.icdf(0.3),
     "isometry": lambda ens: math.log(rt.isometry(ens, 1).m_1.value),
     "spectral_radius": lambda ens: rt.spectral_radius(ens, sites=512),
+    "outliers": lambda ens: rt.outliers(ens, low_rank=3.0, sites=512).radius,
     "sample": lambda ens: rt.sample(ens, 1, N=64, trials=2, burn_in=20).log_quantile(0.3).value,
     "sample_lyapunov": lambda ens: rt.sample_lyapunov(ens, N=32, steps=32, burn_in=20).largest.value,
     "second_moment": lambda ens: spectra.second_moment(ens, 1, sites=512).log_m1,
@@ -43,6 +44,7 @@ REFUSED = {
     "highprec.density": lambda ens: highprec.density(ens, 2, 0.1),
     "s-transform": lambda ens: rt.spectrum(ens, 2, method="s-transform"),
     "layer_normalized": rt.layer_normalized,
+    "outliers with a mean": lambda ens: rt.outliers(ens, mean=1.0),
 }
 # The curve is that of spectral_radius; the exponents rest on the sites of its mean field.
 ELSEWHERE = {"eigenvalue_curve", "lyapunov"}

@@ -15,10 +15,10 @@ NAMES = {
     "rmtrnn": """
         Activation CFN Cell Comparison ConvergenceError Critical Ensemble GRU Gate GivenNetwork Isometry JANET
         LSTM Leaky LogProduct LyapunovSample LyapunovSpectrum MGU MeanField MinGRU MinLSTM MinimalRNN
-        NoCriticalPointError PhaseDiagram Sample SingularValues Spectrum Stack Stage Status UGRNN
+        NoCriticalPointError Outliers PhaseDiagram Sample SingularValues Spectrum Stack Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec initialize isometry
         jacobian_log_s layer_normalized load lyapunov
-        mean_field phase_diagram plotting sample sample_lyapunov sensitivity spectra
+        mean_field outliers phase_diagram plotting sample sample_lyapunov sensitivity spectra
         spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
@@ -78,6 +78,7 @@ SIGNATURES = {
     "spectral_radius": "ens",
     "jacobian_log_s": "network inputs T",
     "layer_normalized": "ens gain shift",
+    "outliers": "ens mean low_rank",
     "Stack": "layers",
     "load": "path",
     "lyapunov": "ens",

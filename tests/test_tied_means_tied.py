@@ -45,6 +45,7 @@ NUMBERS = {
     "Stack": (stacked, 0.1),
     "mean_field.lyapunov": (lambda ens: rt.mean_field(ens, sites=512).lyapunov, 0.05),
     "sample_lyapunov": (lambda ens: rt.sample_lyapunov(ens, N=100, steps=200, trials=2).largest.value, 0.05),
+    "outliers": (lambda ens: rt.outliers(ens, low_rank=0.1, sites=2**11).radius, 0.05),
     "sample": (lambda ens: rt.sample(ens, T=10, N=200, trials=2, seed=0).moment(1)[0], 0.05),
 }
 
@@ -82,6 +83,7 @@ def test_what_cannot_be_tied_is_refused():
         lambda: site_population(tied, 64),
         lambda: site_trajectory(tied, 2, 64),
         lambda: rt.spectra.second_moment(tied, 2),
+        lambda: rt.outliers(tied, mean=1.0),
         lambda: rt.highprec.density(VANILLA.replace(tied=True), 2, 0.5),
     ):
         with pytest.raises((ValueError, TypeError), match="tied"):

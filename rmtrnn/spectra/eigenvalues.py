@@ -82,6 +82,7 @@ class OneStep:
         numerator[:s] += np.einsum(
             "kpn,jpqn,lqn->jkln", np.concatenate(reads), adjugate, np.concatenate(writes), optimize=True
         )
+        self.numerator = numerator  # (s + 1, K, K, n)
         w = np.full(n, 1.0 / n) if weights is None else np.asarray(weights, dtype=float)
         self._powers = [(i, j) for i in range(s + 1) for j in range(i + 1)]
         self._products = np.stack(
