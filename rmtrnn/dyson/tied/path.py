@@ -183,12 +183,19 @@ class PathFollower:
         tol = self.settings.solver_tol
         point = solve_on_axis(self.sites, start[0], 2 * u, tol, start[1])
         for _ in range(2):
-            node = node_at(self.sites, point)
+            node = self._node(point)
             if low - ERRORS.fall <= node.cdf <= high + ERRORS.fall:
                 clear = ERRORS.fall < node.cdf < 1.0 - ERRORS.fall and node.density > self.settings.inside
                 return node if clear else self._sharpened(node)
             point = solve_from_above(self.sites, start[0], 2 * u, tol)
         return replace(node, point=node.point._replace(lower=False))
+
+    def _node(self, point: Point) -> Node:
+        """F and density at a point; none where a site is singular, as far from a solution it may be."""
+        try:
+            return node_at(self.sites, point)
+        except np.linalg.LinAlgError:
+            return Node(0.5 * point.log_lambda.real, math.nan, 0.0, math.inf, point, np.zeros(self.sites.n))
 
     def _sharpened(self, node: Node) -> Node:
         """Solve beyond the ends of the law to the square of the tolerance: Im left over is no density."""
