@@ -48,6 +48,18 @@ class FinishSettings:
     resolution: float = 8.0
 
 
+@dataclass(frozen=True)
+class SaturationSettings:
+    """When gates are named as the cause of a missing law. Empirical; only a message depends on it."""
+
+    # Error from which on a cause is looked for.
+    error: float = 0.01
+    # Size of b σ_w c relative to a below which a gate counts as saturated, and the share of such sites.
+    coupling: float = 0.03
+    share: float = 0.3
+
+
+_SATURATION = SaturationSettings()
 _FINISH = FinishSettings()
 
 
@@ -102,7 +114,31 @@ def law_of_chain(
         resolution = _FINISH.resolution / chain.n if groups > 1 else tol  # one group: the sites are exact
         settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
         law, _ = chain_law(chain, groups, settings, larger)
+        if law.status is not Status.CONVERGED or not law.error <= _SATURATION.error:
+            law = law.restated(cause=saturation(chain))
     return checked(law, float(chain.log_mean)).with_zeros(1.0 - chain.s_out / states)
+
+
+def saturation(chain: Chain) -> str:
+    """In words, at how many sites the weights of every stage add next to nothing to what a lets through.
+
+    A matrix that is a plus something small has its singular values at those of a, closer than points in
+    log s resolve. Empty below `SaturationSettings.share` of the sites.
+    """
+    shares = []
+    for stage in chain.stages:
+        if stage.sigma2:
+            a, b, c = (to_host(getattr(stage, name)) ** 2 for name in ("a", "b", "c"))
+            added = np.einsum("k,kis,kjs->s", np.array(stage.sigma2), b, c)
+            shares.append(float(np.mean(added < _SATURATION.coupling**2 * a.sum(axis=(0, 1)))))
+    share = min(shares, default=0.0)
+    if share < _SATURATION.share:
+        return ""
+    return (
+        f"gates are saturated at {share:.0%} of the sites: their weights add less than "
+        f"{_SATURATION.coupling:.0%} to the state that is carried on, and the law is close to that of the "
+        "gates alone, narrower than the points in log s resolve; try a smaller |mu_b|"
+    )
 
 
 def checked(law: TabulatedLaw, log_mean: float, relative_error: float = 0.0) -> TabulatedLaw:
@@ -111,8 +147,9 @@ def checked(law: TabulatedLaw, log_mean: float, relative_error: float = 0.0) -> 
         return law
     mean = mean_of_power(law, 2.0, log_mean, relative_error)
     look = second_look(law, error=law.error, mass=law.mass, mean=mean)
-    status = look.status if look.failed and law.status is Status.CONVERGED else law.status
-    return law.restated(more_error=look.covering_error - law.error, status=status)
+    if look.failed and law.status is Status.CONVERGED:
+        law = law.restated(status=look.status, cause=look.cause)
+    return law.restated(more_error=look.covering_error - law.error)
 
 
 def _law_of_gates_alone(

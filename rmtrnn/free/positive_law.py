@@ -191,6 +191,11 @@ class PositiveLaw:
         return self._in_log.look.status
 
     @property
+    def cause(self) -> str:
+        """What the second look found; empty if nothing."""
+        return self._in_log.look.cause
+
+    @property
     def message(self) -> str:
         """Where the law is at odds with itself, if it is."""
         return self._in_log.look.message

@@ -36,7 +36,8 @@ class LogLaw(LogForm, Protocol):
     """What a `Spectrum` is made of: a `LogForm` that knows its moments, its error and how it was found.
 
     ``moment(k)`` is E[s^{2k}], ``variance()`` that of s²; ``mass`` is the computed total mass and ``error``
-    the estimated largest error of the cdf. ``to_parts()`` gives JSON types and arrays to store.
+    the estimated largest error of the cdf; ``cause`` says in words what stood in the way, empty if nothing
+    did. ``to_parts()`` gives JSON types and arrays to store.
     """
 
     @property
@@ -45,6 +46,8 @@ class LogLaw(LogForm, Protocol):
     def error(self) -> float: ...
     @property
     def status(self) -> Status: ...
+    @property
+    def cause(self) -> str: ...
 
     def moment(self, k: float) -> float: ...
     def variance(self) -> float: ...

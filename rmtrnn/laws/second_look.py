@@ -100,8 +100,13 @@ class SecondLook:
     @property
     def message(self) -> str:
         """What fails and by how much, then what the status says."""
+        return "; ".join(part for part in (self.cause, self.status.message) if part)
+
+    @property
+    def cause(self) -> str:
+        """What fails and by how much; empty if nothing does."""
         sizes = dict(self.defects)
-        return "; ".join([*(f"{name} off by {sizes[name]:.1e}" for name in self.failed), self.status.message])
+        return "; ".join(f"{name} off by {sizes[name]:.1e}" for name in self.failed)
 
 
 def second_look(

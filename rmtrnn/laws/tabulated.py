@@ -30,6 +30,7 @@ class TabulatedLaw:
     The continuous part is scaled so that the total mass is 1; ``mass`` is the total before scaling and
     |mass − 1| is added to ``error``.
 
+    ``cause``: what stood in the way of the solver, in words.
     ``known``: first two moments of s² where they were found without the table; None otherwise. A law does not
     change: `restated` returns another one.
     """
@@ -43,6 +44,7 @@ class TabulatedLaw:
         status: Status = Status.CONVERGED,
         support: Sequence[tuple[float, float]] | None = None,
         known: Moments | None = None,
+        cause: str = "",
     ) -> None:
         self._pieces = [Piece(*pair) for pair in sorted(pieces, key=lambda pair: pair[0].left)]
         self._atoms = tuple(sorted((float(u), float(mass)) for u, mass in atoms))
@@ -53,15 +55,22 @@ class TabulatedLaw:
         self._mass = raw + atomic
         self._scale = (1 - atomic) / raw if raw > 0 else 0.0
         self._stated_error, self._status, self._known = float(error), status, known
+        self._cause = cause
 
     def restated(
-        self, *, more_error: float = 0.0, status: Status | None = None, known: Moments | None = None
+        self,
+        *,
+        more_error: float = 0.0,
+        status: Status | None = None,
+        known: Moments | None = None,
+        cause: str = "",
     ) -> TabulatedLaw:
         """Return the same law with an ``error`` larger by ``more_error``, and what else is given."""
         other = copy.copy(self)
         other._stated_error = self._stated_error + float(more_error)
         other._status = self._status if status is None else status
         other._known = self._known if known is None else known
+        other._cause = cause or self._cause
         return other
 
     def with_zeros(self, share: float) -> TabulatedLaw:
@@ -82,6 +91,7 @@ class TabulatedLaw:
             error=self._stated_error,
             status=self._status,
             support=self._support,
+            cause=self._cause,
         )
 
     @property
@@ -108,6 +118,11 @@ class TabulatedLaw:
     def status(self) -> Status:
         """How the computation ended."""
         return self._status
+
+    @property
+    def cause(self) -> str:
+        """What stood in the way of the solver, in words; empty where nothing did."""
+        return self._cause
 
     @property
     def known(self) -> Moments | None:
@@ -227,6 +242,7 @@ class TabulatedLaw:
             "status": int(self._status),
             "support": [[_encode(a), _encode(b)] for a, b in self._support],
             "known": None if self._known is None else [*self._known[:2], *self._known.error],
+            "cause": self._cause,
         }
         panels = [panel for piece in self._pieces for panel in piece.panels]
         arrays = {
@@ -255,6 +271,7 @@ class TabulatedLaw:
             status=Status(meta["status"]),
             support=[(_decode(a), _decode(b)) for a, b in meta["support"]],
             known=Moments(known[0], known[1], (known[2], known[3])) if known else None,
+            cause=meta.get("cause", ""),
         )
 
 

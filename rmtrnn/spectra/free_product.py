@@ -68,6 +68,11 @@ class VanillaLaw:
         return self._law.status if self._status is Status.CONVERGED else self._status
 
     @property
+    def cause(self) -> str:
+        """What the second look found."""
+        return self._law.cause
+
+    @property
     def mass(self) -> float:
         """Atoms and the integral of the density, which the cdf is computed without."""
         return float(self._law.integrated_mass)
