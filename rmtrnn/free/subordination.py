@@ -126,7 +126,8 @@ class RealLaw:
         # (law, t): the free sum of law^{⊞ t}, and the free product of law^{⊠ t}.
         self._summands = tuple(summands) or ((self, 1.0),)
         self._factors = tuple(factors) or ((self, 1.0),)
-        self._zero_power = _SEARCH.zero_power if factors else 1.0
+        has_zero = any(where == 0.0 for where, _ in atoms)  # beside an atom no density diverges
+        self._zero_power = _SEARCH.zero_power if factors and not has_zero else 1.0
         self.atoms: tuple[tuple[float, float], ...] = tuple(
             sorted((float(x), float(mass)) for x, mass in atoms)
         )

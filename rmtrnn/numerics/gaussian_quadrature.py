@@ -40,6 +40,9 @@ class RuleSettings:
     halvings: int = 8
     # Largest number of integrand values held at once: 8 MiB of doubles, which a cache of today holds.
     chunk: int = 1 << 20
+    # Stands for the deviation 0 of a pair at a kink at 0, whose value depends on the correlation. Derived:
+    # its square is 0 in doubles, as products of continuous functions must be there.
+    vanishing: float = 1e-170
     # Rounding of a sum relative to the sum of absolute values: pairwise summation and a few roundings of f.
     rounding: float = 8.0 * float(np.finfo(float).eps)
 
@@ -72,7 +75,8 @@ def gaussian_expectation(
 
     ``f`` maps an array of shape (n, nodes) elementwise to one of shape (..., n, nodes): leading axes are
     components computed together. ``kinks`` are the points e where f or a derivative jumps. ``variance`` may
-    be 0 (then the value is f(mean)). A point has converged if its estimated error is below ``tol`` · E|f|.
+    be 0: then the value is f(mean), or, where f jumps there, the mean of both sides, as for a variance that
+    tends to 0. A point has converged if its estimated error is below ``tol`` · E|f|.
 
     Raises ValueError for a negative or non-finite variance or a non-finite mean.
     """
@@ -108,6 +112,8 @@ def gaussian_pair_expectation(
         raise ValueError(f"correlation = {correlation!r}: must lie in [-1, 1]")
     shape, variance, mean, correlation = _batch(variance, mean, correlation)
     deviation = np.sqrt(variance)
+    at_kink = (deviation == 0.0) & np.isin(mean, np.asarray(kinks, dtype=float))
+    deviation = np.where(at_kink, np.where(mean == 0.0, _RULES.vanishing, 1e-9 * np.abs(mean)), deviation)
     rest = np.sqrt((1.0 - correlation) * (1.0 + correlation))
     rule = _Rule(kinks)
 
@@ -210,12 +216,15 @@ class _Rule:
         bound = np.full_like(mean, _RULES.reach)
         ends = [-bound, *(np.clip(end, -_RULES.reach, _RULES.reach) for end in inner), bound]
         lower, upper, slope = _tanh_sinh(intervals)
-        for left, right in itertools.pairwise(ends):
+        sides = itertools.pairwise([-np.inf, *self.kinks, np.inf])
+        for (left, right), (low, high) in zip(itertools.pairwise(ends), sides, strict=True):
             width = right - left
             if np.any(width > 0):
-                # Measured from the nearer end, so that nodes close to a kink stay on their side of it.
+                # Measured from the nearer end, so that nodes close to a kink stay on their side of it; also
+                # those of a law without variance at a kink.
                 z = np.where(lower <= upper, left + width * lower, right - width * upper)
-                yield mean + deviation * z, width * slope * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+                e = np.clip(mean + deviation * z, np.nextafter(low, np.inf), np.nextafter(high, -np.inf))
+                yield e, width * slope * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
 
 def _stretch(mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

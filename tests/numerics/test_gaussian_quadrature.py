@@ -173,3 +173,20 @@ def test_refuses_what_is_no_gaussian_law():
         gaussian_pair_expectation(np.cos, np.cos, 1.0, 1.5)
     with pytest.raises(ValueError, match="intervals"):
         gaussian_nodes(1)
+
+
+def test_no_variance_at_a_kink_is_the_limit_of_small_variances():
+    """f that jumps at the mean counts with half of each side; a pair with the probability of its quadrant."""
+
+    def step(e):
+        return np.where(e > 0, 3.0, 1.0)
+
+    assert gaussian_expectation(step, 0.0, 0.0, (0.0,)).value == pytest.approx(2.0)
+    assert gaussian_expectation(lambda e: step(e - 2.0), 0.0, 2.0, (2.0,)).value == pytest.approx(2.0)
+    assert gaussian_expectation(step, 0.0, 0.5, (0.0,)).value == pytest.approx(3.0)  # off the kink
+    c = np.array([-1.0, -0.5, 0.0, 0.3, 1.0])
+    found = gaussian_pair_expectation(step, step, 0.0, c, 0.0, (0.0,))
+    same = 0.5 + np.arcsin(c) / np.pi
+    np.testing.assert_allclose(found.value, 5.0 * same + 3.0 * (1.0 - same), rtol=1e-12)
+    near = gaussian_pair_expectation(step, step, 1e-12, c, 0.0, (0.0,))
+    np.testing.assert_allclose(found.value, near.value, rtol=1e-12)
