@@ -1,10 +1,10 @@
 """Time of the law of a minimalRNN beside the time of a sample whose cdf has the same error.
 
-Run: ``python benchmarks/bench_dyson.py [tied] [T ...]``. The cdf of one sampled matrix scatters because its N
-sites are a random draw of the one-site law. The scatter is measured between 12 matrices of N = 512, at nine
-levels; the reported error of the law is three standard errors, so a sample needs (3 scatter/error)^2 of them.
-Its time is that of the 12 scaled to this number; the bias of order 1/N that remains is granted to it. Times
-are processor times, all threads together. "per step" is the time of the law divided by T: constant where the
+Run: ``python benchmarks/bench_dyson.py [T ...]``. The cdf of one sampled matrix scatters because its N sites
+are a random draw of the one-site law. The scatter is measured between 12 matrices of N = 512, at nine levels;
+the reported error of the law is three standard errors, so a sample needs (3 scatter/error)^2 of them. Its
+time is that of the 12 scaled to this number; the bias of order 1/N that remains is granted to it. Times are
+processor times, all threads together. "per step" is the time of the law divided by T: constant where the
 cost is linear. The columns on m_1 and m_2 are the relative errors of the table's first two moments.
 """
 
@@ -21,9 +21,9 @@ import rmtrnn as rt
 N, TRIALS = 512, 12
 
 
-def main(steps: list[int], tied: bool) -> None:
+def main(steps: list[int]) -> None:
     """Print one row per number of steps."""
-    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=tied)
+    ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
     rt.spectrum(ens, 1, population=512)  # imports and compiled equations are not what is measured
     print(
         f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {np.__version__=}"
@@ -57,5 +57,4 @@ def main(steps: list[int], tied: bool) -> None:
 
 
 if __name__ == "__main__":
-    chosen = [int(argument) for argument in sys.argv[1:] if argument != "tied"]
-    main(chosen or [1, 3, 10, 30, 100, 300], "tied" in sys.argv)
+    main([int(argument) for argument in sys.argv[1:]] or [1, 3, 10, 30, 100, 300])

@@ -148,16 +148,11 @@ def solve_on_axis(
     point = solve(sites, energy, complex(log_lambda, REAL_AXIS), tol, known)
     if point.relative < tol and point.lower:
         return point
-    other = solve_from_above(sites, energy, log_lambda, tol)
-    return other if other.lower or not point.lower else point
-
-
-def solve_from_above(sites: Sites, energy: np.ndarray, log_lambda: float, tol: float) -> Point:
-    """Iterate (15) at smaller and smaller arg lambda > 0, and then on the real axis."""
     near = projected_to_lower_half_plane(energy)
     for angle in _ITERATION.detour:
         near = solve(sites, near, complex(log_lambda, angle), tol).energy
-    return solve(sites, near, complex(log_lambda, REAL_AXIS), tol)
+    other = solve(sites, near, complex(log_lambda, REAL_AXIS), tol)
+    return other if other.lower or not point.lower else point
 
 
 def is_lower(energy: np.ndarray, slack: float) -> bool:

@@ -1,7 +1,7 @@
 """The law of the singular values with tied weights: theory.md (15), (20)-(23).
 
-Points are found on a few sites (`path`), their self-energies corrected on some hundred to some thousand, and
-F, which is stationary in them, is averaged over all sites.
+Points are found on a few sites (`path`), their self-energies corrected on some thousand, and F, which is
+stationary in them, is averaged over all sites after one more step there.
 
 Letters: T, the number of steps.
 """
@@ -27,7 +27,7 @@ from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.bordered_sites import BorderedSites
 from rmtrnn.dyson.tied.functional import Sites
-from rmtrnn.dyson.tied.iteration import Point, solve
+from rmtrnn.dyson.tied.iteration import Point, solve, solve_on_axis
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, corrected, node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites
@@ -42,22 +42,23 @@ from rmtrnn.meanfield.periodic_process import GROUPS
 class Sizes:
     """Numbers of sites for up to so many ``rows`` K T.
 
-    ``population``: that F is averaged over; ``large``: that self-energies are corrected on; ``scan``: that
-    points are placed on.
+    ``population``: that F is averaged over; ``large``: for the last step of the self-energies; ``medium``:
+    that they are solved on; ``scan``: that points are placed on.
     """
 
     rows: float
     population: int
     large: int
+    medium: int
     scan: int
 
 
 # Empirical: the error of the population is then 1e-3 to 2e-3. The cost grows with rows^3.
 _SIZES = (
-    Sizes(5, 32768, 4096, 512),
-    Sizes(16, 16384, 2048, 512),
-    Sizes(40, 8192, 1024, 256),
-    Sizes(math.inf, 2048, 512, 128),  # with self-energies that are averaged over time
+    Sizes(5, 32768, 4096, 1024, 512),
+    Sizes(16, 16384, 4096, 1024, 512),
+    Sizes(40, 8192, 1024, 512, 256),
+    Sizes(math.inf, 2048, 512, 256, 128),  # with self-energies that are averaged over time
 )
 
 
@@ -67,8 +68,6 @@ class Modes:
 
     # Rows K T from which the recursion is cheaper than dense matrices: speed only.
     dense_rows: int = 64
-    # Steps from which points are placed with this form: off the diagonal few sites leave noise. Empirical.
-    dense_steps: int = 16
     # Polynomials: at least, and one more for so many steps.
     least: int = 5
     steps: float = 15.0
@@ -148,20 +147,15 @@ def law_of_population(population: Population, T: int, settings: PathSettings) ->
         return chain_law(Chain(population.stages), GROUPS)[0]
     full = SiteMatrices.of(population.stages, T, population.weights)
     sizes = _sizes(full.ports)
-    picks = [picked(full, population, n) for n in (sizes.scan, sizes.large)]
+    picks = [picked(full, population, n) for n in (sizes.scan, sizes.medium, sizes.large)]
     far = large_lambda(full.at(*picks[0]))
     whole: Sites = full
-    placed: Sites = full
-    if MODES.dense_steps < T or full.ports > MODES.dense_rows:
-        placed = BorderedSites.of(population.stages, full, MODES.count(T))
     if full.ports > MODES.dense_rows:
-        whole = placed
-    scan, large = placed.at(*picks[0]), whole.at(*picks[1])
-    follower = PathFollower(scan, far, settings, 1.0 / full.n if full.n > 1 else 0.0)
-    points = [node.point for node in follower.refined(follower.march())]
-    missed = (
-        error_of_form(scan, points, settings) if whole is placed and isinstance(scan, BorderedSites) else 0.0
-    )
+        whole = BorderedSites.of(population.stages, full, MODES.count(T))
+    scan, medium, large = (whole.at(*pick) for pick in picks)
+    follower = PathFollower(scan, far, settings)
+    points = solved_on(medium, follower.refined(follower.march()), settings)
+    missed = error_of_form(medium, points, settings) if isinstance(medium, BorderedSites) else 0.0
     nodes = on_all_sites(whole, large, points, missed)
     if not nodes:
         return no_law()[0]
@@ -191,9 +185,22 @@ def picked(sites: TiedSites, population: Population, n: int) -> tuple[Any, np.nd
     return stratified_subsample(sites.weights, n, population.low, population.high, n // 4)
 
 
-def error_of_form(sites: Sites, points: list[Point], settings: PathSettings) -> float:
+def solved_on(sites: Sites, nodes: list[Node], settings: PathSettings) -> list[Point]:
+    """Self-energies on more ``sites`` at the points of ``nodes``, from those with the largest u on.
+
+    A gap between few sites in a tail has real self-energies, which lead nowhere: there the next point above
+    is where to start from.
+    """
+    least = settings.sparse * max((node.density for node in nodes), default=0.0)
+    points: list[Point] = []
+    for node in reversed(nodes):
+        start = node.point if not points or node.density > least else points[-1]
+        points.append(solve_on_axis(sites, start.energy, 2 * node.u, settings.solver_tol, start.differences))
+    return points[::-1]
+
+
+def error_of_form(sites: BorderedSites, points: list[Point], settings: PathSettings) -> float:
     """What fewer modes in time change F by, the largest of some points: more than what the modes miss."""
-    assert isinstance(sites, BorderedSites)
     fewer = replace(sites, modes=sites.modes - MODES.fewer)
     changes = [0.0]
     places = np.linspace(0, len(points) - 1, MODES.checked + 2).astype(int)[1:-1] if points else []

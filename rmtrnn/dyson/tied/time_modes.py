@@ -16,9 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Degree of the polynomial in time of the logarithm of the gauge. Empirical.
-GAUGE_DEGREE = 3
-
 
 class Parts(NamedTuple):
     """The diagonal Phi d (..., T) and the coefficients of the smooth part (..., r, r) of (22)."""
@@ -87,8 +84,7 @@ def smooth_gauge(energy: np.ndarray, degree: int) -> np.ndarray:
 
     A gauge that is not smooth would make the smooth part rough.
     """
-    size = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
-    y, x = np.maximum(size, 1e-12 * size.max(axis=-1, keepdims=True) + 1e-300)  # 0: nothing passes
+    y, x = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
     logs = 0.25 * (np.log(y) - np.log(x))
     basis = legendre(energy.shape[-1], min(degree + 1, energy.shape[-1]))
     return np.exp(logs @ basis @ basis.T)

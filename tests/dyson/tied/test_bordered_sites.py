@@ -182,7 +182,7 @@ def test_the_law_is_that_of_dense_matrices(monkeypatch):
 
 
 @pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
-@pytest.mark.parametrize("name", ["GAUGE_DEGREE", "_PHASE_STEPS", "_PHASE_TURN", "_CACHED_ELEMENTS"])
+@pytest.mark.parametrize("name", ["_GAUGE_DEGREE", "_PHASE_STEPS", "_PHASE_TURN", "_CACHED_ELEMENTS"])
 def test_numbers_moved_by_three(name, factor, monkeypatch):
     """F on some of the sites moves by less than what the form misses."""
     stages = drifting(20, 64, 9.0, np.random.default_rng(2))
