@@ -200,7 +200,10 @@ def _functions(cell: Cell, symbol: sympy.Symbol, table: list[sympy.Expr]) -> Gat
     compiled = compile_expressions([symbol], table, np)
 
     def evaluate(e: np.ndarray) -> np.ndarray:
-        return np.stack([np.broadcast_to(value, e.shape) for value in compiled(e)])
+        with np.errstate(
+            divide="ignore", invalid="ignore"
+        ):  # a slope without a limit: nan, seen by the caller
+            return np.stack([np.broadcast_to(value, e.shape) for value in compiled(e)])
 
     if isinstance(cell, VanillaRNN):
         kinks = cell.activation.kinks

@@ -177,7 +177,7 @@ def _check_vanilla(settings: Settings) -> None:
     _usable(spec.converged, spec.error)
     base = T == 1 and ens.weights == "orthogonal"
     checks.law(spec.log_s, spec.error, spec.mass, close=2e-3 if base else 1e-6)
-    if field.chi > 0 and 1e-250 < field.chi**T < 1e250:
+    if field.chi > 0 and abs(T * math.log(field.chi)) < 575.0:  # m_1 fits into a double
         # By step; masses below 1e-20 lie beyond what both quadratures follow the normal law to.
         checks.close("m_1", spec.moment(1) ** (1 / T), field.chi, 1e-8, 1e-20)
     rng = np.random.default_rng([settings["seed"], 1])
@@ -189,7 +189,7 @@ def _check_vanilla(settings: Settings) -> None:
     # Heavy tails of φ² converge slowly: ten thousandths and the scatter of the mean.
     scatter = settings["sigma_w"] ** 2 * float(np.std(phi(z) ** 2)) / math.sqrt(z.size)
     checks.close("q", deviation**2, q, 1e-3, 5 * scatter + 1e-12)
-    if T > 3:
+    if T > 3 or deviation == 0.0:  # difference quotients do not see the slope at a kink
         return
     n = 4000 if base else SAMPLED
     slopes, rounding = [], 0.0
