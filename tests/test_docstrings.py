@@ -36,7 +36,8 @@ NO_EXAMPLE = {
     "critical_minimal", "critical_sigma_w",
     "erf_kernel", "relu_kernel",
     # pictures: the gallery is their example
-    "plot_comparison", "plot_correlation", "plot_given", "plot_isometry", "plot_lyapunov", "plot_mean_field",
+    "plot_comparison", "plot_correlation", "plot_given", "plot_isometry", "plot_lyapunov",
+    "plot_mean_field", "plot_outliers",
     "plot_phase_diagram", "plot_scores", "plot_sensitivity", "plot_spectrum",
     "spectrum_title", "style",
 }  # fmt: skip

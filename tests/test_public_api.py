@@ -44,7 +44,7 @@ NAMES = {
         spectral_radius spectrum vanilla_spectrum
     """,
     "rmtrnn.plotting": """
-        SpectrumPicture plot_comparison plot_correlation plot_given plot_isometry plot_lyapunov
+        SpectrumPicture plot_comparison plot_correlation plot_given plot_isometry plot_lyapunov plot_outliers
         plot_mean_field plot_phase_diagram plot_sample plot_scores plot_sensitivity plot_spectrum
         spectrum_title style
     """,

@@ -41,6 +41,7 @@ MAKERS = {
     "trajectory jacobian": lambda: rt.jacobian_log_s(np.array([np.diag([1.0, 0.5])] * 3)),
     "initialisation plan": lambda: rt.initialize("vanilla", 6),
     "sensitivity": lambda: rt.sensitivity(ENS.replace(sigma_v=0.1), 4),
+    "outliers": lambda: rt.outliers(ENS.replace(sigma_w=0.5), low_rank=1.2, sites=512),
     "critical point": lambda: rt.critical("vanilla", T=3, R=0.46),
 }
 

@@ -109,7 +109,10 @@ def decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as numbers, strings, lists, dictionaries with string keys; NaN and infinity stay floats."""
+    """``value`` as numbers, strings, lists, dictionaries with string keys; NaN and infinity stay floats.
+
+    A complex number is the list of its parts.
+    """
     if isinstance(value, Status):
         return value.name.lower()
     if isinstance(value, np.ndarray | np.generic):
@@ -122,6 +125,8 @@ def plain(value: Any) -> Any:
         return {_key(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, complex):
+        return [value.real, value.imag]
     return value
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rmtrnn.phase import PhaseDiagram
     from rmtrnn.sampling.lyapunov import LyapunovSample
     from rmtrnn.spectra.lyapunov import LyapunovSpectrum
+    from rmtrnn.spectra.outliers import Outliers
 
 WIDE = 1e3  # ratio of variances beyond which their axis is logarithmic: at χ = 1 it is at most about T
 
@@ -151,6 +152,23 @@ def plot_lyapunov(result: LyapunovSpectrum | LyapunovSample, ax: Axes | None = N
     title = "given network" if result.ensemble is None else ensemble_title(result.ensemble)
     ax.set(xlabel="rank / N", ylabel="exponent per step", title=title)
     ax.legend(loc="lower left")
+    return ax
+
+
+def plot_outliers(result: Outliers, ax: Axes | None = None, **options: Any) -> Axes:
+    """Draw outliers in the complex plane, the largest modulus of the bulk, and the unit circle of stability.
+
+    result : from ``rmtrnn.outliers``
+    options : passed to ``ax.plot`` of the outliers
+    """
+    ax, angle = new_axes(ax), 2.0 * np.pi * np.linspace(0.0, 1.0, 241)
+    x, y = np.cos(angle), np.sin(angle)
+    ax.plot(x, y, color="0.7", linewidth=0.8, zorder=0, label="|z| = 1")
+    ax.plot(result.radius * x, result.radius * y, color=PALETTE[0], label="largest |z| of the bulk")
+    drawn: dict[str, Any] = {"ls": "", "marker": "D", "color": PALETTE[1], "label": "outliers"} | options
+    ax.plot(np.real(result.values), np.imag(result.values), **drawn)
+    ax.set(xlabel="Re z", ylabel="Im z", title=ensemble_title(result.ensemble), aspect="equal")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 

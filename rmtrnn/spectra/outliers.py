@@ -70,7 +70,10 @@ class Outliers(Result):
     False
     """
 
-    remedies: ClassVar[Mapping[Status, str]] = {Status.MAX_ITERATIONS: "the state may have no such mean"}
+    remedies: ClassVar[Mapping[Status, str]] = {
+        Status.MAX_ITERATIONS: "the state may have no such mean: try a smaller mean=, or more sites=",
+        Status.INCONSISTENT: "try more sites=",
+    }
 
     ensemble: Ensemble
     values: np.ndarray

@@ -25,6 +25,7 @@ MAKERS = {  # kind: module, class, and what made the result: its arguments are t
     "sample": ("rmtrnn.sampling.sample", "Sample", rt.sample),
     "initialisation plan": ("rmtrnn.initialisation.plan", "Plan", rt.initialize),
     "sensitivity": ("rmtrnn.initialisation.sensitivity", "Sensitivity", rt.sensitivity),
+    "outliers": ("rmtrnn.spectra.outliers", "Outliers", rt.outliers),
     "trajectory jacobian": ("rmtrnn.sampling.given_network", "TrajectoryJacobian", rt.jacobian_log_s),
 }
 ALWAYS_CONVERGED = {"sample", "lyapunov sample"}  # they are what they are
