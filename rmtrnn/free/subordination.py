@@ -20,9 +20,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -40,69 +39,9 @@ from rmtrnn.free.subordination_newton import (
     stieltjes_of_product,
     stieltjes_of_sum,
 )
+from rmtrnn.free.support_search import SEARCH, Piece, Support, SupportSearch
 from rmtrnn.laws.protocol import elementwise, probability
 from rmtrnn.laws.second_look import Distribution, SecondLook, mean_on_line, second_look
-
-
-@dataclass(frozen=True)
-class SupportSettings:
-    """Numbers of the search for the support and of its table. tests/free/test_free_numbers.py moves them."""
-
-    # Points on which intervals of the support are looked for, one number after the other until no mass is
-    # missing. Empirical: a narrower interval is missed.
-    scan: tuple[int, ...] = (401, 1601, 6401)
-    # Mass that may be missing before the next scan, and before the law is refused.
-    missing: float = 1e-6
-    lost: float = 1e-3
-    # Power in which an interval that ends at λ = 0 of a product is resolved, and the distance, in widths of
-    # the law, within which it does. Derived: densities there are powers above −1 of λ, and λ = θ^16 makes
-    # that of θ vanish as θ^3 for λ^(−3/4); a tenth of the interval is seen at rounding.
-    zero_power: float = 8.0
-    at_zero: float = 1e-12
-    # Im ω relative to the width of the law below which a point is outside the support. Empirical.
-    empty: float = 1e-6
-    # Gauss points on an interval of the support, one number after the other.
-    nodes: tuple[int, ...] = (64, 128, 256, 512)
-    # Relative size of the last coefficients. Empirical: the mass is then right to some 1e-9.
-    series_tail: float = 1e-8
-
-
-_SEARCH = SupportSettings()
-
-
-@dataclass(frozen=True)
-class _Interval:
-    """An interval of the support in the angle θ from 0 to π: x − left = (right − left) s^k, s = sin²(θ/2).
-
-    From the right end where ``from_right``. k = ``power`` is 1, but for a density that diverges at that end.
-    """
-
-    left: float
-    right: float
-    power: float = 1.0
-    from_right: bool = False
-
-    def place(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """x(θ) and |dx/dθ|."""
-        length, share = self.right - self.left, np.sin(0.5 * angle) ** 2
-        x = length * share**self.power
-        slope = length * self.power * share ** (self.power - 1.0) * 0.5 * np.sin(angle)
-        return (self.right - x if self.from_right else self.left + x), slope
-
-    def angle(self, x: np.ndarray) -> np.ndarray:
-        """θ(x), of the nearer end outside."""
-        length = self.right - self.left
-        away = (self.right - x if self.from_right else x - self.left) / length
-        share = np.clip(away, 0.0, 1.0) ** (1.0 / self.power)
-        return 2.0 * np.arctan2(np.sqrt(share), np.sqrt(1.0 - share))
-
-
-class _Piece(NamedTuple):
-    """An interval of the support: its mass, the mass up to x, and the least value of the density of θ."""
-
-    mass: float
-    upto: Callable[[np.ndarray], np.ndarray]
-    floor: float
 
 
 class RealLaw:
@@ -127,7 +66,7 @@ class RealLaw:
         self._summands = tuple(summands) or ((self, 1.0),)
         self._factors = tuple(factors) or ((self, 1.0),)
         has_zero = any(where == 0.0 for where, _ in atoms)  # beside an atom no density diverges
-        self._zero_power = _SEARCH.zero_power if factors and not has_zero else 1.0
+        self._zero_power = SEARCH.zero_power if factors and not has_zero else 1.0
         self.atoms: tuple[tuple[float, float], ...] = tuple(
             sorted((float(x), float(mass)) for x, mass in atoms)
         )
@@ -187,7 +126,7 @@ class RealLaw:
     def _cdf(self, x: np.ndarray) -> np.ndarray:
         scale = self._scale  # refuses a law of which a part was not found
         total = np.sum([mass * (x >= where) for where, mass in self.atoms], axis=0) + np.zeros(x.shape)
-        for piece in self._pieces:
+        for piece in self._search[1]:
             total += scale * piece.upto(x)
         return np.clip(total, 0.0, 1.0)
 
@@ -216,54 +155,9 @@ class RealLaw:
         """Intervals of the continuous part: where Im G does not vanish, ends found by bisection."""
         return self._search[0]
 
-    @property
-    def _pieces(self) -> list[_Piece]:
-        return self._search[1]
-
     @functools.cached_property
-    def _search(self) -> tuple[tuple[tuple[float, float], ...], list[_Piece]]:
-        """The support and its pieces, on ever finer scans until no mass is missing."""
-        support: tuple[tuple[float, float], ...] = ()
-        pieces: list[_Piece] = []
-        atomic = math.fsum(mass for _, mass in self.atoms)
-        if _is_point(self) or atomic > 1.0 - 1e-12:
-            return support, pieces
-        for count in _SEARCH.scan:
-            support = self._scanned(count)
-            pieces = [self._piece(interval) for ends in support for interval in self._intervals(*ends)]
-            if abs(atomic + math.fsum(piece.mass for piece in pieces) - 1.0) <= _SEARCH.missing:
-                break
-        return support, pieces
-
-    def _scanned(self, count: int) -> tuple[tuple[float, float], ...]:
-        """Intervals that hold at least one of ``count`` equidistant points."""
-        low, high = self._hull
-        margin = 1e-3 * (high - low)
-        grid = np.linspace(low - margin, high + margin, count)
-
-        filled = self._is_filled(grid)
-        left = np.flatnonzero(filled[1:] != filled[:-1])
-        inside = np.where(filled[left], grid[left], grid[left + 1])
-        outside = np.where(filled[left], grid[left + 1], grid[left])
-        share = np.linspace(0.0, 1.0, 17)[:, None]
-        for _ in range(10):  # sixteen parts each time, of all edges together: 40 bits in ten calls
-            parts = inside + share * (outside - inside)
-            parts[-1] = outside
-            known = self._is_filled(parts[1:-1].ravel()).reshape(15, -1)
-            last = np.sum(np.logical_and.accumulate(known, axis=0), axis=0)
-            inside, outside = (np.take_along_axis(parts, last[None] + i, axis=0)[0] for i in (0, 1))
-        edges = 0.5 * (inside + outside)
-        if self._zero_power != 1.0:
-            edges = np.where(np.abs(edges) < _SEARCH.at_zero * (high - low), 0.0, edges)
-        return tuple(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-    def _intervals(self, left: float, right: float) -> list[_Interval]:
-        """An interval of the support, cut at λ = 0 of a product, where its density may diverge."""
-        power = self._zero_power
-        if power == 1.0 or not left <= 0.0 <= right:
-            return [_Interval(left, right)]
-        below = [_Interval(left, 0.0, power, from_right=True)] if left < 0.0 else []
-        return below + ([_Interval(0.0, right, power)] if right > 0.0 else [])
+    def _search(self) -> tuple[Support, list[Piece]]:
+        return SupportSearch(self._stieltjes, self._hull, self.atoms, self._zero_power).found()
 
     @property
     def error(self) -> float:
@@ -285,57 +179,22 @@ class RealLaw:
         if _is_point(self):
             return SecondLook(1e-12, ())
         stated = abs(self._mass - 1.0) + 1e-12
-        floor = min((piece.floor for piece in self._pieces), default=0.0)
+        floor = min((piece.floor for piece in self._search[1]), default=0.0)
         law = cast(Distribution, self)
         mean = mean_on_line(law, self.moment(1))
         return second_look(law, error=stated, mass=self._mass, mean=mean, floor=floor)
 
-    def _is_filled(self, x: np.ndarray) -> np.ndarray:
-        """Whether x lies in the continuous part; at an atom, where G is infinite, whether its sides do."""
-        width = self._hull[1] - self._hull[0]
-        for where, _ in self.atoms:
-            beside = np.where(x < where, where - _SEARCH.empty * width, where + _SEARCH.empty * width)
-            x = np.where(np.abs(x - where) < _SEARCH.empty * width, beside, x)
-        filled = (x > self._hull[0]) & (x < self._hull[1])
-        values, _ = self._stieltjes(x[filled] + 0j)
-        filled[filled] = -np.imag(values) > _SEARCH.empty * (1.0 + np.abs(values)) / width
-        return filled
-
-    def _piece(self, interval: _Interval) -> _Piece:
-        """The integral of the density of θ, smooth at the ends, from Legendre coefficients."""
-        for count in _SEARCH.nodes:  # until the last coefficients vanish: a peak inside needs more
-            series, floor = self._angle_series(interval, count)
-            if np.max(np.abs(series[-4:])) < _SEARCH.series_tail * np.max(np.abs(series)):
-                break
-        primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
-        mass = float(np.polynomial.legendre.legval(1.0, primitive))
-
-        def upto(x: np.ndarray) -> np.ndarray:
-            inner = np.polynomial.legendre.legval(2.0 * interval.angle(x) / math.pi - 1.0, primitive)
-            return mass - inner if interval.from_right else inner
-
-        return _Piece(mass, upto, floor)
-
-    def _angle_series(self, interval: _Interval, count: int) -> tuple[np.ndarray, float]:
-        """Legendre coefficients of the density of θ in 2θ/π − 1 from Gauss points, and its least value."""
-        nodes, weights = np.polynomial.legendre.leggauss(count)
-        x, slope = interval.place(0.5 * math.pi * (1.0 + nodes))
-        values = -np.imag(self._stieltjes(x + 0j)[0]) / math.pi * slope
-        degree = 3 * count // 4
-        basis = np.polynomial.legendre.legvander(nodes, degree)
-        return (np.arange(degree + 1) + 0.5) * ((weights * values) @ basis), float(np.min(values))
-
     @functools.cached_property
     def _mass(self) -> float:
-        continuous = math.fsum(piece.mass for piece in self._pieces)
+        continuous = math.fsum(piece.mass for piece in self._search[1])
         return continuous + math.fsum(mass for _, mass in self.atoms)
 
     @functools.cached_property
     def _scale(self) -> float:
-        if abs(self._mass - 1.0) > _SEARCH.lost:
+        if abs(self._mass - 1.0) > SEARCH.lost:
             raise ConvergenceError(
                 f"{self!r}: the intervals found carry the mass {self._mass:.6f} instead of 1; "
-                f"intervals narrower than the width of the law / {_SEARCH.scan[-1]} are not found"
+                f"intervals narrower than the width of the law / {SEARCH.scan[-1]} are not found"
             )
         atomic = math.fsum(mass for _, mass in self.atoms)
         return (1.0 - atomic) / (self._mass - atomic) if self._mass > atomic else 0.0
@@ -491,8 +350,7 @@ class ShiftedLaw(RealLaw):
 
 def shifted(law: Any, shift: float) -> RealLaw:
     """The law of X + shift, exactly: G(z − shift)."""
-    shift = _validate.real("shift", shift)
-    return ShiftedLaw(law, shift)
+    return ShiftedLaw(law, _validate.real("shift", shift))
 
 
 def reflected(law: RealLaw) -> RealLaw:

@@ -12,7 +12,7 @@ import numpy as np
 from rmtrnn import free
 from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.cells import Activation, VanillaRNN
-from rmtrnn.cells.pieces import SmoothPiece
+from rmtrnn.cells.pieces import PieceValues
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.free.constructors import gaussian_image_law
 from rmtrnn.free.gaussian_image import VanishingFunction
@@ -44,20 +44,8 @@ def preactivation_variance(ens: Ensemble) -> tuple[float, Status]:
 
 
 @dataclass(frozen=True)
-class _SquaredSlope:
+class _SquaredSlope(PieceValues):
     """φ'² on one smooth piece of an activation, as a branch of a Gaussian image."""
-
-    piece: SmoothPiece
-
-    analytic = True
-
-    @property
-    def low(self) -> float:
-        return self.piece.ends[0]
-
-    @property
-    def high(self) -> float:
-        return self.piece.ends[1]
 
     def value(self, e: np.ndarray) -> np.ndarray:
         return self.piece.numeric(np)(e)[0] ** 2

@@ -12,6 +12,7 @@ from rmtrnn.free import (
     positive_law,
     subordination,
     subordination_newton,
+    support_search,
 )
 
 X = np.linspace(-2.5, 6.0, 41)
@@ -21,7 +22,7 @@ LAWS = {
     "atom": lambda: Discrete([0.0, 1.0], [0.3, 0.7]) + Discrete([0.0, 1.0], [0.2, 0.8]),
     "product": lambda: Semicircle(1.0) @ MarchenkoPastur(0.5),
 }
-NUMBERS = [f.name for f in fields(subordination.SupportSettings) if f.name not in ("scan", "nodes")]
+NUMBERS = [f.name for f in fields(support_search.SupportSettings) if f.name not in ("scan", "nodes")]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,10 @@ def usual():
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_of_the_support(usual, monkeypatch, name, factor):
-    value = getattr(subordination._SEARCH, name)
-    moved = replace(subordination._SEARCH, **{name: type(value)(value * factor)})
-    monkeypatch.setattr(subordination, "_SEARCH", moved)
+    value = getattr(support_search.SEARCH, name)
+    moved = replace(support_search.SEARCH, **{name: type(value)(value * factor)})
+    monkeypatch.setattr(support_search, "SEARCH", moved)
+    monkeypatch.setattr(subordination, "SEARCH", moved)
     check({name: usual[name] for name in ("atom", "product")})
 
 
@@ -42,8 +44,9 @@ def test_numbers_of_the_support(usual, monkeypatch, name, factor):
 @pytest.mark.parametrize("name", ["scan", "nodes"])
 def test_schedules_of_the_support(usual, monkeypatch, name, part):
     """Every second scan or number of nodes, or a larger first."""
-    moved = replace(subordination._SEARCH, **{name: getattr(subordination._SEARCH, name)[part]})
-    monkeypatch.setattr(subordination, "_SEARCH", moved)
+    moved = replace(support_search.SEARCH, **{name: getattr(support_search.SEARCH, name)[part]})
+    monkeypatch.setattr(support_search, "SEARCH", moved)
+    monkeypatch.setattr(subordination, "SEARCH", moved)
     check(usual)
 
 
