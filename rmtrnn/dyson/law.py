@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory, module_for
 from rmtrnn._core.parallel import thread_map
@@ -22,7 +21,7 @@ from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.reduction import VanishingJacobian, reduced, without_idle_gates
 from rmtrnn.dyson.self_energy import Parametrisation
 from rmtrnn.dyson.sites.calibration import growth_weights
-from rmtrnn.dyson.sites.error import GROUPS
+from rmtrnn.dyson.sites.error import GROUPS, group_seeds
 from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.dyson.weight_factors import haar_factors
 from rmtrnn.ensemble import Ensemble
@@ -152,7 +151,7 @@ def grouped_chain(
     positions of two states, for the block ∂h_into/∂h_from of the Jacobian. ``field`` is None with a start
     ``Q0``. Raises `VanishingJacobian`.
     """
-    seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
+    seeds = group_seeds(seed)
     # Compile what a cell compiles once, before the threads start.
     untied_stages(ens, 1, 2, field=field, Q0=Q0)
     groups = thread_map(lambda one: untied_stages(ens, T, n, one, field=field, Q0=Q0), seeds)

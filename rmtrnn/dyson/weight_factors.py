@@ -48,7 +48,7 @@ def _factored(stage: Stage, seed: int, position: int, groups: int) -> list[Stage
     into = np.zeros((width, s_in, n))
     into[:s_in] = np.eye(s_in)[:, :, None]
     unit = np.zeros((len(laws), width, n))
-    a, c = (_padded(matrix, 1, len(laws)) for matrix in (stage.a, stage.c))
+    a, c = (_widened(matrix, len(laws)) for matrix in (stage.a, stage.c))
     for j, (k, law) in enumerate(laws.items()):
         unit[j, s_in + j] = 1.0
         c[k] = 0.0
@@ -61,10 +61,9 @@ def _factored(stage: Stage, seed: int, position: int, groups: int) -> list[Stage
     ]
 
 
-def _padded(matrix: np.ndarray, axis: int, count: int) -> np.ndarray:
-    shape = list(matrix.shape)
-    shape[axis] = count
-    return np.concatenate([matrix, np.zeros(shape)], axis=axis)
+def _widened(matrix: np.ndarray, count: int) -> np.ndarray:
+    """The matrices, sites last, with ``count`` columns of zeros more."""
+    return np.pad(matrix, ((0, 0), (0, count), (0, 0)))
 
 
 def _site_values(law: SingularValues, n: int, groups: int, key: tuple[int, int, int]) -> np.ndarray:

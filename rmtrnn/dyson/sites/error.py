@@ -10,10 +10,17 @@ import math
 
 import numpy as np
 
+from rmtrnn._core import random as _random
+
 GROUPS = 8  # independent populations; their spread gives the error
 # Standard errors by which F may be off. Of Gaussian processes from rough to smooth three cover, at the worst
 # of all points, 98 to 99.5 % of draws (tests/dyson/sites/test_error.py).
 _SPREADS = 3.0
+
+
+def group_seeds(seed: int) -> list[int]:
+    """The seed of each of the `GROUPS` independent populations that ``seed`` names."""
+    return [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
 
 
 def errors_by_groups(parts: np.ndarray, weights: np.ndarray, groups: int) -> np.ndarray:

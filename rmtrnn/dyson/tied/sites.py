@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn._core import random as _random
 from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.sites.error import group_seeds
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
 from rmtrnn.dyson.tied.large_lambda import LargeLambda, large_lambda, site_features
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, gate_owners
@@ -108,8 +108,7 @@ def _stages_from(ens: Ensemble, T: int, Q0: np.ndarray) -> Callable[[int, int], 
     laws = _weight_laws(ens) * T
 
     def draw(n: int, seed: int) -> list[Stage]:
-        seeds = [int(_random.stream(seed, 31, group).integers(2**31)) for group in range(GROUPS)]
-        groups = [march_stages(ens, T, n // GROUPS, one, Q0) for one in seeds]
+        groups = [march_stages(ens, T, n // GROUPS, one, Q0) for one in group_seeds(seed)]
         return [
             side_by_side([Stage(*arrays, *law) for arrays in parts])
             for *parts, law in zip(*groups, laws, strict=True)
