@@ -152,11 +152,13 @@ class SupportSearch:
             series, floor = self._angle_series(interval, count)
             if np.max(np.abs(series[-4:])) < SEARCH.series_tail * np.max(np.abs(series)):
                 break
-        primitive = np.polynomial.legendre.legint(series, lbnd=-1.0) * 0.5 * math.pi
-        mass = float(np.polynomial.legendre.legval(1.0, primitive))
+        primitive = np.polynomial.legendre.legint(series) * 0.5 * math.pi
+        # From the ends as they round: no mass lies before an interval, exactly.
+        start, end = (float(np.polynomial.legendre.legval(x, primitive)) for x in (-1.0, 1.0))
+        mass = end - start
 
         def upto(x: np.ndarray) -> np.ndarray:
-            inner = np.polynomial.legendre.legval(2.0 * interval.angle(x) / math.pi - 1.0, primitive)
+            inner = np.polynomial.legendre.legval(2.0 * interval.angle(x) / math.pi - 1.0, primitive) - start
             return mass - inner if interval.from_right else inner
 
         return Piece(mass, upto, floor)
