@@ -17,6 +17,7 @@ from rmtrnn.meanfield.tied_solver import DEFAULT
 Linearised = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]
 
 MOST_NUMBERS = 2**24  # Fourier coefficients of one batch of sites: 256 MiB
+LEAST = 4  # sites of a group and batch: Sobol points in pairs, of two or more
 MOST_WINDOWS = 8  # of T steps that one trajectory gives: they are the less independent the more they are
 
 
@@ -32,20 +33,20 @@ def tied_trajectories(
     of T steps in one period. Smooth covariances (networks without input noise) are as good as any, and the
     dead state h = 0 has its constant linearisation.
 
-    ens : Ensemble; T : steps ≥ 1; n : multiple of 16 · 2^k with n/16 a power of two; ``field``: the result of
+    ens : Ensemble; T : steps ≥ 1; n : power of two, at least 32; ``field``: the result of
     `tied_field` (else solved, on ``sites`` sites). Raises `ConvergenceError` if there is no stationary state,
     ValueError for other n.
     """
     T = _validate.integer("T", T, low=1)
-    per_group = _validate.power_of_two("n", n, low=2 * GROUPS, times=GROUPS) // GROUPS
+    per_group = _validate.power_of_two("n", n, low=LEAST * GROUPS, times=GROUPS) // GROUPS
     field = tied_field(ens, None, sites, seed) if field is None else field
     if field.status is Status.DIVERGED:
         raise ConvergenceError(f"{ens!r}: {Status.DIVERGED.message}")
     period = max(power_of_two_above(2 * T), 64 if field.state is None else field.state.sites.period)
-    windows = min(power_of_two_above(period // T + 1) // 2, MOST_WINDOWS, per_group // 2)
+    windows = min(power_of_two_above(period // T + 1) // 2, MOST_WINDOWS, per_group // LEAST)
     per_group //= windows
     batch = per_group
-    while batch > 2 and batch * GROUPS * period // 2 * len(ens.cell.gates) > MOST_NUMBERS:
+    while batch > LEAST and batch * GROUPS * period // 2 * len(ens.cell.gates) > MOST_NUMBERS:
         batch //= 2
     parts = [
         part

@@ -26,6 +26,7 @@ from scipy.optimize import elementwise
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
+from rmtrnn._core.progress import Report, shown
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.sites.trajectory import untied_stages
@@ -112,7 +113,14 @@ class OneStep:
         return np.concatenate(result).reshape(z.shape)
 
 
-def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, seed: int = 0) -> np.ndarray:
+def eigenvalue_curve(
+    ens: Ensemble,
+    *,
+    points: int = 128,
+    sites: int = 2**13,
+    seed: int = 0,
+    progress: bool | Report | None = None,
+) -> np.ndarray:
     """Boundary of the eigenvalues of the one-step Jacobian in the stationary state, theory.md (16).
 
     A closed curve as a complex array: from the leftmost real point along the upper half plane to the
@@ -127,7 +135,8 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
 
     Raises ValueError for bad arguments, `ConvergenceError` if there is no stationary state.
 
-    ``seed``: integer; names the sampled sites, where sites are sampled.
+    ``seed``: integer; names the sampled sites, where sites are sampled. ``progress``: None, True, or a
+    callable ``report(done, total, label)``.
 
     >>> curve = rt.eigenvalue_curve(rt.Ensemble("vanilla", sigma_w=0.9, sigma_b=0.1))   # a circle
     >>> bool(np.ptp(abs(curve)) < 1e-9)
@@ -137,7 +146,8 @@ def eigenvalue_curve(ens: Ensemble, *, points: int = 128, sites: int = 2**13, se
     if has_free_factors(ens):
         radius = math.exp(0.5 * vanilla_moments(ens, 1).log_m1)
         return radius * np.exp(1j * np.pi * (1 - np.arange(2 * points) / points))
-    return boundary(one_step(ens, sites=sites, seed=seed), points=points)
+    with shown(progress):
+        return boundary(one_step(ens, sites=sites, seed=seed), points=points)
 
 
 def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
@@ -154,20 +164,22 @@ def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
     return OneStep(untied_stages(ens, 1, sites, seed))
 
 
-def spectral_radius(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> float:
+def spectral_radius(
+    ens: Ensemble, *, sites: int = 2**13, seed: int = 0, progress: bool | Report | None = None
+) -> float:
     """Largest modulus on `eigenvalue_curve`: the spectral radius of the one-step Jacobian as N → ∞.
 
     Gates that come arbitrarily close to 1 with tiny probability are counted only as far as ``sites`` sites
     resolve them. For the vanilla cell it is σ_w √E[φ'²] = √χ.
 
-    ``ens``: an `Ensemble`; arguments and errors are those of `eigenvalue_curve`. Returns a number ≥ 0.
-
-    ``ens``, ``sites``, ``seed`` and what is raised: as for `eigenvalue_curve`. Returns a number ≥ 0.
+    ``ens``, ``sites``, ``seed``, ``progress`` and what is raised: as for `eigenvalue_curve`. Returns a
+    number ≥ 0.
 
     >>> round(rt.spectral_radius(rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=0.9)), 6)
     0.9
     """
-    return float(np.max(np.abs(eigenvalue_curve(ens, points=128, sites=sites, seed=seed))))
+    curve = eigenvalue_curve(ens, points=128, sites=sites, seed=seed, progress=progress)
+    return float(np.max(np.abs(curve)))
 
 
 def boundary(step: OneStep, points: int = 256, resolution: float = 1e-2) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from rmtrnn._core import validate as _validate
+from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.cells import VanillaRNN
@@ -94,6 +95,7 @@ def outliers(
     low_rank: complex | Sequence[complex] | Mapping[str, Any] = (),
     sites: int = 2**13,
     seed: int = 0,
+    progress: bool | Report | None = None,
 ) -> Outliers:
     """Predict the eigenvalues of the one-step Jacobian outside the bulk, N → ∞.
 
@@ -106,6 +108,7 @@ def outliers(
         Eigenvalues of a part u vᵀ that is added to W_k: those of vᵀu (r × r), complex ones in pairs. The
         vectors u, v are independent of all else, and sum to zero over the units. Not together with ``mean``.
     sites : power of two, at least 64, of the averages over sites; ``seed`` names them
+    progress : None, True, or a callable ``report(done, total, label)``
 
     Outliers of modulus above 1 say that the state leaves along their vectors (`Outliers.stable`): the numbers
     hold for the state without them.
@@ -124,11 +127,13 @@ def outliers(
     parts = _eigenvalues(low_rank, gates)
     if any(means.values()) and any(parts.values()):
         raise ValueError("low_rank: not together with mean; one part of W at a time")
-    if not any(means.values()) and any(parts.values()):
+    sites = _validate.power_of_two("sites", sites, low=64)
+    with shown(progress):
+        if any(means.values()) or not any(parts.values()):
+            return _of_mean(ens, means, sites, seed)
         step = one_step(ens, sites=sites, seed=seed)
         conditions = [_Condition.of_gate(step, k, value) for k, g in enumerate(gates) for value in parts[g]]
         return _found(ens, step, conditions, 0.0, Status.CONVERGED)
-    return _of_mean(ens, means, _validate.power_of_two("sites", sites, low=64), seed)
 
 
 def _numbers(name: str, value: Any, gates: Sequence[str]) -> dict[str, float]:

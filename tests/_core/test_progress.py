@@ -10,6 +10,11 @@ from rmtrnn._core import progress
 from rmtrnn._core.parallel import thread_map
 
 
+def tied(sigma_w: float) -> rt.Ensemble:
+    """Each with a mean field of its own: one that is known needs no work."""
+    return rt.Ensemble("minimal", sigma_w=sigma_w, sigma_v=1.0, tied=True)
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
@@ -105,8 +110,11 @@ def test_work_that_is_done_again_starts_again():
         (lambda p: rt.phase_diagram(rt.Ensemble("vanilla"), sigma_w=np.ones(2), progress=p), "phase diagram"),
         (lambda p: rt.sample(rt.Ensemble("vanilla"), 1, N=4, trials=2, burn_in=1, progress=p), "sample"),
         (lambda p: rt.critical("gru", 2, sigma_v=0.5, free={"sigma_w": (0.5, 4.0)}, progress=p), "critical"),
+        (lambda p: rt.eigenvalue_curve(tied(1.90), points=8, sites=64, progress=p), "tied mean field"),
+        (lambda p: rt.spectral_radius(tied(1.95), sites=64, progress=p), "tied mean field"),
+        (lambda p: rt.outliers(tied(2.00), low_rank=1.5, sites=64, progress=p), "tied mean field"),
     ],
-    ids=["mean_field", "spectrum", "isometry", "phase_diagram", "sample", "critical"],
+    ids=["mean_field", "spectrum", "isometry", "phases", "sample", "critical", "curve", "radius", "outliers"],
 )
 def test_every_long_function_reports(call, label):
     seen = []

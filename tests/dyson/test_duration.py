@@ -3,6 +3,8 @@
 import re
 import time
 
+import pytest
+
 import rmtrnn as rt
 from rmtrnn.dyson import chain_law
 
@@ -22,6 +24,19 @@ def test_the_time_is_announced_before_the_work():
         assert took / 8 < float(number) * {"s": 1.0, "min": 60.0}[unit] < 8 * took
     else:
         assert took < 8 * 2.0
+
+
+def test_the_time_of_a_tied_law_is_announced_before_the_work():
+    seen = []
+
+    def stop(*call):
+        seen.append(call)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rt.spectrum(ENS.replace(tied=True), 10, population=64, progress=stop)
+    [(done, total, text)] = seen
+    assert done == total == 0 and re.fullmatch(r"Dyson equation, tied weights, about \d+ (s|min)", text)
 
 
 def test_nothing_is_measured_where_nobody_looks(monkeypatch):

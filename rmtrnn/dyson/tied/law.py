@@ -16,6 +16,7 @@ import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
+from rmtrnn._core.progress import announce
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.chain_law import chain_law, law_of_chain
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
@@ -84,6 +85,9 @@ MODES = Modes()
 
 # Seconds of one core for each site and row^3: 110 s for 8192 sites and 30 rows, measured on 2026-11-28.
 _SECONDS = 5e-7
+# Seconds for each row on the few sites of the path. Empirical, from minimalRNN, T = 2 to 30: a time is right
+# within a factor of four. Nothing but the words that are shown depends on it.
+_SECONDS_OF_PATH = 2.0
 
 
 def tied_law(
@@ -131,8 +135,14 @@ def tied_law(
     passing = T * sum(ens.is_recurrent(gate) for stage in ens.cell.stages for gate in stage.gates)
     check_memory(*named, 2 * 8.0 * population * passing**2)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS * population * passing**3 / T)
+    announce("Dyson equation, tied weights", _seconds(population, passing))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0)
     return law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
+
+
+def _seconds(population: int, rows: int) -> float:
+    """Estimate the time of a law, on one core."""
+    return rows * (_SECONDS_OF_PATH + _SECONDS * population * min(rows, MODES.dense_rows) ** 2)
 
 
 def _sizes(rows: int) -> Sizes:
