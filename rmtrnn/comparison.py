@@ -127,6 +127,10 @@ class Comparison(Result):
         """Whether the theory was found right; False where its own error is too large to decide."""
         return self.verdict == "agrees"
 
+    def __repr__(self) -> str:
+        found = f"Kolmogorov distance {self.kolmogorov:.3g}, p = {self.p_value:.3g}"
+        return f"<Comparison of {self.theory}: {self.verdict}, {found}>"
+
     def __str__(self) -> str:
         verdict = _VERDICTS[self.verdict]
         lines = [

@@ -91,6 +91,11 @@ class Isometry(Result):
         """Whether the 5–95 % range of s lies in ``band``; False for a spectrum that did not converge."""
         return self.converged and band[0] <= self.range[0] and self.range[1] <= band[1]
 
+    def __repr__(self) -> str:
+        low, high = self.range
+        found = f"5-95 % of s {low:.4g} to {high:.4g}"
+        return f"<Isometry of {self.ensemble!r}, T={self.T}: {found}, {self.message}>"
+
     def __str__(self) -> str:
         logs = {p: q.value for p, q in self.log_quantiles.items()}
         rows = [

@@ -13,8 +13,11 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn import cli
-from rmtrnn.cli import commands, output
+from rmtrnn.cells import LIBRARY
+from rmtrnn.cli import COMMANDS, commands, meaning, output
+from rmtrnn.cli.options import OPTIONS
 from rmtrnn.meanfield import MeanField
+from rmtrnn.phase import PICTURED
 from rmtrnn.spectra import Spectrum
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,11 +154,37 @@ def test_bad_configuration(capsys, tmp_path, text, message):
         (["phase", "vanilla", "--sigma-w", "1:2:99999999"], "must be from 1 to"),
         (["critical", "vanilla", "--T", "3", "--sigma-w", "1"], "the closed form finds it"),
         (["critical", "vanilla", "--T", "3", "--band", "1.1"], "expected low:high"),
-        (["spektrum"], "invalid choice"),
+        (["spektrum"], "invalid choice of command: 'spektrum' (did you mean 'spectrum'?)"),
+        (["simulate", "vanilla"], "did you mean 'sample'"),
+        (["spectrum", "vanilla", "--steps", "3"], "did you mean '--T'"),
+        (["mean-field", "vanilla", "--T", "3"], "did you mean '--steps'"),
+        (["sample", "vanilla", "--T", "3", "--width", "64"], "did you mean '--N'"),
+        (["spectrum", "vanilla", "--T", "3", "--bias", "1"], "did you mean '--mu-b'"),
+        (["spectrum", "vanilla", "--T", "3", "--gain", "1"], "did you mean '--sigma-w'"),
+        (["spectrum", "vanilla", "--T", "3", "--output", "kept.npz"], "did you mean '--save'"),
+        (["phase", "vanilla", "--sigma-w", "1:2:3", "--quantity", "xi"], "did you mean 'timescale'"),
+        (["spectrum", "elman", "--T", "3"], "did you mean 'vanilla'"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
+
+
+def test_a_word_with_no_meaning_here_gets_no_advice(capsys):
+    for arguments in (["--width", "64"], ["--zzz", "1"]):  # a law has no width
+        assert "did you mean" not in refused(capsys, "spectrum", "vanilla", "--T", "3", *arguments)
+
+
+def test_other_words_stand_for_names_that_exist():
+    for meanings, known in (
+        (meaning.OPTIONS, {*OPTIONS, "config", "json", "quiet"}),
+        (meaning.COMMANDS, {*COMMANDS, "reproduce"}),
+        (meaning.QUANTITIES, PICTURED),
+        (meaning.CELLS, LIBRARY),
+    ):
+        assert set(meanings) <= set(known)
+        for name, words in meanings.items():
+            assert name not in words.split() and len(set(words.split())) == len(words.split())
 
 
 def test_code_in_place_of_a_cell_is_refused_and_not_run(tmp_path):

@@ -162,6 +162,18 @@ def test_notebook_table(result):
     assert text.startswith("<table>") and text.endswith("</table>") and len(text) < 20_000
 
 
+def test_datasets(results):
+    """As the tables: a sample over trials and ranks, a spectrum over p, numbers as one row."""
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("pandas")
+    for result in results.values():
+        assert isinstance(result.to_xarray(), xarray.Dataset)
+    sample, spectrum = results["sample"], results["spectrum"]
+    assert np.array_equal(sample.to_xarray().log_s.sel(trial=1), sample.log_s[1])
+    assert spectrum.to_xarray(5).log_s.sel(p=0.5) == spectrum.log_s.icdf(0.5)
+    assert float(results["mean field"].to_xarray().chi[0]) == results["mean field"].chi
+
+
 def test_phase_diagram_as_tables(results):
     pytest.importorskip("pandas")
     xarray = pytest.importorskip("xarray")
@@ -207,6 +219,11 @@ def test_loading_needs_no_import_but_rmtrnn(result, tmp_path):
 def test_files_of_results_hold_no_pickle(result, tmp_path):
     with np.load(result.save(tmp_path / "kept"), allow_pickle=False) as file:
         assert all(file[name].dtype.kind != "O" for name in file.files)
+
+
+def test_a_repr_is_short_and_names_the_network(result):
+    assert len(repr(result)) < 600 and repr(result).count("\n") < 9
+    assert not hasattr(result, "ensemble") or repr(result.ensemble) in repr(result)
 
 
 def test_reprs_are_short_also_for_own_cells():

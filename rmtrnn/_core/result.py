@@ -57,6 +57,14 @@ class Result:
         """
         return optional("pandas").DataFrame([_columns(self.to_dict())])
 
+    def to_xarray(self) -> Any:
+        """The table of `to_pandas` as a Dataset; over their own axes for a phase diagram and a sample.
+
+        Needs pandas and xarray (ImportError says how to get them).
+        """
+        optional("xarray")
+        return self.to_pandas().to_xarray()
+
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Draw the result by the function of `rmtrnn.plotting` for its kind; returns the axes.
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from rmtrnn.cli.grammar import suggestion
+from rmtrnn.cli import meaning
 from rmtrnn.cli.options import ENSEMBLE, UsageError, add_options, settings
 
 
@@ -27,7 +27,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "spectrum": Command(
-        "the law of the singular values of the T-step Jacobian",
+        "the distribution of the singular values of the T-step Jacobian",
         (*ENSEMBLE, "T", "Q0", "method", "population", "tol", "points", "save", "plot"),
         "rmtrnn spectrum vanilla --sigma-w 1.05 --sigma-b 0.05 --weights orthogonal --T 8 --plot law.png",
     ),
@@ -110,6 +110,7 @@ def _run(given: list[str]) -> int:
         from rmtrnn.cli.commands import reproduce
 
         return reproduce(given[1:])
+    _check_command(given[:1])
     parser = _parser()
     options, unknown = parser.parse_known_args(_joined(given))
     if options.command is None:
@@ -123,7 +124,8 @@ def _run(given: list[str]) -> int:
     command = COMMANDS[options.command]
     if unknown:
         flags = ["--" + name.replace("_", "-") for name in (*command.options, "config", "json", "quiet")]
-        raise UsageError(f"unknown argument {unknown[0]!a}{suggestion(unknown[0].split('=')[0], flags)}")
+        hint = meaning.meant(unknown[0].split("=")[0], flags, meaning.OPTIONS)
+        raise UsageError(f"unknown argument {unknown[0]!a}{hint}")
     chosen = settings(options, command.options)
     picture, kept = chosen.pop("plot", None), chosen.pop("save", None)
     if picture is not None:
@@ -140,6 +142,15 @@ def _run(given: list[str]) -> int:
         print(f"rmtrnn: not converged: {outcome.problem}", file=sys.stderr)
         return 1
     return 0
+
+
+def _check_command(given: list[str]) -> None:
+    """Refuse a first word that is neither a command nor an option, with the command that may be meant."""
+    names = (*COMMANDS, "reproduce", "completion")
+    for word in given:
+        if word not in names and not word.startswith("-"):
+            hint = meaning.meant(word, names, meaning.COMMANDS)
+            raise UsageError(f"invalid choice of command: {word!a}{hint}; there are {', '.join(names)}")
 
 
 def _joined(given: list[str]) -> list[str]:
@@ -222,7 +233,7 @@ def _parser() -> _Parser:
                 "arguments", nargs="*", help="study, --quick, --full, --resume, ...; none: list them"
             )
             continue
-        output = add_options(sub, command.options, grids=name == "phase")
+        output = add_options(sub, command.options, name)
         output.add_argument("--json", action="store_true", help="print one JSON document")
         output.add_argument("--quiet", action="store_true", help="no progress on standard error")
         output.add_argument("--traceback", action="store_true", help="show where an error came from")

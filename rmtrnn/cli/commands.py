@@ -20,8 +20,9 @@ import numpy as np
 import rmtrnn as rt
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import LIBRARY, Cell
+from rmtrnn.cli import meaning
 from rmtrnn.cli.cellfile import read_cell
-from rmtrnn.cli.grammar import shown, suggestion
+from rmtrnn.cli.grammar import shown
 from rmtrnn.cli.options import GRID, UsageError
 from rmtrnn.phase import PICTURED
 
@@ -63,7 +64,8 @@ def _cell(settings: dict[str, Any]) -> Cell:
         exists = False
     if not exists:
         raise UsageError(
-            f"cell {shown(name)}: neither one of {', '.join(LIBRARY)} nor a file{suggestion(name, LIBRARY)}"
+            f"cell {shown(name)}: neither one of {', '.join(LIBRARY)} nor a file"
+            f"{meaning.meant(name, LIBRARY, meaning.CELLS)}"
         )
     return read_cell(name)
 
@@ -125,7 +127,7 @@ def mean_field(settings: dict[str, Any], progress: Any) -> Outcome:
 def phase(settings: dict[str, Any], progress: Any) -> Outcome:
     quantity, jobs = settings.pop("quantity", "chi"), settings.pop("jobs", 1)
     if quantity not in PICTURED:
-        hint = suggestion(quantity, PICTURED) or f"; known are {', '.join(PICTURED)}"
+        hint = meaning.meant(quantity, PICTURED, meaning.QUANTITIES) or f"; known are {', '.join(PICTURED)}"
         raise UsageError(f"--quantity {shown(quantity)}: unknown{hint}")
     axes = _grids(settings)
     if not axes:
@@ -188,7 +190,7 @@ def critical(settings: dict[str, Any], progress: Any) -> Outcome:
     text |= {"note": point.message} if point.message else {}
     slow = f"not computed: slow for this cell at T > {QUICK_STEPS}; --spectrum does it"
     text["isometry"] = slow if point.measured is None else f"\n{point.measured}"
-    problem = "" if point.converged else f"the mean field: {point.status.message}"
+    problem = "" if point.converged else f"the mean field: {point.field.message}"
     return Outcome(_critical_record(point), text, problem, draw, point)
 
 
@@ -246,7 +248,7 @@ def sample(settings: dict[str, Any], progress: Any) -> Outcome:
         keys = ("kolmogorov", "wasserstein", "p_value", "verdict")
         record["comparison"] = {key: getattr(report, key) for key in keys}
         text["comparison"] = "\n" + str(report)
-        problem = "" if spec.converged else f"the theory: {spec.status.message}"
+        problem = "" if spec.converged else f"the theory: {spec.message}"
 
     def draw(ax: Any) -> Any:
         return rt.plotting.plot_comparison(theory(), mc, ax=ax)

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rmtrnn.cli.grammar import shown, suggestion
+from rmtrnn.cells.library import LIBRARY
+from rmtrnn.cli import meaning
+from rmtrnn.cli.grammar import shown
 from rmtrnn.cli.limits import FILES
 
 
@@ -184,7 +186,7 @@ def _flag(help: str) -> Option:
 
 
 OPTIONS: dict[str, Option] = {
-    "cell": _text("CELL", "vanilla, minimal, gru, lstm, or a cell file (same as the first argument)"),
+    "cell": _text("CELL", f"{', '.join(LIBRARY)}, or a cell file (same as the first argument)"),
     "activation": _text("NAME", "of a vanilla cell: tanh, erf, relu, ... (default tanh)"),
     "peephole": _flag("of an lstm: gates read the cell state c"),
     "reset_after": _flag("of a gru: reset after the product, as in PyTorch"),
@@ -229,14 +231,27 @@ ENSEMBLE = (
 )  # fmt: skip
 
 
+_KEPT = "; found if it is not given"
+HELP_OF_ONE: dict[str, dict[str, str]] = {  # what an option says otherwise in one command
+    "initialize": {
+        "sigma_w": "scale of the recurrent weights; by gate: r=1,u=2,c=1" + _KEPT,
+        "sigma_v": "scale of the input weights" + _KEPT,
+        "mu_b": "mean of the biases" + _KEPT,
+        "sigma_b": "scale of the biases" + _KEPT,
+        "weights": "gaussian or orthogonal; by gate: r=gaussian,... (default orthogonal)",
+        "tied": "tied weights: one draw for all steps (default)",
+        "T": "number of steps over which the state has to feel its inputs",
+        "N": "width of the networks that the search samples, 8 to 1024 (default 48)",
+    }
+}
 GRID = ("sigma_w", "sigma_v", "mu_b", "sigma_b", "R", "Sigma")  # what the command phase takes as a grid
 OUTPUT = ("save", "plot", "points")
 
 
-def add_options(parser: argparse.ArgumentParser, names: tuple[str, ...], *, grids: bool = False) -> Any:
+def add_options(parser: argparse.ArgumentParser, names: tuple[str, ...], command: str) -> Any:
     """Add the flags of ``names``, in groups; nothing is in the result that was not given.
 
-    ``grids``: say that a parameter may be a grid. Returns the group of what is printed and written.
+    ``command``: whose help it is. Returns the group of what is printed and written.
     """
     network = parser.add_argument_group("the network")
     network.add_argument("cell_argument", nargs="?", metavar="CELL", help=OPTIONS["cell"].help)
@@ -247,7 +262,9 @@ def add_options(parser: argparse.ArgumentParser, names: tuple[str, ...], *, grid
         group = network if name in ENSEMBLE else output if name in OUTPUT else computation
         dashed = "--" + name.replace("_", "-")
         flags = [dashed] if dashed == "--" + name else [dashed, "--" + name]
-        text = option.help + ("; or a grid start:stop:count" if grids and name in GRID else "")
+        text = HELP_OF_ONE.get(command, {}).get(name, option.help)
+        if command == "phase" and name in GRID:
+            text += "; or a grid start:stop:count"
         common: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text}
         if option.metavar is None:
             group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
@@ -288,6 +305,6 @@ def _from_file(path: str, names: tuple[str, ...]) -> dict[str, Any]:
         raise UsageError(f"{shown(path)}: is nested too deeply") from None
     for key in table:
         if key not in names:
-            known = suggestion(key, names) or f"; known are {', '.join(names)}"
+            known = meaning.meant(key, names, meaning.OPTIONS) or f"; known are {', '.join(names)}"
             raise UsageError(f"{shown(path)}: unknown key {shown(key)}{known}")
     return {key: OPTIONS[key].check(key, value) for key, value in table.items()}

@@ -106,6 +106,10 @@ class Sensitivity(Result):
         """Smallest root mean square sensitivity to the input over the lags 0 … T."""
         return float(np.sqrt(self.input.mean_square.min()))
 
+    def __repr__(self) -> str:
+        smallest = f"smallest to an input {self.smallest:.3g}"
+        return f"<Sensitivity of {self.ensemble!r}, T={self.T}: {smallest}, {self.message}>"
+
     def __str__(self) -> str:
         rows = [f"Sensitivity of {self.ensemble}, T = {self.T} ({self.method}, {self.message})"]
         rows.append(

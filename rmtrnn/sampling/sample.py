@@ -198,6 +198,11 @@ class Sample(Result):
         }
         return optional("pandas").DataFrame(columns)
 
+    def to_xarray(self) -> Any:
+        """All singular values as a Dataset over trials and ranks: log s, s. Needs xarray."""
+        arrays = {name: (("trial", "rank"), getattr(self, name)) for name in ("log_s", "s")}
+        return optional("xarray").Dataset(arrays, attrs={"ensemble": repr(self.ensemble), "T": self.T})
+
     def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         meta = {"ensemble": self.ensemble.to_dict(), "T": self.T, "N": self.N, "provenance": self.provenance}
         return meta, {"log_s": self.log_s}

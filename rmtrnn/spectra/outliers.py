@@ -82,6 +82,10 @@ class Outliers(Result):
     error: float
     status: Status
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{value:.6g}" for value in np.real_if_close(self.values)) or "none"
+        return f"<Outliers of {self.ensemble!r}: {values}; bulk to {self.radius:.6g}, {self.message}>"
+
     @property
     def stable(self) -> bool:
         """Whether all outliers have modulus below 1, so that the state does not leave along their vectors."""

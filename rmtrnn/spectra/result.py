@@ -270,6 +270,12 @@ class Spectrum(Result):
             {"p": p, "s": exponential(u), "log_s": u, "pdf_log_s": density, "cdf": cdf}
         )
 
+    def to_xarray(self, points: int = 200) -> Any:
+        """The table of `to_pandas` as a Dataset over p. Needs pandas and xarray."""
+        optional("xarray")
+        attributes = {"ensemble": repr(self.ensemble), "T": self.T}
+        return self.to_pandas(points).set_index("p").to_xarray().assign_attrs(attributes)
+
     def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         description, arrays = self._law.to_parts()
         law = {"class": type(self._law).__name__} | description
