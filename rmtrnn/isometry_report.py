@@ -68,6 +68,7 @@ class Isometry(Result):
     method: str
     status: Status
     error: float
+    cause: str = ""
 
     remedies = Spectrum.remedies
 
@@ -163,6 +164,7 @@ def _measured(ens: Ensemble, T: int, spec: Spectrum) -> Isometry:
         method=spec.method,
         status=spec.status,
         error=spec.error,
+        cause=spec.cause,
     )
 
 

@@ -34,6 +34,8 @@ class Result:
     """What to try, by status; arguments of the function that made the result are written ``name=``."""
     status: Status
     error: float
+    cause: str = ""
+    """What stood in the way, in words, where that is known: e.g. a mean field that did not converge."""
 
     @property
     def converged(self) -> bool:
@@ -42,8 +44,9 @@ class Result:
 
     @property
     def message(self) -> str:
-        """How the computation ended and, where it did not converge, what to try."""
-        return explained(self.status, self.remedies)
+        """How the computation ended; where it did not converge, why, if that is known, and what to try."""
+        why = "" if self.converged else self.cause
+        return "; ".join(part for part in (why, explained(self.status, self.remedies)) if part)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain numbers, strings, lists and dictionaries."""

@@ -233,8 +233,12 @@ def critical(
         raise ValueError(f"mu_b = {mu_b!r}: bounds belong in free, as {{'mu_b': (low, high)}}")
     with shown(progress):
         chosen, chi, error = solve(base, free_parameters(base, SCALES if free is None else free), T)
-        message = "; ".join(filter(None, (_other_states(chosen), _silent(chosen))))
-        return Critical(chosen, T, band, "solve", chi, error, _field(chosen), message)
+        field = _field(chosen)
+        short = "" if field.converged else f"the mean field did not converge: {field.message}"
+        message = "; ".join(filter(None, (short, _other_states(chosen), _silent(chosen))))
+        return Critical(
+            chosen, T, band, "solve", chi, error + (field.residual if short else 0.0), field, message
+        )
 
 
 def _field(ens: Ensemble) -> MeanField:

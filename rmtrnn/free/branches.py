@@ -110,17 +110,19 @@ class Stretch(NamedTuple):
 class MonotoneStretches:
     """The stretches of f and the point masses of its constant branches; see the module's text.
 
-    Raises ValueError for an f that is negative or not finite where e has mass.
+    ``reach``: standard deviations beyond which f is left out. Raises ValueError for an f that is negative or
+    not finite where e has mass.
     """
 
     def __init__(self, branches: Sequence[Branch], mean: float, deviation: float) -> None:
         self.branches, self.mean, self.deviation = tuple(branches), float(mean), float(deviation)
+        self.reach = self._reach()
         self.masses: dict[float, float] = {}
         stretches: list[Stretch] = []
         far: dict[float, float] = {}
         for branch in self.branches:
             low, high = ((end - mean) / deviation for end in (branch.low, branch.high))
-            a, b = max(low, -Z_MAX), min(high, Z_MAX)
+            a, b = max(low, -self.reach), min(high, self.reach)
             if a >= b:
                 self._add_flat(branch, low, high, far)
                 continue
@@ -134,9 +136,23 @@ class MonotoneStretches:
             else:
                 stretches += self._monotone(branch, grid, values)
         self.stretches = tuple(stretches)
-        if not stretches:  # else what lies beyond Z_MAX is left out: it would set the scale of all the rest
+        if (
+            not stretches
+        ):  # else what lies beyond the reach is left out: it would set the scale of all the rest
             for place, mass in far.items():
                 self.masses[place] = self.masses.get(place, 0.0) + mass
+
+    def _reach(self) -> float:
+        """Z_MAX; where f > 0 on so little mass that the mass beyond Z_MAX is no rounding of it, further out."""
+        beyond, live = float(special.ndtr(-Z_MAX)), 0.0
+        for branch in self.branches:
+            low, high = ((end - self.mean) / self.deviation for end in (branch.low, branch.high))
+            a, b = max(low, -Z_MAX), min(high, Z_MAX)
+            if a < b and np.any(self.value(branch, np.linspace(a, b, 33)[1:-1]) != 0.0):
+                live += normal_mass(a, b)
+        if live == 0.0 or beyond < np.finfo(float).eps * live:
+            return Z_MAX
+        return float(-special.ndtri(beyond * live))
 
     def _add_flat(self, branch: Branch, low: float, high: float, masses: dict[float, float]) -> None:
         """Add the mass of a constant branch beyond Z_MAX, which is known however small it is."""
@@ -243,10 +259,10 @@ class MonotoneStretches:
         return self.value(branch, z) / unit - target
 
     def tail_ranges(self, scale: float) -> tuple[tuple[float, float], tuple[float, float]]:
-        """(inf, sup) of f/scale beyond Z_MAX standard deviations, on the left and on the right."""
+        """(inf, sup) of f/scale beyond the reach, on the left and on the right."""
         ranges = []
         for side, branch in ((-1.0, self.branches[0]), (1.0, self.branches[-1])):
-            start = self._e(side * Z_MAX)
+            start = self._e(side * self.reach)
             if not branch.low <= start <= branch.high or not math.isinf(
                 max(side * branch.low, side * branch.high)
             ):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from rmtrnn.free.base_transforms import Sums, log_potential_of, weighted_sums
-from rmtrnn.free.branches import Z_MAX, Branch, MonotoneStretches, normal_masses
+from rmtrnn.free.branches import Branch, MonotoneStretches, normal_masses
 from rmtrnn.free.stretch_quadrature import StretchQuadrature
 
 
@@ -61,7 +61,7 @@ class GaussianImage:
 
     @property
     def log_scale(self) -> float:
-        """log of the largest value of f within Z_MAX standard deviations."""
+        """log of the largest value of f within the reach of its stretches."""
         return math.log(self._scale)
 
     @functools.cached_property
@@ -70,9 +70,9 @@ class GaussianImage:
         images = []
         for s in self._stretches:
             low, high = sorted((s.at_a, s.at_b))
-            if s.a == -Z_MAX and s.rising:
+            if s.a == -self._parts.reach and s.rising:
                 low = min(low, self._tails[0][0])
-            if s.b == Z_MAX and not s.rising:
+            if s.b == self._parts.reach and not s.rising:
                 low = min(low, self._tails[1][0])
             images.append((low, high))
         images.sort()

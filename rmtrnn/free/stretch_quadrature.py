@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from rmtrnn.free.branches import Z_MAX, MonotoneStretches, Stretch
+from rmtrnn.free.branches import MonotoneStretches, Stretch
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class StretchQuadrature:
         """z − t and dz/dt at the distances da, db from the ends: −i a σ, σ = ± tanh(da/ℓ) tanh(db/ℓ)."""
         width = self._unit(s)
         sign = 1.0 if s.rising else -1.0
-        up = np.ones_like(da) if s.a == -Z_MAX else np.tanh(da / width)
-        down = np.ones_like(db) if s.b == Z_MAX else np.tanh(db / width)
+        up = np.ones_like(da) if s.a == -self._parts.reach else np.tanh(da / width)
+        down = np.ones_like(db) if s.b == self._parts.reach else np.tanh(db / width)
         slope = ((1.0 - up * up) * down - up * (1.0 - down * down)) / width
         return -1j * depth * sign * up * down, 1.0 - 1j * depth * sign * slope
 

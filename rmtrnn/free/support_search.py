@@ -29,9 +29,10 @@ class SupportSettings:
     missing: float = 1e-6
     lost: float = 1e-3
     # Power in which an interval that ends at λ = 0 of a product is resolved, and the distance, in widths of
-    # the law, within which it does. Derived: densities there are powers above −1 of λ, and λ = θ^16 makes
-    # that of θ vanish as θ^3 for λ^(−3/4); a tenth of the interval is seen at rounding.
-    zero_power: float = 8.0
+    # the law, within which it does. Derived: densities there are powers above −1 of λ, and λ = θ^8 makes
+    # that of θ vanish as θ for λ^(−3/4), while 512 nodes stay above 1e-43 widths. Twice the power goes to
+    # 1e-86, where the equations of a product are lost in rounding.
+    zero_power: float = 4.0
     at_zero: float = 1e-12
     # Im ω relative to the width of the law below which a point is outside the support. Empirical.
     empty: float = 1e-6

@@ -55,8 +55,9 @@ class Plan(Result):
     gain : relative gain of ``smallest`` in the last iterations, what a longer search would at least buy
     evaluations : points that were looked at
     method : "closed form" or "search"
-    status : CONVERGED; MAX_ITERATIONS if the search would have gone on; NO_SOLUTION if no point within the
-        bounds meets the limits of the singular values and the spreads (the answer is then the closest)
+    status : CONVERGED; MAX_ITERATIONS if the search would have gone on, or if the mean field of the profile did
+        not converge; NO_SOLUTION if no point within the bounds meets the limits of the singular values and
+        the spreads (the answer is then the closest)
     error : relative error of the profile
     """
 
@@ -86,6 +87,8 @@ class Plan(Result):
             "bounds=, or free what fix= keeps",
         }[self.status]
         limited = "; limited by " + ", ".join(self.limits) if self.limits else ""
+        if not self.profile.converged:
+            ended = f"the profile of this point: {self.profile.message}"
         return ended + limited
 
     def arrays(
@@ -229,6 +232,8 @@ def _planned(space: Space, T: int, ens: Ensemble, found: Found, method: str, eff
     else:
         status = Status.CONVERGED if found.finished else Status.MAX_ITERATIONS
     profile = _profile(ens, T)
+    if status is Status.CONVERGED and not profile.converged:
+        status = Status.MAX_ITERATIONS
     return Plan(
         ensemble=ens,
         T=T,

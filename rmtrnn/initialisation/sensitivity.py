@@ -22,6 +22,7 @@ from rmtrnn.initialisation.quantiles import Quantiles, sampled_quantiles
 from rmtrnn.initialisation.tied import MeanSquares, tied_mean_squares
 from rmtrnn.initialisation.untied import untied_mean_squares
 from rmtrnn.meanfield.growth import single_replica_mean_field
+from rmtrnn.meanfield.shortfall import require_stationary
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Sensitivity(Result):
     method: str
     status: Status
     error: float
+    cause: str = ""
 
     remedies = {Status.MAX_ITERATIONS: "try a larger sites="}  # noqa: RUF012  as in the base class
 
@@ -182,6 +184,7 @@ def assembled(
         method=squares.method,
         status=squares.status,
         error=float(relative.max()),
+        cause=squares.cause,
     )
 
 
@@ -207,6 +210,7 @@ def _vanilla(ens: Ensemble, T: int) -> MeanSquares:
     # E[φ'²] = χ/σ_w², continuous at σ_w = 0.
     weak = ens if law.sigma_w > 0.0 else ens.replace(sigma_w=WEAK, weights="gaussian")
     field = single_replica_mean_field(weak.replace(tied=False))
+    require_stationary(ens, field)
     slope, chi = field.chi / weak.gate(ens.cell.gates[0]).sigma_w ** 2, field.chi * (law.sigma_w > 0.0)
     powers = np.power(chi, np.arange(T + 1.0))
     errors = (np.arange(T + 1) + 1.0) * field.error * powers

@@ -25,12 +25,16 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.input_derivative import input_derivatives
 from rmtrnn.meanfield.forward_process import grow_factor, white_sites
 from rmtrnn.meanfield.periodic_process import GROUPS, Readings
+from rmtrnn.meanfield.shortfall import Shortfall, shortfall_of
 from rmtrnn.meanfield.tied_field import standard_error, tied_field
 from rmtrnn.meanfield.tied_sites import visit_sites
 
 
 class MeanSquares(NamedTuple):
-    """At lags 0 … T: mean squares of ∂h^T/∂x^{T−k} and of the k-step Jacobian, with errors, and how found."""
+    """At lags 0 … T: mean squares of ∂h^T/∂x^{T−k} and of the k-step Jacobian, with errors, and how found.
+
+    ``cause``: why the mean field that they are built on did not converge.
+    """
 
     to_input: np.ndarray
     to_state: np.ndarray
@@ -38,6 +42,16 @@ class MeanSquares(NamedTuple):
     state_error: np.ndarray
     method: str
     status: Status
+    cause: str = ""
+
+    def inheriting(self, field: Shortfall) -> MeanSquares:
+        """The same with the status, the relative error and the cause of their mean field."""
+        return self._replace(
+            input_error=self.input_error + field.error * self.to_input,
+            state_error=self.state_error + field.error * self.to_state,
+            status=field.status,
+            cause=field.cause,
+        )
 
 
 COPIES = 8  # changes followed along each site: the noise of the changes falls, that of the sites stays
@@ -69,7 +83,8 @@ def tied_mean_squares(ens: Ensemble, T: int, sites: int, seed: int) -> MeanSquar
     (to_input, input_error), (to_state, state_error) = (
         (joint.mean_squares().mean(axis=1), standard_error(apart.mean_squares())) for joint, apart in pairs
     )
-    return MeanSquares(to_input, to_state, input_error, state_error, "tied theory", field.status)
+    found = MeanSquares(to_input, to_state, input_error, state_error, "tied theory", Status.CONVERGED)
+    return found.inheriting(shortfall_of(field))
 
 
 class _Change:

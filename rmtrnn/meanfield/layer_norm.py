@@ -20,6 +20,8 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.result import MeanField
+from rmtrnn.meanfield.shortfall import require_stationary
 from rmtrnn.meanfield.solve import mean_field
 from rmtrnn.stack import Stack
 
@@ -76,7 +78,7 @@ def layer_normalized(
     before, slopes = None, np.full(sum(map(len, factors)), 2.0)  # q is of second order in the factors
     for _ in range(settings.iterations):
         trial = _scaled(ens, factors, gains, shifts, share)
-        ratios, tol = _variance_ratios(trial, gains, share, settings.tol)
+        ratios, tol, _ = _variance_ratios(trial, gains, share, settings.tol)
         if any((row <= 0.0).any() for row in ratios):
             raise ValueError(f"ens: {ens} has a pre-activation that is zero; it has no normalisation")
         logs, misses = (np.log(np.concatenate(rows)) for rows in (factors, ratios))
@@ -88,7 +90,8 @@ def layer_normalized(
         if _miss(ratios) < tol:
             break
     found = _scaled(ens, factors, gains, shifts, 1.0)
-    ratios, tol = _variance_ratios(found, gains, 1.0, settings.tol)
+    ratios, tol, field = _variance_ratios(found, gains, 1.0, settings.tol)
+    require_stationary(found, field)
     if not _miss(ratios) < 10.0 * tol:
         raise ConvergenceError(
             f"layer_normalized: {found} has q/γ² − 1 = {_miss(ratios):.1e} in its own stationary state, "
@@ -123,8 +126,8 @@ def _scaled(
 
 def _variance_ratios(
     trial: Ensemble, gains: list[Any], share: float, tol: float
-) -> tuple[list[np.ndarray], float]:
-    """The part of q that is not pinned over its share of γ², by layer and gate, and its tolerance."""
+) -> tuple[list[np.ndarray], float, MeanField]:
+    """The part of q that is not pinned over its share of γ², by layer and gate, its tolerance, its field."""
     field = mean_field(trial)
     error = field.errors.get("q", 0.0)
     found = []
@@ -136,7 +139,7 @@ def _variance_ratios(
             row.append((q - (1.0 - share**2) * target**2) / (share * target) ** 2)
             tol = max(tol, error / target**2)
         found.append(np.array(row))
-    return found, tol
+    return found, tol, field
 
 
 def _miss(ratios: list[np.ndarray]) -> float:

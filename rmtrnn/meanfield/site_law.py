@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn._core import validate as _validate
-from rmtrnn._core.status import ConvergenceError
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.expansion import expansion_of
 from rmtrnn.meanfield.result import MeanField
+from rmtrnn.meanfield.shortfall import require_stationary
 from rmtrnn.meanfield.site_process import SiteProcess, SobolStream, draw_initial, memory, seeds, sorted_by
 from rmtrnn.meanfield.solve import mean_field
 
@@ -172,8 +172,7 @@ def _converged(ens: Ensemble, field: MeanField | None) -> MeanField:
     field = mean_field(ens) if field is None else field
     if field.ensemble != ens:
         raise ValueError(f"field: belongs to another ensemble, {field.ensemble!r}")
-    if not field.converged:
-        raise ConvergenceError(f"no stationary one-site law: {field.status.message}")
+    require_stationary(ens, field)
     return field
 
 

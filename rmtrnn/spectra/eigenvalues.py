@@ -31,6 +31,7 @@ from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.shortfall import require_stationary
 from rmtrnn.meanfield.tied_field import tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
 from rmtrnn.spectra.vanilla_moments import has_free_factors, vanilla_moments
@@ -160,6 +161,7 @@ def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
     check_memory("sites", sites, 64 * 8.0 * sites)
     if ens.tied:
         field = tied_field(ens, None, max(sites // 2, 2048), seed)
+        require_stationary(ens, field)
         return OneStep([Stage(*stage) for stage in tied_trajectories(ens, 1, sites, seed, field=field)])
     return OneStep(untied_stages(ens, 1, sites, seed))
 

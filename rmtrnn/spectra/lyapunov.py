@@ -50,6 +50,7 @@ class LyapunovSpectrum(Result):
     error: float
     status: Status
     largest_error: float = 0.0
+    cause: str = ""
 
     @property
     def largest(self) -> float:
@@ -84,7 +85,7 @@ class LyapunovSpectrum(Result):
         if not isinstance(self.spectrum, QuantileLaw):
             return meta, {}
         meta |= {"error": self.error, "status": int(self.status), "largest": self.largest}
-        meta["largest_error"] = self.largest_error
+        meta |= {"largest_error": self.largest_error, "cause": self.cause, "law_error": self.spectrum.error}
         return meta, {"levels": self.spectrum.levels, "quantiles": self.spectrum.quantiles}
 
     @classmethod
@@ -93,9 +94,10 @@ class LyapunovSpectrum(Result):
         ensemble = Ensemble.from_dict(meta["ensemble"])
         if not arrays:
             return _closed_form(ensemble)
-        law = QuantileLaw(arrays["levels"], arrays["quantiles"], meta["largest"], meta["error"])
+        error = meta.get("law_error", meta["error"])
+        law = QuantileLaw(arrays["levels"], arrays["quantiles"], meta["largest"], error)
         status, largest_error = Status(meta["status"]), meta["largest_error"]
-        return cls(law, ensemble, "dyson", meta["error"], status, largest_error)
+        return cls(law, ensemble, "dyson", meta["error"], status, largest_error, meta.get("cause", ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LyapunovSpectrum.restore, self._parts()
@@ -147,8 +149,10 @@ def lyapunov(
     if has_free_factors(ens):
         return _closed_form(ens)
     with shown(progress):
-        law, largest_error, status = stationary_law(ens, period, sites, seed)
-    return LyapunovSpectrum(law, ens, "dyson", law.error, status, largest_error)
+        found = stationary_law(ens, period, sites, seed)
+    return LyapunovSpectrum(
+        found.law, ens, "dyson", found.error, found.status, found.largest_error, found.cause
+    )
 
 
 def _closed_form(ens: Ensemble) -> LyapunovSpectrum:

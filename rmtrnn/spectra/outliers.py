@@ -21,11 +21,12 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.result import Result, stored
-from rmtrnn._core.status import ConvergenceError, Status
+from rmtrnn._core.status import Status
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import mean_field, site_population
+from rmtrnn.meanfield.shortfall import require_stationary
 from rmtrnn.meanfield.site_process import SiteProcess, SobolStream, memory, seeds, sorted_by
 from rmtrnn.numerics.fixed_point import fixed_point
 from rmtrnn.spectra.eigenvalues import OneStep, boundary, one_step
@@ -276,8 +277,7 @@ def _of_mean(ens: Ensemble, means: dict[str, float], sites: int, seed: int) -> O
 def _stationary_step(ens: Ensemble, n: int, seed: int) -> _Sites:
     """One step of ``n`` stationary sites with untied weights, as `site_trajectory` makes it."""
     field = mean_field(ens)
-    if not field.converged:
-        raise ConvergenceError(f"no stationary state: {field.status.message}")
+    require_stationary(ens, field)
     population = site_population(ens, n, seed, field=field)
     process = SiteProcess(ens, n, seeds(seed, 12, 0))
     gates = len(ens.cell.gates)

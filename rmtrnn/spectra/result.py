@@ -103,10 +103,9 @@ class Spectrum(Result):
         return Status.MAX_ITERATIONS if found is Status.CONVERGED and not self.error <= USABLE else found
 
     @property
-    def message(self) -> str:
-        """How the computation ended; where it did not converge, why, if that is known, and what to try."""
-        why = "" if self.converged else self._law.cause
-        return f"{why}; {super().message}" if why else super().message
+    def cause(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What stood in the way of the solver, in words."""
+        return self._law.cause
 
     @property
     def error(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 import rmtrnn as rt
-from validation.hunt import checks
+from validation.hunt import answer, checks
 
 z = sp.Symbol("z", real=True)
 
@@ -40,6 +40,36 @@ def test_a_slope_that_lives_ten_deviations_away_has_its_moments():
         spec = rt.spectrum(ens, T)
         assert spec.atoms == ((0.0, 1.0),) and spec.converged
         assert spec.moment(1) == pytest.approx(rt.mean_field(ens).chi ** T, rel=1e-5) and spec.moment(1) > 0
+
+
+def test_moments_of_a_slope_that_lives_beyond_six_deviations():
+    """relu times a square, φ' = 3z²: the normal mass beyond 9.5 deviations is no rounding of that beyond 6.5."""
+    ens = rt.Ensemble(
+        rt.VanillaRNN(sp.Max(z, 0) * z**2), sigma_w=0.3, sigma_v=1.2, mu_b=-7.8, weights="orthogonal"
+    )
+    e, weights = np.polynomial.legendre.leggauss(200)
+    e, q = 3.0 * (e + 1.0), rt.mean_field(ens).q
+    density = np.exp(-0.5 * (e + 7.8) ** 2 / q) / math.sqrt(2 * math.pi * q)
+    exact = 0.3**2 * 3.0 * float(np.sum(weights * density * 9.0 * e**4))
+    for T in (1, 3):
+        assert rt.spectrum(ens, T).moment(1) == pytest.approx(exact**T, rel=1e-11)
+    assert rt.spectrum(ens.replace(mu_b=-7.7), 1).moment(1) > 1.1 * exact
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        ["times", ["mp", 1.6209, 1.7813], ["circle", 0.3272]],
+        [
+            "times",
+            ["power", ["image", "square", 0.2571], 1.496],
+            ["times", ["points", [0.13, 1.5], [0.3, 0.7]], ["mp", 0.92, 1.22]],
+        ],
+    ],
+)
+def test_products_with_densities_that_diverge_at_zero(law):
+    """Nodes at λ = 1e-57 widths, where the equations of the product are lost in rounding."""
+    assert answer("free", {"law": law, "seed": 1}) == ("ok", "")
 
 
 def test_atoms_of_a_dilated_law_hold_their_own_locations():

@@ -18,6 +18,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.quantile_law import QuantileLaw
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.meanfield.periodic_process import GROUPS, Readings
+from rmtrnn.meanfield.shortfall import Shortfall, shortfall_of
 from rmtrnn.meanfield.tied_field import TiedField, tied_field, tied_growth
 from rmtrnn.meanfield.tied_sites import power_of_two_above
 
@@ -45,11 +46,13 @@ SETTINGS = StationarySettings()
 
 
 class StationaryLaw(NamedTuple):
-    """The law, the error of its upper end, and how the solves ended."""
+    """The law, its error and that of its upper end, how the solves ended, and why."""
 
     law: QuantileLaw
+    error: float
     largest_error: float
     status: Status
+    cause: str
 
 
 def stationary_law(ens: Ensemble, period: int | None, sites: int | None, seed: int) -> StationaryLaw:
@@ -75,7 +78,10 @@ def stationary_law(ens: Ensemble, period: int | None, sites: int | None, seed: i
     if not top.collective:
         top = _Largest(whole.largest, whole.error, False)
     path = follow(whole.steps, half.steps, top.value)
-    return StationaryLaw(_law(path, top.value), top.error, _status(path, field))
+    law, short = _law(path, top.value), Shortfall() if field is None else shortfall_of(field)
+    status = short.status if path.converged else Status.MAX_ITERATIONS
+    # ½ log χ moves by half the relative change of the squares it is the growth of.
+    return StationaryLaw(law, law.error + short.error, top.error + 0.5 * short.error, status, short.cause)
 
 
 def _draw(ens: Ensemble, field: TiedField | None, L: int, n: int, seed: int) -> SiteSteps:
@@ -140,12 +146,6 @@ def _law(path: Path, largest: float) -> QuantileLaw:
     unknown = float(level[rising][0])  # mass below the path, of which only the size is known
     error = max(float(path.error.max()), unknown)
     return QuantileLaw(level[rising], mu[rising], largest, error)
-
-
-def _status(path: Path, field: TiedField | None) -> Status:
-    """Converged if the path and the mean field are."""
-    settled = field is None or field.status is Status.CONVERGED
-    return Status.CONVERGED if path.converged and settled else Status.MAX_ITERATIONS
 
 
 def _power_of_two_below(number: int) -> int:

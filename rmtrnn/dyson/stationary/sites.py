@@ -22,6 +22,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.filtered_cell import spectrum
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites, Readings
+from rmtrnn.meanfield.shortfall import require_stationary
 from rmtrnn.meanfield.site_process import SiteProcess, seeds
 from rmtrnn.meanfield.tied_field import TiedField
 from rmtrnn.meanfield.tied_solver import DEFAULT
@@ -134,6 +135,7 @@ def _on_shorter_period(old: FrequencyNodes, values: np.ndarray, new: FrequencyNo
 def untied_steps(ens: Ensemble, L: int, n: int, seed: int) -> SiteSteps:
     """``n`` sites with untied weights over a period of L steps: independent pre-activations at every step."""
     field = single_replica_mean_field(ens)
+    require_stationary(ens, field)
     q = np.array([field.q_of(name) for name in ens.cell.gates])
     process = SiteProcess(ens, n, seeds(seed, 77, 0))
     rng = _random.stream(seed, 78)

@@ -32,11 +32,12 @@ from rmtrnn.dyson.tied.iteration import Point, solve, solve_on_axis
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, corrected, node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites
-from rmtrnn.dyson.tied.sites import Population, draw_population
+from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.meanfield.periodic_process import GROUPS
+from rmtrnn.meanfield.shortfall import Shortfall, shortfall_of
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,16 @@ def tied_law(
     _validate.cost("T", T, _SECONDS * population * passing**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, passing))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0)
-    return law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
+    law = law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
+    return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
+
+
+def inheriting(law: TabulatedLaw, field: Shortfall) -> TabulatedLaw:
+    """The law with the status, the error and the cause that it takes over from its mean field."""
+    if field.status is Status.CONVERGED:
+        return law
+    cause = "; ".join(part for part in (field.cause, law.cause) if part)
+    return law.restated(more_error=field.error, status=field.status, cause=cause)
 
 
 def _seconds(population: int, rows: int) -> float:

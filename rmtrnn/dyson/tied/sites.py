@@ -25,7 +25,7 @@ from rmtrnn.dyson.weight_factors import haar_factors
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.forward_process import march_stages
 from rmtrnn.meanfield.periodic_process import GROUPS
-from rmtrnn.meanfield.tied_field import tied_field
+from rmtrnn.meanfield.tied_field import TiedField, tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
 
 
@@ -91,9 +91,14 @@ def draw_population(ens: Ensemble, T: int, n: int, seed: int, Q0: np.ndarray | N
     return Population(stages, weights / GROUPS, low, high)
 
 
+def stationary_field(ens: Ensemble, seed: int) -> TiedField:
+    """The two-time mean field whose sites are drawn."""
+    return tied_field(ens, None, _DRAW.field, seed)
+
+
 def _stationary_stages(ens: Ensemble, T: int, seed: int) -> Callable[[int, int], list[Stage]]:
     """How to draw the stages of T stationary steps over (sites, seed)."""
-    field = tied_field(ens, None, _DRAW.field, seed)
+    field = stationary_field(ens, seed)
     laws = [law[2] for law in _weight_laws(ens)] * T
 
     def draw(n: int, seed: int) -> list[Stage]:
