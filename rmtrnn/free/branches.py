@@ -143,7 +143,7 @@ class MonotoneStretches:
                 self.masses[place] = self.masses.get(place, 0.0) + mass
 
     def _reach(self) -> float:
-        """Z_MAX; where f > 0 on so little mass that the mass beyond Z_MAX is no rounding of it, further out."""
+        """Z_MAX; further out where f > 0 on so little mass that what is beyond Z_MAX is no rounding of it."""
         beyond, live = float(special.ndtr(-Z_MAX)), 0.0
         for branch in self.branches:
             low, high = ((end - self.mean) / self.deviation for end in (branch.low, branch.high))

@@ -104,7 +104,7 @@ class StretchQuadrature:
                 for s in self._stretches
             ]
             X, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-            keep = np.abs(weight) > 1e-24
+            keep = np.abs(weight) > 1e-24 * max(self._mass, np.finfo(float).tiny)
             self._cache[key] = X[keep], weight[keep]
         return self._cache[key]
 

@@ -55,9 +55,9 @@ class Plan(Result):
     gain : relative gain of ``smallest`` in the last iterations, what a longer search would at least buy
     evaluations : points that were looked at
     method : "closed form" or "search"
-    status : CONVERGED; MAX_ITERATIONS if the search would have gone on, or if the mean field of the profile did
-        not converge; NO_SOLUTION if no point within the bounds meets the limits of the singular values and
-        the spreads (the answer is then the closest)
+    status : CONVERGED; MAX_ITERATIONS if the search would have gone on, or if the mean field of the profile
+        did not converge; NO_SOLUTION if no point within the bounds meets the limits of the singular values
+        and the spreads (the answer is then the closest)
     error : relative error of the profile
     """
 
