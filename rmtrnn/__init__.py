@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.cells import MinLSTM as MinLSTM
     from rmtrnn.cells import Stage as Stage
     from rmtrnn.cells import VanillaRNN as VanillaRNN
+    from rmtrnn.classes_of_units import populations as populations
     from rmtrnn.comparison import Comparison as Comparison
     from rmtrnn.comparison import compare as compare
     from rmtrnn.criticality.point import Critical as Critical
@@ -119,6 +120,7 @@ _HOMES = {
     "mean_field": "rmtrnn.meanfield",
     "outliers": "rmtrnn.spectra.outliers",
     "phase_diagram": "rmtrnn.phase",
+    "populations": "rmtrnn.classes_of_units",
     "sample": "rmtrnn.sampling.sample",
     "sample_lyapunov": "rmtrnn.sampling.lyapunov",
     "sensitivity": "rmtrnn.initialisation.sensitivity",

@@ -154,6 +154,7 @@ class Ensemble:
                 raise ValueError(
                     f"sigma_w = 0.0 for gate {gate!r}: {parameters.weights} weights need sigma_w > 0"
                 )
+        _require_weights_of_classes(cell, gates)
         values = {
             "cell": cell,
             **{name: _collapsed(column) for name, column in columns.items()},
@@ -350,6 +351,15 @@ def _cell(cell: Any) -> Cell:
     if not isinstance(cell, str):
         raise TypeError(f"cell = {cell!r}: expected one of {sorted(LIBRARY)} or a Cell")
     return LIBRARY[_validate.choice("cell", cell, LIBRARY)]()
+
+
+def _require_weights_of_classes(cell: Cell, gates: Mapping[str, GateParameters]) -> None:
+    for gate, parameters in gates.items():
+        if cell.shares and parameters.weights != "gaussian":
+            raise ValueError(
+                f"weights = {parameters.weights!r} for gate {gate!r}: must be 'gaussian' for a cell with "
+                "classes of units; a block of an orthogonal matrix is not orthogonal"
+            )
 
 
 def _known_gates(name: str, value: Mapping[str, Any], gates: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ import sympy
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import Cell, Gate, Stage
+from rmtrnn.cells.classes import require_one_class
 from rmtrnn.ensemble import GATE_PARAMETERS, Ensemble, GateParameters
 
 Symbols = Mapping[sympy.Symbol, sympy.Expr]
@@ -51,6 +52,7 @@ class Stack(Ensemble):
             _validate.instance("layers", layer, Ensemble)
             if isinstance(layer, Stack):
                 raise TypeError("layers: a layer is a Stack; give its layers one by one")
+            require_one_class(layer.cell, "layers without classes")
         first, plain = layers[0], Ensemble("vanilla")
         for number, layer in enumerate(layers[1:], 2):
             for name in ("R", "Sigma", "input_law"):

@@ -18,7 +18,7 @@ NAMES = {
         NoCriticalPointError Outliers PhaseDiagram Sample SingularValues Spectrum Stack Stage Status UGRNN
         VanillaRNN __version__ compare critical eigenvalue_curve free highprec initialize isometry
         jacobian_log_s layer_normalized load lyapunov
-        mean_field outliers phase_diagram plotting sample sample_lyapunov sensitivity spectra
+        mean_field outliers phase_diagram plotting populations sample sample_lyapunov sensitivity spectra
         spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
@@ -80,6 +80,7 @@ SIGNATURES = {
     "layer_normalized": "ens gain shift",
     "outliers": "ens mean low_rank",
     "Stack": "layers",
+    "populations": "classes shares profile",
     "load": "path",
     "lyapunov": "ens",
     "sensitivity": "ens T",

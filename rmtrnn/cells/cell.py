@@ -21,6 +21,7 @@ import mpmath
 import sympy
 
 from rmtrnn.cells import serialise
+from rmtrnn.cells.classes import checked_shares
 from rmtrnn.cells.functions import differentiate, stabilise
 from rmtrnn.cells.numeric import (
     NumericCell,
@@ -127,6 +128,11 @@ class Cell:
     stages : sequence of Stage
         Instead of ``gates`` and ``update``, where a pre-activation reads a transformed state. The first
         stage takes ``state``, each takes what the one before gives, the last gives ``state``.
+    shares : sequence of positive numbers, optional
+        Classes of units: the components of every stage are then as many equal groups, one after the other,
+        and a unit has those of one group only. A class has this share of the units. A gate reads one class
+        and drives one class; σ_w² is E[W_ij²] times the number of units that it reads. See
+        `rmtrnn.populations`.
 
     >>> h, x, e = sympy.symbols("h x e")
     >>> leaky = rt.Cell("leaky", state=h, input=x, gates={e: h}, update={h: 0.75 * h + 0.25 * sympy.tanh(e)})
@@ -141,6 +147,7 @@ class Cell:
     state: tuple[sympy.Symbol, ...]
     input: sympy.Symbol
     stages: tuple[Stage, ...]
+    shares: tuple[float, ...] = ()
 
     def __init__(
         self,
@@ -151,6 +158,7 @@ class Cell:
         gates: Any = None,
         update: Any = None,
         stages: Sequence[Stage] | None = None,
+        shares: Sequence[float] | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise TypeError(f"name = {name!r}: expected a non-empty string")
@@ -163,6 +171,8 @@ class Cell:
             raise TypeError("Cell: give either gates= and update=, or stages=, not both")
         self.__dict__.update(name=name, state=states, input=input, stages=tuple(stages))
         self._require_chain()
+        if shares is not None:
+            self.__dict__["shares"] = checked_shares(shares, self.stages)
         _require_real(self)
 
     def _require_chain(self) -> None:
@@ -188,6 +198,11 @@ class Cell:
         """Names of all pre-activations, in stage order."""
         return tuple(gate.name for stage in self.stages for gate in stage.gates)
 
+    @property
+    def components(self) -> int:
+        """Number of state components of one unit: all of ``state``, or those of one class."""
+        return len(self.state) // max(1, len(self.shares))
+
     def numeric(self, xp: Any) -> NumericCell:
         """Return the equations as functions for ``xp`` (the module numpy, cupy or mpmath); cached."""
         module_name(xp)
@@ -195,12 +210,13 @@ class Cell:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the equations as plain JSON types."""
-        return {
+        record = {
             "name": self.name,
             "state": [symbol.name for symbol in self.state],
             "input": self.input.name,
             "stages": [_stage_to_dict(stage) for stage in self.stages],
         }
+        return record | {"shares": list(self.shares)} if self.shares else record
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> Cell:
@@ -217,10 +233,11 @@ class Cell:
             state=[_from_name(name) for name in record["state"]],
             input=_from_name(record["input"]),
             stages=[_stage_from_dict(stage) for stage in record["stages"]],
+            shares=record.get("shares"),
         )
 
     def _key(self) -> tuple[Any, ...]:
-        return self.state, self.input, self.stages, ()
+        return self.state, self.input, self.stages, self.shares
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Cell) else NotImplemented
@@ -249,6 +266,8 @@ class Cell:
             lines += [
                 f"  {output} ← {expr}" for output, expr in zip(stage.outputs, stage.update, strict=True)
             ]
+        if self.shares:
+            lines.append(f"  classes of units, shares {', '.join(f'{share:g}' for share in self.shares)}")
         return "\n".join(lines)
 
 

@@ -114,7 +114,7 @@ def untied_law(
     sites = _validate.power_of_two("population", sites, low=64 * GROUPS)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=32), 1e-2)
-    entries = float(sites) * T * len(ens.cell.state) ** 2
+    entries = float(sites) * T * ens.cell.components**2
     check_memory(*(("T", T) if population is None else ("population", population)), 4 * 8.0 * entries)
     field = single_replica_mean_field(ens) if Q0 is None else None
     try:
@@ -128,7 +128,7 @@ def untied_law(
         return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp, block=block, Q0=Q0)
 
     grown = None if population else larger
-    states = 1 if block else len(ens.cell.state)
+    states = 1 if block else ens.cell.components
     return law_of_chain(chain, states, GROUPS, tol=tol, max_points=max_points, larger=grown)
 
 

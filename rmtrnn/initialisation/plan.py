@@ -17,6 +17,7 @@ from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import ConvergenceError, Status
 from rmtrnn.cells import GRU, Cell, Leaky, VanillaRNN
+from rmtrnn.cells.classes import require_one_class
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.closed_form import chrono_bias, forgetting_rate, vanilla_place
 from rmtrnn.initialisation.layouts import draw_arrays
@@ -189,6 +190,7 @@ def initialize(
     if N is not None:
         N = _validate.integer("N", N, low=8, high=1024)
     base = Ensemble(cell, R=R, weights=weights, tied=tied)
+    require_one_class(base.cell, "rt.critical, or a plan for each class")
     space = build_space(base, T, _kept(base.cell, fix, bias), {} if bounds is None else bounds)
     with shown(progress):
         place = vanilla_place(space, T) if isinstance(base.cell, VanillaRNN) else None

@@ -16,6 +16,7 @@ from rmtrnn._core.records import record
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import CONFIDENCE, Status
 from rmtrnn.cells import VanillaRNN
+from rmtrnn.cells.classes import require_one_class
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.networks import NetworkBatch, Points, Size
 from rmtrnn.initialisation.quantiles import Quantiles, sampled_quantiles
@@ -158,6 +159,7 @@ def sensitivity(
     ((11,), 'closed form')
     """
     _validate.instance("ens", ens, Ensemble)
+    require_one_class(ens.cell, "rt.mean_field(ens).chi, rt.spectrum and rt.sample")
     T = _validate.integer("T", T, low=1, high=MOST_STEPS)
     sites = _validate.power_of_two("sites", sites, low=32, high=2**22, times=32)
     seed = _validate.integer("seed", seed, low=0)

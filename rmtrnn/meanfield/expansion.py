@@ -9,7 +9,9 @@ With the stages substituted into each other, every state update and every gate i
 
 The pre-activations e_k of one site are independent Gaussians, independent of the site's state and input,
 so all second moments are sums of products of E[s_i s_j], E[x^p] and one-dimensional Gaussian expectations
-(theory.md (3)–(5), for any such cell). Vanilla, minimalRNN and GRU are of this kind; LSTM is not.
+(theory.md (3)–(5), for any such cell). Vanilla, minimalRNN and GRU are of this kind; LSTM is not. Gates that
+occur only in their sum are one Gaussian, whose mean and variance are the sums of theirs: so for classes of
+units and for layers, with one gate for each class or layer that is read.
 """
 
 from __future__ import annotations
@@ -57,12 +59,17 @@ class GateFunctions:
 
 @dataclass(frozen=True)
 class Expansion:
-    """The updates of the state components and the inputs of the gates as sums of terms."""
+    """The updates of the state components and the inputs of the gates as sums of terms.
+
+    ``summed[k]``: gates whose sum the functions of gate k take, k the last of them; its own number alone for
+    most, and none where the gate occurs in the sum of a later one.
+    """
 
     cell: Cell
     functions: tuple[GateFunctions, ...]
     update: tuple[tuple[Term, ...], ...]
     inputs: tuple[tuple[Term, ...], ...]
+    summed: tuple[tuple[int, ...], ...]
 
     def by_state(self, terms: Sequence[Term], component: int) -> tuple[Term, ...]:
         """∂/∂s_component of a sum of terms (component counts from 0)."""
@@ -85,12 +92,45 @@ def expand(cell: Cell) -> Expansion | None:
     coefficient does not split into functions of single pre-activations."""
     symbols = gate_symbols(cell)
     updates, inputs = composed(cell)
-    tables: list[list[sympy.Expr]] = [[sympy.Integer(1)] for _ in symbols]
-    split = [_split(expr, cell, symbols, tables) for expr in (*updates, *inputs)]
-    if any(terms is None for terms in split):
+    summed = [[k] for k in range(len(symbols))]
+    split, tables = _all_split([*updates, *inputs], cell, symbols)
+    if split is None and len(cell.state) > 1:
+        together, summed = _with_sums([*updates, *inputs], symbols)
+        split, tables = _all_split(together, cell, symbols)
+    if split is None:
         return None
     functions = tuple(_functions(cell, symbol, table) for symbol, table in zip(symbols, tables, strict=True))
-    return Expansion(cell, functions, tuple(split[: len(updates)]), tuple(split[len(updates) :]))
+    parts = tuple(split[: len(updates)]), tuple(split[len(updates) :])
+    return Expansion(cell, functions, *parts, tuple(tuple(one) for one in summed))
+
+
+def _all_split(
+    exprs: Sequence[sympy.Expr], cell: Cell, symbols: tuple[sympy.Symbol, ...]
+) -> tuple[list[tuple[Term, ...]] | None, list[list[sympy.Expr]]]:
+    """The terms of all expressions (None if one has none), and the functions of each gate."""
+    tables: list[list[sympy.Expr]] = [[sympy.Integer(1)] for _ in symbols]
+    found = []
+    for expr in exprs:
+        terms = _split(expr, cell, symbols, tables)
+        if terms is None:
+            return None, tables
+        found.append(terms)
+    return found, tables
+
+
+def _with_sums(
+    exprs: Sequence[sympy.Expr], symbols: tuple[sympy.Symbol, ...]
+) -> tuple[list[sympy.Expr], list[list[int]]]:
+    """The expressions with the last gate in place of the sum of gates, where only that occurs."""
+    found, summed = list(exprs), [[k] for k in range(len(symbols))]
+    for k, symbol in enumerate(symbols):
+        for last in range(k + 1, len(symbols)):
+            changed = [expr.xreplace({symbols[last]: symbols[last] - symbol}) for expr in found]
+            used = any(symbol in expr.free_symbols for expr in found)
+            if used and not any(symbol in expr.free_symbols for expr in changed):
+                found, summed[last], summed[k] = changed, [*summed[k], *summed[last]], []
+                break
+    return found, summed
 
 
 def expansion_of(ens: Ensemble) -> Expansion | None:

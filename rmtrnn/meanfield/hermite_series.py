@@ -28,7 +28,7 @@ class NodeMap(MomentMap):
         return NodeMap(self.expansion, self.parameters.take(index), self.halvings)
 
     def _single(self, k: int, functions: GateFunctions, q: np.ndarray, slopes: bool) -> np.ndarray:
-        mean, count = self.parameters.mean[k], functions.total if slopes else functions.values
+        mean, count = self._summed(k, self.parameters.mean), functions.total if slopes else functions.values
         if functions.kinks:
             e, weight = batched_nodes(q, mean, functions.kinks, self.halvings)
             values = functions.evaluate(e)[:count]

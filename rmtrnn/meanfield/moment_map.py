@@ -85,7 +85,7 @@ class MomentMap:
         for k, functions in enumerate(self.expansion.functions):
             inputs = self.expansion.inputs[k]
             q.append(p.gain[k] * self._mean_product(inputs, inputs, S, p.input, G) + p.drive[k])
-            G.append(self._single(k, functions, q[k], slopes))
+            G.append(self._single(k, functions, self._summed(k, q), slopes))
         return np.array(q).reshape(-1, p.size), G
 
     def step(self, S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -101,13 +101,17 @@ class MomentMap:
         """Correlation (K, n) of (e_k^a, e_k^b) and E[f_m(e_a) f_n(e_b)], from pair moments S and q."""
         p = self.parameters
         rho: list[np.ndarray] = []
+        shared: list[np.ndarray] = []
         P: Matrices = []
         for k, functions in enumerate(self.expansion.functions):
             inputs = self.expansion.inputs[k]
-            shared = p.gain[k] * self._mean_product(inputs, inputs, S, p.shared_input, P) + p.shared_drive[k]
-            ratio = np.where(q[k] > 0, shared / np.where(q[k] > 0, q[k], 1.0), 1.0)
-            rho.append(np.clip(ratio, -1.0, 1.0))
-            P.append(self._pair(k, functions, q[k], rho[k], slopes))
+            shared.append(
+                p.gain[k] * self._mean_product(inputs, inputs, S, p.shared_input, P) + p.shared_drive[k]
+            )
+            rho.append(_correlation(shared[k], q[k]))
+            variance = self._summed(k, q)
+            together = _correlation(self._summed(k, shared), variance)
+            P.append(self._pair(k, functions, variance, together, slopes))
         return np.array(rho).reshape(-1, p.size), P
 
     def pair_step(self, S: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -168,17 +172,25 @@ class MomentMap:
                 slope = e.by_gate(terms, earlier)
                 form += self._mean_product(slope, slope, S, X, G)[:, None, None] * gained
             forms.append(self.parameters.gain[k][:, None, None] * form)
+            forms[k] = self._summed(k, forms)
         return forms
+
+    def _summed(self, k: int, values: Any) -> np.ndarray:
+        """The sum over the gates that the functions of gate k take together; most take one."""
+        total = values[k]
+        for other in self.expansion.summed[k][:-1]:
+            total = total + values[other]
+        return total
 
     def _single(self, k: int, functions: GateFunctions, q: np.ndarray, slopes: bool) -> np.ndarray:
         """E[f_m f_n] of gate k, with an adaptive rule."""
-        return _single(functions, q, self.parameters.mean[k], slopes)
+        return _single(functions, q, self._summed(k, self.parameters.mean), slopes)
 
     def _pair(
         self, k: int, functions: GateFunctions, q: np.ndarray, rho: np.ndarray, slopes: bool
     ) -> np.ndarray:
         """E[f_m(e_a) f_n(e_b)] of gate k, with an adaptive rule."""
-        return _pair(functions, q, rho, self.parameters.mean[k], slopes)
+        return _pair(functions, q, rho, self._summed(k, self.parameters.mean), slopes)
 
     def _advance(self, S: np.ndarray, X: np.ndarray, G: Matrices) -> np.ndarray:
         """S' from S: second moments with X and G; the means come out of the same formula."""
@@ -204,6 +216,12 @@ class MomentMap:
                         product = product * G[k][m, n]
                 total = total + product
         return total
+
+
+def _correlation(shared: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """shared/q within [−1, 1]; 1 where q = 0."""
+    ratio = np.where(q > 0, shared / np.where(q > 0, q, 1.0), 1.0)
+    return np.clip(ratio, -1.0, 1.0)
 
 
 def _single(functions: GateFunctions, q: np.ndarray, mean: np.ndarray, slopes: bool) -> np.ndarray:

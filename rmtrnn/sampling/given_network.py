@@ -16,6 +16,7 @@ from rmtrnn._core import validate as _validate
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import Status
 from rmtrnn.cells import LIBRARY, Cell
+from rmtrnn.cells.classes import require_one_class
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling.products import LogProduct
 from rmtrnn.sampling.sample import Sample, host
@@ -90,6 +91,7 @@ class GivenNetwork:
 
     def __init__(self, cell: str | Cell, W: Any, V: Any = None, b: Any = None) -> None:
         self.cell = cell if isinstance(cell, Cell) else LIBRARY[_validate.choice("cell", cell, LIBRARY)]()
+        require_one_class(self.cell, "the Jacobian of each step as an array")
         self._w, self._v, self._b = (
             self._by_gate(name, values, axes)
             for name, values, axes in (("W", W, 2), ("V", V, 2), ("b", b, 1))

@@ -117,7 +117,7 @@ class LyapunovSample(Result):
     @property
     def size(self) -> int:
         """Number of all exponents of a network."""
-        return self.N if self.ensemble is None else len(self.ensemble.cell.state) * self.N
+        return self.N if self.ensemble is None else self.ensemble.cell.components * self.N
 
     def _whole(self, name: str) -> None:
         if self.exponents.shape[1] < self.size:
@@ -266,7 +266,7 @@ def _parameters(
 ) -> dict[str, Any]:
     """What every trial depends on, checked, in plain JSON types."""
     shared = trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
-    size = len(ens.cell.state) * shared["N"]
+    size = ens.cell.components * shared["N"]
     return shared | {
         "steps": _validate.cost("steps", _validate.integer("steps", steps, low=2 * SETTINGS.blocks), 1e-4),
         "count": size if count is None else _validate.integer("count", count, low=1, high=size),
@@ -282,7 +282,7 @@ def exponents_of_trial(parameters: dict[str, Any], trial: int) -> np.ndarray:
         _burn_in.run(networks, parameters["burn_in"])
         network = Network.alone(networks)
         rng = _random.stream(parameters["seed"], trial, _FRAME)
-        start = rng.standard_normal((network.state.size, parameters["count"]))
+        start = rng.standard_normal((ens.cell.components * network.n, parameters["count"]))
         return _averages(_Frame(network, xp.linalg.qr(xp.asarray(start))[0], xp), parameters["steps"])
 
 

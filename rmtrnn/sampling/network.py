@@ -12,6 +12,7 @@ import numpy as np
 
 from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.sampling.classes import UnitClasses
 from rmtrnn.sampling.random_matrices import random_matrices
 from rmtrnn.sampling.step_jacobian import StageJacobian, StagePattern, StepJacobian
 
@@ -47,6 +48,11 @@ class Networks:
         self._seed = seed
         self._stages = ens.cell.numeric(xp).stages
         self._patterns = [StagePattern.of(stage) for stage in ens.cell.stages]
+        self._classes = UnitClasses(ens.cell, n) if ens.cell.shares else None
+        every = [slice(0, n)] * len(ens.cell.gates)
+        self._into, self._source = (
+            (every, every) if self._classes is None else (self._classes.into, self._classes.source)
+        )
         self._streams: dict[tuple[_Stream, int], list[np.random.Generator]] = {}
         self._tied: dict[tuple[_Stream, int], Any] = {}
         start = [rng.standard_normal((len(ens.cell.state), n)) for rng in self._generators(_Stream.STATE)]
@@ -92,39 +98,52 @@ class Networks:
         inputs = [self.ens.sample_input(rng, self.n) for rng in self._generators(_Stream.INPUT)]
         x, site, position = self._array(np.stack(inputs)), self.state, 0
         jacobians = []
-        for symbolic, numeric, pattern, buffers in zip(
-            self.ens.cell.stages, self._stages, self._patterns, self._buffers, strict=True
+        for place, (symbolic, numeric, buffers) in enumerate(
+            zip(self.ens.cell.stages, self._stages, self._buffers, strict=True)
         ):
             gate_inputs = numeric.read(site, out=buffers.gate_inputs)
             weights = []
             for k, gate in enumerate(symbolic.gates):
                 weight = self._weight(gate.name, position) if with_jacobian or self.ens.tied else None
                 weights.append(weight)
-                recurrent = self._recurrent(gate.name, position, weight, gate_inputs[k])
-                self.xp.add(recurrent, self._drive(gate.name, position, x), out=buffers.e[k])
+                into, read = self._into[position], gate_inputs[k][..., self._source[position]]
+                recurrent = self._recurrent(gate.name, position, weight, read)
+                drive = self._drive(gate.name, position, x)[..., into]
+                self.xp.add(recurrent, drive, out=buffers.e[k][..., into])
                 position += 1
             if with_jacobian:
                 site, a, b, c = numeric.advance(site, x, buffers.e)
-                jacobians.append(StageJacobian(pattern, a, b, c, weights, self.xp))
+                jacobians.append(self._stage_jacobian(place, a, b, c, weights))
             else:
                 site = numeric.update(site, x, buffers.e, out=buffers.state_other_than(site))
         self.state = site
         return jacobians
 
+    def _stage_jacobian(self, place: int, a: Any, b: Any, c: Any, weights: list[Any]) -> StageJacobian:
+        if self._classes is not None:
+            return self._classes.jacobian(place, a, b, c, weights, self.xp)
+        return StageJacobian(self._patterns[place], a, b, c, weights, self.xp)
+
     def _weight(self, gate: str, position: int) -> Any:
-        """W of one gate, (B, N, N)."""
-        law = self.ens.gate(gate)
-        return self._drawn(
-            _Stream.WEIGHT, position, lambda rngs: self._matrices(law.weights, law.sigma_w, rngs)
-        )
+        """W of one gate, (B, N, N); of a gate between classes the rows and columns of these."""
+        law, into, source = self.ens.gate(gate), self._into[position], self._source[position]
+
+        def drawn(rngs: list[np.random.Generator]) -> Any:
+            rows, columns = into.stop - into.start, source.stop - source.start
+            size = max(rows, columns)
+            scale = law.sigma_w * math.sqrt(size / columns)
+            matrices = random_matrices(law.weights, size, scale, rngs, self.xp, self.dtype)
+            return matrices[:, :rows, :columns]
+
+        return self._drawn(_Stream.WEIGHT, position, drawn)
 
     def _recurrent(self, gate: str, position: int, weight: Any | None, gate_input: Any) -> Any:
         """W r, (B, N); drawn from its law where ``weight`` is None."""
         if weight is not None:
             return _applied(self.xp, weight, gate_input)
-        law = self.ens.gate(gate)
-        direction = self._normals(self._generators(_Stream.RECURRENT, position))
-        length: Any = math.sqrt(self.n)
+        law, units = self.ens.gate(gate), self._into[position]
+        direction = self._normals(self._generators(_Stream.RECURRENT, position))[:, units]
+        length: Any = math.sqrt(gate_input.shape[-1])
         if law.weights != "gaussian":
             length = np.linalg.norm(direction, axis=1, keepdims=True)
         if law.singular_values is not None:  # |W r|² = σ_w² |r|² Σ s_i² v_i², v a uniform direction
@@ -234,7 +253,7 @@ class _StageBuffers:
     """Arrays of one stage that every step overwrites: gate inputs, pre-activations, the state after it."""
 
     def __init__(self, stage: Any, sites: tuple[int, ...], xp: Any, dtype: str) -> None:
-        self.gate_inputs, self.e = (xp.empty((len(stage.gates), *sites), dtype=dtype) for _ in range(2))
+        self.gate_inputs, self.e = (xp.zeros((len(stage.gates), *sites), dtype=dtype) for _ in range(2))
         self._states = [xp.empty((len(stage.outputs), *sites), dtype=dtype) for _ in range(2)]
 
     def state_other_than(self, site: Any) -> Any:

@@ -87,7 +87,7 @@ def sample_trials(parameters: dict[str, Any], trials: list[int]) -> list[np.ndar
 
 def _sampled(ens: Ensemble, parameters: dict[str, Any], trials: list[int]) -> list[Trial]:
     """The trials, side by side where their matrices are small; those with an exact zero then one by one."""
-    width = len(ens.cell.state) * parameters["N"]
+    width = ens.cell.components * parameters["N"]
     if width > SETTINGS.small[parameters["device"]] or _may_vanish(ens):
         return _one_by_one(*_burnt_in(ens, parameters, trials), parameters["T"])
     networks, burn_ins = _burnt_in(ens, parameters, trials)
@@ -106,7 +106,7 @@ def _sampled(ens: Ensemble, parameters: dict[str, Any], trials: list[int]) -> li
 
 def _one_by_one(networks: Networks, burn_ins: list[BurnIn], T: int) -> list[Trial]:
     """Each Jacobian in a product of its own."""
-    width = networks.state.shape[0] * networks.n
+    width = networks.ens.cell.components * networks.n
     products = [LogProduct(width, networks.xp) for _ in burn_ins]
     for _ in range(T):
         jacobian = networks.step()
@@ -146,7 +146,7 @@ def _may_vanish(ens: Ensemble) -> bool:
 
 def side_by_side(ens: Ensemble, N: int) -> int:
     """Return how many trials run side by side in one call."""
-    return SETTINGS.together if len(ens.cell.state) * N <= SETTINGS.narrow else 1
+    return SETTINGS.together if ens.cell.components * N <= SETTINGS.narrow else 1
 
 
 def memory_needed(ens: Ensemble, N: int, dtype: str = "float64") -> int:
@@ -155,7 +155,7 @@ def memory_needed(ens: Ensemble, N: int, dtype: str = "float64") -> int:
     For the product ``matrices`` arrays of width s·N and the longest group of pending factors, and for the
     network its N × N weights: of one step, or for tied networks of all gates, with input weights.
     """
-    width = len(ens.cell.state) * N
+    width = ens.cell.components * N
     product = 8 * (SETTINGS.matrices * width**2 + longest_group(width) * N**2 * len(ens.cell.gates))
     weights = np.dtype(dtype).itemsize * N**2 * len(ens.cell.gates) * (2 if ens.tied else 1)
     return product + weights
@@ -164,10 +164,10 @@ def memory_needed(ens: Ensemble, N: int, dtype: str = "float64") -> int:
 def check_size(ens: Ensemble, parameters: dict[str, Any]) -> None:
     """Raise ValueError for N beyond the memory, or on a GPU beyond what cuSOLVER's SVD is right for."""
     n, device, dtype = parameters["N"], parameters["device"], parameters["dtype"]
-    largest = SETTINGS.largest_svd // len(ens.cell.state)
+    largest = SETTINGS.largest_svd // ens.cell.components
     if device == "cuda" and n > largest:
         raise ValueError(
-            f"N = {n}: must be at most {largest} on a CUDA device for a state of {len(ens.cell.state)} "
+            f"N = {n}: must be at most {largest} on a CUDA device for a state of {ens.cell.components} "
             "vectors; beyond, cuSOLVER returns wrong singular values without a word. Use device='cpu'"
         )
     available = _arrays.memory_available(device)

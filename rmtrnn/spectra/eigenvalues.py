@@ -28,6 +28,7 @@ from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
 from rmtrnn._core.progress import Report, shown
 from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.sites.classes import units_of_classes
 from rmtrnn.dyson.sites.error import GROUPS
 from rmtrnn.dyson.sites.trajectory import untied_stages
 from rmtrnn.ensemble import Ensemble
@@ -162,7 +163,8 @@ def one_step(ens: Ensemble, *, sites: int = 2**13, seed: int = 0) -> OneStep:
     if ens.tied:
         field = tied_field(ens, None, max(sites // 2, 2048), seed)
         require_stationary(ens, field)
-        return OneStep([Stage(*stage) for stage in tied_trajectories(ens, 1, sites, seed, field=field)])
+        stages = [Stage(*stage) for stage in tied_trajectories(ens, 1, sites, seed, field=field)]
+        return OneStep(units_of_classes(stages, ens.cell, seed, groups=GROUPS))
     return OneStep(untied_stages(ens, 1, sites, seed))
 
 

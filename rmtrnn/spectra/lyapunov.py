@@ -19,6 +19,7 @@ from rmtrnn._core import validate as _validate
 from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import Status
+from rmtrnn.cells.classes import require_one_class
 from rmtrnn.dyson.stationary.law import stationary_law
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.free.exponents import ExponentLaw
@@ -142,6 +143,7 @@ def lyapunov(
     (0.3102, 0.1529, 0.2877)
     """
     _validate.instance("ens", ens, Ensemble)
+    require_one_class(ens.cell, "rt.sample_lyapunov")
     if period is not None and _validate.integer("period", period, low=16, high=1024) % 2:
         raise ValueError(f"period = {period}: must be even")
     if sites is not None:

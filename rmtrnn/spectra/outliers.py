@@ -23,6 +23,7 @@ from rmtrnn._core.progress import Report, shown
 from rmtrnn._core.result import Result, stored
 from rmtrnn._core.status import Status
 from rmtrnn.cells import VanillaRNN
+from rmtrnn.cells.classes import require_one_class
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import mean_field, site_population
@@ -127,6 +128,7 @@ def outliers(
     ([0.8], 0.5)
     """
     _validate.instance("ens", ens, Ensemble)
+    require_one_class(ens.cell, "rt.spectral_radius for the bulk, rt.sample for networks")
     gates = ens.cell.gates
     means = _numbers("mean", mean, gates)
     parts = _eigenvalues(low_rank, gates)

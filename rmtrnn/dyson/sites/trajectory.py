@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.sites.classes import units_of_classes
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import MeanField, site_trajectory
 
@@ -26,7 +27,7 @@ def untied_stages(
     """
     gates = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
     stages = site_trajectory(ens, T, n, seed, field=field, Q0=Q0).stages
-    return [
+    found = [
         Stage(
             a,
             b,
@@ -37,3 +38,4 @@ def untied_stages(
         )
         for (a, b, c), laws in zip(stages, gates * T, strict=True)
     ]
+    return units_of_classes(found, ens.cell, seed)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.sites.classes import units_of_classes
 from rmtrnn.dyson.sites.error import group_seeds
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
 from rmtrnn.dyson.tied.large_lambda import LargeLambda, large_lambda, site_features
@@ -103,7 +104,8 @@ def _stationary_stages(ens: Ensemble, T: int, seed: int) -> Callable[[int, int],
 
     def draw(n: int, seed: int) -> list[Stage]:
         raw = tied_trajectories(ens, T, n, seed, field=field)
-        return [Stage(*one, singular) for one, singular in zip(raw, laws, strict=True)]
+        stages = [Stage(*one, singular) for one, singular in zip(raw, laws, strict=True)]
+        return units_of_classes(stages, ens.cell, seed, groups=GROUPS)
 
     return draw
 
@@ -114,10 +116,11 @@ def _stages_from(ens: Ensemble, T: int, Q0: np.ndarray) -> Callable[[int, int], 
 
     def draw(n: int, seed: int) -> list[Stage]:
         groups = [march_stages(ens, T, n // GROUPS, one, Q0) for one in group_seeds(seed)]
-        return [
+        stages = [
             side_by_side([Stage(*arrays, *law) for arrays in parts])
             for *parts, law in zip(*groups, laws, strict=True)
         ]
+        return units_of_classes(stages, ens.cell, seed, groups=GROUPS)
 
     return draw
 
