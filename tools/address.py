@@ -79,7 +79,12 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    for name, text in with_address(documents(), sys.argv[1]).items():
+    try:
+        written = with_address(documents(), sys.argv[1])
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, text in written.items():
         (ROOT / name).write_text(text, encoding="utf-8")
     return 0
 
