@@ -200,16 +200,13 @@ def critical(
 
     Parameters
     ----------
-    cell : as for `Ensemble`
-    T : int ≥ 1
+    cell : as for `Ensemble`; T : int ≥ 1
     weights, R, and ``parameters`` sigma_w, sigma_v, sigma_b, Sigma, tied, input_law : as for `Ensemble`. The
         closed forms find sigma_w and sigma_v themselves. With tied weights χ is that of the tied network
         (solve; for vanilla cells both are equal); among several points with χ = 1 the variance of s² with
         untied weights chooses.
-    q : number, or (low, high), optional
-        Closed forms: the variance of the pre-activation, or bounds on it.
-    mu_b : number, mapping by gate, or for the minimalRNN also (low, high), optional
-        Default 0; for the minimalRNN (−4, 8).
+    q : number, or (low, high): of closed forms, the variance of the pre-activation, or bounds on it
+    mu_b : number or mapping by gate, default 0; for the minimalRNN also (low, high), default (−4, 8)
     band : (low, high), 0 < low < 1 < high
     free : {parameter: (low, high)} or {parameter: {gate: (low, high)}}, optional
         At most three of sigma_w, sigma_v, mu_b, sigma_b, solved in this order. Default: sigma_w in

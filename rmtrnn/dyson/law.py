@@ -93,8 +93,7 @@ def untied_law(
     max_points : integer of at least 32
         Where the number of points in s stops growing.
     device : "cpu", "cuda" or "auto"
-        Where the equations are evaluated; the sites are drawn on the CPU and are the same. "auto" is CUDA if
-        CuPy sees a device. The default is the CPU: on a GPU nothing has been measured.
+        Where the equations are evaluated, on the same sites. "auto" is CUDA if CuPy sees a device.
     block : pair of positions (into, from) of states
         The law of the block ∂h_into^T/∂h_from^0, an N × N matrix. None: the whole Jacobian.
     Q0 : array (s,)
@@ -102,11 +101,9 @@ def untied_law(
 
     The cost is linear in ``population`` and in T: from T = 40 on the self-energies are splines of the step
     (`rmtrnn.dyson.self_energy`). ``error`` adds up the estimated errors of the population, of the points, of
-    the tails and of the solver, the splines among it. A law has the status MAX_ITERATIONS if it was not found
-    (then its error is inf), if all but the population's part of the error exceeds 1 % (or the mass of the
-    fewest sites that are resolved), or if the error exceeds 10 %.
-    Raises `ConvergenceError` if the mean field has no stationary state and ``Q0`` is None, RuntimeError
-    without the device.
+    the tails and of the solver, the splines among it. Status MAX_ITERATIONS: not found (error inf), an error
+    above 10 %, or above 1 % (or the mass of the fewest sites that are resolved) without the population's.
+    Raises `ConvergenceError` without a stationary state (``Q0`` None), RuntimeError without the device.
     """
     T = _validate.cost("T", _validate.integer("T", T, low=1), 0.1)
     xp = module_for(device)
@@ -127,8 +124,7 @@ def untied_law(
         n = min(factor, most, _POPULATION.largest_factor) * sites // GROUPS
         return grouped_chain(ens, T, n, seed + 1, field=field, like=chain, xp=xp, block=block, Q0=Q0)
 
-    grown = None if population else larger
-    states = 1 if block else ens.cell.components
+    states, grown = 1 if block else ens.cell.components, None if population else larger
     return law_of_chain(chain, states, GROUPS, tol=tol, max_points=max_points, larger=grown)
 
 

@@ -172,9 +172,8 @@ def initialize(
     R, weights, tied : as for `Ensemble`
     bias : mean of the biases to keep, the same as ``fix={"mu_b": bias}``
     fix : parameters to keep: {"sigma_w": 1.0, "mu_b": {"u": 3.0}}, names mu_b, sigma_w, sigma_v, sigma_b
-    bounds : {name: (low, high)} or {name: {gate: (low, high)}}; "s": (typical, root mean square) for the
-    band of
-        the singular values, "spread": largest standard deviation of a pre-activation
+    bounds : {name: (low, high)} or {name: {gate: (low, high)}}; "s": (typical, root mean square) for the band
+        of the singular values, "spread": largest standard deviation of a pre-activation
     effort : numbers of the search, `Effort`
     progress : None, True, or callable (done, total, label)
 

@@ -166,10 +166,9 @@ def sample_lyapunov(
     N, trials : integers ≥ 1; steps : integer ≥ 16. Exponents are averages over so many steps
     inputs, state : inputs of a given network, (steps, inputs) or several sequences, and its first state. The
         last ``steps`` inputs are averaged over, a quarter as many before them turn the frame. N, trials,
-        device, dtype, executor, checkpoint and burn_in then have nothing to say and are refused
+        device, dtype, executor, checkpoint and burn_in are refused then
     count : number of exponents, the largest ones; None: all of them (cost N times as high as for one).
     seed, device, dtype, progress, executor, checkpoint, burn_in : as for `rmtrnn.sample`.
-
     Returns a `LyapunovSample`. Raises TypeError or ValueError naming a bad argument.
 
     >>> ly = rt.sample_lyapunov(rt.Ensemble("vanilla", sigma_w=3.0), N=32, steps=64, burn_in=100)

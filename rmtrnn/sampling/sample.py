@@ -235,27 +235,25 @@ def sample(
     """Sample random networks of N units and return the singular values of their T-step Jacobians.
 
     Every trial draws a network, starts it from N(0, 1) entries, runs ``burn_in`` steps with fresh inputs, and
-    accumulates J_T of (1) over the next T steps by `rmtrnn.sampling.products.LogProduct`: all singular values
-    have high relative accuracy, whatever T. Trial i depends on (seed, i) only, not on the number of workers.
+    accumulates J_T of (1) by `rmtrnn.sampling.products.LogProduct`: all singular values have high relative
+    accuracy, whatever T. Trial i depends on (seed, i) only, not on the number of workers.
 
     ens : `Ensemble`. ``ens.tied`` says whether W, V, b are drawn once (tied) or anew at every step.
-    T, N, trials : integers ≥ 1. seed : integer ≥ 0.
+    T, N, trials : integers ≥ 1; seed : integer ≥ 0
     device : "auto" (CUDA if CuPy sees a device, else the CPU), "cpu", "cuda".
-    dtype : "float64", or "float32" for the network and its matrix products; factorisations are in float64
-        either way. Rounding is 5e8 times coarser: ``provenance["error"]`` says what that does to log s.
+    dtype : "float64", or "float32" for the network and its products: ``provenance["error"]`` tells.
     progress : None, True for a bar on standard error, or a callable (done, total, label).
-    executor : any `concurrent.futures.Executor` (docs/cluster.md); None runs here. A trial whose worker
-        dies is run again here.
-    checkpoint : a folder; each finished trial is written there at once, and a later call with the same
-        arguments takes it from there. ``trials`` may differ: a longer run continues a shorter one.
+    executor : any `concurrent.futures.Executor` (docs/cluster.md). None and dead workers: run here.
+    checkpoint : a folder; each finished trial is written there, and a later call with the same arguments
+        takes it from there. ``trials`` may differ: a longer run continues a shorter one.
     burn_in : steps before the Jacobian starts. None: eight of the mean field's time scales, and at least four
         times as long as the mean of h² drifts; 500 at least and 16,000 at most (none where the Jacobian does
         not depend on the state). ``Sample.stationary`` is False where that was not enough.
     Q0 : number ≥ 0, or mapping by state name: the Jacobian starts at independent centred Gaussian entries
         with E[h²] = Q0, without a burn-in, as in `rmtrnn.spectrum`. None: after the burn-in.
 
-    Raises TypeError or ValueError naming a bad argument, among them an N beyond the memory (the largest that
-    fits is named); ValueError for a checkpoint file of other arguments; RuntimeError for a missing GPU.
+    Raises TypeError or ValueError naming a bad argument, among them an N beyond the memory and a checkpoint
+    of other arguments; RuntimeError for a missing GPU.
 
     >>> mc = rt.sample(rt.Ensemble("minimal", sigma_w=3.0, R=0.5), T=2, N=32, trials=2, burn_in=20)
     >>> mc.log_s.shape
@@ -263,13 +261,7 @@ def sample(
     """
     _validate.instance("ens", ens, Ensemble)
     trials = _validate.cost("trials", _validate.integer("trials", trials, low=1), 1e-3)
-    parameters = {"T": _validate.cost("T", _validate.integer("T", T, low=1), 1e-4)}
-    second = by_state("Q0", Q0, [symbol.name for symbol in ens.cell.state], low=0.0)
-    if second is not None and burn_in:
-        raise ValueError(f"burn_in = {burn_in!r}, Q0 = {Q0!r}: a Jacobian from a start Q0 has no burn-in")
-    burn_in = burn_in if second is None else 0
-    parameters |= trial_parameters(ens, N=N, seed=seed, burn_in=burn_in, device=device, dtype=dtype)
-    parameters |= {} if second is None else {"Q0": second.tolist()}
+    parameters = _parameters(ens, T, burn_in, Q0, N=N, seed=seed, device=device, dtype=dtype)
     start = time.perf_counter()
     rows = run_trials(
         _trial.sample_trials,
@@ -285,6 +277,19 @@ def sample(
     made = {key: value for key, value in parameters.items() if key not in ("ensemble", "T", "N")}
     made |= {**found, "wall_time_s": time.perf_counter() - start, **host()}
     return Sample(log_s, ens, parameters["T"], parameters["N"], made)
+
+
+def _parameters(
+    ens: Ensemble, T: int, burn_in: int | None, Q0: float | Mapping[str, float] | None, **own: Any
+) -> dict[str, Any]:
+    """What every trial depends on, checked: of a stationary Jacobian, or of one from a start Q0."""
+    parameters = {"T": _validate.cost("T", _validate.integer("T", T, low=1), 1e-4)}
+    second = by_state("Q0", Q0, [symbol.name for symbol in ens.cell.state], low=0.0)
+    if second is None:
+        return parameters | trial_parameters(ens, burn_in=burn_in, **own)
+    if burn_in:
+        raise ValueError(f"burn_in = {burn_in!r}, Q0 = {Q0!r}: a Jacobian from a start Q0 has no burn-in")
+    return parameters | trial_parameters(ens, burn_in=0, **own) | {"Q0": second.tolist()}
 
 
 def trial_parameters(

@@ -53,23 +53,18 @@ def spectrum(
         (12)-(15), any cell. "auto": the first for vanilla cells with Gaussian or orthogonal weights and
         normal biases, the second for all others.
     population, seed, tol, max_points
-        Of the Dyson equation: sites that carry the averages (more of them: a smaller ``error``), their seed,
-        the error of the cdf from the number of points in s, and where that number stops growing. None: the
-        defaults of `rmtrnn.dyson.law.untied_law`, or of `rmtrnn.dyson.tied.law.tied_law` for tied weights.
+        Of the Dyson equation only: sites that carry the averages (more of them: a smaller ``error``), their
+        seed, the error of the cdf from the number of points in s, and where that number stops growing. None:
+        the defaults of `rmtrnn.dyson.law.untied_law`, or of `rmtrnn.dyson.tied.law.tied_law`.
     device : "cpu", "cuda" or "auto"
         Where the Dyson equation of untied weights is evaluated.
-    progress : None, True, or callable (done, total, label)
-        Counts the points λ at which the Dyson equation was solved; their number is not known beforehand.
+    progress : None, True, or callable (done, total, label); counts the points λ that were solved
     Q0 : number ≥ 0, or mapping by state name
-        The T steps start from independent centred Gaussian entries with E[h²] = Q0, as in
-        `rmtrnn.mean_field` with ``steps``, not from the stationary state: the law of a transient, and of
-        networks without a stationary state, such as h + f(h, x). The method is "dyson" from T = 2 on for
-        every cell: the factors of the steps have different laws. `rmtrnn.sample` takes the same argument.
-
-    The S-transform is exact and takes none of these.
+        The T steps start from independent centred Gaussian entries with E[h²] = Q0, not from the stationary
+        state: the law of a transient, and of networks without a stationary state, such as h + f(h, x). The
+        method is "dyson" from T = 2 on. `rmtrnn.sample` takes the same argument.
 
     Returns a `Spectrum`; look at its ``converged`` and ``error``.
-
     Raises TypeError or ValueError for bad arguments (among them "s-transform" for a gated cell, whose factors
     are not free of each other), `ConvergenceError` if the mean field has no stationary state (and no ``Q0``).
 
@@ -84,15 +79,14 @@ def spectrum(
     T = _validate.cost("T", T, 1e-12 if is_free else 0.1)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy = {name: value for name, value in given.items() if value is not None}
-    is_vanilla = isinstance(ens.cell, VanillaRNN)
     if is_free:
         if accuracy:
             raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")
         return vanilla_spectrum(ens, T) if start is None else _first_step(ens, float(start[0]))
-    # A vanilla network has the same law with tied weights, and its sites cost less without them.
-    redrawn = ens.replace(tied=False) if is_vanilla and method == "auto" else ens
+    # Tied weights do not change the law of a vanilla network, and cost more.
+    solved = ens.replace(tied=False) if isinstance(ens.cell, VanillaRNN) and method == "auto" else ens
     with shown(progress):
-        law = dyson_law(redrawn, T, **accuracy, **({} if start is None else {"Q0": start}))
+        law = dyson_law(solved, T, **accuracy, **({} if start is None else {"Q0": start}))
     return dyson_spectrum(law, ens, T, Q0)
 
 
