@@ -31,6 +31,8 @@ class TiltingSettings:
     longest_step: float = 1.0
     # Error of an average that ends them, relative to the standard deviation of the regressor.
     exact: float = 1e-9
+    # Standard deviation of a regressor, relative to its size, that is rounding: some units in the last place.
+    same: float = 1e-13
 
 
 _TILTING = TiltingSettings()
@@ -94,10 +96,14 @@ def exponential_tilting(regressors: np.ndarray, weights: np.ndarray, target: np.
 
     They stay positive. Newton's method for c, which minimises log sum weights exp(c . (x - target)).
     If there are no such weights (a target that no sites surround), those of the last step are returned: the
-    averages are then nearer to the target than they were.
+    averages are then nearer to the target than they were. A regressor that is the same at all sites says
+    nothing of the weights.
     """
     spread = np.sqrt((regressors - (regressors @ weights)[:, None]) ** 2 @ weights)
-    x = (regressors - target[:, None]) / np.maximum(spread, 1e-300)[:, None]
+    varies = spread > _TILTING.same * np.abs(regressors).max(axis=1, initial=0.0)
+    x = (regressors - target[:, None])[varies] / spread[varies, None]
+    if not varies.any():
+        return weights
     found = weights
     for _ in range(_TILTING.steps):
         now = x @ found

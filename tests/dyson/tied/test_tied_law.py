@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sympy
 from dense_reference import solve as damped_iteration
 from random_sites import physical
 from reference import fuss_catalan
@@ -157,6 +158,30 @@ def test_calibrated_weights_take_out_what_the_features_explain():
     assert abs(np.mean(better)) < 4 * np.std(better) / np.sqrt(24) + 1e-4
     few = many[:, :100]
     np.testing.assert_array_equal(calibrated_weights(few, np.full(100, 0.01), many, []), 0.01)
+
+
+def test_an_average_that_all_sites_share_does_not_change_the_weights():
+    """Its spread is rounding: divided by it, the tilting had overflowed (a leaky cell, two steps)."""
+    rng = np.random.default_rng(4)
+    many = rng.standard_normal((1, 4096))
+    few, weights = many[:, :256], np.full(256, 1.0 / 256)
+    alone = calibrated_weights(few, weights, many, [])
+    for constant in (0.1, 3.0, 1e-200):
+        own = np.full(256, constant)
+        found = calibrated_weights(few, weights, many, [(own, float(own.mean()))])
+        np.testing.assert_allclose(found, alone, rtol=1e-9)
+    assert np.ptp(alone) > 0.0
+
+
+def test_a_leaky_cell_that_reads_its_output_has_a_law_over_two_steps():
+    h, x, e = sympy.symbols("h x e")
+    cell = rt.Cell("leaky", state=h, input=x, gates={e: sympy.tanh(h)}, update={h: 0.75 * h + 0.25 * e})
+    ens = rt.Ensemble(cell, sigma_w=1.0, sigma_v=1.0, tied=True)
+    law, mc = rt.spectrum(ens, 2, population=512), rt.sample(ens, 2, N=256, trials=4, burn_in=60)
+    p = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
+    s = mc.icdf(p)
+    assert law.converged and np.max(np.abs(law.cdf(s) - p)) < 0.02
+    assert np.max(np.abs(law.cdf(1.1 * s) - p)) > 0.04
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
