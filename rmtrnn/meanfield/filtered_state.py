@@ -22,7 +22,7 @@ from rmtrnn.meanfield.filtered_cell import (
     spectrum,
     transfer,
 )
-from rmtrnn.meanfield.periodic_process import Readings
+from rmtrnn.meanfield.periodic_process import SHARES, Readings
 from rmtrnn.numerics.fixed_point import anderson_move
 
 
@@ -36,8 +36,8 @@ class FilterSettings:
     rounds: int = 300  # near a transition plain iteration would take as many as the memory has steps
     depth: int = 8  # differences that Anderson acceleration keeps
     change: float = 1e-5  # of the variance: largest change of the autocovariance from one period to the next
-    dead: float = 1e-9  # of the first variance of the readings: what has decayed below is zero
-    static: float = 0.95  # share of the variance that does not decay, from which a state counts as static
+    dead: float = SHARES.dead
+    static: float = SHARES.static
     near: float = 0.1  # residual from which Newton steps are tried
     difference: float = 1e-5  # of the variance: step of its difference quotient
     gain: float = 100.0  # distance to the fixed point in units of the last change of a round

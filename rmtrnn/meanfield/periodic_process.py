@@ -29,6 +29,21 @@ from rmtrnn.meanfield.state_recursion import blocks, recursion
 
 GROUPS = 8  # independent sets of sites; their spread is the statistical error
 
+
+@dataclass(frozen=True)
+class StateShares:
+    """When a stationary state is zero, and when it is static; for the solvers with and without sites.
+
+    Empirical; moved by three in tests/meanfield/test_tied_errors.py and test_filtered_state.py.
+    """
+
+    # Of the first variance of the readings: what has decayed below is zero.
+    dead: float = 1e-9
+    # Share of the variance that does not decay, from which a state counts as static.
+    static: float = 0.95
+
+
+SHARES = StateShares()
 Spectra = np.ndarray  # (readings, groups, nodes)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from rmtrnn._core.progress import advance
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
+from rmtrnn.meanfield.periodic_process import GROUPS, SHARES, FrequencyNodes, PeriodicSites
 from rmtrnn.numerics.fixed_point import anderson_move
 
 
@@ -36,7 +36,7 @@ class Settings:
     decay: float = 2e-2  # of the variance: change of the autocovariance over the last quarter of the lags
     depth: int = 6  # differences that Anderson acceleration keeps
     rounds: int = 60
-    dead: float = 1e-9  # of the first variance of the readings: what has decayed below is zero
+    dead: float = SHARES.dead
 
 
 DEFAULT = Settings()
@@ -67,8 +67,7 @@ class StateSettings:
     Empirical ones are moved by three in tests/meanfield/test_tied_errors.py.
     """
 
-    # Share of the variance that does not decay, from which a state counts as static. Empirical.
-    static: float = 0.95
+    static: float = SHARES.static
     # Share of what does not decay that has to come back with a longer period. Empirical.
     returns: float = 0.9
     # Squared difference of states left after a memory. Derived: e^{-2}; the period has four memories.
