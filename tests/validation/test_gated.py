@@ -81,7 +81,7 @@ def test_wrong_laws_differ_from_the_network():
     for ens in networks.networks().values():
         for own in laws.wrong_laws(ens, 3, True):
             assert own.free or own.ensemble != ens
-        assert [own.name for own in laws.wrong_laws(ens.replace(tied=True), 3, True)] == [laws.REDRAWN]
+        assert [own.name for own in laws.wrong_laws(ens.replace(tied=True), 3, True)] == [laws.UNTIED]
 
 
 def test_a_disc_of_eigenvalues_agrees_and_a_wrong_radius_does_not():

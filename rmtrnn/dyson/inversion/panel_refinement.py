@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -77,6 +78,36 @@ def panels_to_halve(
     return np.flatnonzero(bad & (rise > settings.mass_resolution) & (width > PANELS.shortest))
 
 
+class TailOfPoints(NamedTuple):
+    """What lies beyond the outermost point inside the support on one side.
+
+    ``inside``: all points inside the support; ``end``: the outermost of them; ``mass`` beyond it; ``step``:
+    the length that divides an exponential tail by e, within the room that there is; ``is_bounded``: whether a
+    point outside the support is known.
+    """
+
+    inside: np.ndarray
+    end: int
+    mass: float
+    step: float
+    is_bounded: bool
+
+
+def tail_of(u: np.ndarray, cdf: np.ndarray, density: np.ndarray, side: int) -> TailOfPoints | None:
+    """The tail of points of ascending u on one side; None for fewer than two points inside the support."""
+    inside = np.flatnonzero(density > TAILS.empty * density.max(initial=0.0))
+    if inside.size < 2:
+        return None
+    end = int(inside[-1] if side > 0 else inside[0])
+    is_bounded = 0 <= end + side < u.size
+    if is_bounded:
+        mass, room = abs(cdf[end + side] - cdf[end]), PANELS.room * abs(u[end + side] - u[end])
+    else:
+        mass, room = abs(0.5 * (1 + side) - cdf[end]), PANELS.longest_step * (u[inside[-1]] - u[inside[0]])
+    step = min(PANELS.step * mass / density[end], room)
+    return TailOfPoints(inside, end, float(mass), float(step), is_bounded)
+
+
 def step_outwards(
     u: np.ndarray, cdf: np.ndarray, density: np.ndarray, side: int, centre: float, settings: Settings
 ) -> tuple[int, float] | None:
@@ -84,19 +115,13 @@ def step_outwards(
 
     On the upper side the mass is weighed by s^2/m_1.
     """
-    filled = np.flatnonzero(density > TAILS.empty * density.max())
-    if filled.size < 2:
+    tail = tail_of(u, cdf, density, side)
+    if tail is None:
         return None
-    end = int(filled[-1] if side > 0 else filled[0])
-    known = 0 <= end + side < u.size
-    bound = cdf[end + side] if known else 0.5 * (1 + side)
-    left = abs(bound - cdf[end])
-    length = PANELS.longest_step * (u[filled[-1]] - u[filled[0]])
-    room = PANELS.room * abs(u[end + side] - u[end]) if known else length
-    moment = math.exp(min(2 * (u[end] - centre), _LARGEST_EXPONENT)) if side > 0 else 0.0
-    if left * max(1.0, PANELS.moment * moment) < settings.tail or left < settings.mass_resolution:
+    moment = math.exp(min(2 * (u[tail.end] - centre), _LARGEST_EXPONENT)) if side > 0 else 0.0
+    if tail.mass * max(1.0, PANELS.moment * moment) < settings.tail or tail.mass < settings.mass_resolution:
         return None
-    return end, float(min(PANELS.step * left / density[end], room))
+    return tail.end, tail.step
 
 
 def step_to_known_end(solution: Solution, side: int, tail: float) -> tuple[np.ndarray, int, float] | None:
@@ -105,19 +130,11 @@ def step_to_known_end(solution: Solution, side: int, tail: float) -> tuple[np.nd
     None where less than ``tail`` lies between, or where no point outside is known.
     """
     good = solution.converged
-    inside = np.flatnonzero(good & (solution.density > TAILS.empty * solution.density[good].max(initial=0.0)))
-    if inside.size < 2:
+    found = tail_of(solution.u, solution.upper, np.where(good, solution.density, 0.0), side)
+    if found is None or not found.is_bounded or not good[found.end + side] or found.mass < tail:
         return None
-    end = inside[-1 if side > 0 else 0]
-    outside = end + side
-    if not 0 <= outside < good.size or not good[outside]:
-        return None
-    mass = abs(float(solution.upper[outside] - solution.upper[end]))
-    room = abs(float(solution.u[outside] - solution.u[end]))
-    if mass < tail:
-        return None
-    length = min(PANELS.step * mass / float(solution.density[end]), PANELS.room * room)
-    return inside, inside.size - 1 if side > 0 else 0, float(solution.u[end] + side * length)
+    last = found.inside.size - 1 if side > 0 else 0
+    return found.inside, last, float(solution.u[found.end] + side * found.step)
 
 
 def extrapolate(

@@ -1,6 +1,6 @@
 """Eigenvalues of the one-step Jacobian: the curve of theory.md (16) over those of sampled networks.
 
-minimalRNN, GRU, LSTM and a leaky RNN that keep their weights, Gaussian and orthogonal. Two statistics: the
+minimalRNN, GRU, LSTM and a leaky RNN with tied weights, Gaussian and orthogonal. Two statistics: the
 share of sampled eigenvalues outside the curve, and how far the curve is from the nearest of them.
 """
 
@@ -30,7 +30,7 @@ SIZES = {"quick": (256, 2, 2**10), "standard": (1000, 4, 2**13)}
 CASES = ("minimal-gaussian", "minimal-orthogonal", "gru-gaussian", "lstm-gaussian", "leaky-gaussian")
 QUICK = ("minimal-gaussian", "gru-gaussian", "leaky-gaussian")
 NAMES = {"minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM", "leaky": "leaky RNN, δ = ¼"}
-REDRAWN = "redrawn weights"
+UNTIED = "untied weights"
 _OUTSIDE, _GAP = (0.1, 1.0), 2.0
 _RULE = """\
 Rule. For a Ginibre matrix the expected share of eigenvalues outside the disc is 0.40/√N, and the distance
@@ -38,14 +38,14 @@ from a smooth edge to the nearest of n points per area scattered at random is 0.
 if the share outside is between {low:g} and {high:g} times 1/√N, and the mean over the curve of the
 distance to the nearest eigenvalue, all networks together, is below {gap:g} times 0.71/√n with the mean
 density n inside the curve; else it is **rejected**. Only points of the curve off the real axis count. The
-wrong curves: all σ_w smaller or larger by a tenth, and the state of a network with redrawn weights, which
+wrong curves: all σ_w smaller or larger by a tenth, and the state of a network with untied weights, which
 is the same where the cell forgets fast. The spectral radius is not judged: where gates come close to 1 it
 is set by the largest gate of the N sites.
 """
 
 
 def networks() -> dict[str, rt.Ensemble]:
-    """One ensemble for each cell, kept Gaussian weights, wide enough for the gates to matter."""
+    """One ensemble for each cell, tied Gaussian weights, wide enough for the gates to matter."""
     wide = {"sigma_w": 3.0, "sigma_v": 0.7, "mu_b": 0.3, "R": 0.5, "tied": True}
     return {
         "minimal": rt.Ensemble("minimal", sigma_w=3.0, sigma_v=1.0, R=0.5, tied=True),
@@ -110,7 +110,7 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
 def _wrong(ens: rt.Ensemble) -> dict[str, rt.Ensemble]:
     widths = {name: {gate: f * ens.gate(gate).sigma_w for gate in ens.cell.gates} for name, f in _WIDTHS}
     scaled = {name: ens.replace(sigma_w=own) for name, own in widths.items()}
-    return {**scaled, REDRAWN: ens.replace(tied=False)}
+    return {**scaled, UNTIED: ens.replace(tied=False)}
 
 
 _WIDTHS = (("σ_w × 0.9", 0.9), ("σ_w × 1.1", 1.1))
@@ -167,7 +167,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     )
     n, trials, sites = SIZES[size]
     text = (
-        f"# Eigenvalues of the one-step Jacobian of networks that keep their weights ({size})\n\n"
+        f"# Eigenvalues of the one-step Jacobian of networks with tied weights ({size})\n\n"
         f"{trials} networks of {n} units (LSTM {n // 2}, with two states each) after {BURN_IN} steps; the "
         f"curve is\n`rmtrnn.eigenvalue_curve` over {sites} sites.\n\n"
         f"{_RULE.format(low=_OUTSIDE[0], high=_OUTSIDE[1], gap=_GAP)}\n"
@@ -200,8 +200,8 @@ def _draw(results: dict[str, core.Result], folder: Path) -> None:
             z = arrays["eigenvalues"][0]
             ax.plot(z.real, z.imag, ".", ms=2.5, color=plotting.SAMPLE, label="eigenvalues of one network")
             for name, color, style, label in (
-                ("theory", plotting.THEORY, "-", "theory, kept weights"),
-                (REDRAWN, plotting.PALETTE[0], "--", "theory, redrawn weights"),
+                ("theory", plotting.THEORY, "-", "theory, tied weights"),
+                (UNTIED, plotting.PALETTE[0], "--", "theory, untied weights"),
             ):
                 curve = np.append(arrays[name], arrays[name][0])
                 ax.plot(np.real(curve), np.imag(curve), style, color=color, lw=1.4, label=label)

@@ -1,4 +1,4 @@
-"""Gated networks, redrawn and kept weights: the matrix Dyson equation over sampled matrices.
+"""Gated networks, untied and tied weights: the matrix Dyson equation over sampled matrices.
 
 minimalRNN, GRU, LSTM, a leaky RNN written as a user's cell, minGRU; Gaussian and orthogonal weights. Every
 sample is also set against laws that it has to reject (`laws.wrong_laws`), by the rules of `verdict`.
@@ -13,7 +13,7 @@ STUDY = core.Study.of(
     cases,
     findings,
     name="gated",
-    summary="gated cells and a user's cell, kept and redrawn weights: matrix Dyson equation over samples",
+    summary="gated cells and a user's cell, tied and untied weights: matrix Dyson equation over samples",
     cost={
         "quick": "about 1 minute on 2 cores",
         "standard": "about half an hour of processor time, half of it for samples",

@@ -20,7 +20,7 @@ _BINS = 60
 
 @dataclass(frozen=True)
 class Plan:
-    """Which T for a cell, with redrawn and with kept weights, by weight law; ``trials`` networks of N units.
+    """Which T for a cell, with untied and with tied weights, by weight law; ``trials`` networks of N units.
 
     The noise of a pooled sample goes like 1/√(N · trials), its bias like 1/N.
     """
@@ -53,19 +53,19 @@ _STANDARD = (
     Plan("leaky", (3,), (3,), ("orthogonal",)),
     Plan("mingru", (1, 3, 10), (3, 10), ("gaussian",), N=500, trials=96),
 )
-# Redrawn weights that are tried against the law of kept ones, though no sample has those.
-_ALSO_KEPT = (
+# Untied weights that are tried against the law of tied ones, though no sample has those.
+_ALSO_TIED = (
     "minimal-untied-orthogonal-T10",
     "gru-untied-orthogonal-T3",
     "lstm-untied-gaussian-T3",
 )
 # What is left out, and why; the report says it.
 LEFT_OUT = (
-    "GRU and LSTM with kept weights, T = 10 and 30: every iteration of the tied equations inverts a matrix "
+    "GRU and LSTM with tied weights, T = 10 and 30: every iteration of the tied equations inverts a matrix "
     "of K T + s rows at each site (31 and 91 rows for the GRU, 42 and 122 for the LSTM)",
-    "kept weights at T = 30 but for the minimalRNN with Gaussian weights (and at T = 10 for the leaky RNN), "
-    "LSTM with kept weights (but for its law at T = 3, as a wrong one), samples of GRU with kept orthogonal "
-    "weights, GRU and LSTM with redrawn weights at T = 30: "
+    "tied weights at T = 30 but for the minimalRNN with Gaussian weights (and at T = 10 for the leaky RNN), "
+    "LSTM with tied weights (but for its law at T = 3, as a wrong one), samples of GRU with tied orthogonal "
+    "weights, GRU and LSTM with untied weights at T = 30: "
     "a minute or more of theory each, and this run had half an hour of one processor",
     "minGRU with orthogonal weights: its Jacobian reads no weights, so that the law is the same",
 )
@@ -90,7 +90,7 @@ def list_cases(size: str) -> list[core.Case]:
     kept = {case.key for case in listed}
     for case in listed:
         own = case.key.replace("-untied-", "-tied-") in kept
-        case.settings["kept law"] = own or (size == "standard" and case.key in _ALSO_KEPT)
+        case.settings["tied law"] = own or (size == "standard" and case.key in _ALSO_TIED)
     return sorted(listed, key=_order)
 
 
@@ -113,7 +113,7 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
     ens, T = rt.Ensemble.from_dict(case.settings["ensemble"]), case.settings["T"]
     mc = samples.draw(case, workers)
     theory = laws.law(ens, T)
-    wrong = {own.name: own.law(T) for own in laws.wrong_laws(ens, T, case.settings["kept law"])}
+    wrong = {own.name: own.law(T) for own in laws.wrong_laws(ens, T, case.settings["tied law"])}
     first = mc.moment(1)
     meta: dict[str, Any] = {
         "theory": laws.summary(theory, mc.log_s),

@@ -22,7 +22,7 @@ _NAMES = {
     "leaky": "leaky RNN, δ = ¼",
     "mingru": "minGRU",
 }
-_KEPT = {"tied": "kept weights", "untied": "redrawn weights"}
+_WEIGHTS = {"tied": "tied weights", "untied": "untied weights"}
 _X, _Y = "log s", "density"
 _FULL = 0.7  # of the panels of a grid: with fewer it is not one
 _SEEN = 0.005  # error of the cdf of a law: its density has ripples that one sees
@@ -34,8 +34,8 @@ def draw(results: dict[str, core.Result], folder: Path) -> None:
         own = {key: result for key, result in results.items() if key.startswith(f"{cell}-")}
         if own:
             _cell(own, folder, cell, f"{name}: {_parameters(own)}")
-    _comparison(results, folder, "tied_untied", "tied", laws.REDRAWN, "Networks that keep their weights")
-    _comparison(results, folder, "free", "untied", laws.FREE, "Redrawn weights: exact law and free factors")
+    _comparison(results, folder, "tied_untied", "tied", laws.UNTIED, "Networks with tied weights")
+    _comparison(results, folder, "free", "untied", laws.FREE, "Untied weights: exact law and free factors")
 
 
 def _parameters(results: dict[str, core.Result]) -> str:
@@ -52,7 +52,7 @@ def _number(value: Any) -> str:
 
 
 def _cell(results: dict[str, core.Result], folder: Path, file: str, title: str) -> None:
-    """Rows: weight law, kept or redrawn; in each the panels of growing T. One flow if these are unequal."""
+    """Rows: weight law, tied or untied; in each the panels of growing T. One flow if these are unequal."""
     kinds = {key: tuple(key.split("-")[1:3]) for key in results}
     rows = [[key for key in results if kinds[key] == kind] for kind in dict.fromkeys(kinds.values())]
     in_rows = len(results) >= _FULL * len(rows) * max(map(len, rows))
@@ -72,15 +72,15 @@ def _cell(results: dict[str, core.Result], folder: Path, file: str, title: str) 
         for ax in grid.flat:
             ax.set_axis_off()
         for axes, keys in zip(grid, rows, strict=True):
-            kept, weights = kinds[keys[0]]
-            axes[0].set_ylabel(f"{weights},\n{_KEPT[kept]}" if in_rows else _Y, fontsize="small")
+            ties, weights = kinds[keys[0]]
+            axes[0].set_ylabel(f"{weights},\n{_WEIGHTS[ties]}" if in_rows else _Y, fontsize="small")
             for ax, key in zip(axes, keys, strict=False):
                 ax.set_axis_on()
                 _panel(ax, *results[key])
-                kept, weights = kinds[key]
+                ties, weights = kinds[key]
                 heading = _heading(results[key][0])
                 ax.set_title(
-                    heading if in_rows else f"{heading}\n{weights}, {_KEPT[kept]}",
+                    heading if in_rows else f"{heading}\n{weights}, {_WEIGHTS[ties]}",
                     fontsize="medium" if in_rows else "small",
                 )
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -99,14 +99,14 @@ def _heading(meta: dict[str, Any]) -> str:
 
 
 def _comparison(
-    results: dict[str, core.Result], folder: Path, file: str, kept: str, wrong: str, title: str
+    results: dict[str, core.Result], folder: Path, file: str, ties: str, wrong: str, title: str
 ) -> None:
     """One panel for each cell, at its longest T with a smooth law, with the theory and one wrong law."""
     longest: dict[str, str] = {}
     for key, (meta, arrays) in results.items():
         cell, own, weights, _ = key.split("-")
         rough = meta["theory"].get("cdf error", 1.0) >= _SEEN or cell == "mingru"
-        if own == kept and weights == "gaussian" and wrong in arrays and not rough:
+        if own == ties and weights == "gaussian" and wrong in arrays and not rough:
             before = results[longest[cell]][0]["settings"]["T"] if cell in longest else 0
             longest[cell] = key if meta["settings"]["T"] > before else longest[cell]
     if not longest:

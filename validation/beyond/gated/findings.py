@@ -71,30 +71,30 @@ def _row(key: str, meta: dict[str, Any], limit: float) -> list[str]:
 
 
 def claims(results: dict[str, core.Result]) -> list[core.Claim]:
-    """What the study says of the paper's redrawn weights."""
+    """What the study says of the paper's untied weights."""
     tied = {key: meta for key, (meta, _) in results.items() if meta["settings"]["ensemble"]["tied"]}
-    own = {key: meta["wrong"][laws.REDRAWN] for key, meta in tied.items()}
+    own = {key: meta["wrong"][laws.UNTIED] for key, meta in tied.items()}
     own = {key: found for key, found in own.items() if "apart" in found}
     if not own:
         return []
     size = "standard" if any(meta["settings"]["N"] >= 1000 for meta, _ in results.values()) else "quick"
     limit = verdict.LIMIT[size]
-    rejected = [key for key in own if verdict.of_wrong(tied[key], laws.REDRAWN, limit) == "rejected"]
+    rejected = [key for key in own if verdict.of_wrong(tied[key], laws.UNTIED, limit) == "rejected"]
     right = [key for key in tied if verdict.of_theory(tied[key], limit) == "within"]
     farthest = max(own, key=lambda key: own[key]["distance"])
     numbers = (
-        f"the law of redrawn weights is rejected by samples of networks that keep theirs in {len(rejected)} "
+        f"the law of untied weights is rejected by samples of networks with tied ones in {len(rejected)} "
         f"of {len(own)} cases, at a Kolmogorov distance of up to {own[farthest]['distance']:.2g} "
-        f"({farthest}); the law of kept weights is within {limit:g} in {len(right)} of {len(tied)}"
+        f"({farthest}); the law of tied weights is within {limit:g} in {len(right)} of {len(tied)}"
     )
     return [
         core.Claim(
-            item="Spectra of networks that keep their weights",
+            item="Spectra of networks with tied weights",
             claim="The theory redraws the weights at every step; it is used for networks that keep them.",
             numbers=numbers,
             verdict=core.Verdict.DIFFERENCE if rejected else core.Verdict.REPRODUCED,
             reason=(
-                "reproduced if no sample with kept weights rejects the law of redrawn ones; the difference "
+                "reproduced if no sample with tied weights rejects the law of untied ones; the difference "
                 "is that of gated and leaky cells, whose state remembers what the same weights did before"
             ),
             figures=("tied_untied",),

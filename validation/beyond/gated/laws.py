@@ -12,7 +12,7 @@ import rmtrnn as rt
 from rmtrnn.spectra import Spectrum, free_approximation
 from validation.beyond.gated import networks, samples
 
-FREE, KEPT, REDRAWN = "free approximation", "kept weights", "redrawn weights"
+FREE, TIED, UNTIED = "free approximation", "tied weights", "untied weights"
 WIDER = 1.1  # factor of the wrong width
 _LEVELS = np.linspace(0.002, 0.998, 499)  # where two laws are compared
 
@@ -42,17 +42,17 @@ def free_law(ens: rt.Ensemble, T: int) -> Spectrum:
     return free_approximation(ens, T)
 
 
-def wrong_laws(ens: rt.Ensemble, T: int, kept: bool) -> list[Wrong]:
+def wrong_laws(ens: rt.Ensemble, T: int, tied: bool) -> list[Wrong]:
     """What a case is tried against.
 
-    Kept weights: the law of redrawn ones. Redrawn weights: all σ_w (where no W is read: σ_v) larger by a
-    tenth; the law of kept weights where ``kept``; and, for T > 1, free factors.
+    Tied weights: the law of untied ones. Untied weights: all σ_w (where no W is read: σ_v) larger by a
+    tenth; the law of tied weights where ``tied``; and, for T > 1, free factors.
     """
     if ens.tied:
-        return [Wrong(REDRAWN, ens.replace(tied=False))]
+        return [Wrong(UNTIED, ens.replace(tied=False))]
     found = [_wider(ens)]
-    if kept:
-        found.append(Wrong(KEPT, ens.replace(tied=True)))
+    if tied:
+        found.append(Wrong(TIED, ens.replace(tied=True)))
     if T > 1:
         found.append(Wrong(FREE, ens, free=True))
     return found

@@ -30,14 +30,14 @@ def min_gru() -> rt.Cell:
 
 
 def networks() -> dict[str, rt.Ensemble]:
-    """One ensemble for each cell, with redrawn Gaussian weights."""
+    """One ensemble for each cell, with untied Gaussian weights."""
     mild: dict[str, Any] = {"sigma_w": 1.5, "sigma_v": 0.7, "mu_b": 0.3, "R": 0.5}
     return {
         "minimal": rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5),
         "gru": rt.Ensemble("gru", **mild),
         "lstm": rt.Ensemble("lstm", **mild),
         "leaky": rt.Ensemble(leaky(sympy.Rational(1, 4)), sigma_w=1.5, sigma_v=0.5),
-        # The spread of the bias makes tied and redrawn weights differ although no W is read.
+        # The spread of the bias makes tied and untied weights differ although no W is read.
         "mingru": rt.Ensemble(
             min_gru(), sigma_w=0.0, sigma_v=1.0, mu_b={"z": -1.0, "v": 0.0}, sigma_b={"z": 1.0, "v": 0.0}
         ),

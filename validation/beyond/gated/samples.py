@@ -21,12 +21,12 @@ from validation import core
 from validation.core import places
 
 FOLDER = places.CHECKPOINTS / "gated" / "samples"
-KEPT = "samples.npz"
+FILE = "samples.npz"
 
 
 def settings(case: core.Case) -> dict[str, Any]:
     """What the sample of a case depends on."""
-    return {name: value for name, value in case.settings.items() if name != "kept law"}
+    return {name: value for name, value in case.settings.items() if name != "tied law"}
 
 
 def path(case: core.Case) -> Path:
@@ -56,13 +56,13 @@ def keep(cases: Sequence[core.Case], folder: Path) -> bool:
         case.key: {"settings": settings(case), "provenance": drawn[case.key].provenance} for case in cases
     }
     arrays = {key: sample.log_s.astype(np.float32) for key, sample in drawn.items()}
-    _storage.write(folder / KEPT, "gated samples", meta, arrays)
+    _storage.write(folder / FILE, "gated samples", meta, arrays)
     return True
 
 
 def restore(folder: Path = places.FIGURES / "gated") -> int:
     """Put the committed samples where `draw` looks for them, unless they are there; how many were put."""
-    _, meta, arrays = _storage.read(folder / KEPT)
+    _, meta, arrays = _storage.read(folder / FILE)
     FOLDER.mkdir(parents=True, exist_ok=True)
     count = 0
     for key, own in meta.items():

@@ -13,7 +13,7 @@ the error that the law states of its own distribution function; where that error
 sample is {limit:g} or more, the case is **undecided**; else it is **beyond**. Nothing is allowed for the
 finite N, whose bias is of the order of 1/N. *Noise* is the distance that the pooled sample is expected to
 have from a right law, from the spread of its trials; it falls as 1/√(N · trials), since the gates of a
-network are a sample of N sites. A *wrong law* (the one of redrawn weights for kept ones and the reverse,
+network are a sample of N sites. A *wrong law* (the one of untied weights for tied ones and the reverse,
 weights wider by a tenth, free factors) is **rejected** if its distance from the sample exceeds {limit:g}
 and {noises:g} times the noise. Where it differs from the theory by less than {twice:g}, a sample within
 {limit:g} of the theory need not reject it, and "too close" is written.

@@ -1,8 +1,8 @@
-"""Memory of networks that keep their weights, and critical points of cells beyond the paper.
+"""Memory of networks with tied weights, and critical points of cells beyond the paper.
 
 Two questions. How long does the autocorrelation of a tied network last, by the two-time mean field and by one
 simulated network, beside the untied time scale ξ? And where do cells turn critical at the zero fixed point
-(no drive, no bias): for redrawn weights by χ = 1, for kept weights by the largest eigenvalue? The latter is
+(no drive, no bias): for untied weights by χ = 1, for tied weights by the largest eigenvalue? The latter is
 the stability condition of Can, Krishnamurthy and Schwab (2020) for GRU and LSTM. The gain criterion of
 arXiv:2605.10650 is a closed form in the standard deviations of the gates' biases, from the linearisation at
 the same fixed point; its formula was not at hand. What that linearisation gives by docs/theory.md (16) is
@@ -112,7 +112,7 @@ def decay_time(correlation: np.ndarray) -> float | None:
 
 
 def _simulated(ens: rt.Ensemble, settings: dict[str, Any], trial: int) -> np.ndarray:
-    """Autocorrelation over the units and times of one network that keeps its weights."""
+    """Autocorrelation over the units and times of one network with tied weights."""
     network = Network(ens, settings["N"], settings["seed"], trial, np, "float64")
     network.run(200)
     states = np.empty((settings["time"], settings["N"]))
@@ -156,7 +156,7 @@ def largest_eigenvalue(ens: rt.Ensemble, n: int = 200, seed: int = 11) -> float:
 
 
 def growth(ens: rt.Ensemble, n: int = 200, steps: int = 260) -> tuple[float, float]:
-    """Growth of |δ|² per step at the zero state with weights redrawn, and its standard error.
+    """Growth of |δ|² per step at the zero state with untied weights, and its standard error.
 
     By products of the cell's own linearisation there. The logarithm of one step's growth has a variance v of
     order 1/n, so its mean is log χ − v/2.
@@ -234,9 +234,9 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     ]
     header = ("network", "untied ξ", "two-time 1/e time", "networks 1/e time", "largest difference")
     text = [
-        f"# Memory under kept weights, and critical points ({size})\n",
-        "Autocorrelation E[h^t h^{t+lag}]/E[h²] of networks that keep their weights: two-time mean field "
-        "against simulated networks. Steps until it is 1/e, beside the time scale ξ of redrawn weights.\n",
+        f"# Memory under tied weights, and critical points ({size})\n",
+        "Autocorrelation E[h^t h^{t+lag}]/E[h²] of networks with tied weights: two-time mean field "
+        "against simulated networks. Steps until it is 1/e, beside the time scale ξ of untied weights.\n",
         core.table((*header, "error of Q", "status"), rows),
     ]
     if "critical" in results:
@@ -306,7 +306,7 @@ def draw(results: dict[str, core.Result], folder: Path) -> None:
                     ax.plot(lags, untied, ":", color=colour, linewidth=1.2)
             ax.plot([], [], ".", color="0.3", label="networks, tied")
             ax.plot([], [], ":", color="0.3", label=r"$e^{-t/\xi}$, untied $\xi$")
-            ax.set(xlabel="lag t (steps)", title=f"{cell}, weights kept")
+            ax.set(xlabel="lag t (steps)", title=f"{cell}, tied weights")
             ax.legend()
         panels[0].set_ylabel(r"$E[h^s h^{s+t}]\,/\,E[h^2]$")
         core.save_figure(figure, folder, "autocorrelation")
@@ -315,7 +315,7 @@ def draw(results: dict[str, core.Result], folder: Path) -> None:
 
 STUDY = core.Study(
     name="memory",
-    summary="autocorrelation under kept weights beside the untied time scale; critical points of other cells",
+    summary="autocorrelation under tied weights beside the untied time scale; critical points of other cells",
     cost={"quick": "about a minute of one core", "standard": "about 10 minutes of one core"},
     cases=list_cases,
     compute=compute,

@@ -1,8 +1,8 @@
-"""Networks that keep their weights against `mean_field` of tied ensembles: four cells, three of each.
+"""Networks with tied weights against `mean_field` of tied ensembles: four cells, three of each.
 
 ``python -m validation.beyond.tied.networks FOLDER [N [TRIALS]]`` compares Q, q, the autocovariance at five
 lags and the growth of E s² over 50 steps, for Gaussian and orthogonal weights, each within four standard
-errors over networks plus the stated error of the theory. The redrawn theory has to fail the same test.
+errors over networks plus the stated error of the theory. The untied theory has to fail the same test.
 Networks that are in FOLDER are read again. N = 4096, six networks each: about 20 minutes of one core.
 """
 
@@ -51,7 +51,7 @@ def names() -> list[str]:
 
 
 def theory(ens: rt.Ensemble, sites: int = 2048) -> tuple[np.ndarray, np.ndarray]:
-    """Values and stated errors of `names`, with kept weights."""
+    """Values and stated errors of `names`, with tied weights."""
     found = rt.mean_field(ens, sites=sites)
     lags = found.autocovariance(ens.cell.state[0].name)[list(LAGS)]
     squares = tied_mean_squares(ens, GROWTH, 4 * sites, 0)
@@ -61,8 +61,8 @@ def theory(ens: rt.Ensemble, sites: int = 2048) -> tuple[np.ndarray, np.ndarray]
     return np.array(values), np.array(errors)
 
 
-def redrawn(ens: rt.Ensemble) -> np.ndarray:
-    """Q, q and the growth with redrawn weights; nan for the autocovariance, which that theory has not."""
+def untied(ens: rt.Ensemble) -> np.ndarray:
+    """Q, q and the growth with untied weights; nan for the autocovariance, which that theory has not."""
     found = rt.mean_field(ens.replace(tied=False))
     growth = GROWTH * math.log(found.chi)
     return np.array([_first(found.Q), _first(found.q), *[np.nan] * len(LAGS), growth])
@@ -184,7 +184,7 @@ def groups() -> list[list[str]]:
 def expected(name: str, N: int) -> dict[str, Any]:
     """The row of a case without networks: the two theories."""
     values, errors = theory(CASES[name])
-    numbers = {"theory": values, "error": errors, "redrawn": redrawn(CASES[name])}
+    numbers = {"theory": values, "error": errors, "untied": untied(CASES[name])}
     row: dict[str, Any] = {key: _short(value) for key, value in numbers.items()}
     return row | {"N": N, "seed": 17, **{weights: [] for weights in WEIGHTS}}
 
@@ -207,15 +207,15 @@ def summary(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines, held, rejected = [], 0, 0
     for name, row in rows.items():
         for weights in WEIGHTS:
-            own, wrong = scores(row, weights), scores(row, weights, "redrawn")
+            own, wrong = scores(row, weights), scores(row, weights, "untied")
             worst = int(np.argmax(own))
             held += bool(own[worst] <= 1.0)
             rejected += bool(np.nanmax(wrong) > 1.0)
             lines.append(
                 f"{name:16} {weights:10} worst {own[worst]:5.2f} ({names()[worst]}), "
-                f"redrawn {np.nanmax(wrong):6.1f}"
+                f"untied {np.nanmax(wrong):6.1f}"
             )
-    lines.append(f"{held} of {2 * len(rows)} within; redrawn weights rejected in {rejected}")
+    lines.append(f"{held} of {2 * len(rows)} within; untied weights rejected in {rejected}")
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """Dynamics of the mean field: q^t, c^t, the correlation map and its time scale, theory over simulation.
 
 The paper's figure of the correlation dynamics (minimalRNN, five biases, tied and untied weights), and the
-same quantities for one ordered, one critical and one chaotic network of each cell. Redrawn weights
-stand beside the paper's theory, kept ones beside theory.md (19); starts are those of the paper's theory.
+same quantities for one ordered, one critical and one chaotic network of each cell. Untied weights
+stand beside the paper's theory, tied ones beside theory.md (19); starts are those of the paper's theory.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ def _mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _figure1(settings: dict[str, Any], workers: core.Workers) -> core.Result:
     """Two inputs independent for the first steps and equal afterwards."""
     ens = rt.Ensemble.from_dict(settings["ensemble"])
-    mf, redrawn = rt.mean_field(ens), rt.mean_field(ens.replace(tied=False))
-    second = float(redrawn.Q) if settings["start"] == "stationary" else 0.0  # type: ignore[arg-type]
+    mf, untied = rt.mean_field(ens), rt.mean_field(ens.replace(tied=False))
+    second = float(untied.Q) if settings["start"] == "stationary" else 0.0  # type: ignore[arg-type]
     start = (second, 0.0)
     predicted = pairs.theory(ens, start, STEPS, UNCORRELATED)
     wrong = ens.replace(sigma_w=1.1 * MINIMAL["sigma_w"])
@@ -123,7 +123,7 @@ def _figure1(settings: dict[str, Any], workers: core.Workers) -> core.Result:
         "converged": mf.converged,
         "c distance": _distance(found, error, predicted[1]),
         "control": _distance(found, error, control[1]),
-        "redrawn": _distance(found, error, paper[1]),
+        "untied": _distance(found, error, paper[1]),
         "q distance": _distance(found_q / predicted[0], error_q / predicted[0], np.ones(STEPS)),
         "last q": [float(found_q[-1]), float(predicted[0][-1])],
         "last c": [float(found[-1]), float(predicted[1][-1])],
@@ -135,8 +135,8 @@ def _figure1(settings: dict[str, Any], workers: core.Workers) -> core.Result:
 def _evolution(settings: dict[str, Any], workers: core.Workers) -> core.Result:
     """q from several Q0, c from several correlations (equal inputs), and the map c → f(c) at q*."""
     ens = rt.Ensemble.from_dict(settings["ensemble"])
-    mf, redrawn = rt.mean_field(ens), rt.mean_field(ens.replace(tied=False))
-    Q = float(redrawn.Q)  # type: ignore[arg-type]
+    mf, untied = rt.mean_field(ens), rt.mean_field(ens.replace(tied=False))
+    Q = float(untied.Q)  # type: ignore[arg-type]
     unit = max(Q, R)
     by_scale = [(scale * unit, 0.0) for scale in SCALES]
     by_correlation = [(Q, c) for c in CORRELATIONS]

@@ -54,8 +54,8 @@ def _figure1_untied(metas: Metas) -> core.Claim:
     good = agree == len(metas)
     return core.Claim(
         item="Fig. 1, untied panel",
-        claim="The mean field predicts the correlation of two sequences step by step: weights redrawn "
-        "each step.",
+        claim="The mean field predicts the correlation of two sequences step by step, for "
+        "weights drawn anew at every step.",
         numbers=(
             f"{agree} of {len(metas)} curves agree (five biases, two initial states); largest root mean "
             f"square "
@@ -73,17 +73,17 @@ def _figure1_untied(metas: Metas) -> core.Claim:
 
 def _figure1_tied(metas: Metas) -> core.Claim:
     apart = {k: meta for k, meta in metas.items() if not agrees(meta["c distance"])}
-    redrawn = sum(not agrees(meta["redrawn"]) for meta in metas.values())
+    untied = sum(not agrees(meta["untied"]) for meta in metas.values())
     worst = max(meta["c distance"]["rms"] for meta in metas.values())
     biases = ", ".join(f"{b:g}" for b in sorted({_bias(meta) for meta in apart.values()}))
     return core.Claim(
         item="Fig. 1, tied panel",
-        claim="A mean field describes networks that keep their weights.",
+        claim="A mean field describes networks with tied weights.",
         numbers=f"{len(metas) - len(apart)} of {len(metas)} curves agree with theory.md (19); largest root "
-        f"mean square deviation of c {worst:.4f}; the theory of redrawn weights, which is the paper's, is "
-        f"rejected in {redrawn} of {len(metas)}"
+        f"mean square deviation of c {worst:.4f}; the theory of untied weights, which is the paper's, is "
+        f"rejected in {untied} of {len(metas)}"
         + (f"; curves that disagree have μ_b = {biases}" if apart else ""),
-        verdict=core.Verdict.DIFFERENCE if redrawn or apart else core.Verdict.REPRODUCED,
+        verdict=core.Verdict.DIFFERENCE if untied or apart else core.Verdict.REPRODUCED,
         reason=f"{_RULE}. A difference, since the paper's theory does not hold here: the state of a "
         "minimalRNN remembers, so that with one W the state and the weights become dependent, and the "
         "pre-activations have another variance. With the covariance of all pairs of steps the theory holds",

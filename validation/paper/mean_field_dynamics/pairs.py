@@ -28,7 +28,7 @@ SITES, SEEDS = 4096, 4  # of the tied theory: its own noise is a tenth of the ne
 def theory(ens: rt.Ensemble, start: tuple[float, float], steps: int, uncorrelated: int = 0) -> np.ndarray:
     """Mean field (2, steps): variance q and correlation c of the pre-activations.
 
-    Of kept weights by theory.md (19), marched forward in time, where that is not the recursion of redrawn
+    Of tied weights by theory.md (19), marched forward in time, where that is not the recursion of untied
     ones. start : second moment Q0 of both states and their correlation
     """
     if ens.tied and not is_equal_to_untied(ens):
