@@ -33,11 +33,13 @@ from rmtrnn.free.base_transforms import point_masses_stieltjes
 from rmtrnn.free.cumulants import free_cumulants, moments_of, moments_of_product
 from rmtrnn.free.s_transform_series import MOMENT_SECONDS, multiplied_moments
 from rmtrnn.free.subordination_newton import (
+    AffineTransform,
     Factor,
+    ProductTransform,
+    ReflectedTransform,
     Summand,
+    SumTransform,
     Transform,
-    stieltjes_of_product,
-    stieltjes_of_sum,
 )
 from rmtrnn.free.support_search import SEARCH, Piece, Support, SupportSearch
 from rmtrnn.laws.protocol import elementwise, probability
@@ -219,14 +221,9 @@ class RealLaw:
     def dilate(self, c: float) -> RealLaw:
         """Return the law of c·X, c > 0."""
         c = _validate.real("c", c, low=0.0, low_open=True)
-
-        def stieltjes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            value, slope = self._stieltjes(z / c)
-            return value / c, slope / c**2
-
         (first, power), *rest = self._factors
         return RealLaw(
-            stieltjes,
+            AffineTransform(self._stieltjes, c, 0.0),
             (c * self._hull[0], c * self._hull[1]),
             [(c * where, mass) for where, mass in self.atoms],
             lambda k: [c ** (j + 1) * moment for j, moment in enumerate(self._moments(k))],
@@ -306,7 +303,7 @@ class ShiftedLaw(RealLaw):
             ]
 
         super().__init__(
-            lambda z: a._stieltjes(z - shift),
+            AffineTransform(a._stieltjes, 1.0, shift),
             (a._hull[0] + shift, a._hull[1] + shift),
             [(where + shift, mass) for where, mass in a.atoms],
             moments,
@@ -355,13 +352,8 @@ def shifted(law: Any, shift: float) -> RealLaw:
 
 def reflected(law: RealLaw) -> RealLaw:
     """The law of −X: G(z) = −G_X(−z)."""
-
-    def stieltjes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value, slope = law._stieltjes(-np.conj(z))
-        return -np.conj(value), np.conj(slope)
-
     return RealLaw(
-        stieltjes,
+        ReflectedTransform(law._stieltjes),
         (-law._hull[1], -law._hull[0]),
         [(-where, mass) for where, mass in law.atoms],
         lambda k: [(-1.0) ** (j + 1) * moment for j, moment in enumerate(law._moments(k))],
@@ -422,7 +414,7 @@ def _sum(
 ) -> RealLaw:
     """The free sum of law^{⊞ t} for (law, t) in ``summands``, which are no sums themselves."""
     parts = [Summand(*_description(law), power) for law, power in summands]
-    return RealLaw(lambda z: stieltjes_of_sum(parts, z), hull, atoms, moments, text, summands=summands)
+    return RealLaw(SumTransform(parts), hull, atoms, moments, text, summands=summands)
 
 
 def _description(law: RealLaw) -> tuple[Transform, float, float, float, float]:
@@ -484,12 +476,7 @@ def _product(
         for (law, power), cross in zip(factors, crosses, strict=True)
     ]
     width = max(abs(hull[0]), abs(hull[1]))
-
-    def stieltjes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        z = np.where(z == 0.0, 1e-9 * width, z)  # λ = 0 is singular in the equations, not in the law
-        return stieltjes_of_product(parts, width, z)
-
-    return RealLaw(stieltjes, hull, atoms, moments, text, factors=factors)
+    return RealLaw(ProductTransform(parts, width), hull, atoms, moments, text, factors=factors)
 
 
 def _is_law(value: Any) -> bool:

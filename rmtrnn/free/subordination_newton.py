@@ -19,14 +19,16 @@ Letters: ω_j, z and f are those of the sum, or the logarithms of the product, u
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from rmtrnn._core.status import ConvergenceError
+from rmtrnn.free.solved_points import SolvedPoints
 
 # G and its derivative on a flat array in the closed upper half plane.
 Transform = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -157,7 +159,7 @@ class _State(NamedTuple):
         """The columns ``where``."""
         return _State(*(one[..., where] for one in self))
 
-    def put(self, where: np.ndarray, other: _State, taken: np.ndarray) -> None:
+    def put(self, where: np.ndarray, other: _State, taken: Any) -> None:
         """Take over the columns ``taken`` of ``other`` at ``where``."""
         for mine, theirs in zip(self, other, strict=True):
             mine[..., where[taken]] = theirs[..., taken]
@@ -248,50 +250,163 @@ def _strip(height: np.ndarray, ceiling: np.ndarray) -> tuple[np.ndarray, np.ndar
     return _DESCENT.shrink * height, high
 
 
-def stieltjes_of_sum(parts: Sequence[Summand], z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """G(z) of the free sum and its derivative, z in the closed upper half plane: G(z + i0) on the real axis.
+class SumTransform:
+    """G(z) of the free sum of ``parts`` and its derivative, z in the closed upper half plane.
 
-    The solution is followed from far up, where k_j is the mean of its law. Raises ConvergenceError where the
-    equations could not be solved.
+    On the real axis it is G(z + i0). The solution is followed from far up, where k_j is the mean of its law.
+    Raises ConvergenceError where the equations could not be solved.
     """
-    width = 2.0 * sum(part.power * part.half_width for part in parts)
-    means = np.array([[part.mean + 0j] for part in parts]) + np.zeros(z.shape)
 
-    def at(height: np.ndarray, points: np.ndarray) -> np.ndarray:
-        return points + 1j * height * width
+    def __init__(self, parts: Sequence[Summand]) -> None:
+        self._parts, self._memory = parts, None
 
-    far = at(np.full(z.shape, _DESCENT.start), z) - sum(part.power * part.mean for part in parts)
-    found = _followed_down(parts, z, at, width, _State.unsolved(far, means), np.full(z.shape, _DESCENT.last))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return 1.0 / found.f, -found.slope / found.f**2
+    def remembering(self) -> Transform:
+        """The same transform, which starts from what its last calls found; it lives as long as one solve."""
+        return _with_memory(self)
+
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts, z = self._parts, _above(z)
+        width = 2.0 * sum(part.power * part.half_width for part in parts)
+        means = np.array([[part.mean + 0j] for part in parts]) + np.zeros(z.shape)
+
+        def at(height: np.ndarray, points: np.ndarray) -> np.ndarray:
+            return points + 1j * height * width
+
+        far = at(np.full(z.shape, _DESCENT.start), z) - sum(part.power * part.mean for part in parts)
+        start, last = _State.unsolved(far, means), np.full(z.shape, _DESCENT.last)
+        found = _solved(parts, z, at, width, start, last, self._memory)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            return 1.0 / found.f, -found.slope / found.f**2
 
 
-def stieltjes_of_product(
-    parts: Sequence[Factor], width: float, z: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """G(z) of the free product and its derivative, z ≠ 0 in the closed upper half plane.
+class ProductTransform:
+    """G(z) of the free product of ``parts`` and its derivative, z in the closed upper half plane.
 
     At most one law, with t = 1, may reach below 0: it comes first. ``width`` of the product. The solution is
     followed from far up, where κ_j of the other laws is their mean. Raises ConvergenceError where the
     equations could not be solved.
     """
-    first, *others = parts
-    means = np.array([math.log(part.mean) + 0j for part in others])[:, None] + np.zeros(z.shape)
 
-    def at(height: np.ndarray, points: np.ndarray) -> np.ndarray:
-        return np.log(points + 1j * height * width)
+    def __init__(self, parts: Sequence[Factor], width: float) -> None:
+        self._parts, self._width, self._memory = parts, width, None
 
-    rest = at(np.full(z.shape, _DESCENT.start), z) - sum(part.power * math.log(part.mean) for part in others)
-    if first.power > 1.0:
-        rest = rest - (first.power - 1.0) * math.log(first.mean)
-    minus_k = first.h(rest)[0]
-    start = _State.unsolved(rest + minus_k, np.concatenate([-minus_k[None], means]))
-    last = _DESCENT.last * np.minimum(np.abs(z) / width, 1.0)
-    f, slope = _followed_down(parts, z, at, 1.0, start, last)[:3:2]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        m = 1.0 / np.expm1(f)
-        value = -1.0 / (z * np.expm1(-f))
-        return value, -value * (1.0 + m * slope) / z
+    def remembering(self) -> Transform:
+        """As of `SumTransform`."""
+        return _with_memory(self)
+
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts, width = self._parts, self._width
+        z = _above(np.where(z == 0.0, 1e-9 * width, z))  # λ = 0 is singular in the equations, not in the law
+        first, *others = parts
+        means = np.array([math.log(part.mean) + 0j for part in others])[:, None] + np.zeros(z.shape)
+
+        def at(height: np.ndarray, points: np.ndarray) -> np.ndarray:
+            return np.log(points + 1j * height * width)
+
+        rest = at(np.full(z.shape, _DESCENT.start), z)
+        rest = rest - sum(part.power * math.log(part.mean) for part in others)
+        if first.power > 1.0:
+            rest = rest - (first.power - 1.0) * math.log(first.mean)
+        minus_k = first.h(rest)[0]
+        start = _State.unsolved(rest + minus_k, np.concatenate([-minus_k[None], means]))
+        last = _DESCENT.last * np.minimum(np.abs(z) / width, 1.0)
+        f, slope = _solved(parts, z, at, 1.0, start, last, self._memory)[:3:2]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            m = 1.0 / np.expm1(f)
+            value = -1.0 / (z * np.expm1(-f))
+            return value, -value * (1.0 + m * slope) / z
+
+
+class AffineTransform:
+    """G of scale·X + shift, scale > 0, from that of X."""
+
+    def __init__(self, of: Transform, scale: float, shift: float) -> None:
+        self._of, self._scale, self._shift = of, scale, shift
+
+    def remembering(self) -> Transform:
+        """As of `SumTransform`."""
+        return AffineTransform(_remembering(self._of), self._scale, self._shift)
+
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, slope = self._of((z - self._shift) / self._scale)
+        return value / self._scale, slope / self._scale**2
+
+
+class ReflectedTransform:
+    """G of −X from that of X: −G(−z)."""
+
+    def __init__(self, of: Transform) -> None:
+        self._of = of
+
+    def remembering(self) -> Transform:
+        """As of `SumTransform`."""
+        return ReflectedTransform(_remembering(self._of))
+
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, slope = self._of(-np.conj(z))
+        return -np.conj(value), np.conj(slope)
+
+
+def _above(z: np.ndarray) -> np.ndarray:
+    """Points that rounding has put below the real axis, on it."""
+    return np.real(z) + 1j * np.maximum(np.imag(z), 0.0)
+
+
+def _remembering(transform: Transform) -> Transform:
+    make = getattr(transform, "remembering", None)
+    return transform if make is None else make()
+
+
+def _with_memory(transform: Any) -> Any:
+    """A copy of a transform of parts with a memory, and so for the parts inside."""
+    other = copy.copy(transform)
+    other._parts, other._memory = _all_remembering(transform._parts), SolvedPoints()
+    return other
+
+
+def _all_remembering(parts: Parts) -> Any:
+    return [replace(part, stieltjes=_remembering(part.stieltjes)) for part in parts]
+
+
+def _solved(
+    parts: Parts,
+    points: np.ndarray,
+    at: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    unit: float,
+    start: _State,
+    last: np.ndarray,
+    memory: SolvedPoints | None,
+) -> _State:
+    """Solve at the points: from solved points nearby where ``memory`` has some, else from far up."""
+    if memory is None:
+        return _followed_down(_all_remembering(parts), points, at, unit, start, last)
+    z = at(np.zeros(points.shape), points)
+    found = _near(parts, z, unit, memory, start)
+    rest = np.flatnonzero(found.residual > _DESCENT.accepted)
+    if rest.size:
+        found.put(
+            rest, _followed_down(parts, points[rest], at, unit, start.taken(rest), last[rest]), slice(None)
+        )
+    memory.add(z, np.concatenate([found.f[None], found.slope[None], found.k]))
+    return found
+
+
+def _near(parts: Parts, z: np.ndarray, unit: float, memory: SolvedPoints, start: _State) -> _State:
+    """Newton's method from the nearest solved points; unsolved where there are none or on the real axis."""
+    found = _State.unsolved(np.zeros_like(start.f), np.zeros_like(start.k))
+    inner = np.flatnonzero(np.imag(z) > 0.0)
+    known = memory.nearest(z[inner], unit) if inner.size else None
+    if known is None:
+        return found
+    place, (f, slope, *k) = known
+    moved = f + slope * (z[inner] - place)
+    ceilings = np.array([[part.ceiling] for part in parts])
+    heights = np.imag(moved + np.array(k))
+    near = _State.unsolved(
+        np.where(np.all((heights > 0) & (heights < ceilings), axis=0), moved, f), np.array(k)
+    )
+    found.put(inner, _Newton(parts, z[inner], unit, near).solve(), slice(None))
+    return found
 
 
 def _followed_down(

@@ -6,6 +6,7 @@ density of an angle, which is smooth at square-root edges, is a Legendre series.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,6 @@ class SupportSearch:
         low, high = self.hull
         margin = 1e-3 * (high - low)
         grid = np.linspace(low - margin, high + margin, count)
-
         filled = self._is_filled(grid)
         left = np.flatnonzero(filled[1:] != filled[:-1])
         inside = np.where(filled[left], grid[left], grid[left + 1])
@@ -129,12 +129,18 @@ class SupportSearch:
         return tuple(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
     def _intervals(self, left: float, right: float) -> list[Interval]:
-        """An interval of the support, cut at λ = 0 of a product, where its density may diverge."""
-        power = self.zero_power
-        if power == 1.0 or not left <= 0.0 <= right:
-            return [Interval(left, right)]
-        below = [Interval(left, 0.0, power, from_right=True)] if left < 0.0 else []
-        return below + ([Interval(0.0, right, power)] if right > 0.0 else [])
+        """An interval of the support, cut at atoms inside, beside which the density may peak, and at λ = 0.
+
+        At λ = 0 of a product it may diverge.
+        """
+        places = {where for where, _ in self.atoms if left < where < right}
+        diverges = self.zero_power != 1.0 and left <= 0.0 <= right
+        cuts: list[float] = sorted({left, right, *places, *([0.0] if diverges else [])})
+        found = []
+        for low, high in itertools.pairwise(cuts):
+            power = self.zero_power if diverges and 0.0 in (low, high) else 1.0
+            found.append(Interval(low, high, power, from_right=power != 1.0 and high == 0.0))
+        return found
 
     def _is_filled(self, x: np.ndarray) -> np.ndarray:
         """Whether x lies in the continuous part; at an atom, where G is infinite, whether its sides do."""
