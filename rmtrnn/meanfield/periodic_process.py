@@ -221,8 +221,8 @@ class Normals:
     def process(self, spectrum: np.ndarray) -> np.ndarray:
         """Gaussian processes (K, period, sites) with power spectra (K, groups or 1, frequencies)."""
         amplitude = np.sqrt(self.period * np.maximum(spectrum, 0.0)).transpose(0, 2, 1)[..., None]
-        modes = self.values * amplitude
-        gates, _, groups, half = modes.shape
+        gates, _, groups, half = self.values.shape
+        modes = (self.values.view(float) * amplitude).view(complex)  # real times complex: half the products
         first = np.asarray(scipy.fft.irfft(modes.reshape(*modes.shape[:2], -1), self.period, axis=1))
         out = np.empty((gates, self.period, groups, 2 * half))
         out[..., :half] = first.reshape(gates, self.period, groups, half)
@@ -281,6 +281,15 @@ class PeriodicSites:
             )
         other.state = [one.copy() for one in self.state]
         return other
+
+    def thinned(self, factor: int) -> tuple[PeriodicSites, np.ndarray]:
+        """One of ``factor`` sites of every group, in pairs, without normal numbers; and which sites they are."""
+        other = copy.copy(self)
+        other.per_group, other.n, other.normals = self.per_group // factor, self.n // factor, []
+        kept = np.arange(self.n).reshape(GROUPS, 2, -1)[..., : other.per_group // 2].ravel()
+        other.state = [one[:, kept] for one in self.state]
+        other.inputs = [one[:, kept] for one in self.inputs]
+        return other, kept
 
     def scale_state(self, second: np.ndarray) -> None:
         """Start from a centred Gaussian state with second moments (s,)."""
@@ -365,10 +374,9 @@ class PeriodicSites:
 
     def product(self, z: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Cross spectra (D, groups, nodes) of Fourier coefficients (D, frequencies, sites)."""
-        product = np.real(z) * np.real(w)
-        product += np.imag(z) * np.imag(w)
-        by_group = product.reshape(*product.shape[:2], GROUPS, self.per_group).mean(axis=-1) / self.period
-        return self.nodes.project(by_group.transpose(0, 2, 1))
+        product = z.view(float) * w.view(float)  # real and imaginary parts side by side
+        by_group = product.reshape(*product.shape[:2], GROUPS, 2 * self.per_group).sum(axis=-1)
+        return self.nodes.project(by_group.transpose(0, 2, 1)) / (self.period * self.per_group)
 
 
 class Trajectory(NamedTuple):

@@ -13,8 +13,9 @@ largest Lyapunov exponent log μ. With the trajectories of two replicas on the t
 
 from __future__ import annotations
 
+import copy
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,8 @@ class RoundSettings:
     same_delay: float = 0.05
     # Change of the spectrum beyond which Anderson's memory is not used. Empirical.
     unshaped: float = 0.3
+    # Every so many sites look for the start. Empirical.
+    thinning: int = 4
 
 
 _ROUNDS = RoundSettings()
@@ -86,6 +89,14 @@ class LinearStage:
     b: Entries  # (output, gate)
     c: Entries  # (reading, input)
     outputs: int
+
+    def thinned(self, sites: np.ndarray) -> LinearStage:
+        """The same at some sites."""
+        a, b, c = (
+            [(i, j, values if values.shape[1] == 1 else values[:, sites]) for i, j, values in entries]
+            for entries in (self.a, self.b, self.c)
+        )
+        return LinearStage(a, b, c, self.outputs)
 
 
 class Recorder:
@@ -131,6 +142,13 @@ class Recorder:
                         longer[i, source] = longer.get((i, source), 0.0) + values * before
             product = longer
         return [(i, j, values) for (i, j), values in product.items()]
+
+
+    def thinned(self, sites: np.ndarray) -> Recorder:
+        """The same along the trajectories of some sites."""
+        other = copy.copy(self)
+        other.stages = [stage.thinned(sites) for stage in self.stages]
+        return other
 
 
 def _fill(run: Trajectory, place: int, arrays: list[tuple[int, int, int, np.ndarray]]) -> None:
@@ -214,10 +232,14 @@ def growth_rate(
     start: Growth | None = None,
 ) -> Growth:
     """χ along recorded trajectories: of one replica, or of two on the two sides."""
-    solver = _PowerIteration(process, recorders, seed)
     if process.readings.count == 0:
         return _own_growth(process, recorders)
-    return solver.solve(settings, start)
+    if process.per_group % (2 * _ROUNDS.thinning) == 0 and process.n >= _ROUNDS.thinning * DEFAULT.least_sites:
+        fewer, kept = process.thinned(_ROUNDS.thinning)
+        rough = replace(settings, tolerance=_ROUNDS.thinning * settings.tolerance)
+        near = growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start)
+        start = near if near.converged and not near.site_limited else start
+    return _PowerIteration(process, recorders, seed).solve(settings, start)
 
 
 def separate_growth(
@@ -324,10 +346,13 @@ class _PowerIteration:
         else:
             m, mu = start.nodes.carried(start.spectrum, nodes), float(np.sqrt(start.chi))
         safe, lowest, history = max(mu, 1.0), 0.0, History(settings.depth)
-        scale, step, delay, known, trail = 1.0, np.inf, 1.0, 0.0, []
+        scale, step, trail = 1.0, np.inf, []
+        known_delay = start.delay if start is not None and not start.site_limited else None
+        delay, known = known_delay or 1.0, mu
         for count in range(1, settings.rounds + 1):
             # The delay changes little once μ does.
-            with_slope = count <= 2 or abs(np.log(mu / known)) * delay > _ROUNDS.same_delay
+            moved = abs(np.log(mu / known)) * delay > _ROUNDS.same_delay
+            with_slope = moved or (known_delay is None and count <= 2)
             images, slope = self.round(m, mu, with_slope)
             known = mu if with_slope else known
             image, rho, delay = _summary(nodes, images.mean(axis=1), slope, delay)
