@@ -230,16 +230,21 @@ def growth_rate(
     seed: int,
     settings: Settings = DEFAULT,
     start: Growth | None = None,
+    highest: float = np.inf,
 ) -> Growth:
-    """χ along recorded trajectories: of one replica, or of two on the two sides."""
+    """χ along recorded trajectories: of one replica, or of two on the two sides.
+
+    ``highest``: a bound of χ. Where κ grows without end at the bound too, noise of the sites hides χ, and the
+    search ends there, as ``site_limited``.
+    """
     if process.readings.count == 0:
         return _own_growth(process, recorders)
     if process.per_group % (2 * _ROUNDS.thinning) == 0 and process.n >= _ROUNDS.thinning * DEFAULT.least_sites:
         fewer, kept = process.thinned(_ROUNDS.thinning)
         rough = replace(settings, tolerance=_ROUNDS.thinning * settings.tolerance)
-        near = growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start)
+        near = growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start, highest)
         start = near if near.converged and not near.site_limited else start
-    return _PowerIteration(process, recorders, seed).solve(settings, start)
+    return _PowerIteration(process, recorders, seed).solve(settings, start, highest)
 
 
 def separate_growth(
@@ -338,7 +343,7 @@ class _PowerIteration:
             slope = slope + (product(right, left_slope) if len(runs) > 1 else slope)
             return images, slope.mean(axis=1)
 
-    def solve(self, settings: Settings, start: Growth | None) -> Growth:
+    def solve(self, settings: Settings, start: Growth | None, highest: float) -> Growth:
         nodes, weight = self.nodes, self.nodes.weight / self.nodes.period
         if start is None:
             m = np.tile(nodes.lorentzian(1.0, 3.0), (self.process.readings.count, 1))
@@ -360,7 +365,8 @@ class _PowerIteration:
                 # Below what the slowest site forgets κ grows without end, and of two replicas only noise is
                 # left: go back up.
                 lowest, mu = mu, 2.0 * mu if mu >= safe else np.sqrt(mu * safe)
-                if safe / lowest - 1.0 < settings.tolerance and safe > lowest:
+                close = safe / lowest - 1.0 < settings.tolerance and safe > lowest
+                if close or lowest**2 >= highest:
                     limit = (safe / lowest) ** 2 - 1.0
                     return Growth(safe**2, np.full(GROUPS, safe**2), m, nodes, limit, count, True, True)
                 for side in self.sides:

@@ -77,7 +77,7 @@ def replicas(
     if near is not None and near.growth.converged and not near.growth.site_limited:
         known = near.growth
     fewer = replace(settings, rounds=int(PAIR_ROUNDS * settings.rounds))
-    growth = growth_rate(process, recorders, seed, fewer, start=known)
+    growth = growth_rate(process, recorders, seed, fewer, start=known, highest=equal.chi)
     by_group = states.reshape(*states.shape[:3], GROUPS, -1)
     variance = read.recurrent(nodes.variance(spectra)[:, None]) + (read.white + read.constant)[:, None]
     shared = read.recurrent(nodes.variance(cross.groups)) + (read.shared_white + read.constant)[:, None]
