@@ -1,6 +1,7 @@
-"""CPU time of phase diagrams of 200 x 200 points.
+"""CPU time of phase diagrams: untied ones of 200 x 200 points, and a tied minimalRNN of 50 x 50.
 
-Run: OMP_NUM_THREADS=1 python benchmarks/bench_phase.py. The CPU seconds of this process divided by two are
+Run: OMP_NUM_THREADS=1 python benchmarks/bench_phase.py [FOLDER]. The tied one takes minutes; with a FOLDER as
+checkpoint it goes on where it was stopped, and then its time is that of the rest. The CPU seconds of this process divided by two are
 what two idle cores need when the chunks are shared between two threads (``executor=ThreadPoolExecutor(2)``),
 less what the threads wait for each other; the wall time is that of the run, and means something only on an
 idle machine.
@@ -8,8 +9,10 @@ idle machine.
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 
@@ -30,6 +33,8 @@ DIAGRAMS = {
         {"sigma_w": np.linspace(1.0, 9.0, POINTS), "mu_b": np.linspace(-4.0, 8.0, POINTS)},
     ),
 }
+TIED = rt.Ensemble("minimal", sigma_v=1.39, R=0.46, tied=True)
+TIED_AXES = {"sigma_w": np.linspace(0.5, 10.0, 50), "mu_b": np.linspace(-4.0, 8.0, 50)}
 
 
 def main() -> None:
@@ -46,6 +51,19 @@ def main() -> None:
         print(
             f"| {name} | {phases.chi.size} | {cpu:.2f} | {cpu / 2:.2f} | {wall:.2f} | {share} |", flush=True
         )
+    folder = sys.argv[1] if len(sys.argv) > 1 else None
+    cpu, wall = _children(), time.perf_counter()
+    with ProcessPoolExecutor(2) as executor:
+        phases = rt.phase_diagram(TIED, executor=executor, checkpoint=folder, progress=True, **TIED_AXES)
+    cpu, wall = _children() - cpu, time.perf_counter() - wall
+    share = f"{100 * phases.converged.mean():.2f} %"
+    print(f"| tied minimalRNN | {phases.chi.size} | {cpu:.0f} | {cpu / 2:.0f} | {wall:.0f} | {share} |")
+
+
+def _children() -> float:
+    """CPU seconds of the worker processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -143,7 +143,6 @@ class Recorder:
             product = longer
         return [(i, j, values) for (i, j), values in product.items()]
 
-
     def thinned(self, sites: np.ndarray) -> Recorder:
         """The same along the trajectories of some sites."""
         other = copy.copy(self)
@@ -239,7 +238,10 @@ def growth_rate(
     """
     if process.readings.count == 0:
         return _own_growth(process, recorders)
-    if process.per_group % (2 * _ROUNDS.thinning) == 0 and process.n >= _ROUNDS.thinning * DEFAULT.least_sites:
+    if (
+        process.per_group % (2 * _ROUNDS.thinning) == 0
+        and process.n >= _ROUNDS.thinning * DEFAULT.least_sites
+    ):
         fewer, kept = process.thinned(_ROUNDS.thinning)
         rough = replace(settings, tolerance=_ROUNDS.thinning * settings.tolerance)
         near = growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start, highest)

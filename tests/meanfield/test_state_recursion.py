@@ -46,3 +46,17 @@ def test_two_components_that_read_each_other():
         np.testing.assert_allclose(found[:, t], s, rtol=1e-12)
         s = np.einsum("ijn,jn->in", A[:, :, t], s) + B[:, t]
     np.testing.assert_allclose(found[:, 6], s, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 50])
+def test_pieces_side_by_side(steps):
+    """Few sites: pieces of the steps are followed at once; the entries may also be the same at all sites."""
+    rng = np.random.default_rng(1)
+    A, B, first = rng.normal(size=(steps, 8)), rng.normal(size=(steps, 8)), rng.normal(size=(1, 8))
+    for entries in (A, A[:, :1]):
+        found = linear_recursion(first, [(0, 0, entries)], [B])[0]
+        s = first[0]
+        for t in range(steps):
+            np.testing.assert_allclose(found[t], s, rtol=1e-12)
+            s = entries[t] * s + B[t]
+        np.testing.assert_allclose(found[steps], s, rtol=1e-12)

@@ -78,6 +78,15 @@ def test_numbers_move_results_by_less_than_their_errors(module, name, field, fac
     assert np.all(np.abs(after - before)[[0, 2]] <= 0.5 * before[[1, 3]]), (before, after)
 
 
+def test_a_start_on_fewer_sites_does_not_move_the_growth(monkeypatch):
+    """Half of the sites, or all, in place of a quarter: χ moves by less than half of its error."""
+    field = tied.tied_field(ENSEMBLE, None, 2048, 0)
+    chi, error = tied.tied_growth(field, 0)
+    for thinning in (2, 12):
+        monkeypatch.setattr(tied_growth, "_ROUNDS", replace(tied_growth._ROUNDS, thinning=thinning))
+        assert abs(tied.tied_growth(field, 0)[0].chi - chi.chi) < 0.5 * error
+
+
 def test_points_followed_along_a_line_are_those_solved_alone():
     ensembles = [ENSEMBLE.replace(sigma_w=sigma_w) for sigma_w in (2.0, 2.5, 3.0, 3.5)]
     followed = tied_line(ensembles, 1.0, 256)
@@ -86,6 +95,18 @@ def test_points_followed_along_a_line_are_those_solved_alone():
         assert one.converged and alone.converged[0]
         assert abs(one.Q - alone.Q[0]) < 0.5 * (one.error + alone.error[0])
         assert abs(one.chi - alone.chi[0]) < 0.5 * (one.errors["chi"] + alone.errors["chi"][0])
+
+
+def test_a_line_resolves_memories_of_two_thousand_steps():
+    """minimalRNN whose gates hardly read the state: E[h²] = R E[(1 − u)²]/(1 − E[u²]), u = σ(e), e ~ N(μ_b, σ_v² R)."""
+    ensembles = [
+        rt.Ensemble("minimal", sigma_w=1.0, sigma_v=1.39, mu_b=mu_b, R=0.46, tied=True)
+        for mu_b in (6.0, 6.5, 7.0)
+    ]
+    for one in tied_line(ensembles, 1.0, 256):
+        untied = rt.mean_field(one.ensemble.replace(tied=False))
+        assert one.converged
+        assert abs(one.Q - untied.Q) < one.error < 0.5 * untied.Q
 
 
 def test_a_branch_that_is_lost_is_solved_from_the_start():
