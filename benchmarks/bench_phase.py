@@ -1,8 +1,8 @@
 """CPU time of phase diagrams: untied ones of 200 x 200 points, and a tied minimalRNN of 50 x 50.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/bench_phase.py [FOLDER]. The tied one takes minutes; with a FOLDER as
-checkpoint it goes on where it was stopped, and then its time is that of the rest. The CPU seconds of this process divided by two are
-what two idle cores need when the chunks are shared between two threads (``executor=ThreadPoolExecutor(2)``),
+checkpoint it goes on where it was stopped, and then its time is that of the rest. The CPU seconds divided by
+two are what two idle cores need when the chunks are shared between two threads (``executor=ThreadPoolExecutor(2)``),
 less what the threads wait for each other; the wall time is that of the run, and means something only on an
 idle machine.
 """

@@ -283,7 +283,7 @@ class PeriodicSites:
         return other
 
     def thinned(self, factor: int) -> tuple[PeriodicSites, np.ndarray]:
-        """One of ``factor`` sites of every group, in pairs, without normal numbers; and which sites they are."""
+        """One of ``factor`` sites of every group, in pairs, without normal numbers; and their indices."""
         other = copy.copy(self)
         other.per_group, other.n, other.normals = self.per_group // factor, self.n // factor, []
         kept = np.arange(self.n).reshape(GROUPS, 2, -1)[..., : other.per_group // 2].ravel()

@@ -92,8 +92,8 @@ def linear_recursion(first: np.ndarray, A: Entries, B: Sequence[np.ndarray]) -> 
 def _in_pieces(s: np.ndarray, A: np.ndarray, B: np.ndarray) -> int:
     """Fill s^1, s^2, … of (steps + 1, sites) where sites are few; returns how many steps that were.
 
-    √steps pieces are followed side by side from 0, and the start of each is added with its gain: 3 √steps calls
-    on more numbers. At few sites a call costs more than its numbers.
+    √steps pieces are followed side by side from 0, and the start of each is added with its gain: 3 √steps
+    calls on more numbers. At few sites a call costs more than its numbers.
     """
     steps, sites = B.shape
     length = math.isqrt(steps)

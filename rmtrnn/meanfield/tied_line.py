@@ -14,8 +14,8 @@ from rmtrnn.meanfield.tied_field import TiedField, followed_field, tied_field
 from rmtrnn.meanfield.tied_result import Overlaps, assembled, tied_overlaps
 from rmtrnn.meanfield.tied_solver import QUICK
 
-# Derived: a memory of τ steps needs a period of 8 τ. There a circle of time changes C = e^{−lag/τ} by e^{−8}, the
-# tolerance of other solutions, and the means over the lags τ … 2τ and 2τ … 4τ differ by 0.17 of the variance.
+# Derived: a memory of τ steps needs a period of 8 τ. There a circle of time changes C = e^{−lag/τ} by e^{−8},
+# the tolerance of other solutions, and its means over the lags τ … 2τ and 2τ … 4τ differ by 0.17 C(0).
 # The longest period resolves τ = 2000 steps in about a second.
 GRID = replace(QUICK, last_period=16384, least_sites=32, decay=0.17)
 
