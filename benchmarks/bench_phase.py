@@ -2,9 +2,9 @@
 
 Run: OMP_NUM_THREADS=1 python benchmarks/bench_phase.py [FOLDER]. The tied one takes minutes; with a FOLDER as
 checkpoint it goes on where it was stopped, and then its time is that of the rest. The CPU seconds divided by
-two are what two idle cores need when the chunks are shared between two threads (``executor=ThreadPoolExecutor(2)``),
-less what the threads wait for each other; the wall time is that of the run, and means something only on an
-idle machine.
+two are what two idle cores need when the chunks are shared between two threads or processes
+(``executor=ThreadPoolExecutor(2)``), less what threads wait for each other; the wall time is that of the run,
+and means something only on an idle machine.
 """
 
 from __future__ import annotations

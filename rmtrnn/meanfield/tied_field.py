@@ -249,8 +249,8 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
 
     The error is the spread of χ of the groups of sites, each on the spectra that it has found by itself: it
     holds the errors of the sites and of the state, which come from the same draws. To it the effect of the
-    number of sites is added, of which a group has an eighth, and where few sites with a long memory rule χ
-    how much more sites would add.
+    number of sites is added, of which a group has an eighth, the last change of the iteration, and where few
+    sites with a long memory rule χ how much more sites would add.
     """
     state = field.state
     assert state is not None
@@ -263,7 +263,8 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
         growth = growth_rate(state.sites, [apart], seed, state.settings, start)
     groups = separate_growth(state.sites, apart, seed, growth, state.settings)
     error = float(group_error(groups, growth.chi))
-    return growth, error + memory_error(state.sites, apart, growth.chi)
+    last = growth.chi * min(growth.residual, 1.0)
+    return growth, error + last + memory_error(state.sites, apart, growth.chi)
 
 
 def equal_growth(field: TiedField, seed: int) -> Growth:
