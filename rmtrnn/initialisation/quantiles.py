@@ -12,13 +12,12 @@ import numpy as np
 
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.networks import NetworkBatch, Points, Size
+from rmtrnn.isometry_report import PROBABILITIES
 from rmtrnn.sampling.products.side_by_side import LogProducts
-
-LEVELS = (0.05, 0.5, 0.95)
 
 
 class Quantiles(NamedTuple):
-    """Log quantiles at `LEVELS`, each (3, lags); −inf where a singular value is 0."""
+    """Log quantiles at `PROBABILITIES`, each (3, lags); −inf where a singular value is 0."""
 
     lags: np.ndarray
     to_input: np.ndarray
@@ -29,7 +28,10 @@ def sampled_quantiles(ens: Ensemble, lags: np.ndarray, N: int, trials: int, seed
     """Pool the log singular values of ``trials`` networks of N units at ``lags`` (ascending)."""
     found = [_one(ens, lags, N, seed + trial) for trial in range(trials)]
     pooled = [
-        [np.quantile(np.concatenate(values), LEVELS, method="lower") for values in zip(*side, strict=True)]
+        [
+            np.quantile(np.concatenate(values), PROBABILITIES, method="lower")
+            for values in zip(*side, strict=True)
+        ]
         for side in zip(*found, strict=True)
     ]
     to_input, to_state = (np.array(side).T for side in pooled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,20 @@ from rmtrnn.meanfield.tied_solver import DEFAULT
 
 Linearised = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]
 
-MOST_NUMBERS = 2**24  # Fourier coefficients of one batch of sites: 256 MiB
-LEAST = 4  # sites of a group and batch: Sobol points in pairs, of two or more
-MOST_WINDOWS = 8  # of T steps that one trajectory gives: they are the less independent the more they are
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How sites with trajectories are drawn. No result depends on ``numbers``."""
+
+    # Fourier coefficients of one batch of sites: 256 MiB.
+    numbers: int = 2**24
+    # Sites of a group and batch, at least: Sobol points in pairs, of two or more.
+    least: int = 4
+    # Windows of T steps that one trajectory gives, at most: the more, the less independent. Empirical.
+    windows: int = 8
+
+
+_BATCH = BatchSettings()
 
 
 def tied_trajectories(
@@ -38,15 +50,15 @@ def tied_trajectories(
     ValueError for other n.
     """
     T = _validate.integer("T", T, low=1)
-    per_group = _validate.power_of_two("n", n, low=LEAST * GROUPS, times=GROUPS) // GROUPS
+    per_group = _validate.power_of_two("n", n, low=_BATCH.least * GROUPS, times=GROUPS) // GROUPS
     field = tied_field(ens, None, sites, seed) if field is None else field
     if field.status is Status.DIVERGED:
         raise ConvergenceError(f"{ens!r}: {Status.DIVERGED.message}")
     period = max(power_of_two_above(2 * T), 64 if field.state is None else field.state.sites.period)
-    windows = min(power_of_two_above(period // T + 1) // 2, MOST_WINDOWS, per_group // LEAST)
+    windows = min(power_of_two_above(period // T + 1) // 2, _BATCH.windows, per_group // _BATCH.least)
     per_group //= windows
     batch = per_group
-    while batch > LEAST and batch * GROUPS * period // 2 * len(ens.cell.gates) > MOST_NUMBERS:
+    while batch > _BATCH.least and batch * GROUPS * period // 2 * len(ens.cell.gates) > _BATCH.numbers:
         batch //= 2
     parts = [
         part

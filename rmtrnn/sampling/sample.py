@@ -32,8 +32,7 @@ from rmtrnn.meanfield.solve import by_state
 from rmtrnn.sampling import burn_in as _burn_in
 from rmtrnn.sampling import trial as _trial
 from rmtrnn.sampling.random_matrices import DTYPES
-
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of tables and of `Sample.to_dict`
+from rmtrnn.spectra.result import QUANTILES
 
 
 @record("estimate")

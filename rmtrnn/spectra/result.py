@@ -28,7 +28,7 @@ from rmtrnn.spectra.measured import Measured
 from rmtrnn.spectra.site_moments import known_moments
 
 USABLE = 0.1  # largest error of the cdf of a law that counts as found: a tenth of the distribution
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of `Spectrum.to_dict`
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of `to_dict`, of samples too
 _LAWS = {law.__name__: law for law in (TabulatedLaw, VanillaLaw)}
 
 

@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from rmtrnn._core import random as _random
+from rmtrnn.meanfield.periodic_process import GROUPS
 
-GROUPS = 8  # independent populations; their spread gives the error
 # Standard errors by which F may be off. Of Gaussian processes from rough to smooth three cover, at the worst
 # of all points, 98 to 99.5 % of draws (tests/dyson/sites/test_error.py).
 _SPREADS = 3.0

@@ -84,11 +84,18 @@ class Modes:
 MODES = Modes()
 
 
-# Seconds of one core for each site and row^3: 110 s for 8192 sites and 30 rows, measured on 2026-11-28.
-_SECONDS = 5e-7
-# Seconds for each row on the few sites of the path. Empirical, from minimalRNN, T = 2 to 30: a time is right
-# within a factor of four. Nothing but the words that are shown depends on it.
-_SECONDS_OF_PATH = 2.0
+@dataclass(frozen=True)
+class Duration:
+    """Seconds of one core. Empirical: right within a factor of four for minimalRNN, T = 2 to 30. No result
+    depends on them."""
+
+    # For each site and row^3: 110 s for 8192 sites and 30 rows, measured on 2026-11-28.
+    site: float = 5e-7
+    # For each row on the few sites of the path.
+    path: float = 2.0
+
+
+_SECONDS = Duration()
 
 
 def tied_law(
@@ -135,7 +142,7 @@ def tied_law(
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
     passing = T * sum(ens.is_recurrent(gate) for stage in ens.cell.stages for gate in stage.gates)
     check_memory(*named, 2 * 8.0 * population * passing**2)  # the propagators, and a copy
-    _validate.cost("T", T, _SECONDS * population * passing**3 / T)
+    _validate.cost("T", T, _SECONDS.site * population * passing**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, passing))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0)
     law = law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
@@ -152,7 +159,7 @@ def inheriting(law: TabulatedLaw, field: Shortfall) -> TabulatedLaw:
 
 def _seconds(population: int, rows: int) -> float:
     """Estimate the time of a law, on one core."""
-    return rows * (_SECONDS_OF_PATH + _SECONDS * population * min(rows, MODES.dense_rows) ** 2)
+    return rows * (_SECONDS.path + _SECONDS.site * population * min(rows, MODES.dense_rows) ** 2)
 
 
 def _sizes(rows: int) -> Sizes:
