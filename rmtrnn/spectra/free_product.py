@@ -3,7 +3,9 @@
 J_T = D_T W_T ⋯ D_1 W_1 with D_t = diag φ'(e^t), e ~ N(μ_b, q*). The diagonal matrices are asymptotically free
 from the weights, so the law of s² is
 
-    σ_w^{2T} · (law of φ'(e)²)^{⊠T} ⊠ MP^{⊠T} (Gaussian)   or   σ_w^{2T} · (law of φ'(e)²)^{⊠T} (orthogonal);
+    σ_w^{2T} · (law of φ'(e)²)^{⊠T} ⊠ MP^{⊠T} (Gaussian)   or   σ_w^{2T} · (law of φ'(e)²)^{⊠T} (orthogonal),
+
+and σ_w^{2T} · (law of φ'(e)² ⊠ law of s_W²)^{⊠T} for weights with singular values σ_w s_W.
 
 Tied weights have the same law. Write W = U H with U Haar and free from H and from all D_t together (the D_t
 of one site are correlated through the state and the bias; that does not matter). Moving every U to the right,
@@ -17,8 +19,10 @@ the limit law. The variance q* is the same too, since W h has variance σ_w² E[
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +30,32 @@ import numpy as np
 from rmtrnn import free
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.free.quadrature_base import power_of_nodes
 from rmtrnn.laws.expectation import expectation
 from rmtrnn.spectra.vanilla_moments import slope_law
+from rmtrnn.weight_laws import SingularValues
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Of the nodes that stand for one step with `SingularValues` weights: see `free.quadrature_base`.
+
+    ``halvings`` of the panels in p towards an end; ``per_panel`` nodes; ``compared`` quantiles for the error.
+    tests/spectra/test_weight_laws.py moves them by three.
+    """
+
+    halvings: int = 20
+    per_panel: int = 8
+    compared: int = 49
+
+
+NODES = NodeSettings()
+
+
+def _power_of_step(slopes: Any, weights: SingularValues, T: int, per_panel: int) -> Any:
+    """(law of φ'(e)² ⊠ law of the squared singular values)^{⊠T}, T > 1."""
+    squares = free.Discrete([s**2 for s in weights.values], list(weights.masses))
+    return power_of_nodes(slopes @ squares, T, NODES.halvings, per_panel)
 
 
 class VanillaLaw:
@@ -40,10 +68,14 @@ class VanillaLaw:
         (name,) = ens.cell.gates
         gate = ens.gate(name)
         self._ensemble, self._T, self._q, self._status = ens, T, q, status
-        law = slope_law(ens, q) ** T
-        if gate.weights == "gaussian":
-            law = law @ free.MarchenkoPastur() ** T
-        self._law = law.dilate(log_c=2 * T * math.log(gate.sigma_w))
+        self._log_scale = 2 * T * math.log(gate.sigma_w)
+        if gate.singular_values is not None:
+            law = _power_of_step(slope_law(ens, q), gate.singular_values, T, NODES.per_panel)
+        else:
+            law = slope_law(ens, q) ** T
+            if gate.weights == "gaussian":
+                law = law @ free.MarchenkoPastur() ** T
+        self._law = law.dilate(log_c=self._log_scale)
 
     @property
     def squares(self) -> Any:
@@ -60,7 +92,19 @@ class VanillaLaw:
 
     @property
     def error(self) -> float:
-        return float(self._law.error)
+        return float(self._law.error) + self._error_of_nodes
+
+    @functools.cached_property
+    def _error_of_nodes(self) -> float:
+        """What half the nodes change of the cdf, more than what the nodes miss; 0 for library weights."""
+        (name,) = self._ensemble.cell.gates
+        weights = self._ensemble.gate(name).singular_values
+        if weights is None:
+            return 0.0
+        fewer = _power_of_step(slope_law(self._ensemble, self._q), weights, self._T, NODES.per_panel // 2)
+        v = self._law.log.icdf(np.linspace(0.0, 1.0, NODES.compared + 2)[1:-1])
+        changed = fewer.dilate(log_c=self._log_scale).log.cdf(v)
+        return float(np.max(np.abs(changed - self._law.log.cdf(v)))) + 2.0**-NODES.halvings
 
     @property
     def status(self) -> Status:

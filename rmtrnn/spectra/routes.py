@@ -19,6 +19,7 @@ from rmtrnn.spectra.free_product import VanillaLaw
 from rmtrnn.spectra.result import Spectrum, dyson_spectrum
 from rmtrnn.spectra.vanilla_moments import (
     has_free_factors,
+    has_free_steps,
     preactivation_variance,
     slope_law,
     slopes_vanish,
@@ -50,8 +51,9 @@ def spectrum(
     method : "auto", "s-transform" or "dyson"
         "s-transform": theory.md (9), exact, vanilla cells only (there tied and untied weights have the same
         law, see `vanilla_spectrum`), T up to 10⁵ and more. "dyson": the matrix Dyson equation, theory.md
-        (12)-(15), any cell. "auto": the first for vanilla cells with Gaussian or orthogonal weights and
-        normal biases, the second for all others.
+        (12)-(15), any cell. "auto": the first for vanilla cells with normal biases and Gaussian or orthogonal
+        weights, and `SingularValues` from T = 2 on if φ'² has no atoms and none of the next arguments is
+        given; the second for all others.
     population, seed, tol, max_points
         Of the Dyson equation only: sites that carry the averages (more of them: a smaller ``error``), their
         seed, the error of the cdf from the number of points in s, and where that number stops growing. None:
@@ -75,10 +77,10 @@ def spectrum(
     _validate.instance("ens", ens, Ensemble)
     start = by_state("Q0", Q0, [symbol.name for symbol in ens.cell.state], low=0.0)
     T = _validate.integer("T", T, low=1)
-    is_free = _is_free(ens, method, start is not None and T > 1)
-    T = _validate.cost("T", T, 1e-12 if is_free else 0.1)
     given = {"population": population, "seed": seed, "tol": tol, "max_points": max_points, "device": device}
     accuracy = {name: value for name, value in given.items() if value is not None}
+    is_free = _is_free(ens, method, T, start is not None, bool(accuracy))
+    T = _validate.cost("T", T, 1e-12 if is_free else 0.1)
     if is_free:
         if accuracy:
             raise TypeError(f"spectrum: {sorted(accuracy)} are not arguments of the method 's-transform'")
@@ -100,26 +102,32 @@ def _first_step(ens: Ensemble, Q0: float) -> Spectrum:
     return Spectrum(law, ensemble=ens, T=1, method="s-transform", Q0=Q0)
 
 
-def _is_free(ens: Ensemble, method: str, has_start: bool = False) -> bool:
+def _is_free(ens: Ensemble, method: str, T: int, has_start: bool, has_accuracy: bool) -> bool:
     """Whether the free product answers; ValueError where it was asked for and cannot."""
     _validate.choice("method", method, METHODS)
-    is_free = has_free_factors(ens)
-    if method == "s-transform" and has_start:
+    if method == "dyson":
+        return False
+    is_vanilla, transient = isinstance(ens.cell, VanillaRNN), has_start and T > 1
+    wanted = method == "s-transform" or not has_accuracy
+    by_nodes = wanted and T > 1 and not has_start and has_free_steps(ens)
+    is_free = not transient if has_free_factors(ens) else by_nodes
+    if method == "auto" or is_free:
+        return is_free
+    if transient:
         raise ValueError(
             "method = 's-transform': the steps from a start Q0 have different laws, and (9) has one base law "
             "for all of them; use 'dyson'"
         )
-    if method == "s-transform" and isinstance(ens.cell, VanillaRNN) and not is_free:
+    if is_vanilla:
         raise ValueError(
-            "method = 's-transform': needs normal biases and Gaussian or orthogonal weights; bias_law = "
-            f"{ens.bias_law!r}, weights = {ens.weights!r}. Use 'dyson'"
+            "method = 's-transform': needs normal biases, and for weights by their singular values T > 1, no "
+            f"Q0 and slopes without atoms; bias_law = {ens.bias_law!r}, weights = {ens.weights!r}. "
+            "Use 'dyson'"
         )
-    if method == "s-transform" and not is_free:
-        raise ValueError(
-            f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
-            "other; use 'dyson'"
-        )
-    return is_free and method != "dyson" and not has_start
+    raise ValueError(
+        f"method = 's-transform': the factors of the gated cell {ens.cell.name!r} are not free of each "
+        "other; use 'dyson'"
+    )
 
 
 def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
@@ -139,12 +147,12 @@ def vanilla_spectrum(ens: Ensemble, T: int) -> Spectrum:
     """
     if not isinstance(ens.cell, VanillaRNN):
         raise ValueError(f"ens: cell {ens.cell.name!r} is not a vanilla RNN; use spectrum(ens, T)")
-    if not has_free_factors(ens):
+    T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12)
+    if not (has_free_factors(ens) or (T > 1 and has_free_steps(ens))):
         raise ValueError(
             f"ens: bias_law = {ens.bias_law!r} must be normal and weights = {ens.weights!r} 'gaussian' or "
-            "'orthogonal' here; use spectrum(ens, T)"
+            "'orthogonal' here, or `SingularValues` with T > 1 and slopes without atoms; use spectrum(ens, T)"
         )
-    T = _validate.cost("T", _validate.integer("T", T, low=1), 1e-12)
     q, status = preactivation_variance(ens)
     if slopes_vanish(ens):
         law = TabulatedLaw([], atoms=[(-math.inf, 1.0)])

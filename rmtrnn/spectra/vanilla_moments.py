@@ -25,6 +25,21 @@ def has_free_factors(ens: Ensemble) -> bool:
     return isinstance(ens.cell, VanillaRNN) and ens.has_normal_biases and ens.has_library_weights
 
 
+def has_free_steps(ens: Ensemble) -> bool:
+    """Whether the law of one step has a free power by nodes: weights by `SingularValues`, law without atoms.
+
+    Vanilla cells with normal biases. Not where W has zeros, or φ'² is
+    unbounded, or has atoms as relu's or at the state 0.
+    """
+    if not (isinstance(ens.cell, VanillaRNN) and ens.has_normal_biases):
+        return False
+    weights = ens.gate(*ens.cell.gates).singular_values
+    if weights is None or weights.values[0] == 0.0:
+        return False
+    law = slope_law(ens, preactivation_variance(ens)[0])
+    return law is not None and not law.log.atoms and math.isfinite(law.log.support[-1][1])
+
+
 @functools.lru_cache(maxsize=256)
 def preactivation_variance(ens: Ensemble) -> tuple[float, Status]:
     """q*, or any positive number where the law of φ'(e) does not depend on it."""

@@ -1,10 +1,15 @@
 """Weights with a law of singular values: matrices, two moments against samples, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from reference.kolmogorov import distance
 
 import rmtrnn as rt
 from rmtrnn.sampling.random_matrices import random_matrix
+from rmtrnn.spectra import free_product
+from rmtrnn.spectra.free_product import NODES
 
 LAW = rt.SingularValues([1.0, 4.0], [0.85, 0.15])
 ENS = rt.Ensemble("minimal", sigma_w=4.0, sigma_v=1.2, R=0.5, weights=LAW)
@@ -35,6 +40,55 @@ def test_two_moments_of_sampled_networks():
     assert abs(drawn.value - m_2) < 4 * drawn.error + 0.02 * m_2
     gaussian = rt.spectra.second_moment(linear.replace(weights="gaussian"), 2)
     assert abs(drawn.value - gaussian.ratio) > 10 * drawn.error
+
+
+VANILLA = rt.Ensemble("vanilla", sigma_w=1.4, sigma_b=0.3, weights=LAW)
+
+
+def test_vanilla_law_is_the_free_power_of_one_step():
+    """Equal singular values are Haar weights, whose law is exact; moments are those of theory.md (11)."""
+    haar, one = (VANILLA.replace(weights=weights) for weights in ("orthogonal", rt.SingularValues([2.0])))
+    exact, found = rt.spectrum(haar, 3), rt.spectrum(one, 3)
+    u = exact.log_s.icdf(np.linspace(0.02, 0.98, 25))
+    assert np.abs(found.log_s.cdf(u) - exact.log_s.cdf(u)).max() < found.error < 1e-4
+    assert found.method == "s-transform" and found.support[0][1] == pytest.approx(
+        exact.support[0][1], rel=1e-6
+    )
+    law, dyson = rt.spectrum(VANILLA, 3), rt.spectrum(VANILLA, 3, "dyson", population=4096)
+    u = law.log_s.icdf(np.linspace(0.02, 0.98, 25))
+    assert np.abs(dyson.log_s.cdf(u) - law.log_s.cdf(u)).max() < dyson.error + law.error
+    assert law.moment(1) == pytest.approx(dyson.moment(1)) and law.variance == pytest.approx(dyson.variance)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    ("name", "factor"), [("halvings", 3), ("halvings", 1 / 3), ("per_panel", 3), ("per_panel", 1 / 3)]
+)
+def test_nodes_may_be_moved_by_three(name, factor, monkeypatch):
+    law, moved = rt.spectrum(VANILLA, 4), replace(NODES, **{name: round(factor * getattr(NODES, name))})
+    u = law.log_s.icdf(np.linspace(0.02, 0.98, 25))
+    before = law.log_s.cdf(u)
+    monkeypatch.setattr(free_product, "NODES", moved)
+    again = rt.spectrum(VANILLA, 4)
+    assert np.abs(again.log_s.cdf(u) - before).max() < again.error + law.error
+
+
+@pytest.mark.parametrize("T", [30, pytest.param(100, marks=pytest.mark.sweep)])
+def test_long_vanilla_laws_are_those_of_samples(T):
+    mc, law = rt.sample(VANILLA, T, N=100, trials=4), rt.spectrum(VANILLA, T)
+    assert rt.compare(law, mc).agrees and law.error < 1e-4
+    for weights in ("gaussian", "orthogonal"):
+        assert distance(rt.spectrum(VANILLA.replace(weights=weights), T).log_s, mc.log_s) > 0.1
+
+
+def test_what_has_no_nodes_goes_to_the_dyson_equation():
+    for ens in (
+        VANILLA.replace(weights=rt.SingularValues([0.0, 1.0])),
+        VANILLA.replace(sigma_b=0.0, sigma_w=0.5),
+    ):
+        assert rt.spectrum(ens, 2, population=512).method == "dyson"
+        with pytest.raises(ValueError, match="slopes without atoms"):
+            rt.spectrum(ens, 2, method="s-transform")
 
 
 def test_files_print_and_refusals():
