@@ -53,7 +53,7 @@ NODES = NodeSettings()
 
 
 def _power_of_step(slopes: Any, weights: SingularValues, T: int, per_panel: int) -> Any:
-    """(law of φ'(e)² ⊠ law of the squared singular values)^{⊠T}, T > 1."""
+    """(law of φ'(e)² ⊠ law of the squared singular values)^{⊠T}, T > 1 the number of steps."""
     squares = free.Discrete([s**2 for s in weights.values], list(weights.masses))
     return power_of_nodes(slopes @ squares, T, NODES.halvings, per_panel)
 
