@@ -24,7 +24,8 @@ def MarchenkoPastur(ratio: float = 1.0, scale: float = 1.0) -> PositiveLaw:
     S(m) = 1/(scale (1 + ratio m)). Density √((x₊ − x)(x − x₋))/(2π ratio scale x), x± = scale (1 ± √ratio)²;
     for ratio > 1 an atom at 0 of mass 1 − 1/ratio, since XXᵀ is then a multiple of the free product of a
     projection of rank 1/ratio with MarchenkoPastur(1). A chain J = X_T ⋯ X_1 of such matrices, X_t of shape
-    n_t × n_{t−1}, has J Jᵀ of the law Π_t MarchenkoPastur(n_T/n_{t−1}). Raises ValueError unless ratio > 0 and scale > 0.
+    n_t × n_{t−1}, has J Jᵀ of the law Π_t MarchenkoPastur(n_T/n_{t−1}).
+    Raises ValueError unless ratio > 0 and scale > 0.
 
     >>> round(rt.free.MarchenkoPastur(ratio=0.25).support[0][0], 9)
     0.25
