@@ -19,6 +19,7 @@ from mpmath import mp
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.cells import Activation
 from rmtrnn.highprec import parameters
+from rmtrnn.highprec.expressions import analytic_pieces, mpmath_function
 from rmtrnn.highprec.formulas import Transform
 from rmtrnn.highprec.quadrature import GUARD, GaussianTransform
 
@@ -139,10 +140,17 @@ def vanilla_base(numbers: parameters.Vanilla, q: Any, dps: int) -> Base:
 
 
 def atoms(phi: Activation, q: Any, mu: Any) -> tuple[list[Any], list[Any]]:
-    """Values of φ'² and their probabilities where e is constant or φ piecewise linear."""
-    if q == 0:
-        return [phi.numeric(mp, 1)(mu) ** 2], [mp.mpf(1)]
+    """Values of φ'² and their probabilities where e is constant or φ piecewise linear.
+
+    A constant e at a kink has the limit of small variances: half the mass on either one-sided slope.
+    """
     masses: dict[Any, Any] = {}
+    if q == 0:
+        own = [p for p in analytic_pieces(phi) if exact_number(p.low) <= mu <= exact_number(p.high)]
+        for piece in own:
+            value = mp.mpf(mpmath_function(piece.symbol, [piece.slope])(mu)[0]) ** 2
+            masses[value] = masses.get(value, mp.mpf(0)) + mp.mpf(1) / len(own)
+        return list(masses), list(masses.values())
     for low, high, slope in phi.pieces:
         left, right = ((exact_number(end) - mu) / mp.sqrt(2 * q) for end in (low, high))
         near, far = (left, right) if left > 0 else (-right, -left)

@@ -163,7 +163,10 @@ def _fixed_point(ens: Ensemble, dps: int) -> Any:
             # the first step starts from double precision, so 40 digits serve it as well as more would
             with mp.workdps(min(mp.dps, 40) if round_ == 0 else mp.dps):
                 value, rise = _second_moment(numbers.activation, q, mu)
-                step = (q - sigma2 * value - rest) / (1 - sigma2 * rise / (2 * q))
+                turn = 1 - sigma2 * rise / (2 * q)
+                if turn == 0:  # every q, or none, is a fixed point
+                    break
+                step = (q - sigma2 * value - rest) / turn
             q -= step
             if q <= 0:
                 break

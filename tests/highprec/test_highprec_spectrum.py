@@ -275,3 +275,26 @@ def test_wrong_branch_is_refused():
             law._check(w, shifted, mp.mpf(1), 0)
         with pytest.raises(ConvergenceError, match="another branch"):
             law._check(mp.conj(w), tuple(mp.conj(term) for term in terms), mp.mpf(1), 0)
+
+
+@pytest.mark.parametrize(
+    ("activation", "share"),
+    [
+        ("linear", 1),
+        ("relu", 0.5),
+        (sympy.Abs(sympy.Symbol("z", real=True)), 1),
+        ("hard_tanh", 1),
+        ("tanh", 1),
+    ],
+)
+def test_chi_of_the_dead_state_takes_both_sides_of_a_kink(activation, share):
+    """Without input and bias e = 0: φ' there, or the limit of small variances at a kink."""
+    ens = rt.Ensemble(rt.VanillaRNN(activation), sigma_w=0.75)
+    assert close(rt.highprec.chi(ens, 30), mp.mpf(0.75) ** 2 * share, 28)
+    assert float(rt.highprec.chi(ens, 30)) == pytest.approx(rt.mean_field(ens).chi)
+
+
+def test_a_fixed_point_that_every_variance_is_is_refused():
+    z = sympy.Symbol("z", real=True)
+    with pytest.raises(ConvergenceError, match="critical"):
+        rt.highprec.fixed_point(rt.Ensemble(rt.VanillaRNN(sympy.Abs(z)), sigma_w=1.0), 20)
