@@ -182,7 +182,10 @@ def place_nodes(chain: Chain, settings: Settings, sizes: SubsampleSizes = SIZES)
         settings = replace(settings, mass_resolution=_mass_resolution(chain, ends, ranks, settings))
     # Once more, on the sites that all other points will have: F must not jump between neighbours.
     nodes = levels.solve(nodes.u, nodes.sigma, settings.solver_tol, nodes.inverse)
-    nodes = extend_tails(levels, nodes.at(nodes.ok), settings)
+    nodes = nodes.at(nodes.ok)
+    if nodes.u.size < 2:  # nothing that was found on the scan's sites holds on these
+        return nodes, levels
+    nodes = extend_tails(levels, nodes, settings)
     for _ in range(SCAN.gaps):
         lower = _below_gap(levels, nodes, settings)
         if lower is None:

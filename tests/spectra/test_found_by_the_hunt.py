@@ -7,6 +7,7 @@ import pytest
 import sympy as sp
 
 import rmtrnn as rt
+from rmtrnn.dyson.placement import Levels
 from validation.hunt import answer, checks
 
 z = sp.Symbol("z", real=True)
@@ -93,3 +94,16 @@ def test_many_oscillations_are_searched_at_once():
     e = math.sqrt(rt.mean_field(ens).q) * checks.stratified_normals(200_000, np.random.default_rng(1))
     sample = np.log(0.6 * np.abs(e * np.sin(e**2 / 2)))
     assert np.abs(np.quantile(sample, p) - u).max() < 0.01
+
+
+def test_a_law_whose_first_points_hold_on_no_other_sites_is_not_found(monkeypatch):
+    """Untied LSTM, mu_b = −8, T = 2: what the scan found could not be solved again; an IndexError before."""
+    solve = Levels.solve
+
+    def lost(self, u, guess, tol, inverse=None):
+        found = solve(self, u, guess, tol, inverse)
+        return found if inverse is None else found.at(np.zeros(found.u.size, dtype=bool))
+
+    monkeypatch.setattr(Levels, "solve", lost)
+    spec = rt.spectrum(rt.Ensemble("minimal", sigma_v=1.0), 2, population=512)
+    assert not spec.converged and spec.error == math.inf
