@@ -22,7 +22,7 @@ def command(folder, *more):
 def test_it_is_resumed_after_a_kill_and_measures_nothing(tmp_path):
     record = tmp_path / "stand-in.json"
     started = subprocess.Popen(
-        command(tmp_path, "--minutes", "3"), cwd=ROOT,
+        command(tmp_path, "--minutes", "60"), cwd=ROOT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while started.poll() is None:
@@ -33,7 +33,7 @@ def test_it_is_resumed_after_a_kill_and_measures_nothing(tmp_path):
     started.wait()
     before = json.loads(record.read_text())["jobs"]
     done = subprocess.run(
-        command(tmp_path, "--minutes", "3"), cwd=ROOT, capture_output=True, text=True, check=False
+        command(tmp_path, "--minutes", "60"), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(record.read_text())

@@ -214,12 +214,11 @@ def test_a_killed_run_loses_no_finished_case(tmp_path, jobs, stop):
         [sys.executable, str(script), str(tmp_path), str(jobs)], env=environment, stderr=subprocess.DEVNULL
     )
     folder = tmp_path / "cache" / "squares" / "quick"
-    deadline = time.monotonic() + 60.0
-    while len(list(folder.glob("number-*.npz"))) < 2 and time.monotonic() < deadline:
+    while len(list(folder.glob("number-*.npz"))) < 2:  # however long a loaded machine takes
         assert started.poll() is None
         time.sleep(0.02)
     started.send_signal(stop)
-    assert started.wait(timeout=30) != 0
+    assert started.wait() != 0
     kept = {path.name: path.read_bytes() for path in folder.glob("number-*.npz")}
     assert 2 <= len(kept) < 20
     results = core.load_data(_run(_study(numbers=tuple(range(20))), resume=True))
