@@ -24,7 +24,7 @@ import numpy as np
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.tied.site_matrices import TiedSites, gate_owners
-from rmtrnn.dyson.tied.time_modes import Parts, TimeModes, smooth_gauge, time_modes
+from rmtrnn.dyson.tied.time_modes import GAUGE_DEGREE, Parts, TimeModes, smooth_gauge, time_modes
 from rmtrnn.numerics.small_matrices import (
     Entry,
     Matrix,
@@ -46,8 +46,6 @@ from rmtrnn.numerics.small_matrices import (
 
 # Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB.
 _CACHED_ELEMENTS = 2**13
-# Degree of the polynomial in time of the logarithm of the gauge. Empirical.
-_GAUGE_DEGREE = 3
 # Steps of s from 0 to 1 on which the phase of det(1 - s S Z) is followed. Empirical.
 _PHASE_STEPS = 3
 # Radians between two of them that are not followed.
@@ -65,6 +63,7 @@ class BorderedSites(TiedSites):
     modes: int
     gauge: np.ndarray
 
+    any_matrix: ClassVar[bool] = False
     # As in `SiteMatrices`; what (22) misses is some hundredths of the diagonal.
     slack: ClassVar[float] = 0.3
 
@@ -98,7 +97,7 @@ class BorderedSites(TiedSites):
 
     def gauged(self, energy: np.ndarray) -> BorderedSites:
         """The sites with the gauge of these self-energies."""
-        return replace(self, gauge=smooth_gauge(energy, _GAUGE_DEGREE))
+        return replace(self, gauge=smooth_gauge(energy, GAUGE_DEGREE))
 
     def represented(self, energy: np.ndarray) -> np.ndarray:
         """The nearest self-energies of the form (22), with any diagonal in the lower half plane."""

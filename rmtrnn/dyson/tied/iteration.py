@@ -10,14 +10,16 @@ Letters: x, the self-energies (2, K, T, T); r, the change that the map makes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from rmtrnn._core.progress import advance
+from rmtrnn.dyson.full_population import CORRECTION
 from rmtrnn.dyson.self_energy import REAL_AXIS
-from rmtrnn.dyson.tied.functional import Sites, image
+from rmtrnn.dyson.tied.functional import Sites, gradient, image
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,13 @@ class IterationSettings:
     # Singular values of the differences, relative to the largest, that are left out: a factor common to all P
     # and its inverse to all Q hardly change where everything passes through the weights.
     rank: float = 0.01
-    # Evaluations at a point: at least, so that the differences say how far the point is off, and at most.
-    least: int = 3
+    # Evaluations at a point: at least, so that the differences say how far the point is off, and at most; and
+    # how many in a row may be no improvement. Empirical.
+    least: int = 2
     most: int = 80
+    patience: int = 16
+    # Largest relative change of a point whose F is believed.
+    settled: float = 0.05
     # Radians: arg lambda of the detour where the way along the real axis ends on another branch. Empirical.
     detour: tuple[float, ...] = (0.3, 0.03)
     # Growth of the change, relative to the least one, from which the differences are dropped.
@@ -73,17 +79,27 @@ class Differences(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Self-energies at log lambda; ``relative``, the change that (15) would still make of them.
+    """Self-energies at log lambda.
 
-    ``lower``: whether they lie in the lower half plane.
+    ``relative``, the change that (15) would have made of those before them; ``error``, that of F at these, to
+    second order; ``lower``: whether they lie in the lower half plane.
     """
 
     log_lambda: complex
     energy: np.ndarray
     relative: float
+    error: float
     evaluations: int
     lower: bool
     differences: Differences
+
+    def is_settled(self, tol: float) -> bool:
+        """Whether F is known to ``tol``."""
+        return self.error < tol and self.relative < _ITERATION.settled
+
+    def is_solved(self, tol: float) -> bool:
+        """Whether F is known to ``tol``, by self-energies in the lower half plane, where F is one."""
+        return self.is_settled(tol) and self.lower
 
 
 def gauge_unit(energy: np.ndarray) -> np.ndarray:
@@ -105,7 +121,7 @@ def solve(
     tol: float,
     known: Differences | None = None,
 ) -> Point:
-    """Iterate (15) from ``energy`` until its change is below ``tol``, relative to the diagonal.
+    """Iterate (15) from ``energy`` until F is known to ``tol``, an error of second order in the step left.
 
     ``known``: differences of a neighbouring point, or of the same point on other sites, to begin with.
     """
@@ -114,11 +130,12 @@ def solve(
     x, least = sites.represented(energy), np.inf
     known = Differences.none(energy) if known is None else known
     before: tuple[np.ndarray, np.ndarray] | None = None
-    best = x, np.inf
+    best, improved = (x, np.inf, np.inf), 0
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
         for count in range(1, _ITERATION.most + 1):
             try:
-                r = image(sites, x, sites.overlaps(x, log_lambda)) - x
+                found = sites.overlaps(x, log_lambda)
+                r = image(sites, x, found) - x
             except np.linalg.LinAlgError:  # a pivot of a site is exactly 0: given up as what overflows
                 break
             unit = gauge_unit(x)
@@ -127,32 +144,39 @@ def solve(
                 break
             if before is not None:
                 known = known.joined(x - before[0], r - before[1])
-            if relative <= max(best[1], tol):
-                best = x, relative
-            if relative < tol and count >= _ITERATION.least:
-                break
             if relative > _ITERATION.astray * least:
                 known, least = Differences.none(x), relative
             least, before = min(least, relative), (x, r)
-            x = x + known.step(r, unit)
+            step = known.step(r, unit)
+            error = CORRECTION.leaves * abs(gain_of_step(sites, x, found, step))
+            x = projected_to_lower_half_plane(x + step) if sites.any_matrix else x + step
+            enough = error < tol and relative < _ITERATION.settled and count >= _ITERATION.least
+            if relative < best[1] or enough:
+                best, improved = (x, relative, error), count
+            if enough or count - improved >= _ITERATION.patience:
+                break
     return Point(log_lambda, *best, count, is_lower(best[0], sites.slack), known)
 
 
-def solve_on_axis(
-    sites: Sites, energy: np.ndarray, log_lambda: float, tol: float, known: Differences | None = None
-) -> Point:
-    """Iterate (15) on the real axis, by way of arg lambda > 0 where it ends above the real axis otherwise.
+def gain_of_step(sites: Sites, x: np.ndarray, found: np.ndarray, step: np.ndarray) -> complex:
+    """By how much a ``step`` from x, where g and k are ``found``, changes Psi/(pi s_L), whose Im is 1 - F.
+
+    Psi is stationary, so that this is half its gradient times a step that leads to where the gradient is 0.
+    """
+    gain = 0.5 * complex(np.einsum("fkij,fkji->", gradient(sites, x, found), step))
+    return gain / (math.pi * sites.s_out)
+
+
+def solve_from_above(sites: Sites, energy: np.ndarray, log_lambda: float, tol: float) -> Point:
+    """Iterate (15) at smaller and smaller arg lambda > 0, and then on the real axis.
 
     For arg lambda > 0 the solution with Im P, Im Q <= 0 is the only one.
     """
-    point = solve(sites, energy, complex(log_lambda, REAL_AXIS), tol, known)
-    if point.relative < tol and point.lower:
-        return point
     near = projected_to_lower_half_plane(energy)
-    for angle in _ITERATION.detour:
-        near = solve(sites, near, complex(log_lambda, angle), tol).energy
-    other = solve(sites, near, complex(log_lambda, REAL_AXIS), tol)
-    return other if other.lower or not point.lower else point
+    for angle in (*_ITERATION.detour, REAL_AXIS):
+        point = solve(sites, near, complex(log_lambda, angle), tol)
+        near = point.energy
+    return point
 
 
 def is_lower(energy: np.ndarray, slack: float) -> bool:

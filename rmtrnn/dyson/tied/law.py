@@ -1,7 +1,7 @@
 """The law of the singular values with tied weights: theory.md (15), (20)-(23).
 
-Points are found on a few sites (`path`), their self-energies corrected on some thousand, and F, which is
-stationary in them, is averaged over all sites after one more step there.
+Points and their self-energies are found on some of the sites (`path`). F, which is stationary in the
+self-energies, is averaged over all sites.
 
 Letters: T, the number of steps.
 """
@@ -28,9 +28,9 @@ from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.bordered_sites import BorderedSites
 from rmtrnn.dyson.tied.functional import Sites
-from rmtrnn.dyson.tied.iteration import Point, solve, solve_on_axis
+from rmtrnn.dyson.tied.iteration import Point, solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
-from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, corrected, node_at
+from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, error_of_sites, node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites
 from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field
 from rmtrnn.ensemble import Ensemble
@@ -44,23 +44,22 @@ from rmtrnn.meanfield.shortfall import Shortfall, shortfall_of
 class Sizes:
     """Numbers of sites for up to so many ``rows`` K T.
 
-    ``population``: that F is averaged over; ``large``: for the last step of the self-energies; ``medium``:
-    that they are solved on; ``scan``: that points are placed on.
+    ``population``: that F is averaged over; ``path``: that (15) is solved on; ``check``: that say by how much
+    the self-energies of ``path`` change F.
     """
 
     rows: float
     population: int
-    large: int
-    medium: int
-    scan: int
+    path: int
+    check: int
 
 
 # Empirical: the error of the population is then 1e-3 to 2e-3. The cost grows with rows^3.
 _SIZES = (
-    Sizes(5, 32768, 4096, 1024, 512),
-    Sizes(16, 16384, 4096, 1024, 512),
-    Sizes(40, 8192, 1024, 512, 256),
-    Sizes(math.inf, 2048, 512, 256, 128),  # with self-energies that are averaged over time
+    Sizes(5, 32768, 2048, 8192),
+    Sizes(16, 16384, 2048, 8192),
+    Sizes(40, 8192, 1024, 4096),
+    Sizes(math.inf, 2048, 256, 1024),  # with self-energies that are averaged over time
 )
 
 
@@ -75,7 +74,7 @@ class Modes:
     steps: float = 15.0
     # Polynomials left out, and points, to see what the form misses.
     fewer: int = 2
-    checked: int = 3
+    checked: int = 5
 
     def count(self, T: int) -> int:
         return self.least + round(T / self.steps)
@@ -89,8 +88,8 @@ class Duration:
     """Seconds of one core. Empirical: right within a factor of four for minimalRNN, T = 2 to 30. No result
     depends on them."""
 
-    # For each site and row^3: 110 s for 8192 sites and 30 rows, measured on 2026-11-28.
-    site: float = 5e-7
+    # For each site and row^3: 66 s for 8192 sites and 30 rows, under load, on 2026-11-29.
+    site: float = 3e-7
     # For each row on the few sites of the path.
     path: float = 2.0
 
@@ -104,7 +103,7 @@ def tied_law(
     *,
     population: int | None = None,
     seed: int = 0,
-    tol: float = 2.5e-4,
+    tol: float = 5e-4,
     max_points: int = 100,
     Q0: np.ndarray | None = None,
 ) -> TabulatedLaw:
@@ -174,16 +173,18 @@ def law_of_population(population: Population, T: int, settings: PathSettings) ->
         return chain_law(Chain(population.stages), GROUPS)[0]
     full = SiteMatrices.of(population.stages, T, population.weights)
     sizes = _sizes(full.ports)
-    picks = [picked(full, population, n) for n in (sizes.scan, sizes.medium, sizes.large)]
+    picks = [picked(full, population, n) for n in (sizes.path, sizes.check)]
     far = large_lambda(full.at(*picks[0]))
     whole: Sites = full
     if full.ports > MODES.dense_rows:
         whole = BorderedSites.of(population.stages, full, MODES.count(T))
-    scan, medium, large = (whole.at(*pick) for pick in picks)
-    follower = PathFollower(scan, far, settings)
-    points = solved_on(medium, follower.refined(follower.march()), settings)
-    missed = error_of_form(medium, points, settings) if isinstance(medium, BorderedSites) else 0.0
-    nodes = on_all_sites(whole, large, points, missed)
+    some, check = (whole.at(*pick) for pick in picks)
+    follower = PathFollower(some, far, settings, 1.0 / full.n if full.n > 1 else 0.0)
+    points = [node.point for node in follower.refined(follower.march())]
+    error = largest_error_of_sites(check, points)
+    if isinstance(some, BorderedSites):
+        error += error_of_form(some, points, settings)
+    nodes = [node_at(whole, point, error) for point in points]
     if not nodes:
         return no_law()[0]
     solution = as_solution(nodes, settings)
@@ -212,39 +213,26 @@ def picked(sites: TiedSites, population: Population, n: int) -> tuple[Any, np.nd
     return stratified_subsample(sites.weights, n, population.low, population.high, n // 4)
 
 
-def solved_on(sites: Sites, nodes: list[Node], settings: PathSettings) -> list[Point]:
-    """Self-energies on more ``sites`` at the points of ``nodes``, from those with the largest u on.
+def some_of(points: list[Point]) -> list[Point]:
+    """`Modes.checked` points, spread evenly."""
+    places = np.linspace(0, len(points) - 1, MODES.checked + 2).astype(int)[1:-1] if points else []
+    return [points[i] for i in np.unique(places)]
 
-    A gap between few sites in a tail has real self-energies, which lead nowhere: there the next point above
-    is where to start from.
-    """
-    least = settings.sparse * max((node.density for node in nodes), default=0.0)
-    points: list[Point] = []
-    for node in reversed(nodes):
-        start = node.point if not points or node.density > least else points[-1]
-        points.append(solve_on_axis(sites, start.energy, 2 * node.u, settings.solver_tol, start.differences))
-    return points[::-1]
+
+def largest_error_of_sites(sites: Sites, points: list[Point]) -> float:
+    """What the self-energies of few sites change F by, at most at some points."""
+    return max((error_of_sites(sites, point) for point in some_of(points)), default=0.0)
 
 
 def error_of_form(sites: BorderedSites, points: list[Point], settings: PathSettings) -> float:
     """What fewer modes in time change F by, the largest of some points: more than what the modes miss."""
     fewer = replace(sites, modes=sites.modes - MODES.fewer)
     changes = [0.0]
-    places = np.linspace(0, len(points) - 1, MODES.checked + 2).astype(int)[1:-1] if points else []
-    for i in np.unique(places):
-        coarse = solve(fewer, points[i].energy, points[i].log_lambda, settings.solver_tol)
-        if coarse.relative < settings.settled:
-            changes.append(abs(node_at(fewer, coarse).cdf - node_at(sites, points[i]).cdf))
+    for point in some_of(points):
+        coarse = solve(fewer, point.energy, point.log_lambda, settings.solver_tol)
+        if coarse.is_solved(ERRORS.fall):
+            changes.append(abs(node_at(fewer, coarse).cdf - node_at(sites, point).cdf))
     return max(changes)
-
-
-def on_all_sites(full: Sites, large: Sites, points: list[Point], missed: float) -> list[Node]:
-    """F on all sites at self-energies that are corrected on ``large``; ``missed`` adds to its error."""
-    nodes = []
-    for point in points:
-        better, error = corrected(large, point)
-        nodes.append(node_at(full, better, error + missed))
-    return nodes
 
 
 def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
@@ -255,7 +243,7 @@ def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
     none = np.zeros((len(nodes), 1), dtype=complex)
     upper = np.array([1.0 - node.cdf for node in nodes])
     good = np.isfinite(upper) & (np.abs(upper - 0.5) < 0.5 + ERRORS.fall)
-    good &= np.array([node.point.relative < settings.settled and node.point.lower for node in nodes])
+    good &= np.array([node.point.is_solved(ERRORS.fall) for node in nodes])
     good[good] = np.isin(np.arange(good.sum()), longest_monotone_run(upper[good], ERRORS.fall))
     return Solution(
         log_lambda=np.array([2 * node.u for node in nodes]),

@@ -1,7 +1,8 @@
 """Points of the distribution function with tied weights, found on some of the sites.
 
-From above the law down in log lambda: at a positive arg lambda until the support begins, then on the real
-axis, each point from the line through the last two. Then panels are halved until cubics in F are good enough.
+From above the law down at a positive arg lambda, to a first point inside the support; from there up and down
+along the real axis, each point from the self-energies of the nearest two, carried on in their gauge. Then
+panels are halved until cubics in F are good enough.
 
 Letters: u = log s.
 """
@@ -14,18 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from rmtrnn.dyson.full_population import CORRECTION
+from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.panel_refinement import PANELS, Settings, panels_to_halve
-from rmtrnn.dyson.tied.functional import Sites, distribution_and_density, gradient, image
+from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.dyson.tied.functional import Sites, distribution_and_density, image
 from rmtrnn.dyson.tied.iteration import (
     Differences,
     Point,
+    gain_of_step,
     gauge_unit,
-    projected_to_lower_half_plane,
     relative_size,
     solve,
-    solve_on_axis,
+    solve_from_above,
 )
 from rmtrnn.dyson.tied.large_lambda import LargeLambda
+from rmtrnn.dyson.tied.time_modes import GAUGE_DEGREE, in_gauge, smooth_gauge
 
 
 @dataclass(frozen=True)
@@ -35,25 +39,24 @@ class PathSettings:
     ``tol`` of the cdf between points and beyond the outermost ones; ``max_points``.
     """
 
-    tol: float = 2.5e-4
+    tol: float = 5e-4
     max_points: int = 100
-    # Relative change of the self-energies that ends the iteration: F errs by its square.
-    solver_tol: float = 1e-3
-    # Largest relative change of a point that is used.
-    settled: float = 0.05
+    # Error of F, to second order, that ends the iteration at a point: a fiftieth of ``tol``.
+    solver_tol: float = 1e-5
     # Radians: arg lambda above the support. Empirical: one step leads from there to the real axis.
     angle: float = 0.3
-    # Mass from one point to the next; the step in u above the support, the shortest and the longest.
+    # Mass below, at this angle, from which the real axis is tried.
+    entered: float = 0.8
+    # Mass from one point to the next; the step in u above the support, and the longest. Shares of a step that
+    # are tried until a point is solved.
     mass: float = 0.08
     above: float = 0.25
-    shortest: float = 0.1
-    longest: float = 1.0
+    longest: float = 2.0
+    shares: tuple[float, ...] = (1.0, 0.5, 0.25)
     # Sites: a panel with the mass of fewer is not halved, as the gaps between them are not those of the law.
     few_sites: float = 2.0
-    # Density of u that counts as inside the support, and the share of the largest one below which a tail is
-    # too sparse on few sites to start from.
+    # Density of u that counts as inside the support.
     inside: float = 1e-5
-    sparse: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,23 @@ class Node:
 
 
 def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
-    """F and density on ``sites`` at self-energies that may come from some of them."""
-    found = distribution_and_density(sites, point.energy, point.log_lambda)
-    return Node(0.5 * point.log_lambda.real, 1.0 - found.upper, found.density, error, point, found.site_log)
+    """F and density on ``sites`` at self-energies that may come from some of them.
+
+    None where a site is singular, as far from a solution it may be.
+    """
+    u = 0.5 * point.log_lambda.real
+    try:
+        found = distribution_and_density(sites, point.energy, point.log_lambda)
+    except np.linalg.LinAlgError:
+        return Node(u, math.nan, 0.0, math.inf, point._replace(error=math.inf), np.zeros(sites.n))
+    return Node(u, 1.0 - found.upper, found.density, error, point, found.site_log)
 
 
-def corrected(sites: Sites, point: Point) -> tuple[Point, float]:
-    """Take one quasi-Newton step on more sites, by the differences of ``point``, and state the error of F.
+def error_of_sites(sites: Sites, point: Point) -> float:
+    """By how much a quasi-Newton step on ``sites`` would change F at self-energies of other sites.
 
-    Psi is stationary: what the step changes F by is half its gradient times the step. A step that is right to
-    one half leaves a quarter of that.
+    The step itself is not taken: it is dominated by directions that F hardly depends on, and its noise would
+    enter the density at first order.
     """
     sites = sites.gauged(point.energy)
     x = sites.represented(point.energy)
@@ -89,51 +99,86 @@ def corrected(sites: Sites, point: Point) -> tuple[Point, float]:
     change, unit = image(sites, x, found) - x, gauge_unit(x)
     step = point.differences.step(change, unit)
     step *= min(1.0, CORRECTION.longest_step / max(relative_size(step, unit), 1e-300))
-    gain = 0.5 * complex(np.einsum("fkij,fkji->", gradient(sites, x, found), step))
-    error = CORRECTION.leaves * abs(gain) / (math.pi * sites.s_out)
-    return point._replace(energy=projected_to_lower_half_plane(x + step)), error
+    return abs(gain_of_step(sites, x, found, step).imag)
 
 
 class PathFollower:
-    """Solves (15) on ``sites``, from one point to the next."""
+    """Solves (15) on ``sites``, from one point to the next; ``resolved``, the mass of one site."""
 
-    def __init__(self, sites: Sites, far: LargeLambda, settings: PathSettings) -> None:
+    def __init__(self, sites: Sites, far: LargeLambda, settings: PathSettings, resolved: float = 0.0) -> None:
         self.sites, self.far, self.settings = sites, far, settings
+        self.end = max(settings.tol, resolved)  # mass beyond the outermost points
 
     def march(self) -> list[Node]:
-        """Down from where Chebyshev's inequality leaves little mass, until less than ``tol`` is below."""
-        settings, far = self.settings, self.far
-        u = 0.5 * far.log_m1 + 0.25 * math.log(max(far.ratio, 1.0) / (0.2 * settings.tol))
-        near = far.energy(self.sites, complex(2 * u, settings.angle))
-        nodes: list[Node] = []
-        step = settings.longest / 2
-        for _ in range(settings.max_points):
-            inside = [node for node in nodes if self.is_inside(node)][-2:]
-            node = self._on_axis(u, line(inside, u), inside[-1].point.differences) if inside else None
-            if node is None or not self.is_solved(node):
-                above = solve(self.sites, near, complex(2 * u, settings.angle), settings.solver_tol)
-                if not above.relative < settings.settled:
-                    break
-                near = above.energy
-                node = self._on_axis(u, near)
-            nodes.append(node)
-            if self.is_solved(node) and node.cdf < settings.tol:
-                break
-            below = min(settings.mass, PANELS.step * max(node.cdf, settings.tol))
-            wish = below / node.density if self.is_inside(node) else settings.above
-            step = float(np.clip(wish, settings.shortest, min(settings.longest, 2.0 * step)))
-            u -= step
+        """From a point inside the support up and down, until less than ``tol``, or one site, lies beyond."""
+        nodes = self._entered()
+        for side in (1, -1) if nodes else ():
+            self._walk(nodes, side)
         return nodes
 
+    def _entered(self) -> list[Node]:
+        """One point inside the support, reached at a positive arg lambda from above the law."""
+        settings, far, tol = self.settings, self.far, self.settings.solver_tol
+        u = 0.5 * far.log_m1 + 0.25 * math.log(max(far.ratio, 1.0) / (0.2 * settings.tol))
+        energy, known = far.energy(self.sites, complex(2 * u, settings.angle)), None
+        above: list[Node] = []
+        for _ in range(settings.max_points):
+            if above:
+                energy, known = line(above[-2:], u)
+            point = solve(self.sites, energy, complex(2 * u, settings.angle), tol, known)
+            if not point.is_settled(ERRORS.fall):
+                break
+            above.append(node_at(self.sites, point))
+            if above[-1].cdf < settings.entered:
+                point = solve_from_above(self.sites, point.energy, 2 * u, tol)
+                node = node_at(self.sites, point)
+                if self.is_inside(node):
+                    return [node]
+            u -= settings.above
+        return []
+
+    def _walk(self, nodes: list[Node], side: int) -> None:
+        """Add points of the real axis above (1) or below (-1) the first of ``nodes``.
+
+        A point that is not solved is tried again at half the distance, and once more.
+        """
+        settings, last = self.settings, nodes[0]
+        step = 0.5 * settings.longest
+        while len(nodes) < settings.max_points:
+            beyond = last.cdf if side < 0 else 1.0 - last.cdf
+            if beyond < self.end:
+                break
+            wish = settings.above
+            if last.density > settings.inside:
+                wish = min(settings.mass, PANELS.step * max(beyond, self.end)) / last.density
+            step = min(wish, settings.longest, 2.0 * step)
+            tries = (self._beyond(nodes, last.u + side * step * share) for share in settings.shares)
+            node = next((one for one in tries if one is not None), None)
+            if node is None:
+                break
+            nodes.append(node)
+            last, step = node, abs(node.u - last.u)
+
+    def _beyond(self, nodes: list[Node], u: float) -> Node | None:
+        """A solved point at u, whose F is in order with that of ``nodes``."""
+        nearest = sorted(nodes, key=lambda node: -abs(node.u - u))[-2:]
+        node = self._on_axis(u, nearest)
+        last = nearest[-1]
+        rise = (node.cdf - last.cdf) * math.copysign(1.0, u - last.u)
+        good = self.is_solved(node) and rise > -ERRORS.fall and abs(node.cdf - 0.5) < 0.5 + ERRORS.fall
+        return node if good else None
+
     def is_solved(self, node: Node) -> bool:
-        """Whether the self-energies have settled in the lower half plane, where F is one."""
-        return node.point.relative < self.settings.settled and node.point.lower
+        return node.point.is_solved(ERRORS.fall)
 
     def is_inside(self, node: Node) -> bool:
         return self.is_solved(node) and node.density > self.settings.inside
 
-    def _on_axis(self, u: float, energy: np.ndarray, known: Differences | None = None) -> Node:
-        return node_at(self.sites, solve_on_axis(self.sites, energy, 2 * u, self.settings.solver_tol, known))
+    def _on_axis(self, u: float, near: list[Node]) -> Node:
+        """F and density at u, from the self-energies of ``near``."""
+        energy, known = line(near, u)
+        point = solve(self.sites, energy, complex(2 * u, REAL_AXIS), self.settings.solver_tol, known)
+        return node_at(self.sites, point)
 
     def refined(self, nodes: list[Node]) -> list[Node]:
         """Panels halved until cubics in F through both ends are good to ``tol``."""
@@ -150,23 +195,35 @@ class PathFollower:
             if not left:
                 break
             tried.update(float(u[i] + u[i + 1]) for i in left)
-            new = [self._between(nodes[i], nodes[i + 1]) for i in left]
+            new = [
+                self._on_axis(0.5 * (nodes[i].u + nodes[i + 1].u), self._both(nodes[i : i + 2])) for i in left
+            ]
             new = [node for node in new if self.is_solved(node)]
             nodes = sorted([*nodes, *new], key=lambda node: node.u)
         return nodes
 
-    def _between(self, left: Node, right: Node) -> Node:
-        """A node halfway, from those neighbours that are inside the support."""
-        u = 0.5 * (left.u + right.u)
-        inside = [node for node in (left, right) if self.is_inside(node)] or [right]
-        return self._on_axis(u, line(inside, u), inside[-1].point.differences)
+    def _both(self, nodes: list[Node]) -> list[Node]:
+        """Those inside the support; else the one above."""
+        return [node for node in nodes if self.is_inside(node)] or nodes[1:]
 
 
-def line(nodes: list[Node], u: float) -> np.ndarray:
-    """Self-energies on the line in u through one or two nodes; no further than the distance of these."""
+def line(nodes: list[Node], u: float) -> tuple[np.ndarray, Differences]:
+    """Extrapolate self-energies in u through the nearest nodes, and carry the differences of the nearest.
+
+    The logarithm of the gauge of (22) and the self-energies in this gauge vary slowly with u, while the
+    self-energies themselves grow by powers of lambda.
+    """
     last = nodes[-1]
-    if len(nodes) == 1:
-        return last.point.energy
-    before = nodes[-2]
-    share = float(np.clip((u - last.u) / (last.u - before.u), -1.0, 1.0))
-    return last.point.energy + share * (last.point.energy - before.point.energy)
+    logs = [np.log(smooth_gauge(node.point.energy, GAUGE_DEGREE)) for node in nodes]
+    shares = [
+        math.prod((u - other.u) / (node.u - other.u) for other in nodes if other is not node)
+        for node in nodes
+    ]
+    log_gauge = np.einsum("i,ikt->kt", shares, logs)
+    energy = sum(
+        share * in_gauge(node.point.energy, -log)
+        for share, node, log in zip(shares, nodes, logs, strict=True)
+    )
+    change = log_gauge - logs[-1]
+    differences = Differences(*(in_gauge(one, change) for one in last.point.differences))
+    return in_gauge(np.asarray(energy), log_gauge), differences

@@ -78,8 +78,9 @@ class SiteMatrices(TiedSites):
 
     gamma: np.ndarray
 
-    # Im of self-energies above the real axis, in units of the diagonal, that is not of another branch: ten
-    # times the tolerance of the iteration.
+    # Any symmetric matrices are self-energies here, those projected to the lower half plane among them.
+    any_matrix: ClassVar[bool] = True
+    # Im of self-energies above the real axis, in units of the diagonal, that is not of another branch.
     slack: ClassVar[float] = 0.01
 
     @classmethod
@@ -153,10 +154,12 @@ class SiteMatrices(TiedSites):
     def overlaps(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
         """g and k of (20), (2, K, T, T)."""
         P, Q = self.with_ends(energy, log_lambda)
+        unit, Q = _unit_diagonal(Q)
         rows, columns = self.gamma.shape[1:]
 
         def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             n = len(gamma)
+            gamma = unit[:, None] * gamma
             h = _h(gamma, P)
             transposed = np.eye(rows) - (h.reshape(n * rows, rows) @ Q).reshape(n, rows, rows)
             R = np.linalg.inv(np.swapaxes(transposed, 1, 2)) * weights[:, None, None]
@@ -169,6 +172,7 @@ class SiteMatrices(TiedSites):
 
         parts = self.over_sites(part)
         both = [np.sum([one[i] for one in parts], axis=0) for i in range(2)]
+        both[0] = both[0] / (unit[:, None] * unit)
         found = np.array([[matrix[block, block] for block in self.blocks()] for matrix in both])
         return 0.5 * (found + np.swapaxes(found, -1, -2))
 
@@ -180,21 +184,32 @@ class SiteMatrices(TiedSites):
         complement at x_L is the inverse of the block of (Q^{-1} - h)^{-1} there, which gives m.
         """
         P, Q = self.with_ends(energy, log_lambda)
-        size = np.abs(np.diagonal(Q))
-        size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0: a gate drives nothing that is read
-        Q = Q - 1j * _SHIFT * np.diag(size)
+        unit, Q = _unit_diagonal(Q)
+        Q = Q - 1j * _SHIFT * np.eye(len(Q))
         eigen = np.linalg.eigvals(Q)
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
         inverse = np.linalg.inv(Q)
 
         def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, complex]:
-            inner, last = _split(inverse - _h(gamma, P), self.ports)
+            inner, last = _split(inverse - _h(unit[:, None] * gamma, P), self.ports)
             trace = np.trace(np.linalg.inv(last), axis1=1, axis2=2)
             return base + _log_pivots(inner) + _log_pivots(last), complex(weights @ trace)
 
         parts = self.over_sites(part)
-        m = sum(one[1] for one in parts) * np.exp(log_lambda - self.log_mean) / self.s_out - 1.0
+        end = unit[-1] ** 2 * np.exp(log_lambda - self.log_mean)
+        m = sum(one[1] for one in parts) * end / self.s_out - 1.0
         return np.concatenate([one[0] for one in parts]), m
+
+
+def _unit_diagonal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scale self-energies A to a unit diagonal: D = |diag A|^{1/2}, and D^{-1} A D^{-1}.
+
+    They grow by many orders of magnitude along the steps.
+    """
+    size = np.abs(np.diagonal(matrix))
+    size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0: a gate drives nothing that is read
+    unit = np.sqrt(size)
+    return unit, matrix / (unit[:, None] * unit)
 
 
 def _h(gamma: np.ndarray, P: np.ndarray) -> np.ndarray:

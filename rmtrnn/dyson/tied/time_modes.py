@@ -16,6 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Degree of the polynomial in time of the logarithm of the gauge. Empirical.
+GAUGE_DEGREE = 3
+
 
 class Parts(NamedTuple):
     """The diagonal Phi d (..., T) and the coefficients of the smooth part (..., r, r) of (22)."""
@@ -84,7 +87,14 @@ def smooth_gauge(energy: np.ndarray, degree: int) -> np.ndarray:
 
     A gauge that is not smooth would make the smooth part rough.
     """
-    y, x = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
+    size = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
+    y, x = np.maximum(size, 1e-12 * size.max(axis=-1, keepdims=True) + 1e-300)  # 0: nothing passes
     logs = 0.25 * (np.log(y) - np.log(x))
     basis = legendre(energy.shape[-1], min(degree + 1, energy.shape[-1]))
     return np.exp(logs @ basis @ basis.T)
+
+
+def in_gauge(energy: np.ndarray, log_gauge: np.ndarray) -> np.ndarray:
+    """Multiply P by a gauge G (K, T) on both sides, and divide Q by it; (..., 2, K, T, T)."""
+    unit = log_gauge[:, :, None] + log_gauge[:, None, :]
+    return energy * np.exp(np.array([unit, -unit]))

@@ -15,7 +15,7 @@ from rmtrnn.dyson.tied.iteration import (
     projected_to_lower_half_plane,
     relative_size,
     solve,
-    solve_on_axis,
+    solve_from_above,
 )
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
@@ -32,32 +32,32 @@ def start(build, steps=5, n=40, seed=2):
 def test_detours_end_at_the_same_point(build):
     """Directly, and by way of arg lambda > 0 from the wrong side of the real axis."""
     sites, log_lambda, energy = start(build)
-    direct = solve_on_axis(sites, energy, log_lambda, 1e-9)
-    around = solve_on_axis(sites, np.conj(direct.energy), log_lambda, 1e-9)
-    assert direct.relative < 1e-9 and around.relative < 1e-9
-    assert direct.lower and not is_lower(np.conj(direct.energy), sites.slack)
+    direct = solve_from_above(sites, energy, log_lambda, 1e-16)
+    around = solve_from_above(sites, np.conj(direct.energy), log_lambda, 1e-16)
+    assert direct.is_solved(1e-16) and around.is_solved(1e-16)
+    assert not is_lower(np.conj(direct.energy), sites.slack)
     unit = gauge_unit(direct.energy)
     assert relative_size(direct.energy - around.energy, unit) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["depth", "mixing", "rank", "least", "most", "astray"])
+@pytest.mark.parametrize("name", ["depth", "mixing", "rank", "least", "most", "patience", "astray"])
 @pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
 def test_numbers_moved_by_three(name, factor, monkeypatch):
     """The point is the same; a share of more than all of the change has no meaning."""
     sites, log_lambda, energy = start(one_state)
-    plain = solve(sites, energy, log_lambda + 0.1j, 1e-6)
+    plain = solve(sites, energy, log_lambda + 0.1j, 1e-12)
     value = getattr(iteration._ITERATION, name) * factor
     value = min(value, 1.0) if name == "mixing" else type(getattr(iteration._ITERATION, name))(value)
     monkeypatch.setattr(iteration, "_ITERATION", replace(iteration._ITERATION, **{name: value}))
-    moved = solve(sites, energy, log_lambda + 0.1j, 1e-6)
-    assert plain.relative < 1e-6 and moved.relative < 1e-6
+    moved = solve(sites, energy, log_lambda + 0.1j, 1e-12)
+    assert plain.is_solved(1e-12) and moved.is_solved(1e-12)
     assert relative_size(plain.energy - moved.energy, gauge_unit(plain.energy)) < 1e-4
 
 
 def test_an_iteration_that_is_cut_short_says_so(monkeypatch):
     sites, log_lambda, energy = start(one_state)
     monkeypatch.setattr(iteration, "_ITERATION", replace(iteration._ITERATION, most=2))
-    assert solve(sites, energy, log_lambda + 0.0j, 1e-6).relative > 1e-3
+    assert solve(sites, energy, log_lambda + 0.0j, 1e-12).error > 1e-12
 
 
 def test_what_lies_above_the_real_axis_is_put_below():
@@ -82,6 +82,6 @@ def test_a_singular_site_ends_the_iteration_with_the_best_point(monkeypatch):
         return known(self, *arguments)
 
     monkeypatch.setattr(SiteMatrices, "overlaps", singular)
-    point = solve(sites, energy, log_lambda + 0.1j, 1e-12)
+    point = solve(sites, energy, log_lambda + 0.1j, 1e-20)
     assert len(calls) == point.evaluations == 3
     assert np.isfinite(point.energy).all() and 1e-12 < point.relative < np.inf

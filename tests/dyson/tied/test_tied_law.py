@@ -36,7 +36,7 @@ def constant_chain(steps, orthogonal):
 def test_power_of_one_orthogonal_matrix():
     """J = O^3 is orthogonal: m = 1/(lambda - 1)."""
     sites, point = constant_chain(3, True), 2.0 + 0.4j
-    found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-12)
+    found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-17)
     # The determinant that m comes from is of a Q that is shifted by 1e-8.
     assert sites.log_determinant(found.energy, point)[1] == pytest.approx(1 / (np.exp(point) - 1), abs=1e-7)
 
@@ -46,7 +46,7 @@ def test_power_of_one_gaussian_matrix():
     """J = W^3 has the law of three free factors, Fuss-Catalan, in F as in the density."""
     steps = 3
     sites = constant_chain(steps, False)
-    follower = PathFollower(sites, large_lambda(sites), PathSettings(solver_tol=1e-8))
+    follower = PathFollower(sites, large_lambda(sites), PathSettings(solver_tol=1e-18))
     nodes = [node for node in follower.march() if 0.02 < node.cdf < 0.98]
     u, density = fuss_catalan.points(steps, np.linspace(0.0, 1.0, 200001)[1:-1])
     cdf = 1.0 + np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(u))])
@@ -74,7 +74,7 @@ def test_the_plain_iteration_of_the_dense_equations_ends_at_the_same_point(haar)
     stages, point = random_stages(3, 4, haar, np.random.default_rng(7)), 0.8 + 0.9j
     P, Q, m = damped_iteration(stages, 3, point)
     sites = SiteMatrices.of(stages, 3)
-    found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-10)
+    found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-17)
     dense = np.array([P, Q])
     np.testing.assert_allclose(physical(sites, stages, found.energy), dense, atol=1e-7 * np.abs(dense).max())
     assert sites.log_determinant(found.energy, point)[1] == pytest.approx(m, rel=1e-6)
