@@ -34,11 +34,11 @@ class IterationSettings:
     # Singular values of the differences, relative to the largest, that are left out: a factor common to all P
     # and its inverse to all Q hardly change where everything passes through the weights.
     rank: float = 0.01
-    # Evaluations at a point: at least, so that the differences say how far the point is off, and at most; and
-    # how many in a row may be no improvement. Empirical.
+    # Evaluations at a point: at least, so that the differences say how far the point is off; at most, from
+    # self-energies of a neighbour (a nearer one serves better than more of them), and from any others.
     least: int = 2
+    warm: int = 12
     most: int = 80
-    patience: int = 16
     # Largest relative change of a point whose F is believed.
     settled: float = 0.05
     # Radians: arg lambda of the detour where the way along the real axis ends on another branch. Empirical.
@@ -128,11 +128,12 @@ def solve(
     advance("Dyson equation: points solved")
     sites = sites.gauged(energy)
     x, least = sites.represented(energy), np.inf
+    most = _ITERATION.most if known is None else _ITERATION.warm
     known = Differences.none(energy) if known is None else known
     before: tuple[np.ndarray, np.ndarray] | None = None
-    best, improved = (x, np.inf, np.inf), 0
+    best = x, np.inf, np.inf
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
-        for count in range(1, _ITERATION.most + 1):
+        for count in range(1, most + 1):
             try:
                 found = sites.overlaps(x, log_lambda)
                 r = image(sites, x, found) - x
@@ -152,8 +153,8 @@ def solve(
             x = projected_to_lower_half_plane(x + step) if sites.any_matrix else x + step
             enough = error < tol and relative < _ITERATION.settled and count >= _ITERATION.least
             if relative < best[1] or enough:
-                best, improved = (x, relative, error), count
-            if enough or count - improved >= _ITERATION.patience:
+                best = x, relative, error
+            if enough:
                 break
     return Point(log_lambda, *best, count, is_lower(best[0], sites.slack), known)
 
