@@ -17,6 +17,7 @@ import rmtrnn as rt
 from rmtrnn._core import arrays as _arrays
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
+from rmtrnn.dyson.tied import iteration
 from rmtrnn.dyson.tied.iteration import solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda, site_features
 from rmtrnn.dyson.tied.path import PathFollower, PathSettings
@@ -42,8 +43,9 @@ def test_power_of_one_orthogonal_matrix():
 
 
 @pytest.mark.equation(15)
-def test_power_of_one_gaussian_matrix():
+def test_power_of_one_gaussian_matrix(monkeypatch):
     """J = W^3 has the law of three free factors, Fuss-Catalan, in F as in the density."""
+    monkeypatch.setattr(iteration, "_ITERATION", replace(iteration._ITERATION, warm=80))
     steps = 3
     sites = constant_chain(steps, False)
     follower = PathFollower(sites, large_lambda(sites), PathSettings(solver_tol=1e-18))
