@@ -91,12 +91,12 @@ def layer_normalized(
             break
     found = _scaled(ens, factors, gains, shifts, 1.0)
     ratios, tol, field = _variance_ratios(found, gains, 1.0, settings.tol)
-    require_stationary(found, field)
     if not _miss(ratios) < 10.0 * tol:
         raise ConvergenceError(
             f"layer_normalized: {found} has q/γ² − 1 = {_miss(ratios):.1e} in its own stationary state, "
             "not 0; the normalised network holds a state that the rescaled one does not"
         )
+    require_stationary(found, field)
     return found
 
 
