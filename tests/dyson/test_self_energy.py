@@ -54,6 +54,7 @@ def test_law_in_splines_is_that_in_all_strengths(weights):
     assert apart < 0.5 * law.error
 
 
+@pytest.mark.sweep
 def test_hundred_steps_keep_mass_and_growth():
     spec = rt.spectrum(MINIMAL, 100, population=8192)
     assert spec.converged
