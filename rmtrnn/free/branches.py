@@ -136,9 +136,7 @@ class MonotoneStretches:
             else:
                 stretches += self._monotone(branch, grid, values)
         self.stretches = tuple(stretches)
-        if (
-            not stretches
-        ):  # else what lies beyond the reach is left out: it would set the scale of all the rest
+        if not stretches:  # else what lies beyond the reach is left out: it would set the scale of the rest
             for place, mass in far.items():
                 self.masses[place] = self.masses.get(place, 0.0) + mass
 

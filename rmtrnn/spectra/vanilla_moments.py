@@ -28,8 +28,8 @@ def has_free_factors(ens: Ensemble) -> bool:
 def has_free_steps(ens: Ensemble) -> bool:
     """Whether the law of one step has a free power by nodes: weights by `SingularValues`, law without atoms.
 
-    Vanilla cells with normal biases. Not where W has zeros, or φ'² is
-    unbounded, or has atoms as relu's or at the state 0.
+    Vanilla cells with normal biases. Not where W has zeros, or φ'² is unbounded, or has atoms as relu's or at
+    the state 0.
     """
     if not (isinstance(ens.cell, VanillaRNN) and ens.has_normal_biases):
         return False

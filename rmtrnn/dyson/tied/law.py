@@ -54,7 +54,7 @@ class Sizes:
     check: int
 
 
-# Empirical: the error of the population is then 1e-3 to 2e-3. The cost grows with rows^3.
+# Empirical: the error of the population is then 1e-3 to 4e-3. The cost grows with rows^3.
 _SIZES = (
     Sizes(5, 32768, 2048, 8192),
     Sizes(16, 16384, 2048, 8192),
