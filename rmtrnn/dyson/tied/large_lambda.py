@@ -98,42 +98,66 @@ def _with_end(matrix: np.ndarray, size: int) -> np.ndarray:
 def site_features(
     stages: Sequence[Stage], sites: SiteMatrices, far: LargeLambda
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What decides where a site counts: its share of m_1 (n,), and logarithms (features, n).
+    """Find what decides where a site counts in (15): its share of m_1 (n,), and logarithms (features, n).
 
     The logarithms are those of the shares of m_1 that leave and enter the Jacobian at the site, and of the
     size (and determinant, where it is a matrix) of the product of its gates. The shares are relative to m_1.
     ``far`` comes from ``sites``; the stages may be those of other sites.
     """
-    per_step, steps = len(stages) // sites.steps, sites.steps
-    owners = gate_owners(stages, steps)
+    ports = _ports_of_stages(stages, sites.steps)
     scale = np.exp(-0.5 * sites.log_growth)
-    n = stages[0].a.shape[2]
-    left = np.zeros((sites.ports + sites.s_in, sites.s_out, n))  # rows x_L of gamma
-    right = np.zeros((sites.ports + sites.s_out, sites.s_in, n))  # columns y_0 of gamma
-    product = np.repeat(np.eye(sites.s_out)[:, :, None], n, axis=2)
-    for position in reversed(range(len(stages))):
-        step, level = divmod(position, per_step)
-        product = product * scale[position]
-        for k, (at, j) in enumerate(owners):
-            if at == level:
-                left[k * steps + step] = np.einsum("oin,in->on", product, stages[position].b[j])
-        product = np.einsum("oin,ijn->ojn", product, stages[position].a)
-    left[sites.ports :] = np.moveaxis(product, 1, 0)
-    right[sites.ports :] = product
-    carried = np.repeat(np.eye(sites.s_in)[:, :, None], n, axis=2)
-    for position, stage in enumerate(stages):
-        step, level = divmod(position, per_step)
-        for k, (at, j) in enumerate(owners):
-            if at == level:
-                right[k * steps + step] = np.einsum("in,ijn->jn", stage.c[j], carried)
-        carried = np.einsum("oin,ijn->ojn", stage.a, carried) * scale[position]
+    rows, product = _rows_of_end(stages, ports, scale, sites)
+    columns = _columns_of_start(stages, ports, scale, sites, product)
     mean = math.exp(far.log_m1 - sites.log_mean)
-    own = _form(_with_end(far.y, sites.s_in), left) / mean
-    entering = _form(_with_end(far.x, sites.s_out), right) / mean
+    own = _form(_with_end(far.y, sites.s_in), rows) / mean
+    entering = _form(_with_end(far.x, sites.s_out), columns) / mean
     logs = [np.log(own + _FLOOR), np.log(entering + _FLOOR), np.log((product**2).sum(axis=(0, 1)) + _FLOOR)]
     if sites.s_in == sites.s_out > 1:
         logs.append(np.log(np.abs(np.linalg.det(np.moveaxis(product, 2, 0))) + _FLOOR))
     return own / own.mean(), np.array(logs)
+
+
+Ports = list[list[tuple[int, int]]]
+
+
+def _ports_of_stages(stages: Sequence[Stage], steps: int) -> Ports:
+    """Of every stage of the chain (port, j): the row of gamma of its j-th weight matrix."""
+    owners, per_step = gate_owners(stages, steps), len(stages) // steps
+    places = (divmod(position, per_step) for position in range(len(stages)))
+    return [
+        [(k * steps + step, j) for k, (at, j) in enumerate(owners) if at == level] for step, level in places
+    ]
+
+
+def _rows_of_end(
+    stages: Sequence[Stage], ports: Ports, scale: np.ndarray, sites: SiteMatrices
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows x_L of gamma, theory.md (20), from the last step back, and the product of all gates."""
+    n = stages[0].a.shape[2]
+    rows = np.zeros((sites.ports + sites.s_in, sites.s_out, n))
+    product = np.repeat(np.eye(sites.s_out)[:, :, None], n, axis=2)
+    for position in reversed(range(len(stages))):
+        product = product * scale[position]
+        for port, j in ports[position]:
+            rows[port] = np.einsum("oin,in->on", product, stages[position].b[j])
+        product = np.einsum("oin,ijn->ojn", product, stages[position].a)
+    rows[sites.ports :] = np.moveaxis(product, 1, 0)
+    return rows, product
+
+
+def _columns_of_start(
+    stages: Sequence[Stage], ports: Ports, scale: np.ndarray, sites: SiteMatrices, product: np.ndarray
+) -> np.ndarray:
+    """Columns y_0 of gamma, theory.md (20), from the first step on; the last are all gates, ``product``."""
+    n = stages[0].a.shape[2]
+    columns = np.zeros((sites.ports + sites.s_out, sites.s_in, n))
+    columns[sites.ports :] = product
+    carried = np.repeat(np.eye(sites.s_in)[:, :, None], n, axis=2)
+    for position, stage in enumerate(stages):
+        for port, j in ports[position]:
+            columns[port] = np.einsum("in,ijn->jn", stage.c[j], carried)
+        carried = np.einsum("oin,ijn->ojn", stage.a, carried) * scale[position]
+    return columns
 
 
 def _form(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
