@@ -182,6 +182,16 @@ def symmetric_rank_one(inverse: np.ndarray, step: np.ndarray, change: np.ndarray
     return inverse + factor[:, None, None] * miss[:, :, None] * miss[:, None, :]
 
 
+def _is_outside(chain: Chain, sigma: SelfEnergy, points: Points, flat: np.ndarray) -> np.ndarray:
+    """Whether a point lies outside the support: where F is ``flat``, on the branch of the resolvent.
+
+    There F is a constant whatever the real self-energies are. ``flat``: neither density nor change of F.
+    """
+    outside = flat.copy()
+    outside[flat] = on_resolvent_branch(chain, sigma[flat], points.log_lambda[flat])
+    return outside
+
+
 def on_resolvent_branch(chain: Chain, sigma: SelfEnergy, log_lambda: np.ndarray) -> np.ndarray:
     """Whether real self-energies are those of the resolvent, and not another real solution.
 
@@ -208,10 +218,9 @@ def evaluate(
 ) -> Solution:
     """Evaluate F and its density, theory.md (14), with the residual recomputed from the self-energies.
 
-    A point is converged if the next Newton step (relative) would be below ``tol``. Outside the support F is a
-    constant whatever the real self-energies are: it is enough that density and second-order error of F
-    vanish, and that the self-energies lie `on_resolvent_branch`. ``inverse`` is that of `newton`; where it is
-    not given or not finite the Hessian is taken on ``small``.
+    A point is converged if the next Newton step (relative) would be below ``tol``, or `_is_outside`. F takes
+    what that step would add to it, to second order. ``inverse`` is that of `newton`; where it is not given or
+    not finite the Hessian is taken on ``small``.
     """
     sigma, points = sigma.in_lower_half_plane, Points.real(log_lambda)
     coefficients = sigma.coefficients
@@ -224,9 +233,8 @@ def evaluate(
     relative = np.abs(chain.parametrisation.log_change(step)).max(axis=1)
     values = values_of(chain, sigma, points.log_lambda, green.phase, green.m)
     correction, error = second_order_change(slope, step, np.pi * chain.s_out)
-    none = _NEWTON.no_density
-    outside = (np.abs(values.density) < none) & (np.abs(np.imag(correction)) < none) & (relative < 0.5)
-    outside[outside] = on_resolvent_branch(small, sigma[outside], points.log_lambda[outside])
+    flat = np.maximum(np.abs(values.density), np.abs(np.imag(correction))) < _NEWTON.no_density
+    outside = _is_outside(small, sigma, points, flat & (relative < 0.5))
     error = np.where(outside, 0.0, error)
     inside = ~sigma.is_real & (relative < tol) & (error < _NEWTON.largest_error)
     settled = (inside | outside) & chain.parametrisation.admits(sigma)

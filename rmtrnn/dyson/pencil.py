@@ -90,6 +90,10 @@ class StageEntries:
     c: list[Vector]
     gates: range
 
+    @classmethod
+    def of(cls, stage: Stage, gates: range) -> StageEntries:
+        return cls(split_entries(stage.a), split_entries(stage.b), split_entries(stage.c), gates)
+
 
 @dataclass(frozen=True)
 class MeanGrowth:
@@ -106,10 +110,11 @@ class MeanGrowth:
 
 
 class Chain:
-    """A chain of stages over weighted sites; ``weights`` defaults to equal ones and must sum to 1.
+    """The pencil (12) of a chain of stages over weighted sites.
 
-    A chain on some of the sites of another, ``whole``, is scaled like it, so that coefficients mean the same,
-    and solved in the same ``parametrisation``; by default the unknowns are all coefficients.
+    ``weights`` defaults to equal ones and must sum to 1. A chain on some of the sites of another, ``whole``,
+    is scaled like it, so that coefficients mean the same, and solved in the same ``parametrisation``; by
+    default the unknowns are all coefficients.
     """
 
     def __init__(
@@ -121,34 +126,19 @@ class Chain:
     ) -> None:
         self.stages = tuple(stages)
         self.n = _number_of_sites(self.stages)
-        self.xp = xp = namespace(self.stages[0].a)
-        self.weights = xp.full(self.n, 1.0 / self.n) if weights is None else xp.asarray(weights, dtype=float)
-        if self.weights.shape != (self.n,) or abs(float(self.weights.sum()) - 1.0) > 1e-9:
-            raise ValueError("weights must be one number per site and sum to 1")
+        self.xp = namespace(self.stages[0].a)
+        self.portion = _CACHED_ELEMENTS if self.xp is np else _DEVICE_ELEMENTS
+        self.weights = _site_weights(weights, self.n, self.xp)
         self._equal = bool((self.weights == self.weights[0]).all())
         self._complex_weights = self.weights.astype(complex)  # one dtype: no conversion in every mean
-        self.portion = _CACHED_ELEMENTS if xp is np else _DEVICE_ELEMENTS
         self.s_out = self.stages[-1].a.shape[0]
         self.sigma2 = np.array([v for stage in self.stages for v in stage.sigma2])
         self.orthogonal = np.array([v for stage in self.stages for v in stage.orthogonal], dtype=bool)
-        if any(law is not None for stage in self.stages for law in stage.singular):
-            raise ValueError(
-                "stages: weights with a law of singular values; replace them by "
-                "rmtrnn.dyson.weight_factors.haar_factors first"
-            )
-        per_stage = [len(stage.sigma2) for stage in self.stages]
-        self.n_gates = sum(per_stage)
-        self.stage_of_gate = np.repeat(np.arange(len(self.stages)), per_stage)
-        ends = np.cumsum(per_stage)
-        self.entries = [
-            StageEntries(
-                split_entries(stage.a),
-                split_entries(stage.b),
-                split_entries(stage.c),
-                range(end - count, end),
-            )
-            for stage, end, count in zip(self.stages, ends, per_stage, strict=True)
-        ]
+        ends = np.cumsum([0, *(len(stage.sigma2) for stage in self.stages)])
+        self.n_gates = int(ends[-1])
+        self.stage_of_gate = np.repeat(np.arange(len(self.stages)), np.diff(ends))
+        gates = itertools.starmap(range, itertools.pairwise(ends))
+        self.entries = [StageEntries.of(*pair) for pair in zip(self.stages, gates, strict=True)]
         if parametrisation is None:
             parametrisation = whole.parametrisation if whole else Parametrisation(self.n_gates)
         self.parametrisation = parametrisation
@@ -226,10 +216,23 @@ class Chain:
         return float(mean.real) if is_array(mean) else float(mean)
 
 
+def _site_weights(weights: Any, n: int, xp: Any) -> Any:
+    """Weights of ``n`` sites, equal ones by default; ValueError where they are none."""
+    weights = xp.full(n, 1.0 / n) if weights is None else xp.asarray(weights, dtype=float)
+    if weights.shape != (n,) or abs(float(weights.sum()) - 1.0) > 1e-9:
+        raise ValueError("weights must be one number per site and sum to 1")
+    return weights
+
+
 def _number_of_sites(stages: Sequence[Stage]) -> int:
-    """The number of sites of stages that fit each other; ValueError where they do not."""
+    """The number of sites of stages that fit each other; ValueError where they are no chain."""
     if not stages:
         raise ValueError("a chain needs at least one stage")
+    if any(law is not None for stage in stages for law in stage.singular):
+        raise ValueError(
+            "stages: weights with a law of singular values; replace them by "
+            "rmtrnn.dyson.weight_factors.haar_factors first"
+        )
     n = stages[0].a.shape[2]
     for before, after in itertools.pairwise(stages):
         if after.a.shape[1] != before.a.shape[0] or after.a.shape[2] != n:

@@ -50,6 +50,15 @@ class SubsampleSizes:
     # fewer sites scatter as little.
     kept: float = 0.375
 
+    def of_hessians(self, chain: Chain) -> tuple[int, int]:
+        """Sites of the homotopy and of Newton's method: fewer in long chains, but some for each unknown."""
+        least = int(self.per_gate / 2 * chain.parametrisation.count)
+        share = np.clip(self.short / chain.n_gates, self.kept, 1.0)
+        few, many = int(share * self.continuation), int(share * self.hessian)
+        if chain.parametrisation.basis is not None:
+            few, many = self.continuation, int(self.kept * self.hessian)
+        return max(few, least), max(many, least)
+
 
 @dataclass(frozen=True)
 class ScanSettings:
@@ -113,6 +122,11 @@ class Nodes:
         density = np.maximum(solution.density, 0.0)
         return cls(solution.u, solution.sigma, solution.cdf, density, solution.converged, inverse)
 
+    @property
+    def inside(self) -> np.ndarray:
+        """Indices of the points inside the support."""
+        return np.flatnonzero(self.density > TAILS.empty * self.density.max(initial=0.0))
+
     def at(self, pick: np.ndarray) -> Nodes:
         """Some of the points."""
         return Nodes(*(getattr(self, one.name)[pick] for one in fields(self)))
@@ -132,21 +146,10 @@ class Levels(NamedTuple):
 
     @classmethod
     def of(cls, chain: Chain, sizes: SubsampleSizes, path_following: bool, *ranks: np.ndarray) -> Levels:
-        """``ranks``: what each site adds to F at a low and a high point, for `Chain.subsample`."""
-        few, hessian = sizes.continuation, int(sizes.kept * sizes.hessian)
-        if chain.parametrisation.basis is None:
-            few, hessian = (
-                int(
-                    max(
-                        np.clip(n * sizes.short / chain.n_gates, int(sizes.kept * n), n),
-                        sizes.per_gate * chain.n_gates,
-                    )
-                )
-                for n in (sizes.continuation, sizes.hessian)
-            )
-        least = int(sizes.per_gate / 2 * chain.parametrisation.count)
-        path = Continuation(chain.subsample(max(few, least), *ranks), path_following)
-        return cls(path, *(chain.subsample(n, *ranks) for n in (max(hessian, least), sizes.placement)))
+        """Take the subsamples; ``ranks``: what each site adds to F at a low and a high point."""
+        few, hessian = sizes.of_hessians(chain)
+        path = Continuation(chain.subsample(few, *ranks), path_following)
+        return cls(path, chain.subsample(hessian, *ranks), chain.subsample(sizes.placement, *ranks))
 
     def solve(self, u: np.ndarray, guess: SelfEnergy, tol: float, inverse: np.ndarray | None = None) -> Nodes:
         """The points ``u`` from a guess or, where that is not good enough, without one."""
@@ -170,41 +173,40 @@ class Levels(NamedTuple):
 
 
 def place_nodes(chain: Chain, settings: Settings, sizes: SubsampleSizes = SIZES) -> tuple[Nodes, Levels]:
-    """Find where the mass is and put points until cubics in F are good to ``settings.tol``."""
-    nodes, levels = _scan_of_chain(chain, sizes)
-    inside = np.flatnonzero(nodes.density > TAILS.empty * nodes.density.max(initial=0.0))
+    """Solve (13) at points that tell F of (14) until its cubics between them are good to ``settings.tol``.
+
+    First points are found without a guess. They say which sites make up the tails, so that the subsamples can
+    hold these; then come the tails, bands below a gap, and the panels between points. None are returned where
+    fewer than two lie inside the support.
+    """
+    first, levels = _first_points(chain, sizes)
+    inside = first.inside
     if inside.size < 2:
-        return nodes.at(np.zeros(nodes.u.size, dtype=bool)), levels
-    ends = nodes.at(inside[[0, -1]])
+        return first.at(inside[:0]), levels
+    ends = first.at(inside[[0, -1]])
     ranks = to_host(log_determinant(chain, ends.sigma, Points.real(2 * ends.u))[0])
     levels = Levels.of(chain, sizes, levels.continuation.path_following, *ranks)
     if chain.parametrisation.basis is not None:
         settings = replace(settings, mass_resolution=_mass_resolution(chain, ends, ranks, settings))
     # Once more, on the sites that all other points will have: F must not jump between neighbours.
-    nodes = levels.solve(nodes.u, nodes.sigma, settings.solver_tol, nodes.inverse)
+    nodes = levels.solve(first.u, first.sigma, settings.solver_tol, first.inverse)
     nodes = nodes.at(nodes.ok)
-    if nodes.u.size < 2:  # nothing that was found on the scan's sites holds on these
+    if nodes.u.size < 2:
         return nodes, levels
-    nodes = extend_tails(levels, nodes, settings)
-    for _ in range(SCAN.gaps):
-        lower = _below_gap(levels, nodes, settings)
-        if lower is None:
-            break
-        nodes = extend_tails(levels, nodes.merged(lower), settings)
+    nodes = _over_gaps(levels, extend_tails(levels, nodes, settings), settings)
     return _refine(levels, nodes, chain.log_mean / 2, settings), levels
 
 
-def _scan_of_chain(chain: Chain, sizes: SubsampleSizes) -> tuple[Nodes, Levels]:
-    """First points; with path following where two are not found inside the support without."""
-    splines = chain.parametrisation.basis is not None
-    rough = replace(sizes, placement=sizes.hessian) if splines else sizes
-    for path_following in (False, True):
-        if splines and not path_following:
-            continue
-        levels = Levels.of(chain, rough, path_following)
+def _first_points(chain: Chain, sizes: SubsampleSizes) -> tuple[Nodes, Levels]:
+    """`scan`; with path following where two points are not found inside the support without."""
+    if chain.parametrisation.basis is not None:
+        levels = Levels.of(chain, replace(sizes, placement=sizes.hessian), True)
+        return scan(levels), levels
+    levels = Levels.of(chain, sizes, False)
+    nodes = scan(levels)
+    if nodes.inside.size < 2:
+        levels = Levels.of(chain, sizes, True)
         nodes = scan(levels)
-        if np.count_nonzero(nodes.density > TAILS.empty * nodes.density.max(initial=0.0)) >= 2:
-            break
     return nodes, levels
 
 
@@ -263,6 +265,16 @@ def extend_tails(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes:
         for one, good in zip(going, useful, strict=True):
             factor[one] = min(1.0, 2.0 * factor[one]) if good else 0.5 * factor[one]
         nodes = nodes.merged(found.at(useful))
+    return nodes
+
+
+def _over_gaps(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes:
+    """The points with those of the bands that lie below a gap of the support, and with their tails."""
+    for _ in range(SCAN.gaps):
+        lower = _below_gap(levels, nodes, settings)
+        if lower is None:
+            break
+        nodes = extend_tails(levels, nodes.merged(lower), settings)
     return nodes
 
 

@@ -45,11 +45,12 @@ def assemble(
     atom: float | None = None,
     one: tuple[float, float] | None = None,
 ) -> tuple[TabulatedLaw, ErrorParts]:
-    """Build the law of u = log s, its atoms and its error from solved points.
+    """Build the law of u = log s from F and F' of theory.md (14) at solved points, and its error.
 
-    ``atom``: the mass at s = 0 if it is known; else that of a point far below all others. ``one``: the mass
-    of one site, at the lower and the upper end, of the population that the self-energies come from; by
-    default that of the solution.
+    One interval for every run of points inside the support, monotone cubics of F between them. ``atom``: the
+    mass at s = 0 if it is known; else that of a point far below all others. ``one``: the mass of one site, at
+    the lower and the upper end, of the population that the self-energies come from; by default that of the
+    solution.
     """
     solution = solution.sorted()
     good = solution.converged
@@ -57,23 +58,17 @@ def assemble(
         return no_law()
     resolution = Resolution.of(weights, groups, one)
     found = _support(solution, resolution, atom)
-    cdf, atom = found.points.cdf, found.atom
-    points = monotone_tails(found.points, atom, resolution) if groups > 1 else found.points
-    pieces, tail, interpolation = [], 0.0, 0.0
-    outermost = [float(np.min(mass[mass > TAILS.no_mass], initial=1.0)) for mass in (cdf - atom, 1.0 - cdf)]
-    for first, last in _runs(~points.empty):
-        piece, error, beyond_ends = _interval(points, first, last, atom, resolution)
-        pieces.append(piece)
-        interpolation = max(interpolation, error)
-        tail = max(tail, *map(tail_error, map(min, beyond_ends, outermost)))
-    law = TabulatedLaw(pieces, atoms=[(-math.inf, atom)] if atom else [])
-    left_out = float(np.abs(law.cdf(found.points.u) - cdf).max())  # also at points that were left out
-    lost = lost_mass(found.missing, found.points.u, cdf)
+    points = monotone_tails(found.points, found.atom, resolution) if groups > 1 else found.points
+    pieces = [_interval(points, *ends, found.atom, resolution) for ends in _runs(~points.empty)]
+    atoms = [(-math.inf, found.atom)] if found.atom else []
+    law = TabulatedLaw([piece.panels for piece in pieces], atoms=atoms)
+    left_out = float(np.abs(law.cdf(found.points.u) - found.points.cdf).max())  # at all points
+    lost = lost_mass(found.missing, found.points.u, found.points.cdf)
     inside = good & (solution.density > 0)
     parts = ErrorParts(
         population=largest_error(errors_by_groups(solution.site_log[inside], weights, groups)),
-        interpolation=max(interpolation, left_out),
-        tail=tail + found.power_error,
+        interpolation=max([left_out, *(piece.error for piece in pieces)]),
+        tail=_error_of_tails(pieces, found) + found.power_error,
         solver=float(solution.error[good].max()) + lost,
     )
     status = law_status(parts, lost, max(resolution.few.values()))
@@ -112,6 +107,22 @@ def _support(solution: Solution, resolution: Resolution, atom: float | None) -> 
     return _Support(points, atom, missing.at(missing.u > u[0]), power.error)
 
 
+class _Piece(NamedTuple):
+    """One interval of the support with its panels, the error of the cubics, the mass beyond its points."""
+
+    panels: tuple[Interval, list[Panel]]
+    error: float
+    beyond: tuple[float, float]
+
+
+def _error_of_tails(pieces: list[_Piece], found: _Support) -> float:
+    """Largest error of F beyond the ends of the intervals, where no point is solved."""
+    masses = found.points.cdf - found.atom, 1.0 - found.points.cdf
+    outermost = [float(np.min(mass[mass > TAILS.no_mass], initial=1.0)) for mass in masses]
+    beyond = [mass for piece in pieces for mass in map(min, piece.beyond, outermost)]
+    return max(map(tail_error, beyond), default=0.0)
+
+
 def _is_atom_point(u: np.ndarray, cdf: np.ndarray, empty: np.ndarray) -> bool:
     """Whether the lowest point lies far below the density and still has mass below it: mass at s = 0."""
     filled = np.flatnonzero(~empty)
@@ -124,10 +135,8 @@ def _runs(inside: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _interval(
-    points: SupportPoints, first: int, last: int, atom: float, resolution: Resolution
-) -> tuple[tuple[Interval, list[Panel]], float, list[float]]:
-    """One interval of the support with its panels, the error of the cubics, the mass beyond its points."""
+def _interval(points: SupportPoints, first: int, last: int, atom: float, resolution: Resolution) -> _Piece:
+    """The interval of the points ``first`` to ``last``, with its tails."""
     left, low = end_of_interval(points, first, -1, atom, resolution.few[-1])
     right, high = end_of_interval(points, last, 1, 1.0, resolution.few[1])
     inside = slice(first, last + 1)
@@ -136,7 +145,7 @@ def _interval(
     density = np.concatenate([left.density[::-1], points.density[inside], right.density])
     interval = Interval(float(points.u[first] - left.reach), float(points.u[last] + right.reach))
     panels, error = _panels(interval, u, cdf, density, low, high)
-    return (interval, panels), error, [float(points.cdf[first]) - low, high - float(points.cdf[last])]
+    return _Piece((interval, panels), error, (float(points.cdf[first]) - low, high - float(points.cdf[last])))
 
 
 def _panels(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -161,20 +160,3 @@ def between(sigma: SelfEnergy, left: np.ndarray) -> SelfEnergy:
         return np.where(flat_low & ~flat_high, high, np.where(flat_high & ~flat_low, low, 0.5 * (low + high)))
 
     return SelfEnergy(mean(sigma.y), mean(sigma.x))
-
-
-def refine_panels(
-    solution: Solution, solve: Callable[[float, SelfEnergy], Solution], centre: float, settings: Settings
-) -> Solution:
-    """Halve panels until cubics in F are good to ``settings.tol``; ``solve(u, guess)`` gives one point."""
-    while len(solution.u) < settings.max_points:
-        solution = solution.sorted()
-        good = solution.at(solution.converged)
-        middle = panels_to_halve(good.u, good.cdf, np.maximum(good.density, 0.0), centre, settings)
-        u = 0.5 * (good.u[middle] + good.u[middle + 1])
-        new = np.flatnonzero(~np.isin(u, solution.u))
-        if new.size == 0:
-            break
-        for i in new:
-            solution = solution.joined(solve(float(u[i]), between(good.sigma, middle[[i]])))
-    return solution.sorted()
