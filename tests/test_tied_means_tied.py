@@ -64,7 +64,7 @@ def test_tied_changes_the_isometry_of_a_gated_cell():
 
 @pytest.mark.sweep
 def test_tied_changes_the_lyapunov_spectrum_of_a_gated_cell():
-    """Chaos of kept weights beside decay of redrawn ones: about a minute."""
+    """Chaos of tied weights beside decay of untied ones: about a minute."""
     tied, untied = (rt.lyapunov(GATED.replace(tied=tied)).largest for tied in (True, False))
     assert tied > untied + 0.05
 

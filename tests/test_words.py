@@ -16,11 +16,14 @@ REPLACED = {
     r"tilted": "exponential tilting",
     r"touched rows": "reduced dimension",
     r"found[ _]anew": "deflation",
-    r"(?:kept|redrawn) weights|weights (?:are )?redrawn|keeps? (?:its|their) weights": "tied, untied",
+    r"kept weights|weights (?:that )?are kept|keeps? (?:its|their) weights": "tied",
+    r"redraws? the weights": "untied",
+    r"redrawn(?!\")": "untied",  # as a last word: what a user of the command line may say
     r"yardstick": "reference",
 }
 FILES = [
     *sorted((ROOT / "rmtrnn").rglob("*.py")),
+    *sorted((ROOT / "validation").rglob("*.py")),
     *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "glossary.md"),
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",

@@ -166,13 +166,13 @@ def _law_of_gates_alone(
 
 def _masses_of_one_site(chain: Chain, solution: Solution) -> tuple[float, float] | None:
     """The mass of one site at both ends of the law of a long chain: see `mass_of_one_site`."""
-    good = solution.at(solution.converged & (np.abs(solution.upper - 0.5) < 0.5 - TAILS.finest))
+    good = solution.at(solution.converged & (np.abs(solution.survival - 0.5) < 0.5 - TAILS.finest))
     if chain.parametrisation.basis is None or good.u.size == 0:
         return None
-    top, bottom = int(np.argmin(good.upper)), int(np.argmax(good.upper))
+    top, bottom = int(np.argmin(good.survival)), int(np.argmax(good.survival))
     return (
-        mass_of_one_site(chain, 1.0 - good.site_log[bottom], float(good.cdf[bottom])),
-        mass_of_one_site(chain, good.site_log[top], float(good.upper[top])),
+        mass_of_one_site(chain, 1.0 - good.site_phase[bottom], float(good.cdf[bottom])),
+        mass_of_one_site(chain, good.site_phase[top], float(good.survival[top])),
     )
 
 

@@ -55,7 +55,7 @@ def correct_on_full_population(chain: Chain, small: Chain, solution: Solution, t
     points of a gap: a subsample can leave one where all sites have none. And the support can end elsewhere:
     points follow until less than ``tail`` lies beyond the last one inside.
     """
-    whole = solution.site_log.shape[1] == chain.n
+    whole = solution.site_phase.shape[1] == chain.n
     found = solution.sorted() if whole else corrected(chain, small, solution.sorted())
     ordered = _in_order(found)
     good = ordered & (found.density > TAILS.empty * found.density.max(initial=0.0))
@@ -79,7 +79,7 @@ def _in_order(solution: Solution) -> np.ndarray:
     """Whether each point is solved and on the branch along which F does not fall."""
     good = np.flatnonzero(solution.converged)
     ordered = np.zeros(len(solution.u), dtype=bool)
-    ordered[good[longest_monotone_run(solution.upper[good], ERRORS.fall)]] = True
+    ordered[good[longest_monotone_run(solution.survival[good], ERRORS.fall)]] = True
     return ordered
 
 

@@ -120,11 +120,11 @@ def _inverse_or_nan(matrix: np.ndarray) -> np.ndarray:
 
 
 class Values(NamedTuple):
-    """``upper`` = P(s^2 > lambda); ``density`` of u = log s; ``site_log`` = Im log det per site/(pi s_L)."""
+    """``survival`` = P(s^2 > lambda); ``density`` of log s; ``site_phase`` = Im log det/(pi s_L) per site."""
 
-    upper: np.ndarray
+    survival: np.ndarray
     density: np.ndarray
-    site_log: np.ndarray
+    site_phase: np.ndarray
 
 
 def distribution_and_density(chain: Chain, sigma: SelfEnergy, log_lambda: np.ndarray) -> Values:
@@ -144,8 +144,8 @@ def values_of(
     """The same from the phase of the determinant and m."""
     weight = WeightFunction.at(chain, sigma, chain.gate_scales(log_lambda))
     norm = np.pi * chain.s_out
-    upper = (to_host(chain.mean(phase)) + np.imag(weight.value.sum(axis=1))) / norm
-    return Values(upper, -2.0 / np.pi * np.imag(m), to_host(phase) / norm)
+    survival = (to_host(chain.mean(phase)) + np.imag(weight.value.sum(axis=1))) / norm
+    return Values(survival, -2.0 / np.pi * np.imag(m), to_host(phase) / norm)
 
 
 def second_order_change(slope: np.ndarray, step: np.ndarray, norm: float) -> tuple[np.ndarray, np.ndarray]:

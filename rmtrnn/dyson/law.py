@@ -52,7 +52,7 @@ def dyson_law(ens: Ensemble, T: int, **accuracy: Any) -> TabulatedLaw:
     """Law of the singular values of J_T for any cell; ``ens.tied`` decides between (12)-(14) and (15).
 
     The keywords are those of `untied_law` or `rmtrnn.dyson.tied.law.tied_law`. Also at T = 1
-    the two differ: the state at which the step is taken was made by the weights that are kept. Without
+    the two differ: the state at which the step is taken was made by the same weights. Without
     keywords, cells whose gates read the input only (minGRU, minLSTM) take `gate_convolution`.
     """
     T = _validate.integer("T", T, low=1)

@@ -238,16 +238,16 @@ def evaluate(
     error = np.where(outside, 0.0, error)
     inside = ~sigma.is_real & (relative < tol) & (error < _NEWTON.largest_error)
     settled = (inside | outside) & chain.parametrisation.admits(sigma)
-    upper = values.upper + np.imag(correction)
+    survival = values.survival + np.imag(correction)
     status = np.where(settled, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))
-    status = np.where(np.isfinite(upper), status, int(Status.NOT_FINITE))
+    status = np.where(np.isfinite(survival), status, int(Status.NOT_FINITE))
     return Solution(
         log_lambda=points.log_lambda,
         sigma=sigma,
-        upper=upper,
+        survival=survival,
         density=values.density,
         residual=relative,
         error=error,
         status=status,
-        site_log=values.site_log,
+        site_phase=values.site_phase,
     )

@@ -334,11 +334,11 @@ def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None
 
 def _mass_resolution(chain: Chain, ends: Nodes, ranks: np.ndarray, settings: Settings) -> float:
     """Mass that as many sites share as are whole ones in ``mass_resolution``: see `mass_of_one_site`."""
-    upper = ranks / (np.pi * chain.s_out)
+    survival = ranks / (np.pi * chain.s_out)
     mass = max(float(ends.cdf[0]), TAILS.finest), max(1.0 - float(ends.cdf[1]), TAILS.finest)
     lower, higher = (
-        mass_of_one_site(chain, 1.0 - upper[0], mass[0]),
-        mass_of_one_site(chain, upper[1], mass[1]),
+        mass_of_one_site(chain, 1.0 - survival[0], mass[0]),
+        mass_of_one_site(chain, survival[1], mass[1]),
     )
     resolution = settings.mass_resolution
     return min(resolution, max(resolution * chain.n * max(lower, higher), TAILS.finest))

@@ -105,7 +105,7 @@ def log_quantiles(
         raise ValueError(f"probabilities = {probabilities!r}: must be one or more increasing numbers")
     population = _validate.power_of_two("population", population, low=4 * _QUANTILES.few)
     if ens.tied:
-        raise ValueError("ens.tied = True: must be False; with weights that are kept all steps are coupled")
+        raise ValueError("ens.tied = True: must be False; tied weights couple all steps")
     chain = grouped_chain(ens, T, population // GROUPS, seed, field=single_replica_mean_field(ens))
     coarse, fine = (Parametrisation.splines(chain.n_gates, T, density) for density in (1, 2))
     few = chain.subsample(_QUANTILES.few)
@@ -166,9 +166,9 @@ class _Values(NamedTuple):
 
 
 def _at(chain: Chain, point: _Point) -> _Values:
-    upper, density, site_log = distribution_and_density(chain, point.sigma, 2 * point.u)
-    error = errors_by_groups(site_log, to_host(chain.weights), GROUPS)
-    return _Values(1.0 - upper, density, error)
+    survival, density, site_phase = distribution_and_density(chain, point.sigma, 2 * point.u)
+    error = errors_by_groups(site_phase, to_host(chain.weights), GROUPS)
+    return _Values(1.0 - survival, density, error)
 
 
 def _moved(

@@ -35,9 +35,9 @@ def mean_field(
 
     Pre-activations are Gaussian, e_k^t ~ N(μ_b, q_k^t) with q_k^t = σ_w² E[r_k²] + σ_v² R + σ_b²
     (docs/theory.md (2)), and the second moments of the state follow from the cell's update ((3), (4) for
-    vanilla cells and minimalRNN), where weights and biases are redrawn at every step.
+    vanilla cells and minimalRNN), for untied weights and biases.
 
-    With ``ens.tied`` they are kept, and the pre-activations of a site are a Gaussian process in time ((18),
+    With ``ens.tied`` the pre-activations of a site are a Gaussian process in time ((18),
     (19)): solved by `rmtrnn.meanfield.tied_field` on power spectra, with an ``error`` of three standard
     errors over eight groups of sites. The default is the state reached from E[h²] = 1. For vanilla cells
     both theories agree (`rmtrnn.meanfield.tied_result.is_equal_to_untied`), and the moments are used.

@@ -249,12 +249,12 @@ def _of_mean(ens: Ensemble, means: dict[str, float], sites: int, seed: int) -> O
             "ens: tied = True; with mean the weights are known on the whole past of the state, which is "
             "solved for vanilla cells with sigma_b = 0 only. Use low_rank, or ens.replace(tied=False)"
         )
-    redrawn, base = ens.replace(tied=False), ens.column("mu_b")
+    untied, base = ens.replace(tied=False), ens.column("mu_b")
     mu = np.array([means[gate] for gate in ens.cell.gates])
 
     def shifted(centre: np.ndarray) -> Ensemble:
         shift = zip(base.items(), mu * centre, strict=True)
-        return redrawn.replace(mu_b={gate: value + more for (gate, value), more in shift})
+        return untied.replace(mu_b={gate: value + more for (gate, value), more in shift})
 
     def centre_of(centre: np.ndarray, _: np.ndarray) -> np.ndarray:
         return (

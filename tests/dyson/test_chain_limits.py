@@ -126,7 +126,7 @@ def test_constant_gate_haar_is_the_circle(alpha, beta):
     s = np.linspace(abs(alpha - beta) + 0.1 * beta, alpha + 0.9 * beta, 9)
     cosine = (s**2 - alpha**2 - beta**2) / (2 * alpha * beta)
     found = solve(chain, np.log(s))
-    np.testing.assert_allclose(found.upper, np.arccos(cosine) / np.pi, atol=1e-9)
+    np.testing.assert_allclose(found.survival, np.arccos(cosine) / np.pi, atol=1e-9)
 
 
 @pytest.mark.equation(14, "Psi")
@@ -156,7 +156,7 @@ def test_distribution_function_is_the_integral_of_the_density():
     u = np.concatenate([[low, high], 0.5 * (low + high) + 0.5 * (high - low) * nodes])
     found = solve(chain, u)
     area = 0.5 * (high - low) * weights @ found.density[2:]
-    assert found.upper[0] - found.upper[1] == pytest.approx(area, abs=1e-8)
+    assert found.survival[0] - found.survival[1] == pytest.approx(area, abs=1e-8)
 
 
 @pytest.mark.equation("Psi")

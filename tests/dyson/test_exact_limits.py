@@ -51,10 +51,10 @@ def test_vanilla_distribution_function_is_that_of_the_free_product(T, weights):
     exact = rt.spectrum(ens, T, method="s-transform")
     u = exact.log_s.icdf(LEVELS)
     found = at_points(vanilla_chain(ens, T), u)
-    np.testing.assert_allclose(1.0 - found.upper, exact.log_s.cdf(u), atol=1e-8)
+    np.testing.assert_allclose(1.0 - found.survival, exact.log_s.cdf(u), atol=1e-8)
     np.testing.assert_allclose(found.density, exact.log_s.pdf(u), rtol=1e-6)
     wrong = rt.spectrum(ens.replace(sigma_w=1.2 + 1e-6), T, method="s-transform")
-    assert np.abs(1.0 - found.upper - wrong.log_s.cdf(u)).max() > 1e-7
+    assert np.abs(1.0 - found.survival - wrong.log_s.cdf(u)).max() > 1e-7
 
 
 @pytest.mark.parametrize("T", [1, 2])

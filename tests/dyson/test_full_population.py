@@ -1,4 +1,4 @@
-"""F on all sites, one Newton step from strengths that are right for some of them."""
+"""F on all sites, one Newton step from self-energies that are right for some of them."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def chain_of(ens, T, n):
 
 
 def test_one_step_on_all_sites_solves_them():
-    """Against strengths iterated to 1e-5 on all sites; those of 8192 sites leave 1e-4 in F, unstated."""
+    """Against self-energies iterated to 1e-5 on all sites; those of 8192 sites leave 1e-4 in F, unstated."""
     ens = rt.Ensemble(
         "minimal", sigma_w=2.69, sigma_v=0.846, mu_b=0.307, sigma_b=0.403, R=0.443, weights="orthogonal"
     )
@@ -37,10 +37,10 @@ def test_one_step_on_all_sites_solves_them():
     inside = (exact.status == 0) & (exact.density > 0.02 * exact.density.max())
     assert inside.sum() > 10
     stepped = correct_on_full_population(chain, levels.hessian, some, 1.0)
-    off = np.abs(stepped.upper - exact.upper)[inside]
+    off = np.abs(stepped.survival - exact.survival)[inside]
     assert (off <= stepped.error[inside] + 1e-6).all()
     assert off.max() < 5e-6
-    assert off.max() < 0.1 * np.abs(averaged_over(chain, some).upper - exact.upper)[inside].max()
+    assert off.max() < 0.1 * np.abs(averaged_over(chain, some).survival - exact.survival)[inside].max()
     density = np.abs(stepped.density - exact.density)[inside].max()
     assert density < 0.25 * np.abs(averaged_over(chain, some).density - exact.density)[inside].max()
 
@@ -50,15 +50,15 @@ def test_a_point_of_another_branch_is_solved_from_its_neighbours():
     chain = chain_of(rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5), 2, 2048)
     nodes, levels = place_nodes(chain, Settings(tol=1e-3, tail=1e-3, mass_resolution=8 / 2048))
     right = finish(levels, nodes).sorted()
-    at = np.array([int(np.argmin(np.abs(right.upper - 0.5)))])
-    upper = right.upper.copy()
-    upper[at] -= 0.5
+    at = np.array([int(np.argmin(np.abs(right.survival - 0.5)))])
+    survival = right.survival.copy()
+    survival[at] -= 0.5
     shifted = SelfEnergy(1.4 * right.sigma.y[at], 0.9 * right.sigma.x[at])
-    wrong = replace(right, upper=upper, sigma=right.sigma.replaced(at, shifted))
+    wrong = replace(right, survival=survival, sigma=right.sigma.replaced(at, shifted))
     found = correct_on_full_population(chain, levels.placement, wrong, 1.0)
     np.testing.assert_array_equal(found.u, right.u)
-    assert abs(found.upper[at] - right.upper[at]) < found.error[at] + 1e-5
-    np.testing.assert_array_equal(np.delete(found.upper, at), np.delete(right.upper, at))
+    assert abs(found.survival[at] - right.survival[at]) < found.error[at] + 1e-5
+    np.testing.assert_array_equal(np.delete(found.survival, at), np.delete(right.survival, at))
 
 
 @pytest.mark.parametrize("hessian", [False, True])

@@ -1,4 +1,4 @@
-"""Moments of the laws by a second route, and whether the wrong one of tied and redrawn weights is noticed."""
+"""Moments of the laws by a second route, and whether the wrong one of tied and untied weights is noticed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     ids=["leaky", "minimal"],
 )
 @pytest.mark.equation(13, 15)
-def test_the_wrong_one_of_tied_and_redrawn_is_rejected(ens, T):
+def test_the_wrong_one_of_tied_and_untied_is_rejected(ens, T):
     """Each law fits its own sample, N = 300 x 6, whose noise is about 0.01, and is rejected by the other."""
     laws = {
         False: rt.spectrum(ens, T, population=4096),

@@ -77,7 +77,7 @@ def test_bad_arguments():
 
 
 def test_a_factor_of_all_p_and_its_inverse_of_all_q_are_no_step():
-    """B-splines sum to one: equal coefficients are one factor. Without splines every strength counts."""
+    """B-splines sum to one: equal coefficients are one factor. Without splines every self-energy counts."""
     splines = Parametrisation.splines(40, 40, 1)
     half = splines.count // 2
     common = np.concatenate([np.full(half, 5.0), np.full(half, -5.0)])[None]

@@ -1,4 +1,4 @@
-"""Whole laws of long chains, whose strengths are splines of the step."""
+"""Whole laws of long chains, whose self-energies are splines of the step."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def chain_of(ens: rt.Ensemble, T: int, n: int) -> Chain:
     return grouped_chain(ens, T, n, 0, field=single_replica_mean_field(ens))
 
 
-def test_differences_give_the_hessian_of_the_strengths():
-    """B^T H B of the recursion over all strengths, and what the gradient adds where it does not vanish."""
+def test_differences_give_the_hessian_of_the_self_energies():
+    """B^T H B of the recursion over all coefficients, and what the gradient adds where it does not vanish."""
     chain = chain_of(MINIMAL, LONG, 64).subsample(256)
     assert chain.parametrisation.basis is not None
     rng = np.random.default_rng(0)

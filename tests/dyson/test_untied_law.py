@@ -1,4 +1,4 @@
-"""Laws of gated cells with redrawn weights: against sampled matrices and exact special cases."""
+"""Laws of gated cells with untied weights: against sampled matrices and exact special cases."""
 
 from __future__ import annotations
 

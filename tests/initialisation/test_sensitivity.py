@@ -38,8 +38,8 @@ def test_linear_leaky_network_in_closed_form():
     found = tied_mean_squares(ens, T, 2048, 0)
     assert np.all(np.abs(found.to_state / exact - 1.0) < np.maximum(found.state_error / exact, 1e-9) + 0.02)
     np.testing.assert_allclose(found.to_input / (delta * 1e-3) ** 2, exact, rtol=0.1)
-    redrawn = ((1.0 - delta) ** 2 + (delta * gain) ** 2) ** np.arange(T + 1)
-    assert redrawn[-1] < 0.5 * exact[-1]  # the theory of untied weights fails this test
+    untied = ((1.0 - delta) ** 2 + (delta * gain) ** 2) ** np.arange(T + 1)
+    assert untied[-1] < 0.5 * exact[-1]  # the theory of untied weights fails this test
 
 
 def test_vanilla_closed_form_is_the_recursion():

@@ -1,6 +1,6 @@
 """Mean-field trajectories against simulated networks, with wrong theories that the same test must reject.
 
-Weights and biases are redrawn at every step. Trial means of (1/N) Σ h² and (1/N) Σ h_a h_b are compared with
+Weights and biases are untied at every step. Trial means of (1/N) Σ h² and (1/N) Σ h_a h_b are compared with
 the theory at every recorded step, in standard errors over trials.
 """
 

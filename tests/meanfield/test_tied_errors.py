@@ -98,7 +98,7 @@ def test_points_followed_along_a_line_are_those_solved_alone():
 
 
 def test_a_line_resolves_memories_of_two_thousand_steps():
-    """minimalRNN whose gate hardly reads the state: Q is that of redrawn weights, by (4)."""
+    """minimalRNN whose gate hardly reads the state: Q is that of untied weights, by (4)."""
     ensembles = [
         rt.Ensemble("minimal", sigma_w=1.0, sigma_v=1.39, mu_b=mu_b, R=0.46, tied=True)
         for mu_b in (6.0, 6.5, 7.0)

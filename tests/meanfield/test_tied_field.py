@@ -38,8 +38,8 @@ def test_moments_are_those_of_networks(name):
     assert abs(field.Q.value[0] - Q) < field.Q.error[0] + Q_scatter
     if q is not None:
         assert abs(field.q.value[0] - q) < field.q.error[0] + q_scatter
-    redrawn = rt.mean_field(ens.replace(tied=False))
-    assert abs(redrawn.Q - Q) > 5.0 * (field.Q.error[0] + Q_scatter), "the wrong theory must fail"
+    untied = rt.mean_field(ens.replace(tied=False))
+    assert abs(untied.Q - Q) > 5.0 * (field.Q.error[0] + Q_scatter), "the wrong theory must fail"
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +90,11 @@ def test_start_selects_the_zero_state():
 
 @pytest.mark.equation(18)
 @pytest.mark.parametrize("sigma_b", [0.0, 0.3])
-def test_vanilla_cells_are_equal_to_redrawn_ones_but_for_the_autocovariance(sigma_b):
+def test_vanilla_cells_are_equal_to_untied_ones_but_for_the_autocovariance(sigma_b):
     ens = rt.Ensemble("vanilla", sigma_w=1.5, sigma_v=0.3, sigma_b=sigma_b, Sigma=0.5, tied=True)
-    kept, redrawn = rt.mean_field(ens), rt.mean_field(ens.replace(tied=False))
+    kept, untied = rt.mean_field(ens), rt.mean_field(ens.replace(tied=False))
     for name in ("Q", "q", "c_star", "chi", "chi_star", "timescale"):
-        assert getattr(kept, name) == getattr(redrawn, name)
+        assert getattr(kept, name) == getattr(untied, name)
     assert kept.theory == "tied"
     # Independent: the general solver, which knows nothing of this.
     general = tied.tied_field(ens, None, 4096, 0)

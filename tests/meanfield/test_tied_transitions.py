@@ -36,7 +36,7 @@ def chi_at_zero(ens):
 
 @pytest.mark.parametrize("cell", LINES)
 def test_transition_line_of_the_zero_state_by_chi(cell):
-    """σ_w at which χ of h = 0 is 1, along biases of the gates; a GRU of redrawn weights has another."""
+    """σ_w at which χ of h = 0 is 1, along biases of the gates; a GRU of untied weights has another."""
     gain, points = LINES[cell]
     for biases in points:
         ens = rt.Ensemble(cell, mu_b=biases, tied=True)
@@ -44,8 +44,8 @@ def test_transition_line_of_the_zero_state_by_chi(cell):
         found = brentq(lambda s, ens=ens: chi_at_zero(ens.replace(sigma_w=s)) - 1.0, 0.1, 3 * expected)
         assert found == pytest.approx(expected, rel=1e-9)
         if cell == "gru":
-            redrawn = rt.mean_field(ens.replace(sigma_w=expected, tied=False), Q0=0.0).chi
-            assert abs(redrawn - 1.0) > 0.02
+            untied = rt.mean_field(ens.replace(sigma_w=expected, tied=False), Q0=0.0).chi
+            assert abs(untied - 1.0) > 0.02
 
 
 @pytest.mark.parametrize("cell", LINES)
@@ -92,5 +92,5 @@ def test_leaky_networks_have_the_moments_of_the_theory(form, delta, sigma_w, sig
     stronger = rt.mean_field(ens.replace(sigma_w=1.2 * sigma_w))
     assert abs(stronger.Q - sampled.mean()) > allowed, "the theory of stronger weights must fail"
     if form == "rate":
-        redrawn = rt.mean_field(ens.replace(tied=False))
-        assert abs(redrawn.Q - sampled.mean()) > allowed, "redrawn weights must fail"
+        untied = rt.mean_field(ens.replace(tied=False))
+        assert abs(untied.Q - sampled.mean()) > allowed, "untied weights must fail"

@@ -144,15 +144,15 @@ def test_zero_states_of_ensembles_are_stable_below_the_published_gain(cell, crit
 def test_kept_weights_have_a_curve_of_their_own():
     """A leaky RNN: the largest eigenvalues are those of the state that the same weights made."""
     ens = rt.Ensemble(leaky(), sigma_w=1.5, sigma_v=0.5, tied=True)
-    kept, redrawn = (spectral_radius(own, sites=2**11) for own in (ens, ens.replace(tied=False)))
+    tied, untied = (spectral_radius(own, sites=2**11) for own in (ens, ens.replace(tied=False)))
     n, found = 400, []
     for trial in range(4):
         network = Network(ens, n, 6, trial, np, "float64")
         network.run(200)
         found.append(np.max(np.abs(np.linalg.eigvals(network.step()(np.eye(n))))))
     # The largest of n eigenvalues scatters by about (radius of the bulk, 0.27)/(2 sqrt(n)) for one network.
-    assert np.mean(found) == pytest.approx(kept, abs=0.02)
-    assert redrawn - np.mean(found) > 0.02
+    assert np.mean(found) == pytest.approx(tied, abs=0.02)
+    assert untied - np.mean(found) > 0.02
 
 
 def test_too_few_sites_are_refused():

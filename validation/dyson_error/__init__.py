@@ -4,7 +4,7 @@ Cells, parameters, weight laws and numbers of steps are drawn at random; beside 
 published point, T = 4 to 16, whose log s spans more than a hundred. The true error is taken to be the
 largest difference of the cdf from that of an independent population 16 times larger, solved by itself, whose
 own error (about a quarter; its points are placed more closely) counts against the reported one. The full size
-takes the population that laws with redrawn weights have by default, before it grows. With kept weights a law
+takes the population that laws with untied weights have by default, before it grows. With tied weights a law
 costs far more: fewer networks, of T ≤ 3, and fewer sites; those of their two-time mean fields grow by 16 too.
 """
 
@@ -85,11 +85,11 @@ def published_networks() -> dict[str, tuple[rt.Ensemble, int]]:
 def list_cases(size: str) -> list[core.Case]:
     """One case per network."""
     sizes = SIZES[size]
-    redrawn = [
+    untied = [
         core.Case(f"network-{seed:03d}", {"seed": seed, "population": sizes["population"]})
         for seed in range(sizes["networks"])
     ]
-    kept = [
+    tied = [
         core.Case(f"tied-{seed:03d}", {"seed": seed, "population": TIED_POPULATION, "tied": True})
         for seed in range(sizes["tied"])
     ]
@@ -97,7 +97,7 @@ def list_cases(size: str) -> list[core.Case]:
         core.Case(f"published-{name}", {"published": name, "population": sizes["population"]})
         for name in list(published_networks())[: sizes["published"]]
     ]
-    return redrawn + published + kept
+    return untied + published + tied
 
 
 def compute(case: core.Case, workers: core.Workers) -> core.Result:
@@ -157,11 +157,11 @@ def summary(results: dict[str, core.Result]) -> dict[str, Any]:
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write ``data``, ``report.md`` and the figure of true against reported error."""
     core.save_data(folder, "data", results, single=True)
-    redrawn = {key: result for key, result in results.items() if "tied" not in result[0]["settings"]}
-    kept = {key: result for key, result in results.items() if key not in redrawn}
-    parts = [_part("redrawn weights", redrawn, "")]
-    if kept:
-        parts.append(_part("kept weights", kept, ""))
+    untied = {key: result for key, result in results.items() if "tied" not in result[0]["settings"]}
+    tied = {key: result for key, result in results.items() if key not in untied}
+    parts = [_part("untied weights", untied, "")]
+    if tied:
+        parts.append(_part("tied weights", tied, ""))
     text = "\n\n".join(
         (
             f"# The error of Dyson spectra ({size})",
@@ -170,7 +170,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         )
     )
     (folder / "report.md").write_text(text)
-    _figure({"redrawn weights": redrawn} | ({"kept weights": kept} if kept else {}), folder)
+    _figure({"untied weights": untied} | ({"tied weights": tied} if tied else {}), folder)
 
 
 def _part(name: str, results: dict[str, core.Result], sites: str) -> str:
@@ -206,7 +206,7 @@ def _part(name: str, results: dict[str, core.Result], sites: str) -> str:
 
 
 def _figure(groups: dict[str, dict[str, core.Result]], folder: Path) -> None:
-    """One panel for redrawn and one for kept weights."""
+    """One panel for untied and one for tied weights."""
     with plotting.style():
         figure, axes = plt.subplots(1, len(groups), figsize=(4.6 * len(groups), 4.2), squeeze=False)
         for ax, (name, results) in zip(axes[0], groups.items(), strict=True):

@@ -66,7 +66,7 @@ def assemble(
     lost = lost_mass(found.missing, found.points.u, found.points.cdf)
     inside = good & (solution.density > 0)
     parts = ErrorParts(
-        population=largest_error(errors_by_groups(solution.site_log[inside], weights, groups)),
+        population=largest_error(errors_by_groups(solution.site_phase[inside], weights, groups)),
         interpolation=max([left_out, *(piece.error for piece in pieces)]),
         tail=_error_of_tails(pieces, found) + found.power_error,
         solver=float(solution.error[good].max()) + lost,

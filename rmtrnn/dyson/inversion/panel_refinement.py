@@ -129,7 +129,7 @@ def step_to_known_end(solution: Solution, side: int, tail: float) -> tuple[np.nd
     None where less than ``tail`` lies between, or where no point outside is known.
     """
     good = solution.converged
-    found = tail_of(solution.u, solution.upper, np.where(good, solution.density, 0.0), side)
+    found = tail_of(solution.u, solution.survival, np.where(good, solution.density, 0.0), side)
     if found is None or not found.is_bounded or not good[found.end + side] or found.mass < tail:
         return None
     last = found.inside.size - 1 if side > 0 else 0

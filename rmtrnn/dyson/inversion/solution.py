@@ -15,20 +15,20 @@ from rmtrnn.dyson.self_energy import SelfEnergy
 class Solution:
     """Self-energies and what follows from them, per point of log|lambda|.
 
-    ``sigma``: coefficients of the self-energies; ``upper`` = P(s^2 > lambda) and ``density`` = that of
+    ``sigma``: coefficients of the self-energies; ``survival`` = P(s^2 > lambda) and ``density`` = that of
     u = log s, both at arg lambda = 0; ``residual`` = relative size of the Newton step that the returned
-    self-energies would take next, ``error`` = its effect on ``upper`` (second order); ``status``: `Status`
-    each; ``site_log`` = Im log det per site, divided by pi s_L, for error estimates by groups of sites.
+    self-energies would take next, ``error`` = its effect on ``survival`` (second order); ``status``: `Status`
+    each; ``site_phase`` = Im log det per site, divided by pi s_L, for error estimates by groups of sites.
     """
 
     log_lambda: np.ndarray
     sigma: SelfEnergy
-    upper: np.ndarray
+    survival: np.ndarray
     density: np.ndarray
     residual: np.ndarray
     error: np.ndarray
     status: np.ndarray
-    site_log: np.ndarray
+    site_phase: np.ndarray
 
     @property
     def u(self) -> np.ndarray:
@@ -38,7 +38,7 @@ class Solution:
     @property
     def cdf(self) -> np.ndarray:
         """P(s^2 <= lambda)."""
-        return 1.0 - self.upper
+        return 1.0 - self.survival
 
     @property
     def converged(self) -> np.ndarray:
@@ -66,18 +66,18 @@ def joined_points(one: Any, other: Any) -> Any:
     )
 
 
-def longest_monotone_run(upper: np.ndarray, slack: float) -> np.ndarray:
+def longest_monotone_run(survival: np.ndarray, slack: float) -> np.ndarray:
     """Indices of the most points along which P(s^2 > lambda) does not rise by more than ``slack``.
 
     Points out of order lie on another branch of the Dyson equation than the others. Points in increasing u.
     """
-    length, before = np.ones(len(upper), dtype=int), np.full(len(upper), -1)
-    for i in range(1, len(upper)):
-        earlier = np.flatnonzero(upper[:i] >= upper[i] - slack)
+    length, before = np.ones(len(survival), dtype=int), np.full(len(survival), -1)
+    for i in range(1, len(survival)):
+        earlier = np.flatnonzero(survival[:i] >= survival[i] - slack)
         if earlier.size:
             before[i] = earlier[np.argmax(length[earlier])]
             length[i] = length[before[i]] + 1
-    kept = [int(np.argmax(length))] if len(upper) else []
+    kept = [int(np.argmax(length))] if len(survival) else []
     while kept and before[kept[-1]] >= 0:
         kept.append(int(before[kept[-1]]))
     return np.array(kept[::-1], dtype=int)

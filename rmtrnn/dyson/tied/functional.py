@@ -52,11 +52,11 @@ def gradient(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndar
 
 
 class Values(NamedTuple):
-    """``upper`` = P(s^2 > lambda); ``density`` of u = log s; ``site_log`` = Im log det per site/(pi s_L)."""
+    """``survival`` = P(s^2 > lambda); ``density`` of log s; ``site_phase`` = Im log det/(pi s_L) per site."""
 
-    upper: float
+    survival: float
     density: float
-    site_log: np.ndarray
+    site_phase: np.ndarray
 
 
 def distribution_and_density(sites: Sites, energy: np.ndarray, log_lambda: complex) -> Values:

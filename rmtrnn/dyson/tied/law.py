@@ -241,19 +241,19 @@ def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
     Points out of order lie on another branch of (15) and do not count as solved.
     """
     none = np.zeros((len(nodes), 1), dtype=complex)
-    upper = np.array([1.0 - node.cdf for node in nodes])
-    good = np.isfinite(upper) & (np.abs(upper - 0.5) < 0.5 + ERRORS.fall)
+    survival = np.array([1.0 - node.cdf for node in nodes])
+    good = np.isfinite(survival) & (np.abs(survival - 0.5) < 0.5 + ERRORS.fall)
     good &= np.array([node.point.is_solved(ERRORS.fall) for node in nodes])
-    good[good] = np.isin(np.arange(good.sum()), longest_monotone_run(upper[good], ERRORS.fall))
+    good[good] = np.isin(np.arange(good.sum()), longest_monotone_run(survival[good], ERRORS.fall))
     return Solution(
         log_lambda=np.array([2 * node.u for node in nodes]),
         sigma=SelfEnergy(none, none),
-        upper=upper,
+        survival=survival,
         density=np.array([node.density for node in nodes]),
         residual=np.array([node.point.relative for node in nodes]),
         error=np.array([node.error if node.density > 0.0 else 0.0 for node in nodes]),
         status=np.where(good, int(Status.CONVERGED), int(Status.MAX_ITERATIONS)),
-        site_log=np.array([node.site_log for node in nodes]),
+        site_phase=np.array([node.site_phase for node in nodes]),
     )
 
 

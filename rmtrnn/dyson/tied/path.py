@@ -63,7 +63,7 @@ class PathSettings:
 class Node:
     """A point of the real axis: F = P(log s <= u), the density of u, and the error of F.
 
-    ``site_log``: Im log det of every site, over pi s_L.
+    ``site_phase``: Im log det of every site, over pi s_L.
     """
 
     u: float
@@ -71,7 +71,7 @@ class Node:
     density: float
     error: float
     point: Point
-    site_log: np.ndarray
+    site_phase: np.ndarray
 
 
 def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
@@ -84,7 +84,7 @@ def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
         found = distribution_and_density(sites, point.energy, point.log_lambda)
     except np.linalg.LinAlgError:
         return Node(u, math.nan, 0.0, math.inf, point._replace(error=math.inf), np.zeros(sites.n))
-    return Node(u, 1.0 - found.upper, found.density, error, point, found.site_log)
+    return Node(u, 1.0 - found.survival, found.density, error, point, found.site_phase)
 
 
 def error_of_sites(sites: Sites, point: Point) -> float:

@@ -123,7 +123,7 @@ def test_two_moments_of_kept_weights_against_matrices(haar):
     # A finite N biases linear statistics by O(1/N): 5/N of the value beside four standard errors.
     assert abs(mean[0] - log_m1) < 4 * error[0] + 5 / 200
     assert abs(mean[1] - ratio) < 4 * error[1] + 5 / 200 * ratio
-    assert abs(mean[0] - chain_moments(stages)[0]) > 5 * (4 * error[0] + 5 / 200)  # that of redrawn weights
+    assert abs(mean[0] - chain_moments(stages)[0]) > 5 * (4 * error[0] + 5 / 200)  # that of untied weights
 
 
 def test_features_are_those_of_the_equation():
@@ -200,16 +200,16 @@ def test_minimal_rnn_against_matrices(weights):
 
 @pytest.mark.equation(18)
 def test_one_step_of_kept_weights_starts_from_the_state_that_they_made():
-    """A leaky RNN, T = 1: matrices reject the law of redrawn weights, whose state has another law."""
+    """A leaky RNN, T = 1: matrices reject the law of untied weights, whose state has another law."""
     ens = rt.Ensemble(leaky(), sigma_w=1.5, sigma_v=0.5, tied=True)
     mc = rt.sample(ens, T=1, N=300, trials=8, seed=7, burn_in=200)
     kept = rt.spectrum(ens, 1, "dyson", population=1024)
-    redrawn = rt.spectrum(ens.replace(tied=False), 1, "dyson", population=4096)
+    untied = rt.spectrum(ens.replace(tied=False), 1, "dyson", population=4096)
     # Tied one-step moments are not those of the recursion for fresh weights.
     assert kept.moment(1) == pytest.approx(mc.moment(1).value, abs=4 * mc.moment(1).error)
-    assert redrawn.moment(1) - mc.moment(1).value > 4 * mc.moment(1).error
+    assert untied.moment(1) - mc.moment(1).value > 4 * mc.moment(1).error
     assert distance(kept.log_s, mc.log_s) < 0.02
-    assert distance(redrawn.log_s, mc.log_s) > 0.035
+    assert distance(untied.log_s, mc.log_s) > 0.035
 
 
 @pytest.mark.equation(18)

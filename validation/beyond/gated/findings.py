@@ -90,7 +90,7 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     return [
         core.Claim(
             item="Spectra of networks with tied weights",
-            claim="The theory redraws the weights at every step; it is used for networks that keep them.",
+            claim="The theory is that of untied weights; it is used for networks with tied weights.",
             numbers=numbers,
             verdict=core.Verdict.DIFFERENCE if rejected else core.Verdict.REPRODUCED,
             reason=(

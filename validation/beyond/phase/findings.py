@@ -29,7 +29,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     core.save_data(folder, "data", results, single=True)
     text = [
         f"# Phase diagrams ({size})\n",
-        "Beside the boundary χ = 1 (equal inputs, redrawn Gaussian weights), networks with a small "
+        "Beside the boundary χ = 1 (equal inputs, untied Gaussian weights), networks with a small "
         "perturbation δ: the mean of log(‖δ'‖²/‖δ‖²) per step against log χ. A point is right if the "
         "networks decay (order) or grow (chaos) by more than three standard errors.\n",
     ]

@@ -1,4 +1,4 @@
-"""Finite networks with redrawn weights and a small perturbation, at a cost of O(N) for every step.
+"""Finite networks with untied weights and a small perturbation, at a cost of O(N) for every step.
 
 A Gaussian W that is new at every step meets the two fixed vectors r (what the gate reads) and c·δ (its
 perturbation). W r and W c·δ are then jointly Gaussian at every unit, with covariance σ_w²/N times the Gram

@@ -1,6 +1,6 @@
 """Jacobians that autograd computes for PyTorch modules after `rmtrnn.torch.initialize_`, against the library.
 
-Four modules, the whole state over five steps, weights kept as a module keeps them. Beside each the same
+Four modules, the whole state over five steps, with tied weights, as a module has them. Beside each the same
 module with a mistake of the kind that is easily made (gates in the wrong order), which must be found.
 """
 

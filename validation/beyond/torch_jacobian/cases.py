@@ -24,7 +24,8 @@ from validation.core import places, provenance
 T = 5
 BURN_IN = 300
 FEW_SITES = {"population": 1024}
-# Of the tied law. The LSTM has 20 x 20 strengths at every point: fewer sites carry it, the error says so.
+# Of the tied law. The LSTM has 20 x 20 self-energy coefficients at every point: on fewer sites the error
+# says so.
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"N": 128, "trials": 6, "control_trials": 3, "accuracy": FEW_SITES},
     "standard": {"N": 1000, "trials": 4, "control_trials": 3, "accuracy": {}},
@@ -36,7 +37,7 @@ LEVEL = 0.01
 
 
 def ensembles() -> dict[str, rt.Ensemble]:
-    """One ensemble for each module, every gate with its own parameters; a module keeps its weights: tied."""
+    """One ensemble for each module, every gate with its own parameters; a module's weights are tied."""
     return {
         "rnn": rt.Ensemble("vanilla", 1.2, 0.5, 0.1, 0.3, tied=True),
         "minimal": rt.Ensemble("minimal", 2.0, 1.0, 1.0, 0.1, R=0.5, weights="orthogonal", tied=True),

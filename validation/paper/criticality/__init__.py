@@ -1,7 +1,7 @@
 """Which critical points are isometric: vanilla cells against q, the whole critical family of the minimalRNN.
 
 The points that `rmtrnn.critical` returns and the published one, sampled over T = 10, 100, 1000 steps with
-tied and with redrawn weights; the exact spread over the minimalRNN's family; ξ against simulated
+tied and with untied weights; the exact spread over the minimalRNN's family; ξ against simulated
 correlations.
 """
 

@@ -22,7 +22,7 @@ POINTS = ("returned", "published")
 PUBLISHED: dict[str, Any] = {"sigma_w": 6.88, "sigma_v": 1.39, "mu_b": 0.0}
 TIED_STEPS = 10  # the tied law costs T³: beyond this it is out of reach of a study
 LONG = 100  # from here on only the quantiles are solved for (`rmtrnn.dyson.quantiles`)
-# From N(0, 1) the state of the returned point settles slowly, in some 1/(0.1 κ) steps. With kept weights the
+# From N(0, 1) the state of the returned point settles slowly, in some 1/(0.1 κ) steps. With tied weights the
 # gates of a site hardly change, and those that stay open forget in 1/(1 − u) steps only.
 BURN_IN = {
     ("published", False): 300,
@@ -32,7 +32,7 @@ BURN_IN = {
 }
 SIZES: dict[str, Any] = {
     "quick": {
-        # T: N, networks with redrawn and with kept weights
+        # T: N, networks with untied and with tied weights
         "steps": {10: (256, 4, 4), 100: (128, 3, 3), 1000: (64, 2, 2)},
         # The law by T; with few sites the errors are large, and stated.
         "law": {10: {"population": 4096, "tol": 2e-3}, 100: {"population": 2048}},  # T = 1000: minutes
@@ -72,10 +72,10 @@ def list_cases(size: str) -> list[Case]:
         settings = {"kind": "vanilla", "weights": weights, "T": 100, **own["vanilla"], "seed": 1}
         found.append(Case(f"vanilla-{weights}", settings))
     for point in POINTS:
-        for T, (N, redrawn, kept) in own["steps"].items():
+        for T, (N, untied, tied_networks) in own["steps"].items():
             for tied in (False, True):
                 settings = {"kind": "minimal", "point": point, "T": T, "N": N, "seed": 2, "tied": tied}
-                settings["trials"] = kept if tied else redrawn
+                settings["trials"] = tied_networks if tied else untied
                 settings["burn_in"] = BURN_IN[point, tied]
                 found.append(Case(f"{point}-T{T}-{_weights(tied)}", settings))
     for point in POINTS:

@@ -65,7 +65,7 @@ def report(results: Results, size: str, folder: Path) -> None:
 
 
 _MINIMAL_NOTE = """"published" is σ_w = 6.88, σ_v = 1.39, μ_b = 0, R = 0.46 (q* = 15.94, χ = 0.9988);
-"returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. With redrawn
+"returned" is `rmtrnn.critical("minimal", T, R=0.46)` with its default bounds −4 ≤ μ_b ≤ 8. With untied
 weights the law comes from the Dyson equation, for T = 100 and 1000 in splines of the step
 (`rmtrnn.dyson.quantiles`). Tied networks have another law; it costs T³, so it is solved for T = 10
 only. Beyond that the sampled numbers stand alone.
@@ -78,7 +78,7 @@ of the table, with one degree of freedom less than networks: a right theory fail
 {level} at most. N is finite: the quantiles of N units differ from the limit's by O(1/N), and by more where
 T is not small beside N.
 """
-_HEAVY_NOTE = """m₁ and the variance of s² are exact for infinite N and redrawn weights (closed recursion). m₁
+_HEAVY_NOTE = """m₁ and the variance of s² are exact for infinite N and untied weights (closed recursion). m₁
 of one network is a sum that few singular values dominate, the more so the longer the product: for large T a
 typical network lies far from the mean over networks, and the quantiles above are the better statistic.
 """
@@ -93,7 +93,7 @@ moments for one replica, the full mean field, and its own record (the LSTM's χ 
 1e-8 on its own, and within twice the stated error on others); or it says why there is none, and a scan on
 other points is on the side named.
 """
-_DECAY_NOTE = """Two networks of N = 16384 units with the same redrawn weights and inputs, from independent
+_DECAY_NOTE = """Two networks of N = 16384 units with the same untied weights and inputs, from independent
 states; mean of four. The time scale is fitted to |c − c*| over the window of steps, and to the mean-field
 recursion over the same window: the two can be compared, while ξ itself is the limit of late times.
 """
@@ -204,8 +204,8 @@ def _heavy_table(results: Results) -> str:
             sample, exact = meta["sample"], meta["exact"]
             each = ", ".join(f"{m:.3g}" for m in sample["m_1 of each"])
             share = np.median(sample["share of the largest s² in m_1"])
-            redrawn = key.endswith("untied")
-            known = [f"{exact['m_1']:.4g}", f"{exact['variance']:.4g}"] if redrawn else ["-", "-"]
+            untied = key.endswith("untied")
+            known = [f"{exact['m_1']:.4g}", f"{exact['variance']:.4g}"] if untied else ["-", "-"]
             rows.append([key, *known, _pm(sample["m_1"]), each, f"{share:.2g}"])
     header = ("case", "m₁ exact", "Var(s²) exact", "m₁ sample", "m₁ of each network")
     return core.table((*header, "share of the largest s² (median)"), rows)
@@ -311,7 +311,7 @@ def _minimal_claim(results: Results) -> core.Claim:
     return core.Claim(
         item="Isometry of the minimalRNN",
         claim="The minimalRNN's critical initialisation achieves dynamical isometry.",
-        numbers="sampled, redrawn orthogonal weights: "
+        numbers="sampled, untied orthogonal weights: "
         + "; ".join(text)
         + f"; {within} of {len(pairs)} quantiles agree with the law at level {LEVEL:g} for all together, "
         f"{close} are within one standard error plus theory's error",
@@ -428,7 +428,7 @@ def _difference_figure(results: Results) -> Any:
         ax.set_title(f"{point} critical point")
     axes[0].set_ylabel("share of singular values below")
     axes[0].legend(loc="lower right")
-    figure.suptitle("minimalRNN, orthogonal weights redrawn at every step")
+    figure.suptitle("minimalRNN, untied orthogonal weights")
     return figure
 
 

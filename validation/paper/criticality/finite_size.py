@@ -12,7 +12,7 @@ from validation import core
 from validation.core import Result, Workers, places
 
 NOTE = """The table above compares networks of 1024 units with the law of infinitely many. Here are the same
-quantiles at the returned point, T = 10, redrawn weights, for networks of several sizes (seeds of their own)
+quantiles at the returned point, T = 10, untied weights, for networks of several sizes (seeds of their own)
 and their line in 1/N, fitted by least squares with the standard errors as weights: its value at 1/N = 0, its
 slope, and χ² of the fit for {degrees} degrees of freedom. "law − limit" is in units of the standard error of
 the limit and the error of the law together (root of the sum of squares).
@@ -102,5 +102,5 @@ def figure(saved: Result, law: Result | None, probabilities: tuple[float, ...], 
         ax.set(xlabel=r"$1000/N$", title=f"{100 * p:g} % of $\\log s$")
     axes[0].set_ylabel(r"$\log s$ of $J_T$")
     axes[0].legend()
-    drawn.suptitle("minimalRNN, returned point, $T = 10$, redrawn orthogonal weights")
+    drawn.suptitle("minimalRNN, returned point, $T = 10$, untied orthogonal weights")
     return drawn

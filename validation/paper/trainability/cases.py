@@ -14,7 +14,7 @@ from validation.paper import training
 R_DIGIT = 0.46  # second moment of the digit's entries
 # The noise after the digit is the input that the theory's R describes. For the vanilla cell it is weak: its
 # state adds the noise of all steps up, so that strong noise buries a digit whatever the time scale is.
-# For minimalRNN it has the digit's own strength, the paper's R.
+# For minimalRNN it has the digit's own second moment, the paper's R.
 VANILLA = {"cell": "vanilla", "sigma_v": 0.025, "mu_b": 0.0, "R": 0.01, "rate": 1e-3}
 MINIMAL = {"cell": "minimal", "sigma_v": 1.39, "R": R_DIGIT, "rate": 1e-2}
 SIZES: dict[str, dict[str, Any]] = {

@@ -151,7 +151,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         f"Test accuracy of networks of N = {settings['N']} units with {settings['weights']} weights after "
         f"{settings['steps']} steps of Adam (batches of {settings['batch']}), one network a cell; "
         f"{len(rows)} networks, at up to {len(lengths)} lengths; digits of {meta['data']}.\n"
-        "Rates and strengths of the noise were chosen in short trial runs: with stronger noise the vanilla "
+        "Rates and levels of the noise were chosen in short trial runs: with stronger noise the vanilla "
         "cell recalled less over long sequences at every σ_w tried, and minimalRNN learned little in so few "
         "steps at a lower rate. "
         f"The rule that a sweep needs {INSIDE} lengths inside the grid was added after a first look.\n"
