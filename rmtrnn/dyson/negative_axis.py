@@ -16,6 +16,7 @@ from rmtrnn.dyson.newton import newton
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.recursive_green import green_averages
 from rmtrnn.dyson.self_energy import Points, SelfEnergy
+from rmtrnn.numerics.bisection import bisected
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,19 @@ def first_guess(chain: Chain, log_lambda: np.ndarray) -> SelfEnergy:
 
 
 def _fuss_catalan(chain: Chain, log_lambda: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log(-m) and log(1 + m) of the Fuss-Catalan law with the mean of the chain, by bisection."""
-    stages = len(chain.stages)
+    """log(-m) and log(1 + m) of the Fuss-Catalan law with the mean of the chain, by bisection of their
+    difference."""
     surplus = np.asarray(log_lambda) - chain.log_mean
-    low, high = np.full(surplus.shape, -60.0), np.full(surplus.shape, 60.0)
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        log_minus_m, log_rest = -np.log1p(np.exp(-middle)), -np.log1p(np.exp(middle))
-        small = (stages + 1) * log_rest - log_minus_m > surplus
-        low, high = np.where(small, middle, low), np.where(small, high, middle)
-    middle = 0.5 * (low + high)
-    return -np.logaddexp(0.0, -middle), -np.logaddexp(0.0, middle)
+
+    def logs(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return -np.logaddexp(0.0, -difference), -np.logaddexp(0.0, difference)
+
+    def is_small(difference: np.ndarray) -> np.ndarray:
+        log_minus_m, log_rest = logs(difference)
+        return (len(chain.stages) + 1) * log_rest - log_minus_m > surplus
+
+    end = np.full(surplus.shape, 60.0)
+    return logs(bisected(is_small, -end, end)[0])
 
 
 def damped_iteration(

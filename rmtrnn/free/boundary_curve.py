@@ -33,6 +33,7 @@ import numpy as np
 from rmtrnn._core.status import ConvergenceError
 from rmtrnn.free.base_transforms import Base, log1p
 from rmtrnn.free.curve_table import CurveTable
+from rmtrnn.numerics.bisection import bisected
 
 _EPS = float(np.finfo(float).eps)
 _NEAREST = 1e-3
@@ -262,12 +263,7 @@ class Curve:
     def _where(self, value: float, a: float, b: float) -> float:
         """Where m = value in the gap (a, b) of log w."""
         low = a if math.isfinite(a) else b - 700.0
-        high = b
-        for _ in range(200):
-            middle = 0.5 * (low + high)
-            m = float(self.at(np.array([middle])).m[0].real)
-            low, high = (middle, high) if m > value else (low, middle)
-        return 0.5 * (low + high)
+        return float(bisected(lambda x: np.real(self.at(x).m) > value, [low], [b])[0][0])
 
     def _slope(self, x: float) -> float:
         with np.errstate(all="ignore"):
@@ -310,12 +306,8 @@ class Curve:
 
     def _zero(self, inside: float, outside: float) -> float:
         """Where the slope stops being positive on the way to ``outside`` (``outside`` itself if nowhere)."""
-        for _ in range(200):
-            middle = 0.5 * (inside + outside)
-            if middle in (inside, outside):
-                break
-            inside, outside = (middle, outside) if self._slope(middle) > 0 else (inside, middle)
-        return 0.5 * (inside + outside)
+        ends = bisected(lambda x: self._slope(float(x)) > 0, inside, outside)
+        return 0.5 * float(sum(ends))
 
     def invert_complex(self, log_lambda: np.ndarray) -> np.ndarray:
         """log w with λ(w) = λ for λ off the support or above it, 0 ≤ arg λ ≤ π.
@@ -324,12 +316,10 @@ class Curve:
         value in steps, each solved by Newton's method.
         """
         size, angle = np.real(log_lambda), np.clip(np.imag(log_lambda), 0.0, math.pi)
-        low, high = np.full(size.shape, -750.0), np.full(size.shape, 750.0)
-        for _ in range(32):  # to 1e-6: a start of Newton's method
-            middle = 0.5 * (low + high)
-            value = np.real(self.at(middle + 1j * math.pi).log_lambda)
-            low, high = np.where(value < size, middle, low), np.where(value < size, high, middle)
-        log_w = 0.5 * (low + high) + 1j * math.pi
+        end = np.full(size.shape, 750.0)
+        # To 1e-6: a start of Newton's method.
+        start, _ = bisected(lambda x: np.real(self.at(x + 1j * math.pi).log_lambda) < size, -end, end, 32)
+        log_w = start + 1j * math.pi
         steps = 24
         for step in range(1, steps + 1):
             # The last steps shorten, since Newton's disc shrinks where the axis is close to the support.

@@ -24,6 +24,8 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from scipy.optimize import elementwise
 
+from rmtrnn.numerics.bisection import bisected
+
 _NODES = 18
 _X = chebyshev.chebpts1(_NODES)
 _ANALYSIS = np.linalg.inv(chebyshev.chebvander(_X, _NODES - 1))
@@ -116,11 +118,9 @@ class CurveTable:
             return edges
         if first == len(middles):
             return edges[-2:]
-        low, high = middles[first - 1], middles[first]
-        for _ in range(20):  # a law may end abruptly far down
-            middle = 0.5 * (low + high)
-            low, high = (low, middle) if self._is_sound(np.array([middle]))[0] else (middle, high)
-        return np.concatenate([[high], edges[first + 1 :]])
+        # A law may end abruptly far down.
+        start, _ = bisected(self._is_sound, middles[[first]], middles[[first - 1]], 20)
+        return np.concatenate([start, edges[first + 1 :]])
 
     def _is_sound(self, t: np.ndarray) -> np.ndarray:
         """Where the curve is off the axis, carries mass below it, and λ rises to the next point."""

@@ -29,6 +29,7 @@ from rmtrnn.free.boundary_curve import Curve
 from rmtrnn.free.log_form import PositiveLogView, ProductInLog
 from rmtrnn.free.subordination_newton import Transform
 from rmtrnn.laws.protocol import elementwise, exponential, logarithm
+from rmtrnn.numerics.bisection import bisected
 
 _ONE = PointMasses(np.array([1.0]), np.array([1.0]))
 
@@ -350,10 +351,7 @@ class PositiveLaw:
         def value(where: np.ndarray) -> np.ndarray:
             return sign * np.abs(size(*self._axis_point(place(where), sign)))
 
-        for _ in range(_REAL_AXIS.bisections):
-            middle = 0.5 * (low + high)
-            beyond = np.abs(value(middle)) > np.abs(target)
-            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        _, high = bisected(lambda x: np.abs(value(x)) > np.abs(target), low, high, _REAL_AXIS.bisections)
         return place(high), np.where(target == 0, 0.0, value(high))
 
     def _transform_domain(self) -> tuple[str, str]:

@@ -44,6 +44,7 @@ from rmtrnn.free.subordination_newton import (
 from rmtrnn.free.support_search import SEARCH, Piece, Support, SupportSearch
 from rmtrnn.laws.protocol import elementwise, probability
 from rmtrnn.laws.second_look import Distribution, SecondLook, mean_on_line, second_look
+from rmtrnn.numerics.bisection import bisected
 
 
 class RealLaw:
@@ -135,11 +136,7 @@ class RealLaw:
     def _icdf(self, p: np.ndarray) -> np.ndarray:
         points = [end for piece in self.support for end in piece] + [where for where, _ in self.atoms]
         low, high = np.full(p.shape, min(points)), np.full(p.shape, max(points))
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            below = self._cdf(middle) < p
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return high
+        return bisected(lambda x: self._cdf(x) < p, low, high, 60)[1]
 
     def rvs(self, n: int, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """Return n independent draws."""

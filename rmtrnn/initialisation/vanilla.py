@@ -16,6 +16,7 @@ from scipy.special import ndtri
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.networks import Observed, Points
+from rmtrnn.numerics.bisection import bisected
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,7 @@ class VanillaField:
         low, high = drive.copy(), np.maximum(2.0 * drive, 1e-12)
         while np.any(wrong := (self._excess(mu, sigma_w, drive, high) > 0.0) & (high < _FIELD.largest)):
             low, high = np.where(wrong, high, low), np.where(wrong, 2.0 * high, high)
-        for _ in range(_FIELD.halvings):
-            middle = 0.5 * (low + high)
-            above = self._excess(mu, sigma_w, drive, middle) > 0.0
-            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        low, high = bisected(lambda q: self._excess(mu, sigma_w, drive, q) > 0.0, low, high, _FIELD.halvings)
         return np.where(high < _FIELD.largest, 0.5 * (low + high), np.nan)
 
     def _excess(self, mu: np.ndarray, sigma_w: np.ndarray, drive: np.ndarray, q: np.ndarray) -> np.ndarray:
