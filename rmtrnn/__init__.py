@@ -69,6 +69,8 @@ if TYPE_CHECKING:  # what type checkers and editors see of the names that `__get
     from rmtrnn.spectra.lyapunov import lyapunov as lyapunov
     from rmtrnn.spectra.outliers import Outliers as Outliers
     from rmtrnn.spectra.outliers import outliers as outliers
+    from rmtrnn.spectra.singular_outliers import SingularOutliers as SingularOutliers
+    from rmtrnn.spectra.singular_outliers import singular_outliers as singular_outliers
     from rmtrnn.stack import Stack as Stack
     from rmtrnn.weight_laws import SingularValues as SingularValues
 
@@ -101,6 +103,7 @@ _HOMES = {
     "Outliers": "rmtrnn.spectra.outliers",
     "PhaseDiagram": "rmtrnn.phase",
     "Sample": "rmtrnn.sampling.sample",
+    "SingularOutliers": "rmtrnn.spectra.singular_outliers",
     "SingularValues": "rmtrnn.weight_laws",
     "Spectrum": "rmtrnn.spectra",
     "Stack": "rmtrnn.stack",
@@ -124,6 +127,7 @@ _HOMES = {
     "sample": "rmtrnn.sampling.sample",
     "sample_lyapunov": "rmtrnn.sampling.lyapunov",
     "sensitivity": "rmtrnn.initialisation.sensitivity",
+    "singular_outliers": "rmtrnn.spectra.singular_outliers",
     "spectral_radius": "rmtrnn.spectra",
     "spectrum": "rmtrnn.spectra",
 }
@@ -142,6 +146,7 @@ _RESULTS = {
     "phase diagram": "rmtrnn.phase",
     "sample": "rmtrnn.sampling.sample",
     "sensitivity": "rmtrnn.initialisation.sensitivity",
+    "singular outliers": "rmtrnn.spectra.singular_outliers",
     "spectrum": "rmtrnn.spectra",
     "trajectory jacobian": "rmtrnn.sampling.given_network",
 }

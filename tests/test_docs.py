@@ -150,7 +150,7 @@ def test_sources_are_in_the_list_of_references():
     listed = {(re.sub(r"(\w\. ?)+", "", names.split(",")[0]).strip(), year) for names, year in listed}
     cited = set()
     for names, years in re.findall(
-        r"((?:(?:Van )?[A-ZÉŻ]\w+(?: Far)?(?:, | and | et al\.)?)+),? \(?(\d{4}(?:[,;] \d{4})*)", body
+        r"((?:(?:Van )?[A-ZÉŻ][\w-]+(?: Far)?(?:, | and | et al\.)?)+),? \(?(\d{4}(?:[,;] \d{4})*)", body
     ):
         cited |= {(re.split(r",| and| et", names)[0].strip(), year) for year in re.findall(r"\d{4}", years)}
     assert len(cited) > 20

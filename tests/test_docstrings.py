@@ -38,7 +38,7 @@ NO_EXAMPLE = {
     # pictures: the gallery is their example
     "plot_comparison", "plot_correlation", "plot_given", "plot_isometry", "plot_lyapunov",
     "plot_mean_field", "plot_outliers",
-    "plot_phase_diagram", "plot_scores", "plot_sensitivity", "plot_spectrum",
+    "plot_phase_diagram", "plot_scores", "plot_sensitivity", "plot_singular_outliers", "plot_spectrum",
     "spectrum_title", "style",
 }  # fmt: skip
 

@@ -15,11 +15,11 @@ NAMES = {
     "rmtrnn": """
         Activation CFN Cell Comparison ConvergenceError Critical Ensemble GRU Gate GivenNetwork Isometry JANET
         LSTM Leaky LogProduct LyapunovSample LyapunovSpectrum MGU MeanField MinGRU MinLSTM MinimalRNN
-        NoCriticalPointError Outliers PhaseDiagram Sample SingularValues Spectrum Stack Stage Status UGRNN
-        VanillaRNN __version__ compare critical eigenvalue_curve free highprec initialize isometry
-        jacobian_log_s layer_normalized load lyapunov
-        mean_field outliers phase_diagram plotting populations sample sample_lyapunov sensitivity spectra
-        spectral_radius spectrum symbolic
+        NoCriticalPointError Outliers PhaseDiagram Sample SingularOutliers SingularValues Spectrum Stack Stage
+        Status UGRNN VanillaRNN __version__ compare critical eigenvalue_curve free highprec initialize
+        isometry jacobian_log_s layer_normalized load lyapunov
+        mean_field outliers phase_diagram plotting populations sample sample_lyapunov sensitivity
+        singular_outliers spectra spectral_radius spectrum symbolic
     """,
     "rmtrnn.cells": """
         ACTIVATIONS Activation CFN Cell GRU Gate JANET LIBRARY LSTM Leaky MGU MinGRU MinLSTM MinimalRNN
@@ -45,8 +45,8 @@ NAMES = {
     """,
     "rmtrnn.plotting": """
         SpectrumPicture plot_comparison plot_correlation plot_given plot_isometry plot_lyapunov plot_outliers
-        plot_mean_field plot_phase_diagram plot_sample plot_scores plot_sensitivity plot_spectrum
-        spectrum_title style
+        plot_mean_field plot_phase_diagram plot_sample plot_scores plot_sensitivity
+        plot_singular_outliers plot_spectrum spectrum_title style
     """,
     "rmtrnn.symbolic": """
         ClosedLaw bernoulli_transform edge_discriminant erf_kernel erf_slope_kernel exact_edges fuss_catalan
@@ -79,6 +79,7 @@ SIGNATURES = {
     "jacobian_log_s": "network inputs T",
     "layer_normalized": "ens gain shift",
     "outliers": "ens mean low_rank",
+    "singular_outliers": "ens T low_rank overlap",
     "Stack": "layers",
     "populations": "classes shares profile",
     "load": "path",

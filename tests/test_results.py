@@ -42,6 +42,7 @@ MAKERS = {
     "initialisation plan": lambda: rt.initialize("vanilla", 6),
     "sensitivity": lambda: rt.sensitivity(ENS.replace(sigma_v=0.1), 4),
     "outliers": lambda: rt.outliers(ENS.replace(sigma_w=0.5), low_rank=1.2, sites=512),
+    "singular outliers": lambda: rt.singular_outliers(ENS.replace(sigma_w=0.5), low_rank=1.2, sites=512),
     "critical point": lambda: rt.critical("vanilla", T=3, R=0.46),
 }
 

@@ -75,9 +75,10 @@ def test_a_tied_stack_remembers_in_time():
 
 
 @pytest.mark.equation(14)
-def test_linear_layers_are_a_free_product():
+@pytest.mark.parametrize("tied", [False, True])
+def test_linear_layers_are_a_free_product(tied):
     """One step through D linear layers is a product of D + 1 Gaussian matrices; two steps count paths."""
-    linear = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=0.5, sigma_v=0.8)
+    linear = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=0.5, sigma_v=0.8, tied=tied)
     u = np.linspace(-3.0, -0.3, 20)
     for layers, T, last, scale in ((3, 1, 3, 0.5 * 0.8**2), (2, 2, 1, 0.5**2)):
         law = rt.spectra.layer_spectrum(rt.Stack([linear] * layers), T, first=1, last=last, population=512)
@@ -141,7 +142,13 @@ def test_layers_that_do_not_fit_are_refused(layers, message):
         rt.Stack(layers)
 
 
-def test_a_block_of_tied_layers_is_refused():
-    tied = rt.Stack([LOWER.replace(tied=True), UPPER.replace(tied=True)])
-    with pytest.raises(ValueError, match="Use untied layers for one block"):
-        rt.spectra.layer_spectrum(tied, T=2)
+@pytest.mark.sweep
+@pytest.mark.equation(15)
+def test_a_block_of_tied_layers_against_networks():
+    lower = rt.Ensemble("vanilla", sigma_w=1.3, sigma_v=0.8, sigma_b=0.4, R=0.5, tied=True)
+    upper = rt.Ensemble(rt.Leaky(0.4), sigma_w=0.9, sigma_v=0.9, tied=True)
+    tied, untied = (rt.Stack([lower.replace(tied=one), upper.replace(tied=one)]) for one in (True, False))
+    found = block_log_s(tied, 3, 1, 0, n=250, trials=6)
+    law, wrong = (rt.spectra.layer_spectrum(one, T=3, population=4096) for one in (tied, untied))
+    assert law.converged and distance(law.log_s, found) < min(law.error + 0.01, 0.02)
+    assert distance(wrong.log_s, found) > 0.03

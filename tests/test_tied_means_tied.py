@@ -46,6 +46,7 @@ NUMBERS = {
     "mean_field.lyapunov": (lambda ens: rt.mean_field(ens, sites=512).lyapunov, 0.05),
     "sample_lyapunov": (lambda ens: rt.sample_lyapunov(ens, N=100, steps=200, trials=2).largest.value, 0.05),
     "outliers": (lambda ens: rt.outliers(ens, low_rank=0.1, sites=2**11).radius, 0.05),
+    "singular_outliers": (lambda ens: rt.singular_outliers(ens, low_rank=9.0, sites=512).values[0], 0.05),
     "sample": (lambda ens: rt.sample(ens, T=10, N=200, trials=2, seed=0).moment(1)[0], 0.05),
 }
 

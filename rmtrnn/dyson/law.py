@@ -18,7 +18,7 @@ from rmtrnn._core.status import CONFIDENCE
 from rmtrnn.dyson import gate_convolution
 from rmtrnn.dyson.chain_law import checked, law_of_chain
 from rmtrnn.dyson.pencil import Chain, Stage
-from rmtrnn.dyson.reduction import VanishingJacobian, reduced, without_idle_gates
+from rmtrnn.dyson.reduction import VanishingJacobian, block_of_jacobian, reduced, without_idle_gates
 from rmtrnn.dyson.self_energy import Parametrisation
 from rmtrnn.dyson.sites.calibration import growth_weights
 from rmtrnn.dyson.sites.error import GROUPS, group_seeds
@@ -156,20 +156,12 @@ def grouped_chain(
     weights = None
     if field is not None and is_closed(ens) and block is None and any(s.sigma2 for s in stages):
         weights = growth_weights(stages, T, field.chi) if field.chi > 0.0 else None
-    stages = reduced(stages if block is None else _block(stages, *block))
+    stages = reduced(stages if block is None else block_of_jacobian(stages, *block))
     if xp is not np:
         stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
     gates = sum(len(stage.sigma2) for stage in stages)
     splines = Parametrisation.splines(gates, T, 1) if gates and T >= LONG else None
     return Chain(stages, weights, whole=like, parametrisation=splines)
-
-
-def _block(stages: list[Stage], into: int, source: int) -> list[Stage]:
-    """The chain of the block of J that reads one state of the start and writes one of the end."""
-    stages = list(stages)
-    stages[0] = replace(stages[0], a=stages[0].a[:, [source]], c=stages[0].c[:, [source]])
-    stages[-1] = replace(stages[-1], a=stages[-1].a[[into]], b=stages[-1].b[:, [into]])
-    return stages
 
 
 def _side_by_side(parts: tuple[Stage, ...]) -> Stage:

@@ -22,6 +22,14 @@ class VanishingJacobian(ValueError):
     """A stage maps everything to zero at all sites: the law is an atom at s = 0."""
 
 
+def block_of_jacobian(stages: Sequence[Stage], into: int, source: int) -> list[Stage]:
+    """The chain of the N × N block ∂h_into/∂h_source of J: one state at the start, and one at the end."""
+    found = list(stages)
+    found[0] = replace(found[0], a=found[0].a[:, [source]], c=found[0].c[:, [source]])
+    found[-1] = replace(found[-1], a=found[-1].a[[into]], b=found[-1].b[:, [into]])
+    return found
+
+
 def reduced(stages: Sequence[Stage]) -> list[Stage]:
     """The chain in the smallest state dimensions, with the same singular values but for exact zeros.
 

@@ -14,6 +14,7 @@ from rmtrnn.plotting.curves import (
     plot_phase_diagram,
     plot_scores,
     plot_sensitivity,
+    plot_singular_outliers,
 )
 from rmtrnn.plotting.look import ATOM as ATOM
 from rmtrnn.plotting.look import LN10 as LN10
@@ -37,6 +38,7 @@ __all__ = [
     "plot_sample",
     "plot_scores",
     "plot_sensitivity",
+    "plot_singular_outliers",
     "plot_spectrum",
     "spectrum_title",
     "style",
@@ -51,6 +53,7 @@ for _kind, _draw in {
     "outliers": plot_outliers,
     "phase diagram": plot_phase_diagram,
     "sensitivity": plot_sensitivity,
+    "singular outliers": plot_singular_outliers,
     "sample": plot_sample,
     "spectrum": plot_spectrum,
     "trajectory jacobian": plot_given,

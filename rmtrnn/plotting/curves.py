@@ -10,7 +10,7 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.status import CONFIDENCE
 from rmtrnn.phase import PICTURED
-from rmtrnn.plotting.look import NAMES, PALETTE, ensemble_title, new_axes
+from rmtrnn.plotting.look import LOG_S, NAMES, PALETTE, ensemble_title, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rmtrnn.sampling.lyapunov import LyapunovSample
     from rmtrnn.spectra.lyapunov import LyapunovSpectrum
     from rmtrnn.spectra.outliers import Outliers
+    from rmtrnn.spectra.singular_outliers import SingularOutliers
 
 WIDE = 1e3  # ratio of variances beyond which their axis is logarithmic: at χ = 1 it is at most about T
 
@@ -169,6 +170,23 @@ def plot_outliers(result: Outliers, ax: Axes | None = None, **options: Any) -> A
     ax.plot(np.real(result.values), np.imag(result.values), **drawn)
     ax.set(xlabel="Re z", ylabel="Im z", title=ensemble_title(result.ensemble), aspect="equal")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def plot_singular_outliers(result: SingularOutliers, ax: Axes | None = None, **options: Any) -> Axes:
+    """Draw singular values above the bulk on the axis of log s, and the range below the bulk's largest one.
+
+    result : from ``rmtrnn.singular_outliers``
+    options : passed to ``ax.plot`` of the outliers
+    """
+    ax, edge = new_axes(ax), float(np.log(result.edge))
+    ax.axvline(edge, color=PALETTE[0], label="largest of the bulk")
+    drawn: dict[str, Any] = {"ls": "", "marker": "D", "color": PALETTE[1], "label": "outliers"} | options
+    u = np.log(result.values)
+    ax.plot(u, np.zeros_like(u), **drawn)
+    ax.set(xlabel=LOG_S, yticks=[], title=ensemble_title(result.ensemble))
+    ax.set_xlim(edge - 1.0, float(np.max(u, initial=edge)) + 0.5)
+    ax.legend(loc="upper left")
     return ax
 
 

@@ -26,6 +26,7 @@ MAKERS = {  # kind: module, class, and what made the result: its arguments are t
     "initialisation plan": ("rmtrnn.initialisation.plan", "Plan", rt.initialize),
     "sensitivity": ("rmtrnn.initialisation.sensitivity", "Sensitivity", rt.sensitivity),
     "outliers": ("rmtrnn.spectra.outliers", "Outliers", rt.outliers),
+    "singular outliers": ("rmtrnn.spectra.singular_outliers", "SingularOutliers", rt.singular_outliers),
     "trajectory jacobian": ("rmtrnn.sampling.given_network", "TrajectoryJacobian", rt.jacobian_log_s),
 }
 ALWAYS_CONVERGED = {"sample", "lyapunov sample"}  # they are what they are

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from reference.low_rank_networks import jacobian
 from scipy.sparse.linalg import eigs
 
 import rmtrnn as rt
 from rmtrnn._core.status import Status
-from rmtrnn.sampling.random_matrices import random_matrix
 from rmtrnn.spectra import outliers as module
 
 
@@ -44,46 +44,13 @@ def part(kind, strength, n, rng):
     return np.outer(u, strength * u + 0.3 * w / np.linalg.norm(w))
 
 
-def one_step_jacobian(ens, kind, strength, n, rng, steps=40):
-    """Jacobian of the last of some steps of a network of one state with W + part, by its definition."""
-    gates = ens.cell.gates
-    strengths = strength if isinstance(strength, dict) else dict.fromkeys(gates, strength)
-    extra = {g: part(kind, strengths[g], n, rng) if g in strengths else 0.0 for g in gates}
-
-    def draw():
-        laws = {g: ens.gate(g) for g in gates}
-        w = {g: extra[g] + random_matrix(law.weights, n, law.sigma_w, rng) for g, law in laws.items()}
-        return w, {g: law.mu_b + law.sigma_b * rng.standard_normal(n) for g, law in laws.items()}
-
-    w, bias = draw()
-    site, jacobian = 0.3 * rng.standard_normal((1, n)), None
-    for _ in range(steps):
-        if not ens.tied:
-            w, bias = draw()
-        x, jacobian = ens.sample_input(rng, n), None
-        for stage, numeric in zip(ens.cell.stages, ens.cell.numeric(np).stages, strict=True):
-            names = [gate.name for gate in stage.gates]
-            read = numeric.read(site)
-            drive = np.sqrt(ens.R) * rng.standard_normal((len(names), n))
-            e = np.array(
-                [w[g] @ read[k] + ens.gate(g).sigma_v * drive[k] + bias[g] for k, g in enumerate(names)]
-            )
-            a, b, c = numeric.linearize(site, x, e)
-            blocks = np.einsum("ijn,nm->injm", a, np.eye(n))
-            for k, g in enumerate(names):
-                blocks += np.einsum("in,nm,jm->injm", b[k], w[g], c[k])
-            matrix = blocks.reshape(a.shape[0] * n, a.shape[1] * n)
-            jacobian = matrix if jacobian is None else matrix @ jacobian
-            site = numeric.update(site, x, e)
-    return jacobian
-
-
 def sampled(ens, kind, strength, n=400, trials=12):
     """Mean of the eigenvalues of largest modulus, and its standard error."""
-    tops = []
+    tops, given = [], strength if isinstance(strength, dict) else dict.fromkeys(ens.cell.gates, strength)
     for trial in range(trials):
-        jacobian = one_step_jacobian(ens, kind, strength, n, np.random.default_rng([7, trial]))
-        top = eigs(jacobian, k=1, which="LM", return_eigenvectors=False, v0=np.ones(n))
+        rng = np.random.default_rng([7, trial])
+        extra = {gate: part(kind, value, n, rng) for gate, value in given.items()}
+        top = eigs(jacobian(ens, extra, n, rng, 1), k=1, which="LM", return_eigenvectors=False, v0=np.ones(n))
         tops.append(float(np.real(top)[0]))
     return np.mean(tops), np.std(tops, ddof=1) / np.sqrt(trials)
 

@@ -5,7 +5,7 @@ of the x, 1/lambda),
 
     h = gamma P gamma^T,   R = (1 - Q h)^{-1},   g = E[h R],   k = E[gamma^T R Q gamma],          (20)
 
-and E s^2/(lambda - s^2) = tr_L g/(lambda s_L) - 1.
+and E s^2/(lambda - s^2) = tr_L g/(lambda s_L).
 
 For each weight matrix P = sigma^2 g, Q = sigma^2 k (Gaussian), P = g (sigma^2 - Q P), Q = k (sigma^2 - P Q)
 (Haar), which needs no matrix root. These are the stationary points of

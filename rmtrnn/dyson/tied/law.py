@@ -105,6 +105,7 @@ def tied_law(
     seed: int = 0,
     tol: float = 5e-4,
     max_points: int = 100,
+    block: tuple[int, int] | None = None,
     Q0: np.ndarray | None = None,
 ) -> TabulatedLaw:
     """Law of the singular values of J_T when one draw of the weights serves all steps: theory.md (15).
@@ -121,6 +122,8 @@ def tied_law(
         Error of the cdf from the finite number of points in s, and mass allowed in the unresolved lower tail.
     max_points : integer of at least 16
         Where the number of points in s stops growing.
+    block : pair of positions (into, from) of states
+        The law of the block ∂h_into^T/∂h_from^0, an N × N matrix. None: the whole Jacobian.
     Q0 : array (s,)
         Second moments of the centred Gaussian state that the T steps start from, the same weights at all of
         them. None: the stationary state.
@@ -143,7 +146,7 @@ def tied_law(
     check_memory(*named, 2 * 8.0 * population * passing**2)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS.site * population * passing**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, passing))
-    sites = draw_population(ens, T, population // GROUPS, seed, Q0)
+    sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
     law = law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
     return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
 

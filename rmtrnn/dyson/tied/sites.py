@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.reduction import block_of_jacobian
 from rmtrnn.dyson.sites.classes import units_of_classes
 from rmtrnn.dyson.sites.error import group_seeds
 from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
@@ -64,12 +65,25 @@ class Population:
     groups: int = GROUPS
 
 
-def draw_population(ens: Ensemble, T: int, n: int, seed: int, Q0: np.ndarray | None = None) -> Population:
+def draw_population(
+    ens: Ensemble,
+    T: int,
+    n: int,
+    seed: int,
+    Q0: np.ndarray | None = None,
+    block: tuple[int, int] | None = None,
+) -> Population:
     """``n`` sites for each group out of several times as many: see `rmtrnn.dyson.sites.subsampling`.
 
     ``Q0`` (s,): T steps from a centred Gaussian state with these second moments, not from the stationary one.
+    ``block`` (into, from): the stages of this block of the Jacobian.
     """
-    draw = _stationary_stages(ens, T, seed) if Q0 is None else _stages_from(ens, T, Q0)
+    whole = stationary_stages(ens, T, seed) if Q0 is None else _stages_from(ens, T, Q0)
+
+    def draw(n: int, seed: int) -> list[Stage]:
+        stages = whole(n, seed)
+        return stages if block is None else block_of_jacobian(stages, *block)
+
     pilot = prepared(draw(GROUPS * _DRAW.pilot, seed + 1), ens, T, seed + 1)
     if not any(stage.sigma2 for stage in pilot):
         stages = prepared(draw(GROUPS * n, seed), ens, T, seed)
@@ -97,8 +111,8 @@ def stationary_field(ens: Ensemble, seed: int) -> TiedField:
     return tied_field(ens, None, _DRAW.field, seed)
 
 
-def _stationary_stages(ens: Ensemble, T: int, seed: int) -> Callable[[int, int], list[Stage]]:
-    """How to draw the stages of T stationary steps over (sites, seed)."""
+def stationary_stages(ens: Ensemble, T: int, seed: int) -> Callable[[int, int], list[Stage]]:
+    """How to draw the stages of T stationary steps over (sites, seed), in `GROUPS` groups."""
     field = stationary_field(ens, seed)
     laws = [law[2] for law in _weight_laws(ens)] * T
 
