@@ -153,7 +153,7 @@ def singular_outliers(
 class _Part(NamedTuple):
     """A low-rank part: its singular values (r,) and O (r, r)."""
 
-    theta: np.ndarray
+    values: np.ndarray
     overlap: np.ndarray
 
 
@@ -169,16 +169,16 @@ def _parts_of(low_rank: Any, overlap: Any, gates: Sequence[str]) -> dict[str, _P
             _validate.choice(f"gate of {name}", gate, gates)
     found = {}
     for gate, value in given.items():
-        theta = np.array([_validate.real(f"low_rank[{gate!r}]", one, low=0.0) for one in np.ravel(value)])
+        values = np.array([_validate.real(f"low_rank[{gate!r}]", one, low=0.0) for one in np.ravel(value)])
         matrix = np.asarray(cosines.get(gate, 0.0), dtype=float)
-        matrix = matrix * np.eye(theta.size) if matrix.ndim == 0 else matrix
-        if matrix.shape != (theta.size,) * 2 or not np.linalg.norm(matrix, 2) <= 1.0 + REAL_AXIS:
+        matrix = matrix * np.eye(values.size) if matrix.ndim == 0 else matrix
+        if matrix.shape != (values.size,) * 2 or not np.linalg.norm(matrix, 2) <= 1.0 + REAL_AXIS:
             raise ValueError(
                 f"overlap[{gate!r}] = {cosines.get(gate)!r}: must be a number in [-1, 1], or a matrix "
-                f"{(theta.size,) * 2} of norm ≤ 1, the products v_i · u_j of unit vectors"
+                f"{(values.size,) * 2} of norm ≤ 1, the products v_i · u_j of unit vectors"
             )
-        if np.any(theta > 0.0):
-            found[gate] = _Part(theta, matrix)
+        if np.any(values > 0.0):
+            found[gate] = _Part(values, matrix)
     return found
 
 
@@ -245,8 +245,8 @@ class _Sites:
     def gains(self, parts: Mapping[str, _Part], found: _Averages) -> np.ndarray:
         """Eigenvalues of θ̂ M of (*), for all gates, the largest of each first."""
         gains = []
-        for gate, (theta, overlap) in parts.items():
-            own, one = np.ix_(self.ports[gate], self.ports[gate]), np.eye(theta.size)
+        for gate, (values, overlap) in parts.items():
+            own, one = np.ix_(self.ports[gate], self.ports[gate]), np.eye(values.size)
             across = np.kron(overlap, np.real(found.xy[own]))
             M = np.block(
                 [
@@ -254,7 +254,7 @@ class _Sites:
                     [across, np.kron(one, np.real(found.xx[own]))],
                 ]
             )
-            exchange = np.kron([[0.0, 1.0], [1.0, 0.0]], np.kron(np.diag(theta), np.eye(len(own[0]))))
+            exchange = np.kron([[0.0, 1.0], [1.0, 0.0]], np.kron(np.diag(values), np.eye(len(own[0]))))
             gains.append(np.sort(np.linalg.eigvals(exchange @ M).real)[::-1])
         return np.concatenate(gains)
 
@@ -309,7 +309,7 @@ class _Search:
         return self.known[u]
 
     def top(self) -> float:
-        """A u above all outliers."""
+        """A u = log s above all outliers."""
         start = u = 0.5 * self.far.log_m1 + SETTINGS.above
         while u < start + SETTINGS.highest:
             self.known.clear()
@@ -322,7 +322,7 @@ class _Search:
         )
 
     def edge(self, u: float) -> float:
-        """The lowest u above the bulk, from one that is."""
+        """The lowest u = log s above the bulk, from one that is."""
         step = SETTINGS.step
         while step > SETTINGS.last_step:
             if self.solved(u - step) is None:
@@ -332,7 +332,7 @@ class _Search:
         return u
 
     def roots(self, low: float, high: float) -> list[tuple[int, float]]:
-        """Where a gain is 1: its place and u."""
+        """Where a gain is 1: its place and u = log s."""
 
         def excess(u: float, place: int) -> float:
             here = self.known.get(u) or self.solved(u)
