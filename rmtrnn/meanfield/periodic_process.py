@@ -263,6 +263,15 @@ class PeriodicSites:
         shape = (len(ens.cell.state), self.n)
         self.state = [rng.standard_normal(shape) for _ in range(replicas)]
 
+    @property
+    def is_driven(self) -> bool:
+        """Whether inputs vary in time: through a gate, or straight into the update."""
+        if np.any(self.readings.white > 0.0):
+            return True
+        stages = self.ens.cell.stages
+        direct = any(self.ens.cell.input in expr.free_symbols for stage in stages for expr in stage.update)
+        return direct and self.ens.R > 0.0
+
     def moved(self, ens: Ensemble) -> PeriodicSites:
         """The same sites, draws and states for an ensemble of the same cell with other parameters.
 

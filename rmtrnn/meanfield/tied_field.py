@@ -15,13 +15,22 @@ import numpy as np
 from rmtrnn._core.status import Status
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import filtered_state
+from rmtrnn.meanfield.constant_growth import ConstantStage, constant_growth, constant_stages
 from rmtrnn.meanfield.filtered_cell import covariance, filtered
 from rmtrnn.meanfield.filtered_state import FilteredState
 from rmtrnn.meanfield.forward_process import Forward, march
+from rmtrnn.meanfield.one_step import OneStep
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE, Estimate
 from rmtrnn.meanfield.result import UNBOUNDED
-from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate, memory_error, separate_growth
+from rmtrnn.meanfield.tied_growth import (
+    Growth,
+    Recorder,
+    growth_rate,
+    memory_error,
+    own_rates,
+    separate_growth,
+)
 from rmtrnn.meanfield.tied_solver import (
     DEFAULT,
     Settings,
@@ -128,7 +137,7 @@ def _is_unstable_and_static(ens: Ensemble, state: TiedState, seed: int) -> bool:
     """Whether a state that is static on its period has differences that grow: it varies on a longer one."""
     if not np.isfinite(state.spectra.residual) or state.dead or not state.is_static:
         return False
-    if 4 * state.sites.period > state.settings.last_period:
+    if 4 * state.sites.period > state.settings.last_period or _constant(state) is not None:
         return False
     recorder = _recorded(state.sites, state.spectra.values[:, None])
     return growth_rate(state.sites, [recorder], seed, state.settings).chi > 1.0
@@ -256,6 +265,9 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
     assert state is not None
     if field.filtered is not None:
         return _filtered_growth(field.filtered, state.sites.nodes)
+    constant = _constant(state)
+    if constant is not None:
+        return constant
     apart = _recorded(state.sites, state.spectra.positive_groups)
     if state.settings is DEFAULT:
         growth = equal_growth(field, seed)
@@ -264,7 +276,33 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
     groups = separate_growth(state.sites, apart, seed, growth, state.settings)
     error = float(group_error(groups, growth.chi))
     last = growth.chi * min(growth.residual, 1.0)
-    return growth, error + last + memory_error(state.sites, apart, growth.chi)
+    return growth, error + last + memory_error(own_rates(state.sites, apart), growth.chi)
+
+
+def _constant(state: TiedState) -> tuple[Growth, float] | None:
+    """χ and its error where the state is constant in time: without inputs, and stable. Else None."""
+    process = state.sites
+    if not state.is_static or process.is_driven:
+        return None
+    spectra = state.spectra.values[:, None], state.spectra.positive_groups
+    common, apart = constant_stages(process.ens, spectra, process.period, process.per_group, process.seed)
+    step = OneStep(common)
+    found = constant_growth(step)
+    if found.chi > 1.0:  # the state varies, at frequencies that the period does not hold
+        return None
+    groups = np.array([constant_growth(OneStep(_group(apart, group))).chi for group in range(GROUPS)])
+    nodes = process.nodes
+    shape = np.zeros_like(state.spectra.values)
+    place = int(np.argmin(np.abs(nodes.position - found.angle / (2.0 * np.pi) * nodes.period)))
+    shape[:, place] = nodes.period / (nodes.weight[place] * len(shape))
+    growth = Growth(found.chi, groups, shape, nodes, 0.0, 1, True)
+    rates = np.max(np.abs(step.bare), axis=0) ** 2
+    return growth, float(group_error(groups, found.chi)) + memory_error(rates, found.chi)
+
+
+def _group(stages: list[ConstantStage], group: int) -> list[ConstantStage]:
+    per_group = stages[0].a.shape[-1] // GROUPS
+    return [stage.at(slice(group * per_group, (group + 1) * per_group)) for stage in stages]
 
 
 def equal_growth(field: TiedField, seed: int) -> Growth:
@@ -273,6 +311,9 @@ def equal_growth(field: TiedField, seed: int) -> Growth:
     process = field.state.sites
     if field.filtered is not None:
         return _filtered_growth(field.filtered, process.nodes)[0]
+    constant = _constant(field.state)
+    if constant is not None:
+        return constant[0]
     recorder = _recorded(process, field.state.spectra.values[:, None])
     return growth_rate(process, [recorder], seed, field.state.settings)
 

@@ -39,8 +39,9 @@ Entries = list[tuple[int, int, np.ndarray]]  # (to, from, values (period, sites)
 class Growth(NamedTuple):
     """χ of all sites together, its values group by group (to first order), and whether it converged.
 
-    ``residual``: the last change of log χ. ``site_limited``: the sites with the longest memory forget more
-    slowly than the collective difference grows; χ is then what they forget per step.
+    ``residual``: a bound of the error of log χ on these sites (`_distance`); of two replicas its last change.
+    ``site_limited``: the sites with the longest memory forget more slowly than the collective difference
+    grows; χ is then what they forget per step.
     """
 
     chi: float
@@ -258,23 +259,22 @@ def separate_growth(
     return _PowerIteration(process, [recorder], seed).separate(settings, joint)
 
 
-def memory_error(process: PeriodicSites, recorder: Recorder, chi: float) -> float:
-    """How much larger χ may be for more sites, where those with the longest memory rule it; else 0.
+def memory_error(rates: np.ndarray, chi: float) -> float:
+    """How far beyond χ the longest memory of more sites may lie, where that of these sites comes near χ.
 
-    A site forgets a difference by λ per step in the mean square. Where the largest λ comes near χ, rare sites
-    make it, and more sites have rarer ones. A maximum grows with the logarithm of their number, n: what 16
-    times as many add is log 16/log 8 times what all add to the maximum of an eighth of them, on average. The
-    error is three times that, since such a maximum itself scatters.
+    A site forgets a difference by λ = ``rates`` (sites,) per step in the mean square; χ is no less than the
+    largest λ. A maximum grows with the logarithm of the number of sites: what 16 times as many add is
+    log 16/log 8 times what all add to the maximum of an eighth of them. Three times that is allowed.
     """
-    rates = _own_rates(process, recorder).reshape(GROUPS, -1)
+    rates = rates.reshape(GROUPS, -1)
     largest = float(rates.max())
     if largest < _ROUNDS.ruling * chi:
         return 0.0
     more = np.log(16.0) / np.log(GROUPS) * (largest - float(rates.max(axis=1).mean()))
-    return CONFIDENCE * max(more, 0.0)
+    return max(largest + CONFIDENCE * more - chi, 0.0)
 
 
-def _own_rates(process: PeriodicSites, recorder: Recorder) -> np.ndarray:
+def own_rates(process: PeriodicSites, recorder: Recorder) -> np.ndarray:
     """Mean squared decay per step of a difference at every site by itself, over a period."""
     step = recorder.step()
     shape = (len(process.ens.cell.state), process.n)
@@ -361,7 +361,7 @@ class _PowerIteration:
             moved = abs(np.log(mu / known)) * delay > _ROUNDS.same_delay
             with_slope = moved or (known_delay is None and count <= 2)
             images, slope = self.round(m, mu, with_slope)
-            known = mu if with_slope else known
+            known, before = mu if with_slope else known, m
             image, rho, delay = _summary(nodes, images.mean(axis=1), slope, delay)
             if not 0.0 < rho < _ROUNDS.largest:
                 # Below what the slowest site forgets κ grows without end, and of two replicas only noise is
@@ -386,7 +386,7 @@ class _PowerIteration:
                 np.append((weight * image).ravel(), scale * (np.log(mu) + np.log1p(change))),
             )
             trail.append((np.log(mu), np.log(rho)))
-            step = min(step, _settled(trail[-_ROUNDS.settled :]))
+            step = min(step, _settled(trail[-_ROUNDS.settled :], delay))
             if step < 3.0 * settings.tolerance:
                 break
             following = history.following()
@@ -401,7 +401,8 @@ class _PowerIteration:
                 side.scale(1.0 / np.sqrt(rho))
         groups = self._by_group(history, scale, mu, images, delay)
         converged = step < 3.0 * settings.tolerance
-        return Growth(mu**2, groups**2, m, nodes, step, count, converged, delay=delay)
+        left = step if len(self.sides) > 1 else _distance(nodes, before, images.mean(axis=1), delay)
+        return Growth(mu**2, groups**2, m, nodes, left, count, converged, delay=delay)
 
     def separate(self, settings: Settings, joint: Growth) -> np.ndarray:
         """Solve the eigenvalue problem of every group, from that of all sites together; χ by group."""
@@ -417,7 +418,10 @@ class _PowerIteration:
                 break
             images /= rho[:, None]
             newer = log_mu + np.array([np.log1p(_newton(one, delay)) for one in rho])
-            history.append(_packed(weight * m, delay * log_mu), _packed(weight * images, delay * newer))
+            history.append(
+                np.append((weight * m).ravel(), delay * log_mu),
+                np.append((weight * images).ravel(), delay * newer),
+            )
             left, apart = np.abs(newer - log_mu).mean(), np.abs(newer - newer.mean()).mean()
             step = history.following()
             shape = step[: m.size].reshape(m.shape) / weight
@@ -446,15 +450,25 @@ class _PowerIteration:
         return np.array(found)
 
 
-def _settled(trail: list[tuple[float, float]]) -> float:
-    """Range of the last values of log μ, if ρ has been near 1 or on both of its sides; else inf."""
+def _settled(trail: list[tuple[float, float]], delay: float) -> float:
+    """Range of the last log μ, or of Newton's steps, if ρ has been around or near 1; else inf."""
     log_mu, log_rho = np.array(trail).T
     around = log_rho.min() <= 0.0 <= log_rho.max() or np.abs(log_rho[-1]) < _ROUNDS.near_one
-    return float(np.ptp(log_mu)) if len(trail) >= _ROUNDS.settled and around else np.inf
+    last = max(float(np.ptp(log_mu)), float(np.abs(log_rho).max()) / (2.0 * delay))
+    return last if len(trail) >= _ROUNDS.settled and around else np.inf
 
 
-def _packed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.concatenate([first.ravel(), second.ravel()])
+def _distance(nodes: FrequencyNodes, m: np.ndarray, image: np.ndarray, delay: float) -> float:
+    """A bound of |log χ − log μ²| by Collatz and Wielandt, from a spectrum m > 0 and its image at μ.
+
+    Of a linear map that keeps spectra positive, the largest eigenvalue ρ lies between the smallest and the
+    largest ratio of image and m; and log ρ falls by 2 delay as log μ grows by 1. Nodes that together carry
+    less than the tolerance of the spectrum are left out.
+    """
+    share = m * nodes.weight / np.sum(m * nodes.weight)
+    some = share > DEFAULT.tolerance / share.size
+    log_ratio = np.log(np.maximum(image[some], 1e-300)) - np.log(m[some])
+    return float(np.abs(log_ratio).max()) / delay
 
 
 def _summary(

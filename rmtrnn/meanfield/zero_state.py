@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 
 from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.constant_growth import ConstantStage, constant_growth
+from rmtrnn.meanfield.one_step import OneStep
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,6 @@ class ZeroSettings:
     # Sites with random inputs and pre-activations that must all stay at zero: a cell that leaves zero does so
     # at almost every site.
     probes: int = 64
-    # Frequencies of half a turn on which the largest gain is looked for. Derived: the gain of a linear
-    # recursion is smooth, and its largest value errs by the square of the step.
-    frequencies: int = 257
 
 
 _ZERO = ZeroSettings()
@@ -30,36 +27,15 @@ _ZERO = ZeroSettings()
 def zero_state_growth(ens: Ensemble) -> float | None:
     """χ of the state h = 0 with tied weights; None if h = 0 is no state, or its linearisation varies.
 
-    At h = 0 every site has the same a, b, c. A difference with time dependence z^t, z = μ e^{iω}, grows from
-    gate j to what gate k reads by G_kj(z), and Σ_j |G_kj|² σ_j² M_j = M_k has a solution where the spectral
-    radius of that matrix is 1 at the worst ω. χ = μ². One gate: μ = a + σ_w b; GRU and LSTM: the conditions
-    of Can, Krishnamurthy, Schwab (2020).
+    At h = 0 every site has the same a, b, c, and χ is that of a constant step. One gate: √χ = a + σ_w b; GRU
+    and LSTM: the conditions of Can, Krishnamurthy, Schwab (2020).
     """
-    linear = _step_at_zero(ens)
-    if linear is None:
-        return None
-    A, B, C, D, gain = linear
-    own = float(np.max(np.abs(np.linalg.eigvals(A)))) if A.size else 0.0
-    turn = np.exp(1j * np.linspace(0.0, np.pi, _ZERO.frequencies))
-
-    def excess(log_mu: float) -> float:
-        z = np.exp(log_mu) * turn
-        resolvent = np.linalg.inv(z[:, None, None] * np.eye(len(A)) - A)
-        G = C @ resolvent @ B + D
-        radius = np.max(np.abs(np.linalg.eigvals(np.abs(G) ** 2 * gain)))
-        return float(np.log(max(radius, 1e-300)))
-
-    low, high = np.log(max(own * (1.0 + 1e-9), 1e-12)), np.log(max(own, 1.0))
-    if excess(low) <= 0.0:
-        return own**2
-    while excess(high) > 0.0:
-        high += 1.0
-    root: Any = brentq(excess, low, high, xtol=1e-13)
-    return float(np.exp(2.0 * root))
+    stages = _stages_at_zero(ens)
+    return None if stages is None else constant_growth(OneStep(stages)).chi
 
 
-def _step_at_zero(ens: Ensemble) -> tuple[np.ndarray, ...] | None:
-    """One step as δh' = A δh + B δe, δr = C δh + D δe, and σ_w² of the gates; None if it is not constant."""
+def _stages_at_zero(ens: Ensemble) -> list[ConstantStage] | None:
+    """The stages at h = 0, at one site; None if they are not the same at all, or do not stay at zero."""
     rng = _random.stream(0, 53)
     site = np.zeros((len(ens.cell.state), _ZERO.probes))
     x = ens.input_quantile(rng.uniform(0.01, 0.99, _ZERO.probes)) if ens.R > 0 else np.zeros(_ZERO.probes)
@@ -68,9 +44,7 @@ def _step_at_zero(ens: Ensemble) -> tuple[np.ndarray, ...] | None:
     e = np.array([law.mu_b for law in laws])[:, None] + spread[:, None] * rng.standard_normal(
         (len(laws), _ZERO.probes)
     )
-    s, K = len(ens.cell.state), len(laws)
-    state, drive = np.eye(s), np.zeros((s, K))  # δ of what a stage takes, in δh and δe
-    C, D = np.zeros((K, s)), np.zeros((K, K))
+    found: list[ConstantStage] = []
     first = 0
     for definition, stage in zip(ens.cell.stages, ens.cell.numeric(np).stages, strict=True):
         gates = slice(first, first + len(definition.gates))
@@ -79,13 +53,8 @@ def _step_at_zero(ens: Ensemble) -> tuple[np.ndarray, ...] | None:
         parts = stage.linearize(site, x, e[gates])
         if any(part.size and np.any(np.ptp(part, axis=-1) > 0.0) for part in parts):
             return None
-        a, b, c = (part[..., 0] for part in parts)
-        C[gates], D[gates] = c @ state, c @ drive
-        own = np.zeros((len(a), K))
-        own[:, gates] = b.T
-        state, drive = a @ state, a @ drive + own
+        a, b, c = (part[..., :1] for part in parts)
+        found.append(ConstantStage(a, b, c, tuple(law.sigma_w**2 for law in laws[gates])))
         site = stage.update(site, x, e[gates])
         first = gates.stop
-    if np.any(site != 0.0):
-        return None
-    return state, drive, C, D, np.array([law.sigma_w**2 for law in laws])
+    return None if np.any(site != 0.0) else found

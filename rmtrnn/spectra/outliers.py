@@ -27,10 +27,11 @@ from rmtrnn.cells.classes import require_one_class
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield import mean_field, site_population
+from rmtrnn.meanfield.one_step import OneStep
 from rmtrnn.meanfield.shortfall import require_stationary
 from rmtrnn.meanfield.site_process import SiteProcess, SobolStream, memory, seeds, sorted_by
 from rmtrnn.numerics.fixed_point import fixed_point
-from rmtrnn.spectra.eigenvalues import OneStep, boundary, one_step
+from rmtrnn.spectra.eigenvalues import boundary, one_step
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from reference.chains import matrix, stages_of
 import rmtrnn as rt
 from rmtrnn.cells import GRU, LSTM, MinimalRNN
 from rmtrnn.dyson.pencil import Stage
+from rmtrnn.meanfield.one_step import OneStep
 from rmtrnn.sampling.network import Network
 from rmtrnn.spectra import spectral_radius
-from rmtrnn.spectra.eigenvalues import OneStep, boundary
+from rmtrnn.spectra.eigenvalues import boundary
 
 
 def expit(z):
