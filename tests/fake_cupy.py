@@ -202,6 +202,7 @@ def install(monkeypatch, free_bytes=2**34):
         norm=_on_device(np.linalg.norm),
         solve=_on_device(np.linalg.solve),
         inv=_on_device(np.linalg.inv),
+        slogdet=_on_device(lambda a: tuple(np.linalg.slogdet(a))),
         cholesky=_on_device(np.linalg.cholesky),
     )
     linalg, special = types.ModuleType("cupyx.scipy.linalg"), types.ModuleType("cupyx.scipy.special")

@@ -6,12 +6,14 @@ module of a device, and is then written once. CuPy is imported only when a CUDA 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
+import operator
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -44,6 +46,11 @@ def largest(array: Any, axis: int | None = None) -> Any:
     return xp.maximum(xp.max(array, axis=axis), -xp.min(array, axis=axis))
 
 
+def total(arrays: Sequence[Any]) -> Any:
+    """Sum of arrays of one shape, entry by entry, where they live."""
+    return functools.reduce(operator.add, arrays)
+
+
 def add_scaled(out: Any, coefficient: Any, values: Any) -> None:
     """out += coefficient · values; on a device in one kernel, without a temporary array."""
     xp = namespace(out)
@@ -53,7 +60,7 @@ def add_scaled(out: Any, coefficient: Any, values: Any) -> None:
         _add_scaled_kernel(xp)(coefficient, values, out)
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def _add_scaled_kernel(cupy: Any) -> Any:
     return cupy.ElementwiseKernel("T c, T v", "T out", "out += c * v", "rmtrnn_add_scaled")
 
@@ -68,13 +75,13 @@ def memory_available(device: str) -> float:
         return math.inf
 
 
-def check_memory(name: str, value: Any, needed: float) -> None:
-    """ValueError if an argument would need more bytes than the machine has; says how many."""
-    available = memory_available("cpu")
+def check_memory(name: str, value: Any, needed: float, device: str = "cpu") -> None:
+    """ValueError if an argument would need more bytes than the machine, or its device, has; says how many."""
+    available = memory_available(device)
     if needed > available:
         raise ValueError(
-            f"{name} = {value!r}: needs {needed / 2**30:.3g} GiB of memory, the machine has "
-            f"{available / 2**30:.3g} GiB"
+            f"{name} = {value!r}: needs {needed / 2**30:.3g} GiB of memory, the "
+            f"{'device' if device == 'cuda' else 'machine'} has {available / 2**30:.3g} GiB"
         )
 
 

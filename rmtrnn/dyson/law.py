@@ -158,7 +158,7 @@ def grouped_chain(
         weights = growth_weights(stages, T, field.chi) if field.chi > 0.0 else None
     stages = reduced(stages if block is None else block_of_jacobian(stages, *block))
     if xp is not np:
-        stages = [replace(one, **{name: xp.asarray(getattr(one, name)) for name in "abc"}) for one in stages]
+        stages = [stage.on(xp) for stage in stages]
     gates = sum(len(stage.sigma2) for stage in stages)
     splines = Parametrisation.splines(gates, T, 1) if gates and T >= LONG else None
     return Chain(stages, weights, whole=like, parametrisation=splines)

@@ -80,6 +80,10 @@ class Stage:
         """The stage at some of the sites."""
         return replace(self, a=self.a[..., sites], b=self.b[..., sites], c=self.c[..., sites])
 
+    def on(self, xp: Any) -> Stage:
+        """The stage with its arrays in the array module ``xp``."""
+        return replace(self, a=xp.asarray(self.a), b=xp.asarray(self.b), c=xp.asarray(self.c))
+
 
 @dataclass(frozen=True)
 class StageEntries:

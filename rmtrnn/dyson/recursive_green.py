@@ -16,15 +16,13 @@ MacKinnon 1985, Z. Phys. B 59, 385; Godfrin 1991, J. Phys. Condens. Matter 3, 78
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rmtrnn._core.arrays import to_host
+from rmtrnn._core.arrays import to_host, total
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.pencil import Chain, StageEntries
 from rmtrnn.dyson.self_energy import Points, SelfEnergy
@@ -123,7 +121,7 @@ def _over_blocks(chain: Chain, part: Callable[[Chain, slice], tuple], points: in
 def _mean_of_blocks(xp: Any, found: Blocks, entry: int) -> np.ndarray:
     """Mean over all sites of an entry that is a mean over those of each block; it comes to the host once."""
     blocks = [share * xp.concatenate([one[entry] for one in row]) for share, row in found]
-    return to_host(functools.reduce(operator.add, blocks))
+    return to_host(total(blocks))
 
 
 def _joined_sites(xp: Any, found: Blocks, entry: int) -> np.ndarray:

@@ -58,7 +58,7 @@ def spectrum(
         seed, the error of the cdf from the number of points in s, and where that number stops growing. None:
         the defaults of `rmtrnn.dyson.law.untied_law`, or of `rmtrnn.dyson.tied.law.tied_law`.
     device : "cpu", "cuda" or "auto"
-        Where the Dyson equation of untied weights is evaluated.
+        Where the Dyson equation is evaluated.
     progress : None, True, or callable (done, total, label); counts the points λ that were solved
     Q0 : number ≥ 0, or mapping by state name
         The T steps start from independent centred Gaussian entries with E[h²] = Q0, not from the stationary

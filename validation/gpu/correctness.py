@@ -11,6 +11,12 @@ import rmtrnn as rt
 from rmtrnn._core import random as _random
 from rmtrnn._core.arrays import to_host
 from rmtrnn.cells import LIBRARY
+from rmtrnn.dyson.tied.bordered_sites import BorderedSites
+from rmtrnn.dyson.tied.functional import Sites
+from rmtrnn.dyson.tied.large_lambda import large_lambda
+from rmtrnn.dyson.tied.law import MODES
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+from rmtrnn.dyson.tied.sites import draw_population
 from rmtrnn.sampling.products import LogProduct
 from rmtrnn.sampling.random_matrices import HOST_DRAWN, random_matrix
 from validation.gpu.device import Device
@@ -27,12 +33,18 @@ def jobs(device: Device) -> list[Job]:
     sizes = (8, 32) if device.stand_in else (8, 512, 4096)
     listed += [_haar(n) for n in sizes]
     listed += [_long_product(n) for n in ((24,) if device.stand_in else (32, 256, 1024))]
-    listed += [_same_law(cell, T) for cell, T in (("minimal", 3), ("gru", 2), ("lstm", 2))]
+    for tied in (False, True):
+        listed += [_same_law(cell, T, tied) for cell, T in (("minimal", 3), ("gru", 2), ("lstm", 2))]
+    listed += [_same_tied_evaluation(T) for T in ((4, 70) if device.stand_in else (30, 100, 300))]
     return [*listed, _same_seed(), _too_large()]
 
 
 def _quick(device: Device) -> float:
     return 2.0
+
+
+def _minute(device: Device) -> float:
+    return 2.0 if device.stand_in else 30.0
 
 
 def _same_sample(cell: str, weights: str, tied: bool, dtype: str) -> Job:
@@ -79,19 +91,49 @@ def _long_product(n: int) -> Job:
     return Job(f"long product, N = {n}", _quick, find, lambda found: max(found.values()) < 1e-9)
 
 
-def _same_law(cell: str, T: int) -> Job:
-    """The same sites: laws that agree to rounding of the Newton iteration."""
+def _same_law(cell: str, T: int, tied: bool) -> Job:
+    """The same sites: untied laws agree to rounding of the Newton iteration.
+
+    Tied laws agree to the error of the interpolation, as rounding may decide where another point is put.
+    """
 
     def find(device: Device) -> dict[str, Any]:
-        ens = rt.Ensemble(cell, sigma_w=1.2, sigma_v=0.5, sigma_b=0.2)
-        options = {"population": 512 if device.stand_in else 4096, "tol": 1e-2, "max_points": 64}
+        ens = rt.Ensemble(cell, sigma_w=1.2, sigma_v=0.5, sigma_b=0.2, tied=tied)
+        small = (64, 16) if tied else (512, 64)
+        population, points = small if device.stand_in else (4096, 64)
+        options = {"population": population, "tol": 1e-2, "max_points": points}
         host, card = (rt.spectrum(ens, T, device=name, **options) for name in ("cpu", "cuda"))
         u = host.log_s.icdf(np.linspace(0.02, 0.98, 49))
         return {"largest difference of the cdf": float(np.max(np.abs(host.log_s.cdf(u) - card.log_s.cdf(u))))}
 
-    return Job(
-        f"Dyson law, {cell}, T = {T}", lambda device: 20.0, find, lambda found: max(found.values()) < 1e-5
-    )
+    allowed = 1e-2 if tied else 1e-5
+    key = f"Dyson law, {cell}, T = {T}{', tied' if tied else ''}"
+    return Job(key, _minute, find, lambda found: max(found.values()) < allowed)
+
+
+def _same_tied_evaluation(T: int) -> Job:
+    """Averages and determinants of (20)-(23) at the same self-energies, dense or with modes in time."""
+
+    def find(device: Device) -> dict[str, Any]:
+        ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True)
+        population = draw_population(ens, T, 8 if device.stand_in else 64, 0)
+        found: dict[str, list[np.ndarray]] = {"g and k": [], "log det": []}
+        for xp in (np, device.xp):
+            sites: Sites = SiteMatrices.of(population.stages, T, population.weights, xp)
+            far = large_lambda(sites)
+            place = complex(far.log_m1, 0.3)
+            energy = far.energy(sites, place)
+            if sites.ports > MODES.dense_rows:
+                sites = BorderedSites.of(population.stages, sites, MODES.count(T)).gauged(energy)
+                energy = sites.represented(energy)
+            found["g and k"].append(sites.overlaps(energy, place))
+            found["log det"].append(sites.log_determinant(energy, place)[0])
+        return {
+            f"largest relative difference of {name}": float(np.abs(one - two).max() / np.abs(one).max())
+            for name, (one, two) in found.items()
+        }
+
+    return Job(f"tied sites, T = {T}", _minute, find, lambda found: max(found.values()) < 1e-9)
 
 
 def _same_seed() -> Job:

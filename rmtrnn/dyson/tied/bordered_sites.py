@@ -15,12 +15,14 @@ Letters: r, modes; K, weight matrices; R = 2 K r columns of E; n, sites; s, stat
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from rmtrnn._core.arrays import namespace, to_host, total
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.tied.site_matrices import TiedSites, gate_owners
@@ -33,6 +35,7 @@ from rmtrnn.numerics.small_matrices import (
     add,
     diagonal_green,
     dot,
+    is_array,
     is_zero,
     mul,
     plus_outer,
@@ -44,8 +47,9 @@ from rmtrnn.numerics.small_matrices import (
     transpose,
 )
 
-# Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB.
-_CACHED_ELEMENTS = 2**13
+# Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB. On a device, of all ports:
+# 1 GiB.
+_CACHED_ELEMENTS, _DEVICE_ELEMENTS = 2**13, 2**26
 # Steps of s from 0 to 1 on which the phase of det(1 - s S Z) is followed. Empirical.
 _PHASE_STEPS = 3
 # Radians between two of them that are not followed.
@@ -56,12 +60,15 @@ _PHASE_TURN = 1.0
 class BorderedSites(TiedSites):
     """Sites by their ``stages``, divided by the mean growth of each; self-energies of the form (22).
 
-    ``gauge``: G of (22), (K, T); ``modes``: r.
+    ``gauge``: G of (22), (K, T); ``modes``: r. ``stages`` stay on the host; ``portions`` of them, by entries,
+    live in ``array_module`` and are made once.
     """
 
     stages: tuple[Stage, ...]
     modes: int
     gauge: np.ndarray
+    array_module: Any = np
+    portions: tuple[_Portion, ...]
 
     any_matrix: ClassVar[bool] = False
     # As in `SiteMatrices`; what (22) misses is some hundredths of the diagonal.
@@ -76,7 +83,14 @@ class BorderedSites(TiedSites):
             scaled.append(replace(stage, a=scale * stage.a, b=scale * stage.b))
         common = {field.name: getattr(sites, field.name) for field in fields(TiedSites)}
         gauge = np.ones((sites.matrices, sites.steps))
-        return cls(**common, stages=tuple(scaled), modes=modes, gauge=gauge)
+        made = cls(
+            **common, stages=tuple(scaled), modes=modes, gauge=gauge, array_module=sites.xp, portions=()
+        )
+        return replace(made, portions=made._by_entries())
+
+    @property
+    def xp(self) -> Any:
+        return self.array_module
 
     @property
     def s_in(self) -> int:
@@ -93,7 +107,17 @@ class BorderedSites(TiedSites):
     def at(self, sites: Any, weights: np.ndarray | None = None) -> BorderedSites:
         """Some of the sites, by default with their own weights scaled to sum to 1."""
         stages = tuple(stage.at(sites) for stage in self.stages)
-        return replace(self, stages=stages, weights=self.normalised(sites, weights))
+        some = replace(self, stages=stages, weights=self.normalised(sites, weights), portions=())
+        return replace(some, portions=some._by_entries())
+
+    def _by_entries(self) -> tuple[_Portion, ...]:
+        columns = 2 * self.matrices * self.time_modes.count
+        if self.xp is np:
+            size = max(16, _CACHED_ELEMENTS // columns)
+        else:
+            size = max(16, _DEVICE_ELEMENTS // (2 * self.ports * columns))
+        ports = _ports(self)
+        return tuple(_Portion.of(self, slice(start, start + size), ports) for start in range(0, self.n, size))
 
     def gauged(self, energy: np.ndarray) -> BorderedSites:
         """The sites with the gauge of these self-energies."""
@@ -106,7 +130,10 @@ class BorderedSites(TiedSites):
     def overlaps(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
         """g and k of (20), projected onto (22), (2, K, T, T)."""
         parts = self._each(energy, log_lambda, _overlaps)
-        diagonal, moments = (np.sum([part[i] for part in parts], axis=0) for i in range(2))
+        both = to_host(total(parts))
+        size = 2 * self.ports
+        shape = 2, self.matrices, self.time_modes.count, self.time_modes.count
+        diagonal, moments = both[:size].reshape(2, self.matrices, self.steps), both[size:].reshape(shape)
         # g belongs to the ports of the x but to the form of P, as sigma^2 g = P.
         found = self.time_modes.from_moments(
             diagonal[::-1], 0.5 * (moments + np.swapaxes(moments, -1, -2))[::-1]
@@ -115,8 +142,17 @@ class BorderedSites(TiedSites):
 
     def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
         """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s^2/(lambda - s^2)]."""
-        parts = self._each(energy, log_lambda, _log_determinant)
-        return np.concatenate([part[0] for part in parts]), complex(sum(part[1] for part in parts))
+        xp, parts = self.xp, self._each(energy, log_lambda, _log_determinant)
+        log_dets, turns, products = ([part[i] for part in parts] for i in range(3))
+        m = total([part[3] for part in parts])
+        found = to_host(xp.concatenate([*log_dets, *turns, m[None]]))
+        log_det, turn = found[: self.n], found[self.n : -1]
+        far = np.flatnonzero(np.real(turn) > _PHASE_TURN)
+        if far.size:
+            product = to_host(xp.concatenate(products)[xp.asarray(far)])
+            phase = np.angle(1.0 - np.linalg.eigvals(product)).sum(axis=1)
+            log_det[far] += 1j * (phase - np.imag(turn[far]))
+        return log_det, complex(found[-1])
 
     def projected(self, matrices: np.ndarray) -> np.ndarray:
         """Project (2, K, T, T) orthogonally onto (22)."""
@@ -140,18 +176,15 @@ class BorderedSites(TiedSites):
         return np.array([energy[0] * unit, energy[1] / unit])
 
     def _each(self, energy: np.ndarray, log_lambda: complex, part: Callable[[_Block], Any]) -> list[Any]:
-        """``part`` of every portion of the sites, on several threads."""
-        modes = self.time_modes
-        parts = self._parts(energy)
-        ports = _ports(self)
-        size = max(16, _CACHED_ELEMENTS // (2 * self.matrices * modes.count))
-        inverse_lambda = np.exp(self.log_mean - log_lambda)
+        """``part`` of every portion of the sites, on several threads of the host."""
+        common = _Common.of(self, self._parts(energy), complex(np.exp(self.log_mean - log_lambda)))
 
-        def of_portion(start: int) -> Any:
-            some = slice(start, start + size)
-            return part(_Block.of(self, some, ports, parts, inverse_lambda))
+        def of_portion(portion: _Portion) -> Any:
+            return part(_Block(portion.gauged(common.gauge), portion.weights, common))
 
-        return thread_map(of_portion, range(0, self.n, size))
+        if self.xp is np:
+            return thread_map(of_portion, self.portions)
+        return [of_portion(portion) for portion in self.portions]
 
 
 def _ports(sites: BorderedSites) -> list[list[tuple[int, int]]]:
@@ -165,58 +198,98 @@ def _ports(sites: BorderedSites) -> list[list[tuple[int, int]]]:
 
 
 class _Stage(NamedTuple):
-    """Entries of a stage in the gauge, and (k, t) of its ports."""
+    """Entries of a stage, and (k, t) of its ports."""
 
     a: Matrix
     b: list[Vector]
     c: list[Vector]
     ports: list[tuple[int, int]]
 
+    @classmethod
+    def of(cls, stage: Stage, some: slice, ports: list[tuple[int, int]], xp: Any) -> _Stage:
+        """Entries of some of the sites, those that differ between sites in the array module ``xp``."""
 
-@dataclass(frozen=True)
-class _Block:
-    """A portion of the sites: ``y`` and ``x``, the diagonal parts (K, T); ``border``, S of (23)."""
+        def moved(block: np.ndarray) -> Matrix:
+            entries = split_entries(block[..., some])
+            return [[xp.asarray(entry) if is_array(entry) else entry for entry in row] for row in entries]
+
+        return cls(moved(stage.a), moved(stage.b), moved(stage.c), ports)
+
+    def gauged(self, gauge: list[list[float]]) -> _Stage:
+        """b multiplied and c divided by the gauge of the port."""
+        factors = [gauge[k][t] for k, t in self.ports]
+        b = [[mul(g, entry) for entry in one] for g, one in zip(factors, self.b, strict=True)]
+        c = [[mul(1.0 / g, entry) for entry in one] for g, one in zip(factors, self.c, strict=True)]
+        return self._replace(b=b, c=c)
+
+
+class _Portion(NamedTuple):
+    """A portion of the sites by entries of their stages, and its weights."""
 
     stages: list[_Stage]
-    weights: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
-    border: np.ndarray
-    basis: np.ndarray
+    weights: Any
+
+    @classmethod
+    def of(cls, sites: BorderedSites, some: slice, ports: list[list[tuple[int, int]]]) -> _Portion:
+        stages = [
+            _Stage.of(stage, some, here, sites.xp) for stage, here in zip(sites.stages, ports, strict=True)
+        ]
+        return cls(stages, sites.xp.asarray(sites.weights[some]))
+
+    def gauged(self, gauge: list[list[float]]) -> list[_Stage]:
+        return [stage.gauged(gauge) for stage in self.stages]
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What all portions share: the diagonal parts ``y`` and ``x`` (K, T) and the gauge, as numbers.
+
+    ``border``, S of (23), and the ``basis`` are in the array module ``xp``.
+    """
+
+    xp: Any
+    gauge: list[list[float]]
+    y: list[list[complex]]
+    x: list[list[complex]]
+    border: Any
+    basis: Any
     inverse_lambda: complex
     s_in: int
     s_out: int
 
     @classmethod
-    def of(
-        cls,
-        sites: BorderedSites,
-        some: slice,
-        ports: list[list[tuple[int, int]]],
-        parts: Parts,
-        inverse_lambda: complex,
-    ) -> _Block:
-        stages = []
-        for stage, here in zip(sites.stages, ports, strict=True):
-            scale = np.array([sites.gauge[port] for port in here])[:, None, None]
-            b, c = stage.b[..., some] * scale, stage.c[..., some] / scale
-            stages.append(_Stage(split_entries(stage.a[..., some]), split_entries(b), split_entries(c), here))
-        count = sites.time_modes.count
+    def of(cls, sites: BorderedSites, parts: Parts, inverse_lambda: complex) -> _Common:
+        count, xp = sites.time_modes.count, sites.xp
         border = np.zeros((2 * sites.matrices * count,) * 2, dtype=complex)
         for i, block in enumerate(parts.smooth.reshape(-1, count, count)):
             border[i * count : (i + 1) * count, i * count : (i + 1) * count] = block
-        diagonal = parts.diagonal
+        y, x = parts.diagonal.tolist()
+        basis = xp.asarray(sites.time_modes.basis)
         return cls(
-            stages,
-            sites.weights[some],
-            diagonal[0],
-            diagonal[1],
-            border,
-            sites.time_modes.basis,
+            xp,
+            sites.gauge.tolist(),
+            y,
+            x,
+            xp.asarray(border),
+            basis,
             inverse_lambda,
             sites.s_in,
             sites.s_out,
         )
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """K and T."""
+        return len(self.y), len(self.y[0])
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A portion of the sites in the gauge of the self-energies."""
+
+    stages: list[_Stage]
+    weights: Any
+    common: _Common
 
     @property
     def n(self) -> int:
@@ -224,19 +297,20 @@ class _Block:
 
     def columns(self, half: int, k: int) -> slice:
         """Columns of E at the ports of the y (0) or the x (1) of weight matrix k."""
-        count = self.basis.shape[1]
-        first = (half * len(self.y) + k) * count
+        count = self.common.basis.shape[1]
+        first = (half * len(self.common.y) + k) * count
         return slice(first, first + count)
 
-    def with_source(self, entry: Entry, columns: slice, value: np.ndarray) -> Entry:
+    def with_source(self, entry: Entry, columns: slice, value: Any) -> Entry:
         """Add ``value`` (r, n) or (r, 1) to some of the columns of an entry (R, n)."""
-        shape = len(self.border), self.n
-        whole = np.zeros(shape, dtype=complex) if is_zero(entry) else np.array(entry, dtype=complex)
+        xp, shape = self.common.xp, (len(self.common.border), self.n)
+        whole = xp.zeros(shape, dtype=complex) if is_zero(entry) else xp.array(entry, dtype=complex)
         whole[columns] += value
         return whole
 
-    def mean(self, entry: Entry) -> complex:
-        return complex((self.weights * entry).sum())
+    def mean(self, entry: Entry) -> Any:
+        """E of an entry, where the sites live."""
+        return (self.weights * entry).sum()
 
 
 class _Left(NamedTuple):
@@ -251,20 +325,21 @@ class _Left(NamedTuple):
 
 
 def _from_left(block: _Block) -> _Left:
-    u: Matrix = scaled_identity(block.s_in, 1.0)
-    source: Vector = [0.0] * block.s_in
-    log_det = np.zeros(block.n, dtype=complex)
+    common, xp = block.common, block.common.xp
+    u: Matrix = scaled_identity(common.s_in, 1.0)
+    source: Vector = [0.0] * common.s_in
+    log_det = xp.zeros(block.n, dtype=complex)
     cavities, reached, read = [], [], []
     for stage in block.stages:
         cavity = u
-        for c, port in zip(stage.c, stage.ports, strict=True):
-            cavity, factor = absorb(cavity, c, block.x[port])
-            log_det += np.log(factor)
+        for c, (k, t) in zip(stage.c, stage.ports, strict=True):
+            cavity, factor = absorb(cavity, c, common.x[k][t])
+            log_det += _log(xp, factor)
         spread = [row_times(c, cavity) for c in stage.c]
         carried = list(source)
         for c, one, (k, t) in zip(stage.c, spread, stage.ports, strict=True):
-            driven = mul(block.x[k, t], dot(c, source))
-            driven = block.with_source(driven, block.columns(1, k), block.basis[t][:, None])
+            driven = mul(common.x[k][t], dot(c, source))
+            driven = block.with_source(driven, block.columns(1, k), common.basis[t][:, None])
             carried = [add(entry, mul(driven, p)) for entry, p in zip(carried, one, strict=True)]
         cavities.append(cavity)
         reached.append(spread)
@@ -272,16 +347,21 @@ def _from_left(block: _Block) -> _Left:
         source = row_times(carried, transpose(stage.a))
         u = sandwich(stage.a, cavity)
         for b, (k, t) in zip(stage.b, stage.ports, strict=True):
-            u = plus_outer(u, b, block.y[k, t])
-            mode = block.basis[t][:, None]
+            u = plus_outer(u, b, common.y[k][t])
+            mode = common.basis[t][:, None]
             source = [
                 entry if is_zero(b_i) else block.with_source(entry, block.columns(0, k), b_i * mode)
                 for entry, b_i in zip(source, b, strict=True)
             ]
-    for i in range(block.s_out):
-        u, factor = absorb(u, _unit(block.s_out, i), block.inverse_lambda)
-        log_det += np.log(factor)
+    for i in range(common.s_out):
+        u, factor = absorb(u, _unit(common.s_out, i), common.inverse_lambda)
+        log_det += _log(xp, factor)
     return _Left(cavities, reached, read, u, source, log_det)
+
+
+def _log(xp: Any, factor: Entry) -> Entry:
+    """Principal logarithm of a pivot."""
+    return xp.log(factor) if is_array(factor) else cmath.log(factor)
 
 
 def _unit(size: int, i: int) -> Vector:
@@ -290,8 +370,9 @@ def _unit(size: int, i: int) -> Vector:
 
 def _ports_of_columns(block: _Block, left: _Left) -> tuple[np.ndarray, Vector]:
     """b_k^T y_l and c_k^T x_{l-1} for all columns of G_0 E, (2, K, T, R, n); and x_L."""
-    eps = block.inverse_lambda
-    at = np.zeros((2, *block.y.shape, len(block.border), block.n), dtype=complex)
+    common = block.common
+    eps = common.inverse_lambda
+    at = common.xp.zeros((2, *common.ports, len(common.border), block.n), dtype=complex)
     # (1 - U/lambda)^{-1} = 1 + (U^{-1} - 1/lambda)^{-1}/lambda
     x = [
         add(entry, mul(eps, more))
@@ -307,81 +388,88 @@ def _ports_of_columns(block: _Block, left: _Left) -> tuple[np.ndarray, Vector]:
         for i, (c, (k, t)) in enumerate(zip(stage.c, stage.ports, strict=True)):
             here = add(left.read[position][i], dot(left.reached[position][i], back))
             at[1, k, t] = here
-            driven = block.with_source(mul(block.x[k, t], here), block.columns(1, k), block.basis[t][:, None])
+            driven = mul(common.x[k][t], here)
+            driven = block.with_source(driven, block.columns(1, k), common.basis[t][:, None])
             y = [add(entry, mul(driven, c_i)) for entry, c_i in zip(y, c, strict=True)]
     return at, x
 
 
 def _response(block: _Block, at: np.ndarray) -> np.ndarray:
     """Z of (23), (n, R, R)."""
+    xp = block.common.xp
     matrices, steps, columns, n = at.shape[1:]
     flat = at.reshape(2 * matrices, steps, columns * n).view(float)
-    z = np.matmul(block.basis.T, flat).view(complex).reshape(columns, columns, n)
-    return np.ascontiguousarray(np.moveaxis(z, 2, 0))
+    z = xp.matmul(block.common.basis.T, flat).view(complex).reshape(columns, columns, n)
+    return xp.ascontiguousarray(xp.moveaxis(z, 2, 0))
 
 
-def _overlaps(block: _Block) -> tuple[np.ndarray, np.ndarray]:
-    """Means of the diagonals b^T G_yy b and c^T G_xx c (2, K, T), and of their moments (2, K, r, r)."""
+def _overlaps(block: _Block) -> Any:
+    """Means of the diagonals b^T G_yy b and c^T G_xx c (2 K T), and then of their moments (2 K r r)."""
+    common, xp = block.common, block.common.xp
     left = _from_left(block)
     at, _ = _ports_of_columns(block, left)
     z = _response(block, at)
-    columns, n = len(block.border), block.n
-    inverse = np.linalg.inv(np.eye(columns) - (block.border @ z))
+    columns, n = len(common.border), block.n
+    inverse = xp.linalg.inv(xp.asarray(np.eye(columns)) - (common.border @ z))
     weighted = z * block.weights[:, None, None]
-    whole = np.swapaxes(weighted, 0, 1).reshape(columns, -1) @ inverse.reshape(-1, columns)
-    count = block.basis.shape[1]
-    moments = np.array([whole[i : i + count, i : i + count] for i in range(0, columns, count)])
-    rows = np.ascontiguousarray(np.moveaxis(at.reshape(-1, columns, n), 2, 0))
-    middle = (inverse.reshape(n * columns, columns) @ block.border).reshape(n, columns, columns)
-    corrections = block.weights @ (np.matmul(rows, middle) * rows).sum(axis=2)
-    diagonal = _chain_diagonal(block, left) + corrections.reshape(2, *block.y.shape)
-    return diagonal, moments.reshape(2, len(block.y), count, count)
+    whole = xp.swapaxes(weighted, 0, 1).reshape(columns, -1) @ inverse.reshape(-1, columns)
+    count = common.basis.shape[1]
+    moments = xp.stack([whole[i : i + count, i : i + count] for i in range(0, columns, count)])
+    rows = xp.ascontiguousarray(xp.moveaxis(at.reshape(-1, columns, n), 2, 0))
+    middle = (inverse.reshape(n * columns, columns) @ common.border).reshape(n, columns, columns)
+    corrections = block.weights @ (xp.matmul(rows, middle) * rows).sum(axis=2)
+    diagonal = _chain_diagonal(block, left).reshape(-1, n) @ block.weights + corrections
+    return xp.concatenate([diagonal, moments.reshape(-1)])
 
 
-def _chain_diagonal(block: _Block, left: _Left) -> np.ndarray:
-    """Means of b^T G_0 b and c^T G_0 c at all ports, (2, K, T): the recursion from the right."""
-    found = np.zeros((2, *block.y.shape), dtype=complex)
-    v: Matrix = scaled_identity(block.s_out, block.inverse_lambda)
+def _chain_diagonal(block: _Block, left: _Left) -> Any:
+    """b^T G_0 b and c^T G_0 c at all ports and sites, (2, K, T, n): the recursion from the right."""
+    common, xp = block.common, block.common.xp
+    found = xp.zeros((2, *common.ports, block.n), dtype=complex)
+    v: Matrix = scaled_identity(common.s_out, common.inverse_lambda)
     for position in reversed(range(len(block.stages))):
         stage = block.stages[position]
         right = v
-        for b, port in zip(stage.b, stage.ports, strict=True):
-            right, _ = absorb(right, b, block.y[port])
+        for b, (k, t) in zip(stage.b, stage.ports, strict=True):
+            right, _ = absorb(right, b, common.y[k][t])
         v = sandwich(transpose(stage.a), right)
-        g_xx, g_yy = diagonal_green(np, left.cavity[position], right, stage.a, 1.0, v)
-        for b, c, port in zip(stage.b, stage.c, stage.ports, strict=True):
-            found[0][port] = block.mean(quadratic(b, g_yy))
-            found[1][port] = block.mean(quadratic(c, g_xx))
-            v = plus_outer(v, c, block.x[port])
+        g_xx, g_yy = diagonal_green(xp, left.cavity[position], right, stage.a, 1.0, v)
+        for b, c, (k, t) in zip(stage.b, stage.c, stage.ports, strict=True):
+            found[0, k, t] = quadratic(b, g_yy)
+            found[1, k, t] = quadratic(c, g_xx)
+            v = plus_outer(v, c, common.x[k][t])
     return found
 
 
-def _log_determinant(block: _Block) -> tuple[np.ndarray, complex]:
+def _log_determinant(block: _Block) -> tuple[Any, Any, Any, Any]:
+    """log det(1 - Q h) of every site, its turn (`_log_det_along`), S Z, and the portion's part of m."""
+    common, xp = block.common, block.common.xp
     left = _from_left(block)
     at, x = _ports_of_columns(block, left)
-    product = block.border @ _response(block, at)
-    log_det = left.log_det + _log_det_along(product)
-    inverse = np.linalg.inv(np.eye(len(block.border)) - product) @ block.border
-    trace: complex = 0.0
-    for i in range(block.s_out):
-        column = np.broadcast_to(x[i], (len(block.border), block.n)).T
-        border = (np.matmul(column[:, None, :], inverse)[:, 0] * column).sum(axis=1)
-        trace += block.mean(left.last[i][i] + border)
-    return log_det, block.inverse_lambda * trace / block.s_out
+    product = common.border @ _response(block, at)
+    bordered, turn = _log_det_along(product)
+    columns, shape = len(common.border), (len(common.border), block.n)
+    inverse = xp.linalg.inv(xp.asarray(np.eye(columns)) - product) @ common.border
+    trace = xp.zeros((), dtype=complex)
+    for i in range(common.s_out):
+        column = xp.broadcast_to(xp.asarray(x[i], dtype=complex), shape).T
+        border = (xp.matmul(column[:, None, :], inverse)[:, 0] * column).sum(axis=1)
+        trace = trace + block.mean(left.last[i][i] + border)
+    return left.log_det + bordered, turn, product, common.inverse_lambda * trace / common.s_out
 
 
-def _log_det_along(product: np.ndarray) -> np.ndarray:
-    """log det(1 - product) (n,), followed from s = 0 in det(1 - s product).
+def _log_det_along(product: Any) -> tuple[Any, Any]:
+    """log det(1 - product) (n,), followed from s = 0 in det(1 - s product), and how its phase turned.
 
-    Where the phase turns far between two s it is the sum of those of the eigenvalues.
+    The turn has the largest step between two s as its real part and the phase as its imaginary part. Where
+    the step is long the phase is the sum of those of the eigenvalues, which the host finds.
     """
-    one = np.eye(product.shape[1])
-    phase, before = np.zeros(len(product)), np.ones(len(product), dtype=complex)
+    xp = namespace(product)
+    one = xp.asarray(np.eye(product.shape[1]))
+    phase, before = xp.zeros(len(product)), xp.ones(len(product), dtype=complex)
     size, largest = phase, phase.copy()
     for s in np.linspace(0.0, 1.0, _PHASE_STEPS + 1)[1:]:
-        sign, size = np.linalg.slogdet(one - s * product)
-        turn = np.angle(sign / before)
-        phase, largest, before = phase + turn, np.maximum(largest, np.abs(turn)), sign
-    far = np.flatnonzero(largest > _PHASE_TURN)
-    phase[far] = np.angle(1.0 - np.linalg.eigvals(product[far])).sum(axis=1)
-    return size + 1j * phase
+        sign, size = xp.linalg.slogdet(one - float(s) * product)
+        turn = xp.angle(sign / before)
+        phase, largest, before = phase + turn, xp.maximum(largest, abs(turn)), sign
+    return size + 1j * phase, largest + 1j * phase

@@ -16,9 +16,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from rmtrnn._core.arrays import namespace, to_host, total
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites, gate_owners
 
@@ -42,55 +44,53 @@ class LargeLambda:
 
 def large_lambda(sites: SiteMatrices) -> LargeLambda:
     """Solve (15) to first order in 1/lambda; exact for these sites."""
-    forwards = [k * sites.steps + t for t in range(sites.steps) for k in range(sites.matrices)]
-    nothing = np.zeros((sites.ports,) * 2)
-    backwards = np.swapaxes(sites.gamma, 1, 2)
-    P0 = _row_by_row(sites, sites.gamma, _with_end(nothing, sites.s_in), forwards, nothing)
-    Q1 = _row_by_row(sites, backwards, _with_end(nothing, sites.s_out), forwards[::-1], nothing)
+    xp, weights = sites.xp, sites.own_weights
+    nothing = xp.zeros((sites.ports,) * 2)
+    backwards = xp.swapaxes(sites.gamma, 1, 2)
+    P0 = _row_by_row(sites, sites.gamma, _with_end(nothing, sites.s_in), False, nothing)
+    Q1 = _row_by_row(sites, backwards, _with_end(nothing, sites.s_out), True, nothing)
     P, Q = _with_end(P0, sites.s_in), _with_end(Q1, sites.s_out)
 
-    def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
-        h = gamma @ P @ np.swapaxes(gamma, 1, 2)
-        return np.einsum("nij,n->ij", h @ Q @ h, weights), float(weights @ _traces(h, sites))
+    def part(gamma: Any, weights: Any) -> tuple[Any, Any]:
+        h = gamma @ P @ xp.swapaxes(gamma, 1, 2)
+        end = h[:, sites.ports :, sites.ports :]
+        return xp.einsum("nij,n->ij", h @ Q @ h, weights), xp.einsum("nii,n->", end, weights)
 
     parts = sites.over_sites(part)
-    source, first = np.sum([one[0] for one in parts], axis=0), sum(one[1] for one in parts) / sites.s_out
+    source, first = (total([one[i] for one in parts]) for i in range(2))
     grown = nothing.copy()
     for block, variance, haar in zip(sites.blocks(), sites.sigma2, sites.orthogonal, strict=True):
         p, q = P0[block, block], Q1[block, block]
         grown[block, block] = variance * source[block, block] - (p @ q @ p / variance if haar else 0.0)
-    end = np.zeros((sites.gamma.shape[2],) * 2)
-    P1 = _row_by_row(sites, sites.gamma, end, forwards, grown)
+    end = xp.zeros((sites.gamma.shape[2],) * 2)
+    P1 = _row_by_row(sites, sites.gamma, end, False, grown)
     row = sites.gamma[:, sites.ports :, : sites.ports]
-    carried = float(sites.weights @ ((row @ P1) * row).sum(axis=(1, 2)))
-    second = (carried + float(np.trace(source[sites.ports :, sites.ports :]))) / sites.s_out
-    return LargeLambda(P0, Q1, sites.log_mean + math.log(first), second / first**2)
+    carried = weights @ ((row @ P1) * row).sum(axis=(1, 2))
+    second = carried + xp.trace(source[sites.ports :, sites.ports :])
+    first, second = (float(one) / sites.s_out for one in to_host(xp.stack([first, second])))
+    y, x = to_host(xp.stack([P0, Q1]))
+    return LargeLambda(y, x, sites.log_mean + math.log(first), second / first**2)
 
 
-def _traces(h: np.ndarray, sites: SiteMatrices) -> np.ndarray:
-    return np.einsum("nii->n", h[:, sites.ports :, sites.ports :])
-
-
-def _row_by_row(
-    sites: SiteMatrices, gamma: np.ndarray, full: np.ndarray, order: list[int], source: np.ndarray
-) -> np.ndarray:
+def _row_by_row(sites: SiteMatrices, gamma: Any, full: Any, backwards: bool, source: Any) -> Any:
     """X = source + sigma^2 E[gamma diag(X, end) gamma^T] in the blocks; ``full`` is diag(0, end)."""
-    full, weights = full.copy(), sites.weights[:, None]
-    done: list[list[int]] = [[] for _ in sites.sigma2]
-    for row in order:
-        k = row // sites.steps
-        done[k].append(row)
+    xp, steps = sites.xp, sites.steps
+    full, weights = full.copy(), sites.own_weights[:, None]
+    order = [(t, k) for t in range(steps) for k in range(sites.matrices)]
+    for t, k in order[::-1] if backwards else order:
+        row, first = k * steps + t, k * steps
+        done = slice(row, first + steps) if backwards else slice(first, row + 1)
         reached = gamma[:, row, :] @ full * weights
-        values = np.matmul(gamma[:, done[k], :], reached[:, :, None])[:, :, 0].sum(axis=0)
-        values = sites.sigma2[k] * values + source[row, done[k]]
-        full[row, done[k]] = values
-        full[done[k], row] = values
+        values = xp.matmul(gamma[:, done, :], reached[:, :, None])[:, :, 0].sum(axis=0)
+        values = sites.sigma2[k] * values + source[row, done]
+        full[row, done] = values
+        full[done, row] = values
     return full[: sites.ports, : sites.ports]
 
 
-def _with_end(matrix: np.ndarray, size: int) -> np.ndarray:
+def _with_end(matrix: Any, size: int) -> Any:
     """diag(matrix, 1)."""
-    full = np.eye(len(matrix) + size)
+    full = namespace(matrix).eye(len(matrix) + size)
     full[: len(matrix), : len(matrix)] = matrix
     return full
 

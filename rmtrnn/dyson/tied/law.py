@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rmtrnn._core import validate as _validate
-from rmtrnn._core.arrays import check_memory
+from rmtrnn._core.arrays import check_memory, module_for, resolve_device
 from rmtrnn._core.progress import announce
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.chain_law import chain_law, law_of_chain
@@ -105,6 +105,7 @@ def tied_law(
     seed: int = 0,
     tol: float = 5e-4,
     max_points: int = 100,
+    device: str = "cpu",
     block: tuple[int, int] | None = None,
     Q0: np.ndarray | None = None,
 ) -> TabulatedLaw:
@@ -122,6 +123,9 @@ def tied_law(
         Error of the cdf from the finite number of points in s, and mass allowed in the unresolved lower tail.
     max_points : integer of at least 16
         Where the number of points in s stops growing.
+    device : "cpu", "cuda" or "auto"
+        Where (15) is evaluated, on the same sites. They are drawn on the host, where their self-energies are
+        iterated as well: one evaluation brings its averages back once. "auto" is CUDA if CuPy sees a device.
     block : pair of positions (into, from) of states
         The law of the block ∂h_into^T/∂h_from^0, an N × N matrix. None: the whole Jacobian.
     Q0 : array (s,)
@@ -131,8 +135,9 @@ def tied_law(
     With K weight matrices the cost of a point is O(population (K T)^3), and linear in T above K T = 64. A
     step that reads no weights (b = 0 or c = 0) has the law of the product of its gates. ``error`` adds up the
     estimated errors of the populations, of the points, of the tails and of the self-energies. Raises
-    `ConvergenceError` if there is no stationary state.
+    `ConvergenceError` if there is no stationary state, RuntimeError without the device.
     """
+    device = resolve_device(device)
     T = _validate.cost("T", _validate.integer("T", T, low=1), 10.0)
     rows = T * sum(ens.gate(gate).sigma_w > 0 for gate in ens.cell.gates)
     named = ("T", T) if population is None else ("population", population)
@@ -143,11 +148,12 @@ def tied_law(
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
     passing = T * sum(ens.is_recurrent(gate) for stage in ens.cell.stages for gate in stage.gates)
-    check_memory(*named, 2 * 8.0 * population * passing**2)  # the propagators, and a copy
+    check_memory(*named, 2 * 8.0 * population * passing**2, device)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS.site * population * passing**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, passing))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
-    law = law_of_population(sites, T, PathSettings(tol=tol, max_points=max_points))
+    settings = PathSettings(tol=tol, max_points=max_points)
+    law = law_of_population(sites, T, settings, module_for(device))
     return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
 
 
@@ -168,13 +174,13 @@ def _sizes(rows: int) -> Sizes:
     return next(one for one in _SIZES if rows <= one.rows)
 
 
-def law_of_population(population: Population, T: int, settings: PathSettings) -> TabulatedLaw:
-    """The law of u = log s over given sites."""
+def law_of_population(population: Population, T: int, settings: PathSettings, xp: Any = np) -> TabulatedLaw:
+    """The law of u = log s over given sites; ``xp``, the array module of the device."""
     if T == 1:
-        return _one_step(population, settings)
+        return _one_step(population, settings, xp)
     if all(len(stage.sigma2) == 0 for stage in population.stages):
         return chain_law(Chain(population.stages), GROUPS)[0]
-    full = SiteMatrices.of(population.stages, T, population.weights)
+    full = SiteMatrices.of(population.stages, T, population.weights, xp)
     sizes = _sizes(full.ports)
     picks = [picked(full, population, n) for n in (sizes.path, sizes.check)]
     far = large_lambda(full.at(*picks[0]))
@@ -198,14 +204,14 @@ def law_of_population(population: Population, T: int, settings: PathSettings) ->
     return law.restated(known=_known_moments(full, population.groups))
 
 
-def _one_step(population: Population, settings: PathSettings) -> TabulatedLaw:
+def _one_step(population: Population, settings: PathSettings, xp: Any) -> TabulatedLaw:
     """One step uses every matrix once: the untied law over the sites that tied weights made."""
     states = population.stages[0].a.shape[1]
     try:
         stages = reduced(population.stages)
     except VanishingJacobian:
         return TabulatedLaw([], atoms=[(-math.inf, 1.0)])
-    chain = Chain(stages, population.weights)
+    chain = Chain([stage.on(xp) for stage in stages], population.weights)
     return law_of_chain(chain, states, population.groups, tol=settings.tol, max_points=settings.max_points)
 
 

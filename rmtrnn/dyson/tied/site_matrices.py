@@ -14,28 +14,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
+from rmtrnn._core.arrays import namespace, to_host, total
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.numerics.symmetric_elimination import eliminate
 
 # Relative shift of Q before it is inverted. Derived: the square root of rounding, as a smooth Q is
 # numerically singular.
 _SHIFT = 1e-8
-# Rows up to which pivots are eliminated one by one at all sites at once. Empirical: speed only.
-_SMALL = 12
-# Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB.
-_CACHED_ELEMENTS = 2**15
+# Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB; a device wants few long
+# kernels: 1 GiB each.
+_CACHED_ELEMENTS, _DEVICE_ELEMENTS = 2**15, 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
 class TiedSites:
     """Sites of a chain of ``steps`` equal steps, scaled by ``log_growth``, the mean growth of each stage.
 
-    ``weights`` of the sites sum to 1; ``sigma2`` and ``orthogonal`` are those of the K weight matrices.
+    ``weights`` of the sites sum to 1; ``sigma2`` and ``orthogonal`` are those of the K weight matrices. What
+    has one entry for each site and pair of steps lives in the array module ``xp``, all else on the host: one
+    evaluation takes the self-energies to the device and brings its averages back, once.
     """
 
     weights: np.ndarray
@@ -47,6 +51,11 @@ class TiedSites:
     @property
     def n(self) -> int:
         return self.weights.size
+
+    @property
+    def xp(self) -> Any:
+        """NumPy or CuPy."""
+        raise NotImplementedError
 
     @property
     def matrices(self) -> int:
@@ -84,27 +93,30 @@ class SiteMatrices(TiedSites):
     slack: ClassVar[float] = 0.01
 
     @classmethod
-    def of(cls, stages: Sequence[Stage], steps: int, weights: np.ndarray | None = None) -> SiteMatrices:
-        """From the stages of ``steps`` equal steps; each gate of a step has one weight matrix."""
+    def of(
+        cls, stages: Sequence[Stage], steps: int, weights: np.ndarray | None = None, xp: Any = np
+    ) -> SiteMatrices:
+        """From the stages (host) of ``steps`` equal steps; each gate of a step has one weight matrix."""
         n = stages[0].a.shape[2]
         share = np.full(n, 1.0 / n) if weights is None else weights
         log_growth = Chain(stages, share).growth.log_growth
         owners = gate_owners(stages, steps)
         s_in, s_out = stages[0].a.shape[1], stages[-1].a.shape[0]
         ports, per_step = len(owners) * steps, len(stages) // steps
-        gamma = np.zeros((n, ports + s_out, ports + s_in))
-        carried = np.zeros((s_in, ports + s_in, n))  # the row x_l of A^{-1} B
-        carried[np.arange(s_in), ports + np.arange(s_in)] = 1.0
+        gamma = xp.zeros((n, ports + s_out, ports + s_in))
+        carried = xp.zeros((s_in, ports + s_in, n))  # the row x_l of A^{-1} B
+        for i in range(s_in):
+            carried[i, ports + i] = 1.0
         for position, (stage, scale) in enumerate(zip(stages, np.exp(-0.5 * log_growth), strict=True)):
             step, level = divmod(position, per_step)
             here = [(k * steps + step, j) for k, (at, j) in enumerate(owners) if at == level]
             for port, j in here:
-                gamma[:, port] = np.einsum("in,ijn->nj", stage.c[j], carried)
-            carried = np.einsum("oin,ijn->ojn", stage.a, carried)
+                gamma[:, port] = xp.einsum("in,ijn->nj", xp.asarray(stage.c[j]), carried)
+            carried = xp.einsum("oin,ijn->ojn", xp.asarray(stage.a), carried)
             for port, j in here:
-                carried[:, port] += stage.b[j]
-            carried *= scale
-        gamma[:, ports:] = np.moveaxis(carried, 2, 0)
+                carried[:, port] += xp.asarray(stage.b[j])
+            carried *= float(scale)
+        gamma[:, ports:] = xp.moveaxis(carried, 2, 0)
         first = [stages[at] for at, _ in owners], [j for _, j in owners]
         sigma2 = tuple(stage.sigma2[j] for stage, j in zip(*first, strict=True))
         orthogonal = tuple(stage.orthogonal[j] for stage, j in zip(*first, strict=True))
@@ -118,6 +130,15 @@ class SiteMatrices(TiedSites):
         )
 
     @property
+    def xp(self) -> Any:
+        return namespace(self.gamma)
+
+    @cached_property
+    def own_weights(self) -> Any:
+        """The weights where gamma lives."""
+        return self.xp.asarray(self.weights)
+
+    @property
     def s_in(self) -> int:
         return self.gamma.shape[2] - self.ports
 
@@ -127,13 +148,20 @@ class SiteMatrices(TiedSites):
 
     def at(self, sites: Any, weights: np.ndarray | None = None) -> SiteMatrices:
         """Some of the sites, by default with their own weights scaled to sum to 1."""
-        return replace(self, gamma=self.gamma[sites], weights=self.normalised(sites, weights))
+        picked = sites if isinstance(sites, slice) else self.xp.asarray(sites)
+        return replace(self, gamma=self.gamma[picked], weights=self.normalised(sites, weights))
 
-    def over_sites(self, part: Callable[[np.ndarray, np.ndarray], Any]) -> list[Any]:
-        """``part`` of gamma and weights, for portions of the sites, on several threads."""
-        size = max(1, _CACHED_ELEMENTS // self.gamma.shape[1] ** 2)
+    def over_sites(self, part: Callable[[Any, Any], Any]) -> list[Any]:
+        """``part`` of gamma and weights, for portions of the sites; on several threads of the host."""
+        on_host, weights = self.xp is np, self.own_weights
+        most = _CACHED_ELEMENTS if on_host else _DEVICE_ELEMENTS
+        size = max(1, most // max(self.gamma.shape[1:]) ** 2)
         portions = [slice(start, start + size) for start in range(0, self.n, size)]
-        return thread_map(lambda some: part(self.gamma[some], self.weights[some]), portions)
+
+        def of_portion(some: slice) -> Any:
+            return part(self.gamma[some], weights[some])
+
+        return thread_map(of_portion, portions) if on_host else [of_portion(some) for some in portions]
 
     def gauged(self, energy: np.ndarray) -> SiteMatrices:
         """The sites themselves: all self-energies can be represented, in any gauge."""
@@ -156,24 +184,26 @@ class SiteMatrices(TiedSites):
         P, Q = self.with_ends(energy, log_lambda)
         unit, Q = _unit_diagonal(Q)
         rows, columns = self.gamma.shape[1:]
+        xp = self.xp
+        P, Q, scale, one = (xp.asarray(array) for array in (P, Q, unit, np.eye(rows)))
 
-        def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def part(gamma: Any, weights: Any) -> Any:
             n = len(gamma)
-            gamma = unit[:, None] * gamma
+            gamma = scale[:, None] * gamma
             h = _h(gamma, P)
-            transposed = np.eye(rows) - (h.reshape(n * rows, rows) @ Q).reshape(n, rows, rows)
-            R = np.linalg.inv(np.swapaxes(transposed, 1, 2)) * weights[:, None, None]
+            transposed = one - (h.reshape(n * rows, rows) @ Q).reshape(n, rows, rows)
+            R = xp.linalg.inv(xp.swapaxes(transposed, 1, 2)) * weights[:, None, None]
             R = R.reshape(n * rows, rows)
             g = h.reshape(n * rows, rows).T @ R  # h is symmetric
             right = (R @ Q).reshape(n, rows, rows)  # R Q, symmetric as well
-            left = np.matmul(np.swapaxes(gamma, 1, 2), right.view(float)).view(complex)
-            turned = np.ascontiguousarray(np.swapaxes(left, 1, 2)).reshape(n * rows, columns)
-            return g, (gamma.reshape(n * rows, columns).T @ turned.view(float)).view(complex)
+            left = xp.matmul(xp.swapaxes(gamma, 1, 2), right.view(float)).view(complex)
+            turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).reshape(n * rows, columns)
+            k = (gamma.reshape(n * rows, columns).T @ turned.view(float)).view(complex)
+            return xp.stack([matrix[block, block] for matrix in (g, k) for block in self.blocks()])
 
-        parts = self.over_sites(part)
-        both = [np.sum([one[i] for one in parts], axis=0) for i in range(2)]
-        both[0] = both[0] / (unit[:, None] * unit)
-        found = np.array([[matrix[block, block] for block in self.blocks()] for matrix in both])
+        found = to_host(total(self.over_sites(part))).reshape(energy.shape)
+        size = np.array([unit[block] for block in self.blocks()])
+        found = np.array([found[0] / (size[:, :, None] * size[:, None, :]), found[1]])
         return 0.5 * (found + np.swapaxes(found, -1, -2))
 
     def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
@@ -188,17 +218,19 @@ class SiteMatrices(TiedSites):
         Q = Q - 1j * _SHIFT * np.eye(len(Q))
         eigen = np.linalg.eigvals(Q)
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
-        inverse = np.linalg.inv(Q)
+        xp = self.xp
+        P, inverse, scale = (xp.asarray(array) for array in (P, np.linalg.inv(Q), unit))
 
-        def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, complex]:
-            inner, last = _split(inverse - _h(unit[:, None] * gamma, P), self.ports)
-            trace = np.trace(np.linalg.inv(last), axis1=1, axis2=2)
-            return base + _log_pivots(inner) + _log_pivots(last), complex(weights @ trace)
+        def part(gamma: Any, weights: Any) -> Any:
+            found = eliminate(inverse - _h(scale[:, None] * gamma, P), self.s_out)
+            m = weights @ xp.trace(found.last, axis1=1, axis2=2)
+            return xp.concatenate([found.log_det, m[None]])
 
         parts = self.over_sites(part)
+        m = total([one[-1:] for one in parts])
+        found = to_host(xp.concatenate([*(one[:-1] for one in parts), m]))
         end = unit[-1] ** 2 * np.exp(log_lambda - self.log_mean)
-        m = sum(one[1] for one in parts) * end / self.s_out - 1.0
-        return np.concatenate([one[0] for one in parts]), m
+        return base + found[:-1], complex(found[-1] * end / self.s_out - 1.0)
 
 
 def _unit_diagonal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -212,36 +244,12 @@ def _unit_diagonal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return unit, matrix / (unit[:, None] * unit)
 
 
-def _h(gamma: np.ndarray, P: np.ndarray) -> np.ndarray:
+def _h(gamma: Any, P: Any) -> Any:
     """gamma P gamma^T for complex symmetric P, by real products of both parts of P side by side."""
+    xp = namespace(gamma)
     n, rows, columns = gamma.shape
     left = (gamma.reshape(n * rows, columns) @ P.view(float)).view(complex).reshape(n, rows, columns)
-    return np.matmul(gamma, np.ascontiguousarray(np.swapaxes(left, 1, 2)).view(float)).view(complex)
-
-
-def _split(matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """First ``size`` rows and columns of symmetric matrices (n, rows, rows), and the Schur complement."""
-    first, side = matrix[:, :size, :size], matrix[:, :size, size:]
-    return first, matrix[:, size:, size:] - np.swapaxes(side, 1, 2) @ np.linalg.solve(first, side)
-
-
-def _log_pivots(matrix: np.ndarray) -> np.ndarray:
-    """Sum of the logarithms of the pivots of symmetric matrices (n, rows, rows) of positive imaginary part.
-
-    Schur complements have a positive imaginary part as well, so all pivots lie in the upper half plane.
-    """
-    size = matrix.shape[1]
-    if size > _SMALL:
-        first, rest = _split(matrix, size // 2)
-        return _log_pivots(first) + _log_pivots(rest)
-    matrix = np.moveaxis(matrix, 0, -1).copy()
-    total = np.zeros(matrix.shape[2], dtype=complex)
-    for i in range(size):
-        pivot = matrix[i, i]
-        total += np.log(pivot.real + 1j * np.maximum(pivot.imag, REAL_AXIS * np.abs(pivot)))
-        row = matrix[i, i + 1 :]
-        matrix[i + 1 :, i + 1 :] -= (row / pivot)[:, None] * row[None]
-    return total
+    return xp.matmul(gamma, xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).view(float)).view(complex)
 
 
 def gate_owners(stages: Sequence[Stage], steps: int) -> list[tuple[int, int]]:
