@@ -214,10 +214,10 @@ def minimal_point(
             "infeasible",
             (math.nan, math.nan),
         )
-    return _minimal_choice(base, T, best[1], best[2])
+    return _minimal_choice(base, best[1], best[2])
 
 
-def _minimal_choice(base: Ensemble, T: int, q: float, mu_b: float) -> FamilyPoint:
+def _minimal_choice(base: Ensemble, q: float, mu_b: float) -> FamilyPoint:
     point = CriticalFamily.at(np.array(q), np.array(mu_b), base.R)
     kappa, sigma_b = float(point.kappa), base.gate("e").sigma_b
     chosen = base.replace(
@@ -285,5 +285,5 @@ def _is_reached_stably(family: CriticalFamily, mus: np.ndarray, R: float) -> np.
 
 def _is_reached(base: Ensemble, T: int, q: float, mu_b: float) -> bool:
     """Whether the mean field of the chosen parameters finds this state."""
-    state = mean_field(_minimal_choice(base, T, q, mu_b).ensemble)
+    state = mean_field(_minimal_choice(base, q, mu_b).ensemble)
     return bool(state.converged and abs(state.chi - 1.0) <= 1e-9)

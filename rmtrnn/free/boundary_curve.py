@@ -237,7 +237,7 @@ class Curve:
         intervals = []
         for left, right in [*self.base.gaps, (1.0, math.inf)]:
             for a, b in self._positive_parts(left, right):
-                found = self._dead_part(a, b, left, right)
+                found = self._dead_part(a, b, right)
                 if found:
                     intervals.append(found)
         return intervals
@@ -270,7 +270,7 @@ class Curve:
             value = float(np.real(self.at(np.array([x])).slope[0]))
         return value if math.isfinite(value) else -math.inf
 
-    def _dead_part(self, a: float, b: float, left: float, right: float) -> tuple[float, float] | None:
+    def _dead_part(self, a: float, b: float, right: float) -> tuple[float, float] | None:
         """The interval of (a, b) on which the slope is ≥ 0."""
         low = a if math.isfinite(a) else b - 700.0
         high = b

@@ -134,7 +134,7 @@ class MonotoneStretches:
                 place = float(values[len(values) // 2])
                 self.masses[place] = self.masses.get(place, 0.0) + normal_mass(low, high)
             else:
-                stretches += self._monotone(branch, grid, values)
+                stretches += self._monotone(branch, grid)
         self.stretches = tuple(stretches)
         if not stretches:  # else what lies beyond the reach is left out: it would set the scale of the rest
             for place, mass in far.items():
@@ -190,7 +190,7 @@ class MonotoneStretches:
         points = np.concatenate([even, a + near, b - near, wide])
         return np.unique(np.clip(points, a, b))
 
-    def _monotone(self, branch: Branch, grid: np.ndarray, values: np.ndarray) -> list[Stretch]:
+    def _monotone(self, branch: Branch, grid: np.ndarray) -> list[Stretch]:
         """Cut a branch at its turning points: sign changes of f' on the grid, refined to rounding."""
         slope = np.sign(self.slope(branch, grid[1:-1]))
         live = 1 + np.flatnonzero(slope)  # where f underflows f' is 0 and decides nothing

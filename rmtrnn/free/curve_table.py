@@ -135,7 +135,7 @@ class CurveTable:
     def _build(self) -> None:
         """Halve panels of t until every series is fine, or too narrow to halve."""
         edges = self._range()
-        self._unbounded = self._unbounded_ends(edges[0])
+        self._unbounded = self._unbounded_ends()
         todo, starts, count = np.stack([edges[:-1], edges[1:]], axis=1), None, 0
         done: list[_Panels] = []
         while len(todo):
@@ -189,7 +189,7 @@ class CurveTable:
         lost = np.maximum(noise[_DENSITY], tail[_DENSITY]) * np.ptp(rows[_V], axis=1)
         return _Panels(ends, series, error, fine, ~fine | (lost > self._tolerance.coarse_mass))
 
-    def _unbounded_ends(self, start: float) -> tuple[bool, bool]:
+    def _unbounded_ends(self) -> tuple[bool, bool]:
         """Whether the density of v grows like 1/|t| into the left and into the right edge."""
         inwards = np.array([1e-4, 1e-5])
         ends = [inwards, math.pi - inwards] if math.isfinite(self.x_left) else [None, -inwards]

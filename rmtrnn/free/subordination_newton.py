@@ -274,7 +274,7 @@ class SumTransform:
 
         far = at(np.full(z.shape, _DESCENT.start), z) - sum(part.power * part.mean for part in parts)
         start, last = _State.unsolved(far, means), np.full(z.shape, _DESCENT.last)
-        found = _solved(parts, z, at, width, start, last, self._memory)
+        found = _Descent(parts, at, width, self._memory).solved(z, start, last)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             return 1.0 / found.f, -found.slope / found.f**2
 
@@ -310,7 +310,7 @@ class ProductTransform:
         minus_k = first.h(rest)[0]
         start = _State.unsolved(rest + minus_k, np.concatenate([-minus_k[None], means]))
         last = _DESCENT.last * np.minimum(np.abs(z) / width, 1.0)
-        f, slope = _solved(parts, z, at, 1.0, start, last, self._memory)[:3:2]
+        f, slope = _Descent(parts, at, 1.0, self._memory).solved(z, start, last)[:3:2]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             m = 1.0 / np.expm1(f)
             value = -1.0 / (z * np.expm1(-f))
@@ -368,71 +368,67 @@ def _all_remembering(parts: Parts) -> Any:
     return [replace(part, stieltjes=_remembering(part.stieltjes)) for part in parts]
 
 
-def _solved(
-    parts: Parts,
-    points: np.ndarray,
-    at: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    unit: float,
-    start: _State,
-    last: np.ndarray,
-    memory: SolvedPoints | None,
-) -> _State:
-    """Solve at the points: from solved points nearby where ``memory`` has some, else from far up."""
-    if memory is None:
-        return _followed_down(_all_remembering(parts), points, at, unit, start, last)
-    z = at(np.zeros(points.shape), points)
-    found = _near(parts, z, unit, memory, start)
-    rest = np.flatnonzero(found.residual > _DESCENT.accepted)
-    if rest.size:
-        found.put(
-            rest, _followed_down(parts, points[rest], at, unit, start.taken(rest), last[rest]), slice(None)
-        )
-    memory.add(z, np.concatenate([found.f[None], found.slope[None], found.k]))
-    return found
+@dataclass(frozen=True)
+class _Descent:
+    """Newton's method at z = at(height, points) for the ``parts``: from solved points nearby, or from far up.
 
+    ``unit``: of z, for relative residuals. ``memory``: the solved points; None where they are not kept.
+    """
 
-def _near(parts: Parts, z: np.ndarray, unit: float, memory: SolvedPoints, start: _State) -> _State:
-    """Newton's method from the nearest solved points; unsolved where there are none or on the real axis."""
-    found = _State.unsolved(np.zeros_like(start.f), np.zeros_like(start.k))
-    inner = np.flatnonzero(np.imag(z) > 0.0)
-    known = memory.nearest(z[inner], unit) if inner.size else None
-    if known is None:
+    parts: Parts
+    at: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    unit: float
+    memory: SolvedPoints | None
+
+    def solved(self, points: np.ndarray, start: _State, last: np.ndarray) -> _State:
+        """Solve at the points; ``start`` holds far up, ``last`` are the heights after which comes 0."""
+        if self.memory is None:
+            return replace(self, parts=_all_remembering(self.parts))._followed_down(points, start, last)
+        z = self.at(np.zeros(points.shape), points)
+        found = self._near(z, self.memory, start)
+        rest = np.flatnonzero(found.residual > _DESCENT.accepted)
+        if rest.size:
+            followed = self._followed_down(points[rest], start.taken(rest), last[rest])
+            found.put(rest, followed, slice(None))
+        self.memory.add(z, np.concatenate([found.f[None], found.slope[None], found.k]))
         return found
-    place, (f, slope, *k) = known
-    moved = f + slope * (z[inner] - place)
-    ceilings = np.array([[part.ceiling] for part in parts])
-    heights = np.imag(moved + np.array(k))
-    near = _State.unsolved(
-        np.where(np.all((heights > 0) & (heights < ceilings), axis=0), moved, f), np.array(k)
-    )
-    found.put(inner, _Newton(parts, z[inner], unit, near).solve(), slice(None))
-    return found
 
-
-def _followed_down(
-    parts: Parts,
-    points: np.ndarray,
-    at: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    unit: float,
-    start: _State,
-    last: np.ndarray,
-) -> _State:
-    """Solve at z = at(height, points), heights falling from `DescentSettings.start` to ``last``, and to 0."""
-    height, factor = np.full(points.shape, _DESCENT.start), np.full(points.shape, _DESCENT.factor)
-    found = _Newton(parts, at(height, points), unit, start).solve()
-    for _ in range(_DESCENT.heights):
-        going = np.flatnonzero(height > 0.0)
-        if not going.size:
+    def _near(self, z: np.ndarray, memory: SolvedPoints, start: _State) -> _State:
+        """From the nearest solved points; unsolved where there are none or on the real axis."""
+        found = _State.unsolved(np.zeros_like(start.f), np.zeros_like(start.k))
+        inner = np.flatnonzero(np.imag(z) > 0.0)
+        known = memory.nearest(z[inner], self.unit) if inner.size else None
+        if known is None:
             return found
-        lower = np.where(height > last, height * factor, 0.0)[going]
-        tried = _Newton(parts, at(lower, points[going]), unit, found.taken(going)).solve()
-        good = tried.residual <= _DESCENT.accepted
-        found.put(going, tried, good)
-        height[going] = np.where(good, lower, height[going])
-        at_an_edge = going[~good & (lower == 0.0)]  # ω moves by the root of the height: come nearer first
-        last[at_an_edge] = 1e-2 * height[at_an_edge]
-        factor[going] = np.where(good, np.maximum(factor[going] ** 2, 1e-3), np.sqrt(factor[going]))
-    worst = int(np.flatnonzero(height > 0.0)[0])
-    raise ConvergenceError(
-        f"free convolution at z = {points[worst]}: not solved below the height {height[worst]:.1e} widths"
-    )
+        place, (f, slope, *k) = known
+        moved = f + slope * (z[inner] - place)
+        ceilings = np.array([[part.ceiling] for part in self.parts])
+        heights = np.imag(moved + np.array(k))
+        is_above = np.all((heights > 0) & (heights < ceilings), axis=0)
+        near = _State.unsolved(np.where(is_above, moved, f), np.array(k))
+        found.put(inner, self._newton(z[inner], near), slice(None))
+        return found
+
+    def _followed_down(self, points: np.ndarray, start: _State, last: np.ndarray) -> _State:
+        """From the height `DescentSettings.start` down to ``last``, and to 0."""
+        height, factor = np.full(points.shape, _DESCENT.start), np.full(points.shape, _DESCENT.factor)
+        found = self._newton(self.at(height, points), start)
+        for _ in range(_DESCENT.heights):
+            going = np.flatnonzero(height > 0.0)
+            if not going.size:
+                return found
+            lower = np.where(height > last, height * factor, 0.0)[going]
+            tried = self._newton(self.at(lower, points[going]), found.taken(going))
+            good = tried.residual <= _DESCENT.accepted
+            found.put(going, tried, good)
+            height[going] = np.where(good, lower, height[going])
+            at_an_edge = going[~good & (lower == 0.0)]  # ω moves by the root of the height: come nearer first
+            last[at_an_edge] = 1e-2 * height[at_an_edge]
+            factor[going] = np.where(good, np.maximum(factor[going] ** 2, 1e-3), np.sqrt(factor[going]))
+        worst = int(np.flatnonzero(height > 0.0)[0])
+        raise ConvergenceError(
+            f"free convolution at z = {points[worst]}: not solved below the height {height[worst]:.1e} widths"
+        )
+
+    def _newton(self, z: np.ndarray, start: _State) -> _State:
+        return _Newton(self.parts, z, self.unit, start).solve()
