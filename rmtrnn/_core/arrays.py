@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +23,22 @@ import numpy as np
 from rmtrnn._core import validate as _validate
 
 DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Portions:
+    """Numbers in an array that is worked on at once. They decide speed and memory, and no result.
+
+    ``cache``: some arrays of complex numbers fit a level-2 cache of 1 MiB. ``memory``: 16 or 32 MiB, beyond
+    any cache. ``device``: 64 MiB of complex numbers, since a device wants few long kernels.
+    """
+
+    cache: int = 2**14
+    memory: int = 2**21
+    device: int = 2**22
+
+
+PORTIONS = Portions()
 
 
 def namespace(*arrays: Any) -> ModuleType:

@@ -20,15 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn._core.arrays import to_host
+from rmtrnn._core.arrays import PORTIONS, to_host
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.recursive_green import GreenAverages, green_averages, log_determinant
 from rmtrnn.dyson.self_energy import Points, SelfEnergy
 
 # Of the unknowns, for one-sided differences: the square root of the rounding of a gradient, some 1e-12.
 _DIFFERENCE = 1e-6
-# Complex numbers in the differences at once: 64 MiB.
-_AT_ONCE = 2**22
 
 
 class WeightFunction(NamedTuple):
@@ -103,7 +101,7 @@ def _hessian_by_differences(chain: Chain, coefficients: np.ndarray, points: Poin
     d = chain.parametrisation.count
     shift = np.exp(chain.parametrisation.log_change(_DIFFERENCE * np.eye(d)))
     here = gradient_in_unknowns(chain, coefficients, points)
-    portion = max(1, _AT_ONCE // shift.size)
+    portion = max(1, PORTIONS.memory // shift.size)
     ahead = []
     for first in range(0, len(coefficients), portion):
         some = slice(first, first + portion)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from rmtrnn._core.arrays import namespace, to_host
+from rmtrnn._core.arrays import PORTIONS, namespace, to_host
 from rmtrnn.dyson.self_energy import Parametrisation
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.numerics.small_matrices import (
@@ -42,10 +42,6 @@ from rmtrnn.numerics.small_matrices import (
     split_entries,
 )
 from rmtrnn.weight_laws import SingularValues
-
-# Complex numbers per temporary array. On a CPU a few of them together fit a level-2 cache of 1 MiB; a device
-# wants few long kernels: 64 MiB each.
-_CACHED_ELEMENTS, _DEVICE_ELEMENTS = 2**14, 2**22
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,7 @@ class Chain:
         self.stages = tuple(stages)
         self.n = _number_of_sites(self.stages)
         self.xp = namespace(self.stages[0].a)
-        self.portion = _CACHED_ELEMENTS if self.xp is np else _DEVICE_ELEMENTS
+        self.portion = PORTIONS.cache if self.xp is np else PORTIONS.device
         self.weights = _site_weights(weights, self.n, self.xp)
         self._equal = bool((self.weights == self.weights[0]).all())
         self._complex_weights = self.weights.astype(complex)  # one dtype: no conversion in every mean

@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-_CHUNK = 1 << 21
+from rmtrnn._core.arrays import PORTIONS
+
 _LARGE = float(np.finfo(float).max) ** 0.25
 
 
@@ -124,7 +125,7 @@ def weighted_sums(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -> n
     if not len(locations):
         return parts
     moments = np.stack([masses, masses * locations, masses * locations**2])
-    size = max(1, _CHUNK // len(locations))
+    size = max(1, PORTIONS.memory // len(locations))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for start in range(0, y.size, size):
             here = slice(start, start + size)
@@ -143,7 +144,7 @@ def point_masses_stieltjes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """G(z) = Σ_i p_i/(z − x_i) and its derivative at a flat array of z."""
     value, slope = np.zeros(z.shape, complex), np.zeros(z.shape, complex)
-    size = max(1, _CHUNK // len(locations))
+    size = max(1, PORTIONS.memory // len(locations))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for start in range(0, z.size, size):
             here = slice(start, start + size)
@@ -184,7 +185,7 @@ def log_potential_of(locations: np.ndarray, masses: np.ndarray, y: np.ndarray) -
     result = np.zeros(flat.shape, complex)
     if not len(locations):
         return result
-    size = max(1, _CHUNK // len(locations))
+    size = max(1, PORTIONS.memory // len(locations))
     with np.errstate(divide="ignore", over="ignore"):
         for start in range(0, flat.size, size):
             product = np.multiply.outer(flat[start : start + size], locations)

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
-_CHUNK = 1 << 21  # complex numbers held at once, 32 MB; no result depends on it
+from rmtrnn._core.arrays import PORTIONS
 
 
 class StageAtSites(Protocol):
@@ -81,7 +81,7 @@ class OneStep:
         pairs, k, _, n = self._products.shape
         table = self._products.reshape(-1, n).T
         result = []
-        for part in np.array_split(z.ravel(), 1 + z.size * n // _CHUNK):
+        for part in np.array_split(z.ravel(), 1 + z.size * n // PORTIONS.memory):
             determinant = np.zeros((len(part), n), dtype=complex)
             for coefficient in self.determinant[::-1]:
                 determinant = determinant * part[:, None] + coefficient

@@ -20,12 +20,12 @@ from typing import Any, cast
 import numpy as np
 import sympy
 
+from rmtrnn._core.arrays import PORTIONS
 from rmtrnn.cells import Cell
 from rmtrnn.cells.functions import differentiate
 from rmtrnn.cells.numeric import compile_expressions
 from rmtrnn.meanfield.expansion import composed, gate_symbols
 
-AT_ONCE = 2**14  # values of one array that are worked on at a time: 128 KiB, which caches hold
 FEW_SITES = 64  # up to which pieces of a recursion side by side are faster than step after step; measured
 
 Entries = Sequence[tuple[int, int, np.ndarray]]  # (to, from, values (steps, sites), or broadcast to that)
@@ -117,5 +117,5 @@ def _in_pieces(s: np.ndarray, A: np.ndarray, B: np.ndarray) -> int:
 
 def blocks(steps: int, sites: int) -> list[slice]:
     """Consecutive steps, as many at a time as caches hold."""
-    length = max(AT_ONCE // sites, 1)
+    length = max(PORTIONS.cache // sites, 1)
     return [slice(t, min(t + length, steps)) for t in range(0, steps, length)]

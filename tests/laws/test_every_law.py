@@ -13,8 +13,10 @@ from generic_law import CHECKS, Subject, check_density, check_mass, check_moment
 import rmtrnn as rt
 from rmtrnn import free
 from rmtrnn._core.status import Status
+from rmtrnn.free.exponents import ExponentLaw
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.protocol import LogView
+from rmtrnn.laws.quantile_law import QuantileLaw
 from rmtrnn.laws.tabulated import Interval, TabulatedLaw, monotone_panels, tabulate
 from rmtrnn.spectra.free_product import VanillaLaw
 
@@ -69,6 +71,15 @@ REAL = {
     "semicircle": lambda: free.Semicircle(2.0),
     "semicircle + points": lambda: free.Semicircle(1.0) + free.Discrete([-1.0, 1.0], [0.5, 0.5]),
 }
+
+
+def newman_quantiles():
+    """Exponents u = ½ log p of square Gaussian matrices (Newman 1986) by their quantiles."""
+    levels = np.concatenate([np.geomspace(1e-3, 0.01, 20), np.linspace(0.02, 0.99, 98)])
+    return QuantileLaw(levels, 0.5 * np.log(levels), 0.0, 1e-6)
+
+
+EXPONENTS = {"ExponentLaw": lambda: ExponentLaw(free.MarchenkoPastur()), "QuantileLaw": newman_quantiles}
 TABULATED = {"two intervals": tabulated_two, "hard edge": tabulated_hard, "monotone cubics": tabulated_cubics}
 
 
@@ -89,6 +100,8 @@ def subjects():
     for name, (ens, T) in VANILLA.items():
         yield f"VanillaLaw {name}", lambda ens=ens, T=T: of_log_law(rt.spectrum(ens, T)._law)
         yield f"Spectrum {name}", lambda ens=ens, T=T: of_spectrum(rt.spectrum(ens, T))
+    for name, make in EXPONENTS.items():
+        yield name, lambda make=make: of_exponents(make())
     yield "Spectrum minimal", lambda: of_spectrum(dyson_spectrum(), tol=1e-8)
 
 
@@ -101,6 +114,11 @@ def of_positive(law, *, in_log):
 
 def of_real(law):
     return Subject(repr(law), law, law.moment, lambda x: x, 1e-7)
+
+
+def of_exponents(law):
+    """E[u] = −½ and E[u²] = ½ of u = ½ log p, p uniform."""
+    return Subject(repr(law), law, {1: -0.5, 2: 0.5}.__getitem__, lambda u: u, 1e-8, "u")
 
 
 def of_log_law(law):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,3 +123,6 @@ def test_every_study_has_one_shape():
             assert own.report.__module__ == own.cases.__module__.removesuffix("cases") + "findings", own.name
         else:
             assert own.report.__module__ == own.cases.__module__, own.name
+            path = sys.modules[own.cases.__module__].__file__
+            assert path is not None
+            assert len(Path(path).read_text().splitlines()) < 200, own.name
