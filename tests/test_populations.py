@@ -73,14 +73,26 @@ def test_samples_agree_and_other_shares_and_profiles_do_not(tied):
 
 
 @pytest.mark.sweep
+@pytest.mark.equation(27)
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_gated_classes_agree_with_samples(cell):
-    """Several stages and several states in each class; the units of one class alone are the control."""
-    one, other = (rt.Ensemble(cell, sigma_w=w, sigma_v=0.5, sigma_b=b) for w, b in ((2.0, 0.3), (0.5, 1.5)))
-    ens = rt.populations([one, other], [0.35, 0.65], [[1.0, 0.3], [2.0, 1.0]])
+def test_gated_classes_agree_with_samples(cell, tied):
+    """Several stages and several states in each class; other shares, one class, other tying: controls."""
+    one, other = (
+        rt.Ensemble(cell, sigma_w=w, sigma_v=0.5, sigma_b=b, tied=tied) for w, b in ((2.0, 0.3), (0.5, 1.5))
+    )
+
+    def joined(*classes, shares=(0.35, 0.65)):
+        return rt.populations(classes, shares, [[1.0, 0.3], [2.0, 1.0]])
+
+    ens = joined(one, other)
     mc, law = rt.sample(ens, 2, N=160, trials=6), rt.spectrum(ens, 2, population=4096)
-    assert rt.compare(law, mc).agrees
-    assert distance(rt.spectrum(one, 2, population=4096).log_s, mc.log_s) > 0.05
+    assert law.converged and rt.compare(law, mc).agrees
+    right = distance(law.log_s, mc.log_s)
+    most = law.error + 0.5 / np.sqrt(mc.log_s.size)
+    assert right < most
+    for wrong in (joined(one, other, shares=(0.7, 0.3)), one):
+        assert distance(rt.spectrum(wrong, 2, population=4096).log_s, mc.log_s) > 2 * most
 
 
 @pytest.mark.parametrize("cell", ["minimal", "gru", "lstm"])

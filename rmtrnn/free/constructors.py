@@ -56,6 +56,8 @@ def Discrete(locations: Sequence[float], masses: Sequence[float]) -> PositiveLaw
     """Finitely many atoms: distinct locations, not all 0; masses > 0 with sum 1 (within 1e-12).
 
     With a negative location the result is a law on the real line, which has sums but no free products.
+    A chain of n_t × n_{t−1} corners of Haar matrices of size n has, in n dimensions, the product of the laws
+    Discrete([0, 1], [1 − n_t/n, n_t/n]) over t = 0 … T; so 1 − n_T/n of the atom at 0 is not its own.
 
     >>> half = rt.free.Discrete([0.0, 1.0], [0.5, 0.5])
     >>> (half @ half).atoms          # two free projections of rank 1/2

@@ -79,8 +79,8 @@ class SingularOutliers(Result):
     """Singular values ``values`` of the T-step Jacobian above the bulk (array, largest first).
 
     ``edge``: largest singular value of the bulk, of the sites that stand for the network. ``ensemble``: the
-    network without the low-rank part, whose law `rmtrnn.spectrum` is that of the given one. ``error``:
-    estimated relative error of the values, from the spread of eight groups of sites.
+    network without the low-rank part, whose law `rmtrnn.spectrum` is that of the given one. ``errors``:
+    estimated relative error of each value, from the spread of eight groups of sites; ``error``, the largest.
     Made by `rmtrnn.singular_outliers`.
 
     >>> linear = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=0.5, weights="orthogonal")
@@ -93,9 +93,14 @@ class SingularOutliers(Result):
     ensemble: Ensemble
     T: int
     values: np.ndarray
+    errors: np.ndarray
     edge: float
-    error: float
     status: Status
+
+    @property
+    def error(self) -> float:
+        """Largest of ``errors``, 0 without outliers."""
+        return float(np.max(self.errors, initial=0.0))
 
     def __repr__(self) -> str:
         values = ", ".join(f"{value:.6g}" for value in self.values) or "none"
@@ -347,7 +352,7 @@ def _found(ens: Ensemble, T: int, parts: Mapping[str, _Part], sites: _Sites) -> 
     search = _Search(sites, parts)
     high = search.top()
     low = search.edge(high)
-    values, errors, status = [], [0.0], Status.CONVERGED
+    values, errors, status = [], [], Status.CONVERGED
     for place, u in search.roots(low, high):
         here = search.known.get(u) or search.solved(u)
         beside = search.solved(u + SETTINGS.difference)
@@ -358,7 +363,8 @@ def _found(ens: Ensemble, T: int, parts: Mapping[str, _Part], sites: _Sites) -> 
         values.append(math.exp(u))
         errors.append(_error(sites, parts, here[0], place) / slope)
     order = np.argsort(values)[::-1]
-    return SingularOutliers(ens, T, np.array(values)[order], math.exp(low), max(errors), status)
+    values, errors = np.array(values)[order], np.array(errors)[order]
+    return SingularOutliers(ens, T, values, errors, math.exp(low), status)
 
 
 def _error(sites: _Sites, parts: Mapping[str, _Part], point: Point, place: int) -> float:

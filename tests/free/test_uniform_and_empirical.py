@@ -61,7 +61,19 @@ def semicircle_discrete(x, centre=2.0, radius=1.0):
     return -discrete_m(solved(product, x, lambda z: z / centre)).imag / (math.pi * x)
 
 
+def semicircle_marchenko_pastur(x, ratio=0.5, radius=1.0):
+    """Density by the S-transforms of Rao and Speicher (2007): 1/(σ √m) of a semicircle of mean 0, t = √m."""
+    deviation = radius / 2
+
+    def argument(t):
+        return deviation * (1.0 + ratio * t * t) * (1.0 + t * t) / t
+
+    t = solved(argument, x, lambda z: deviation / z)
+    return -((1.0 + t * t) / x).imag / math.pi
+
+
 CASES = [
+    (Semicircle(1.0) @ MarchenkoPastur(0.5), semicircle_marchenko_pastur, [-0.9, -0.4, 0.1, 0.6, 1.1]),
     (MarchenkoPastur(0.5) @ Uniform(), marchenko_pastur_uniform, [0.05, 0.3, 0.8, 1.4, 1.8]),
     (Uniform() @ Uniform(), uniform_uniform, [0.03, 0.2, 0.4, 0.6, 0.7]),
     (
@@ -73,7 +85,9 @@ CASES = [
 
 
 @pytest.mark.equation(7, 8)
-@pytest.mark.parametrize(("law", "density", "x"), CASES, ids=["mp-uniform", "uniform-uniform", "shifted"])
+@pytest.mark.parametrize(
+    ("law", "density", "x"), CASES, ids=["semicircle-mp", "mp-uniform", "uniform-uniform", "shifted"]
+)
 def test_products_of_the_literature(law, density, x):
     exact = [density(one) for one in x]
     np.testing.assert_allclose(law.pdf(np.array(x)), exact, rtol=1e-6, atol=1e-7)

@@ -99,10 +99,17 @@ SPECTRA = {
         3,
     ),
     "gru": (rt.Ensemble("gru", sigma_w=2.0, sigma_v=0.7, bias_law={"u": ((-5.0, 4.0), (0.5, 0.5))}), 2),
+    "gru tied": (
+        rt.Ensemble("gru", sigma_w=2.0, sigma_v=0.7, bias_law={"u": ((-5.0, 2.0), (0.5, 0.5))}, tied=True),
+        2,
+    ),
+    "lstm": (rt.Ensemble("lstm", sigma_w=1.0, sigma_v=0.5, bias_law=TWO), 2),
 }
 
 
-@pytest.mark.parametrize("name", ["vanilla", pytest.param("gru", marks=pytest.mark.sweep)])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.sweep if name != "vanilla" else ()) for name in SPECTRA]
+)
 def test_spectrum_of_sampled_networks(name):
     ens, T = SPECTRA[name]
     drawn, population = rt.sample(ens, T, N=512, trials=4, burn_in=200), 4096

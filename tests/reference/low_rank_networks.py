@@ -49,11 +49,11 @@ def jacobian(
             e = np.array(
                 [w[g] @ read[k] + ens.gate(g).sigma_v * drive[k] + bias[g] for k, g in enumerate(names)]
             )
-            a, b, c = numeric.linearize(site, x, e)
-            blocks = np.einsum("ijn,nm->injm", a, np.eye(n))
-            for k, g in enumerate(names):
-                blocks += np.einsum("in,nm,jm->injm", b[k], w[g], c[k])
             if step >= steps - T:
+                a, b, c = numeric.linearize(site, x, e)
+                blocks = np.einsum("ijn,nm->injm", a, np.eye(n))
+                for k, g in enumerate(names):
+                    blocks += np.einsum("in,nm,jm->injm", b[k], w[g], c[k])
                 product = blocks.reshape(a.shape[0] * n, a.shape[1] * n) @ product
             site = numeric.update(site, x, e)
     return product

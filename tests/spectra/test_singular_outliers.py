@@ -21,25 +21,26 @@ RELU = vanilla("relu", sigma_w=0.8, sigma_v=0.5, mu_b=0.3)
 LEAKY = rt.Ensemble(rt.Leaky(0.4), sigma_w=0.6, sigma_v=0.3, sigma_b=0.3)
 LAW = rt.SingularValues([1.0, 3.0], [0.7, 0.3])
 GRU = rt.Ensemble("gru", sigma_w={"r": 0.3, "u": 0.3, "c": 0.6}, sigma_v=0.2)
-# An ensemble, T, the low-rank part, v · u.
+# An ensemble, T, the low-rank part, v · u. In a network of n units the part moves the variance of the
+# pre-activations by θ² Q/n, and its own eigenvalue must be well below 1.
 CASES = {
     "tanh": (TANH, 1, 1.5, 0.0),
-    "tanh, tied, T = 3": (TANH.replace(tied=True), 3, 2.5, 0.5),
+    "tanh, tied, T = 3": (TANH.replace(tied=True), 3, 2.2, 0.3),
     "relu, orthogonal": (RELU.replace(weights="orthogonal"), 1, 1.6, 0.0),
     "law of singular values": (TANH.replace(weights=LAW), 1, 1.5, 0.0),
-    "minimal": (rt.Ensemble("minimal", sigma_w=3.0, sigma_v=1.2, R=0.5), 1, 14.0, 0.0),
+    "minimal": (rt.Ensemble("minimal", sigma_w=0.5, sigma_v=0.5, input_law="rademacher"), 1, 5.0, 0.0),
     "leaky": (LEAKY, 1, 1.5, 0.4),
     "leaky, opposite": (LEAKY, 1, 3.0, -0.4),
     "leaky, T = 2": (LEAKY, 2, 1.5, 0.4),
     "leaky, tied, T = 2": (LEAKY.replace(tied=True), 2, 1.5, 0.4),
     "gru, c": (GRU, 1, {"c": 3.0}, 0.3),
-    "gru, u, tied": (GRU.replace(tied=True), 1, {"u": 25.0}, 0.0),
+    "gru, u, tied": (rt.Ensemble("gru", sigma_w=0.8, sigma_v=1.5, tied=True), 1, {"u": 8.0}, 0.0),
     "lstm, g": (rt.Ensemble("lstm", sigma_w=0.7, sigma_v=0.7), 1, {"g": 4.0}, 0.0),
 }
 QUICK = ("tanh", "leaky, tied, T = 2")
 
 
-def sampled(ens, T, low_rank, overlap, n=300, trials=6):
+def sampled(ens, T, low_rank, overlap, n, trials=12):
     """Mean of the largest singular value, and its standard error."""
     tops = []
     for trial in range(trials):
@@ -60,8 +61,8 @@ def test_sampled_networks(name):
     ens, T, low_rank, overlap = CASES[name]
     given = low_rank if isinstance(low_rank, dict) else dict.fromkeys(ens.cell.gates, low_rank)
     found = rt.singular_outliers(ens, T, low_rank=given, overlap=overlap, sites=2048)
-    assert found.converged and found.error < 0.02
-    top, error = sampled(ens, T, given, overlap)
+    assert found.converged and found.errors[0] < 0.07
+    top, error = sampled(ens, T, given, overlap, 300 if name in QUICK else 500)
     assert abs(found.values[0] - top) < 0.02 * top + 2 * error
     assert abs(top - found.edge) > 3 * (0.02 * top + 2 * error)  # the bulk alone is a wrong answer
 

@@ -7,6 +7,7 @@ import pytest
 import sympy as sp
 
 import rmtrnn as rt
+from rmtrnn.spectra.vanilla_moments import slope_law
 
 h, x, e = sp.symbols("h x e")
 RESIDUAL = rt.Cell("residual", state=h, input=x, gates={"e": h}, update=h + sp.tanh(e) / 2)
@@ -79,6 +80,22 @@ def test_moments_follow_the_trajectory_of_the_mean_field():
         m_1 *= 1.5**2 * float(weights @ np.cosh(math.sqrt(q) * z) ** -4.0)
     spec = rt.spectrum(VANILLA, 3, Q0=4.0, population=4096)
     assert spec.moment(1) == pytest.approx(m_1, rel=0.02)
+
+
+@pytest.mark.sweep
+@pytest.mark.equation(9)
+def test_steps_of_different_laws_are_a_free_product():
+    """T = 3 from a start: the S-transforms of the laws of φ'² at the three variances q_t multiply."""
+    ens = VANILLA.replace(weights="orthogonal")
+    field = rt.mean_field(ens, steps=2, Q0=4.0)
+    first, second, third = (slope_law(ens, 1.5**2 * Q + 0.2**2) for Q in field.Q_t[:3])
+    assert first is not None and second is not None and third is not None
+    p = np.linspace(0.05, 0.95, 7)
+    u = 0.5 * np.log((first @ second @ third).icdf(p)) + 3 * math.log(1.5)
+    spec = rt.spectrum(ens, 3, Q0=4.0, population=4096)
+    assert np.abs(spec.log_s.cdf(u) - p).max() < spec.error < 0.01
+    stationary = rt.spectrum(ens, 3)
+    assert np.abs(stationary.log_s.cdf(u) - p).max() > 0.1
 
 
 def test_one_vanilla_step_is_exact():
