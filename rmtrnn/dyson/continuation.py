@@ -1,7 +1,7 @@
 """Continuation from the negative to the positive real axis: the untied Dyson equation without a guess.
 
 On the negative real axis the equations are easy (`negative_axis`). From there every point is carried along
-the arc lambda = |lambda| e^{i theta}, theta from pi to 0 (a homotopy in arg lambda), on a small part of the
+the arc λ = |λ| e^{i theta}, theta from pi to 0 (a homotopy in arg λ), on a small part of the
 sites. For theta > 0 the solution with Im y, Im x <= 0 is the only one, so a step is accepted only if it keeps
 these signs. At the end of the arc the self-energies are corrected on more sites.
 
@@ -32,7 +32,7 @@ from rmtrnn.dyson.self_energy import Points, SelfEnergy
 
 @dataclass(frozen=True)
 class ArcSettings:
-    """Numbers of the homotopy in arg lambda; step control only, the result is that of Newton's method."""
+    """Numbers of the homotopy in arg λ; step control only, the result is that of Newton's method."""
 
     # Radians: first and longest step, and the angle from which one step leads to the real axis. Empirical.
     first_step: float = 0.35
@@ -75,7 +75,7 @@ class Continuation:
 
     ``path_following``: where the first guess on the negative axis is not good enough, self-energies come from
     a path down that axis, which is kept: ``log_t`` of its points, falling, ``coefficients`` there and
-    ``stieltjes``, the law's E[t/(t + s^2)].
+    ``stieltjes``, the law's E[t/(t + s²)].
     """
 
     def __init__(self, chain: Chain, path_following: bool = False) -> None:
@@ -89,7 +89,7 @@ class Continuation:
         self._length = _PATH.first_step
 
     def on_negative_axis(self, log_lambda: np.ndarray) -> Reached:
-        """Self-energies at arg lambda = pi, and whether they were found."""
+        """Self-energies at arg λ = pi, and whether they were found."""
         if not self.path_following:
             return solve_on_negative_axis(self.chain, log_lambda)
         self.follow(float(np.min(log_lambda)), 0.0)
@@ -102,13 +102,13 @@ class Continuation:
         return Reached(found.sigma, found.converged & known & has_axis_signs(found.sigma))
 
     def near_real_axis(self, log_lambda: np.ndarray) -> Reached:
-        """Self-energies carried from the negative axis to a small arg lambda, and whether they arrived."""
+        """Self-energies carried from the negative axis to a small arg λ, and whether they arrived."""
         return continue_in_argument(
             self.chain, log_lambda, self.on_negative_axis(log_lambda), _ARC.last_angle
         )
 
     def transform(self, log_lambda: np.ndarray) -> np.ndarray:
-        """E[t/(t + s^2)] at t = exp(log_lambda); nan where the equations were not solved."""
+        """E[t/(t + s²)] at t = exp(log_lambda); nan where the equations were not solved."""
         sigma, ok = self.on_negative_axis(log_lambda)
         return np.where(ok, stieltjes_transform(self.chain, sigma, log_lambda), np.nan)
 
@@ -173,7 +173,7 @@ class Continuation:
 def continue_in_argument(
     chain: Chain, log_lambda: np.ndarray, start: Reached, last: float, tol: float = 1e-3
 ) -> Reached:
-    """Carry self-energies from arg lambda = pi to ``last``; each point has its own step length."""
+    """Carry self-energies from arg λ = pi to ``last``; each point has its own step length."""
     theta = np.full(len(log_lambda), np.pi)
     length = np.full(len(log_lambda), _ARC.first_step)
     coefficients, ok = start.sigma.coefficients.copy(), start.ok.copy()
@@ -225,7 +225,7 @@ def correct(
 
 
 def mass_at_zero(chain: Chain, continuation: Continuation | None = None) -> float:
-    """P(s = 0) = lim E[t/(t + s^2)] as t -> 0.
+    """P(s = 0) = lim E[t/(t + s²)] as t -> 0.
 
     The transform falls with t, like a power where the law reaches down to s = 0. It counts as an atom if it
     does not change over many orders of magnitude; 0 otherwise, also where the self-energies have not settled.
@@ -243,7 +243,7 @@ def mass_at_zero(chain: Chain, continuation: Continuation | None = None) -> floa
 def _transform_by_path(
     chain: Chain, continuation: Continuation, log_t: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """E[t/(t + s^2)], and whether it was found; on few sites where it still falls clearly."""
+    """E[t/(t + s²)], and whether it was found; on few sites where it still falls clearly."""
     points = Points.negative(log_t)
     sigma, ok = continuation.on_negative_axis(log_t)
     left = stieltjes_transform(continuation.chain, sigma, log_t)

@@ -1,4 +1,4 @@
-"""How long an untied law takes: one evaluation of Psi, measured, times the number that a law needs."""
+"""How long an untied law takes: one evaluation of Ψ, measured, times the number that a law needs."""
 
 from __future__ import annotations
 

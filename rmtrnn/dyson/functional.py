@@ -1,11 +1,11 @@
-"""The functional Psi whose stationary point is the matrix Dyson equation (13): value, gradient, Hessian.
+"""The functional Ψ whose stationary point is the matrix Dyson equation (13): value, gradient, Hessian.
 
 With z = y x / σ² and 𝒜(z) = z for Gaussian, -log(1 - z) for Haar weights,
 
-    Psi(y, x) = sum_l E log det(1 - 𝒮[x_{l-1}] U_{l-1}) + E log det(1 - U_L/lambda) + sum 𝒜(z)     (*)
+    Ψ(y, x) = sum_l E log det(1 - 𝒮[x_{l-1}] U_{l-1}) + E log det(1 - U_L/λ) + sum 𝒜(z)     (*)
 
 is stationary exactly where (13) holds: dPsi/dy = 𝒜'(z) x/σ² - k, dPsi/dx = 𝒜'(z) y/σ² - g. Its
-stationary value is s_L E log(1 - s^2/lambda). So Im Psi(lambda + i0) = pi s_L P(s^2 > lambda): the
+stationary value is s_L E log(1 - s²/λ). So Im Ψ(λ + i0) = π s_L P(s² > λ): the
 distribution function at one point needs no integral over the density, and an error of the self-energies
 enters it only at second order. In y and x the Haar weights need no square root: α of (13) is 1 - z.
 
@@ -48,23 +48,23 @@ class WeightFunction(NamedTuple):
 
 
 def gradient(chain: Chain, sigma: SelfEnergy, points: Points, green: GreenAverages) -> np.ndarray:
-    """grad Psi by y, then by x (points, 2 gates), from the averages of G at these self-energies."""
+    """∇Ψ by y, then by x (points, 2 gates), from the averages of G at these self-energies."""
     beta = 1.0 / (chain.gate_scales(points.log_lambda) * chain.sigma2)
     slope = WeightFunction.at(chain, sigma, 1.0 / (beta * chain.sigma2)).slope
     return np.concatenate([slope * beta * sigma.x - green.k, slope * beta * sigma.y - green.g], axis=1)
 
 
 def gradient_in_unknowns(chain: Chain, coefficients: np.ndarray, points: Points) -> np.ndarray:
-    """Gradient of Psi in the unknowns of the chain (points, d)."""
+    """Gradient of Ψ in the unknowns of the chain (points, d)."""
     sigma = SelfEnergy.of(coefficients)
     by_coefficients = gradient(chain, sigma, points, green_averages(chain, sigma, points))
     return chain.parametrisation.gradient(coefficients * by_coefficients)
 
 
 def inverse_hessian(chain: Chain, coefficients: np.ndarray, points: Points) -> np.ndarray:
-    """Inverse Hessian (points, d, d) of Psi in the d unknowns of the chain; nan where it is singular.
+    """Inverse Hessian (points, d, d) of Ψ in the d unknowns of the chain; nan where it is singular.
 
-    In the logarithms of all coefficients it is diag(y, x) grad^2 Psi diag(y, x), without what the gradient
+    In the logarithms of all coefficients it is diag(y, x) ∇²Ψ diag(y, x), without what the gradient
     adds where it does not vanish.
     """
     own = chain.parametrisation.basis is None
@@ -79,7 +79,7 @@ def inverse_hessian(chain: Chain, coefficients: np.ndarray, points: Points) -> n
 
 
 def _hessian_by_recursion(chain: Chain, coefficients: np.ndarray, points: Points) -> np.ndarray:
-    """From the squared overlaps of `recursive_green`, at a cost of gates^2 per site and point."""
+    """From the squared overlaps of `recursive_green`, at a cost of gates² per site and point."""
     gates, sigma = chain.n_gates, SelfEnergy.of(coefficients)
     second = green_averages(chain, sigma, points, hessian=True).hessian
     assert second is not None
@@ -118,7 +118,7 @@ def _inverse_or_nan(matrix: np.ndarray) -> np.ndarray:
 
 
 class Values(NamedTuple):
-    """``survival`` = P(s^2 > lambda); ``density`` of log s; ``site_phase`` = Im log det/(pi s_L) per site."""
+    """``survival`` = P(s² > λ); ``density`` of log s; ``site_phase`` = Im log det/(π s_L) per site."""
 
     survival: np.ndarray
     density: np.ndarray
@@ -147,9 +147,9 @@ def values_of(
 
 
 def second_order_change(slope: np.ndarray, step: np.ndarray, norm: float) -> tuple[np.ndarray, np.ndarray]:
-    """What a Newton step of the unknowns adds to Psi/``norm``, and a bound of what it may change F by.
+    """What a Newton step of the unknowns adds to Ψ/``norm``, and a bound of what it may change F by.
 
-    Psi is stationary, so it is half the gradient times the step; what is of third order is not known.
+    Ψ is stationary, so it is half the gradient times the step; what is of third order is not known.
     """
     change = 0.5 * (slope * step).sum(axis=1)
     return change / norm, (np.abs(np.imag(change)) + np.abs(change) ** 1.5) / norm

@@ -39,7 +39,7 @@ class PopulationSettings:
 
     # Sites by default. Empirical: the error of the population is then below 1e-3 for most networks.
     default: int = 65536
-    # Times that, at most, where the error asks for it; sites times steps times state^2, at most: a few
+    # Times that, at most, where the error asks for it; sites times steps times state², at most: a few
     # gigabytes.
     largest_factor: int = 16
     most_entries: int = 2**25

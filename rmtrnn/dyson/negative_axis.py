@@ -1,6 +1,6 @@
 """The untied Dyson equation on the negative real axis, where the resolvent is real: y > 0 > x.
 
-There (13) has one solution of these signs, and E[t/(t + s^2)] = 1 + m(-t) is the Stieltjes transform of the
+There (13) has one solution of these signs, and E[t/(t + s²)] = 1 + m(-t) is the Stieltjes transform of the
 law. A first guess knows the mean growth only; damped iterations and Newton's method lead to the solution.
 """
 
@@ -52,7 +52,7 @@ class Reached(NamedTuple):
 
 
 def solve_on_negative_axis(chain: Chain, log_lambda: np.ndarray, tol: float = 1e-3) -> Reached:
-    """Solve (13) at lambda = -exp(log_lambda) from `first_guess`."""
+    """Solve (13) at λ = -exp(log_lambda) from `first_guess`."""
     sigma, _ = damped_iteration(chain, first_guess(chain, log_lambda), log_lambda, AXIS.damped)
     sigma = SelfEnergy(sigma.y + 0j, sigma.x + 0j)
     found = newton(chain, chain, sigma, Points.negative(log_lambda), tol, AXIS.iterations)
@@ -62,7 +62,7 @@ def solve_on_negative_axis(chain: Chain, log_lambda: np.ndarray, tol: float = 1e
 def first_guess(chain: Chain, log_lambda: np.ndarray) -> SelfEnergy:
     """Self-energies of the chain of free Gaussian factors with the same mean growth per stage.
 
-    For those -|lambda|/m_1 = (1 + m)^{L+1}/m (Fuss-Catalan), and the z of each gate is its share of m.
+    For those -|λ|/m_1 = (1 + m)^{L+1}/m (Fuss-Catalan), and the z of each gate is its share of m.
     """
     log_minus_m, log_rest = (part[:, None] for part in _fuss_catalan(chain, log_lambda))
     log_r = chain.log_scales(log_lambda)
@@ -120,12 +120,12 @@ def has_axis_signs(sigma: SelfEnergy) -> np.ndarray:
 
 
 def stieltjes_transform(chain: Chain, sigma: SelfEnergy, log_lambda: np.ndarray) -> np.ndarray:
-    """E[t/(t + s^2)] at t = exp(log_lambda), from the self-energies at -t."""
+    """E[t/(t + s²)] at t = exp(log_lambda), from the self-energies at -t."""
     return 1.0 + np.real(green_averages(chain, sigma, Points.negative(log_lambda)).m)
 
 
 def settled_transform(chain: Chain, log_lambda: np.ndarray) -> tuple[np.ndarray, bool]:
-    """E[t/(t + s^2)] by damped iterations, and whether it has settled."""
+    """E[t/(t + s²)] by damped iterations, and whether it has settled."""
     sigma, m = damped_iteration(chain, first_guess(chain, log_lambda), log_lambda, AXIS.damped)
     for _ in range(AXIS.rounds):
         sigma, new = damped_iteration(chain, sigma, log_lambda, AXIS.damped)

@@ -1,9 +1,9 @@
 """Newton corrector of the untied Dyson equation near a guess, and what follows from the self-energies.
 
-The unknowns are logarithms of the coefficients, which follow powers of lambda near the edges, or few numbers
+The unknowns are logarithms of the coefficients, which follow powers of λ near the edges, or few numbers
 that these depend on (see `self_energy`). The Hessian is taken once, on some of the sites, and its inverse is
 then corrected by symmetric rank-one updates from the gradients. These cost far less and are those of all
-sites: so is the solution. For arg lambda > 0 the solution with Im y, Im x <= 0 is the only one (Helton,
+sites: so is the solution. For arg λ > 0 the solution with Im y, Im x <= 0 is the only one (Helton,
 Rashidi Far, Speicher 2007), and only such a one is accepted. `continuation` needs no guess.
 """
 
@@ -81,7 +81,7 @@ def newton(
     max_iterations: int,
     inverse: np.ndarray | None = None,
 ) -> Corrected:
-    """Solve grad Psi = 0, theory.md (13), on ``chain`` until the relative quasi-Newton step is below ``tol``.
+    """Solve ∇Ψ = 0, theory.md (13), on ``chain`` until the relative quasi-Newton step is below ``tol``.
 
     The Hessian comes from ``small``, or its inverse is given and used where finite. Longer steps than
     `NewtonSettings.longest_step` are shortened; coefficients that leave the lower half plane are put back by
@@ -159,7 +159,7 @@ class _Iteration:
 
 
 def newton_step(inverse: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """-H^{-1} grad Psi of every point, in the unknowns."""
+    """-H^{-1} ∇Ψ of every point, in the unknowns."""
     return -(inverse @ slope[..., None])[..., 0]
 
 
@@ -171,7 +171,7 @@ def shortening(norm: np.ndarray, longest: float) -> np.ndarray:
 def symmetric_rank_one(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Update ``inverse`` (symmetric rank one) so that it maps ``change`` of the gradient to ``step``.
 
-    Psi is analytic, so its Hessian is complex symmetric (not Hermitian) and so is the update. It is left out
+    Ψ is analytic, so its Hessian is complex symmetric (not Hermitian) and so is the update. It is left out
     where its denominator is rounding.
     """
     miss = step - (inverse @ change[..., None])[..., 0]
@@ -195,8 +195,8 @@ def _is_outside(chain: Chain, sigma: SelfEnergy, points: Points, flat: np.ndarra
 def on_resolvent_branch(chain: Chain, sigma: SelfEnergy, log_lambda: np.ndarray) -> np.ndarray:
     """Whether real self-energies are those of the resolvent, and not another real solution.
 
-    For arg lambda > 0 all Im y, Im x < 0, so where they are real all of them fall as lambda grows: the
-    response to a small arg lambda, -(grad^2 Psi)^{-1} d grad Psi/d theta, must be negative everywhere.
+    For arg λ > 0 all Im y, Im x < 0, so where they are real all of them fall as λ grows: the
+    response to a small arg λ, -(∇²Ψ)^{-1} d ∇Ψ/d theta, must be negative everywhere.
     """
     if len(log_lambda) == 0:
         return np.zeros(0, dtype=bool)

@@ -5,7 +5,7 @@ The variables of the pencil form a path y_0 - x_0 - y_1 - x_1 - ... - y_L - x_L 
 
     𝒮[y_l, y_l] = sum_k y_k b_k b_k^T,        𝒮[x_{l-1}, x_{l-1}] = sum_k x_k c_k c_k^T.
 
-Scaling: stage l is divided by sqrt(1/r_l). The r_l are chosen for each lambda so that the scaled lambda lies
+Scaling: stage l is divided by sqrt(1/r_l). The r_l are chosen for each λ so that the scaled λ lies
 on the unit circle and every stage contributes its own share. Nothing overflows, however long the chain.
 
 Source: a polynomial in random matrices becomes one matrix that is linear in them (linearisation: Haagerup and
@@ -97,7 +97,7 @@ class StageEntries:
 
 @dataclass(frozen=True)
 class MeanGrowth:
-    """Growth along the chain at 1/lambda = 0: the recursion U_l of `recursive_green` without a resolvent.
+    """Growth along the chain at 1/λ = 0: the recursion U_l of `recursive_green` without a resolvent.
 
     ``log_growth``: log of the growth of E tr U_l / s_l, per stage; ``gate_share``: the share of each gate in
     it; ``reading``: E c^T U c of each gate; ``of_site``: tr U_L of every site, relative to its mean.
@@ -190,7 +190,7 @@ class Chain:
         return float(self.growth.log_growth.sum())
 
     def log_scales(self, log_lambda: np.ndarray) -> np.ndarray:
-        """log r_l for each |lambda|, shape (points, L): their sum is -log|lambda|."""
+        """log r_l for each |λ|, shape (points, L): their sum is -log|λ|."""
         surplus = (np.asarray(log_lambda) - self.log_mean) / len(self.stages)
         return -(self.growth.log_growth[None, :] + surplus[:, None])
 

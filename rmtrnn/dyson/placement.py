@@ -44,7 +44,7 @@ class SubsampleSizes:
     placement: int = 4096
     # Sites per gate, at least: a Hessian has two rows for each gate.
     per_gate: float = 2.5
-    # Gates up to which the sizes are kept: the cost of a Hessian grows with gates^2 per site.
+    # Gates up to which the sizes are kept: the cost of a Hessian grows with gates² per site.
     short: int = 20
     # Share of the sizes that is kept in longer chains, and with splines of the step: few unknowns, which
     # fewer sites scatter as little.
@@ -73,7 +73,7 @@ class ScanSettings:
     bisections: int = 12
     # Density of log s that is none.
     no_density: float = 1e-6
-    # Above log(m_1)/2, in u: E s^2 = m_1 leaves nothing there.
+    # Above log(m_1)/2, in u: E s² = m_1 leaves nothing there.
     highest: float = 100.0
     # Steps of a tail extension on each side, and the share of the natural step that ends it where it fails.
     tail_points: int = 40
@@ -241,7 +241,7 @@ def scan(levels: Levels) -> Nodes:
 
 
 def extend_tails(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes:
-    """Go on outwards until less than ``settings.tail`` is left (weighed by s^2/m_1 on the upper side).
+    """Go on outwards until less than ``settings.tail`` is left (weighed by s²/m_1 on the upper side).
 
     Both sides go together. A step that fails is halved, one that succeeds doubled up to its natural length.
     """
@@ -310,7 +310,7 @@ def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None
     """Points in what lies below the gap at which the tail has ended; None if that is little, or at s = 0.
 
     The law of a state of two components can have two bands, a gap of many orders of magnitude between them.
-    On the negative real axis, where no guess is needed, E[t/(t + s^2)] says how much lies below s^2 = t. A
+    On the negative real axis, where no guess is needed, E[t/(t + s²)] says how much lies below s² = t. A
     band much narrower than one unit of log s can be missed; its mass then is in the error, as that of any
     lost tail.
     """
@@ -347,7 +347,7 @@ def _mass_resolution(chain: Chain, ends: Nodes, ranks: np.ndarray, settings: Set
 def mass_of_one_site(chain: Chain, parts: np.ndarray, mass: float) -> float:
     """``mass`` divided by the effective sample size of the sites that make it up with these ``parts``.
 
-    The size is (sum w x)^2/sum (w x)^2 (Kish 1965, Survey Sampling). It is the mass times n if every site is
+    The size is (sum w x)²/sum (w x)^2 (Kish 1965, Survey Sampling). It is the mass times n if every site is
     either a part of it or not, and far more in long chains, where each singular value belongs to many sites.
     """
     weighted = to_host(chain.weights) * parts

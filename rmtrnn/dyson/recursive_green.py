@@ -4,10 +4,10 @@ The pencil of a chain is a path (see `pencil`), so two recursions over the stage
 G = (K0 - 𝒮)^{-1}. Eliminating from the left and from the right gives at every site
 
     P_l  = (U_{l-1}^{-1} - 𝒮[x_{l-1}])^{-1},   U_l     = 𝒮[y_l]     + a_l P_l a_l^T,   U_0 = 1,
-    Q_l  = (V_l^{-1}     - 𝒮[y_l])^{-1},       V_{l-1} = 𝒮[x_{l-1}] + a_l^T Q_l a_l,   V_L = 1/lambda,
+    Q_l  = (V_l^{-1}     - 𝒮[y_l])^{-1},       V_{l-1} = 𝒮[x_{l-1}] + a_l^T Q_l a_l,   V_L = 1/λ,
     G_xx = (P_l^{-1} - a_l^T Q_l a_l)^{-1},        G_yy    = (Q_l^{-1} - a_l P_l a_l^T)^{-1},             (*)
 
-and (14) is E tr (lambda - U_L)^{-1} / s_L. P and Q are cavity resolvents, a^T Q a and a P a^T the
+and (14) is E tr (λ - U_L)^{-1} / s_L. P and Q are cavity resolvents, a^T Q a and a P a^T the
 self-energies of hopping to the next stage. The cost is O(L s^3) per site, vectorised over sites and points.
 
 Source: the recursive Green function of disordered wires (Thouless and Kirkpatrick 1981, J. Phys. C 14, 235;
@@ -52,10 +52,10 @@ _THREADED_SITES = 2048
 
 @dataclass(frozen=True)
 class GreenAverages:
-    """Averages of one forward and one backward recursion (*) over the stages, per point of lambda.
+    """Averages of one forward and one backward recursion (*) over the stages, per point of λ.
 
     ``k`` = E[b^T G_yy b] and ``g`` = E[c^T G_xx c] of (13), shape (points, gates);
-    ``m`` = E[s^2/(lambda - s^2)]; ``phase`` = Im log det per site, the site part of Psi, (points, n);
+    ``m`` = E[s²/(λ - s²)]; ``phase`` = Im log det per site, the site part of Ψ, (points, n);
     ``hessian`` = E[(v_i^T G v_j)^2] over all vectors (b first, then c). The last two if asked for.
     """
 
@@ -130,7 +130,7 @@ def _joined_sites(xp: Any, found: Blocks, entry: int) -> np.ndarray:
 
 
 class _BlockInput(NamedTuple):
-    """A block of sites with the self-energies y, x, the scales r_l and 1/lambda, all where the sites live."""
+    """A block of sites with the self-energies y, x, the scales r_l and 1/λ, all where the sites live."""
 
     chain: Chain
     y: np.ndarray
@@ -287,7 +287,7 @@ class _Rows:
 def _squared_overlaps(
     block: _BlockInput, left: list[tuple[Matrix, Matrix]], blocks: list[_StageBlocks]
 ) -> np.ndarray:
-    """E[(v_i^T G v_j)^2] for all pairs, the site part of grad^2 Psi: rows v_i^T G along the path.
+    """E[(v_i^T G v_j)^2] for all pairs, the site part of ∇²Ψ: rows v_i^T G along the path.
 
     Rows that start at y_l need G[y_l, x_l] = 1 + G_yy U_l. The cost grows with the square of the number of
     gates.

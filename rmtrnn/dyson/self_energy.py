@@ -6,14 +6,14 @@ are the logarithms of all of them, or, in long chains, the coefficients v of cub
     log (y, x) = B v.                                                                                   (*)
 
 Along a stationary chain the coefficients vary quickly near the ends only. So the spacing of the knots grows
-with the distance from the nearer end, and the number of unknowns with log T. Psi (see `functional`) is then
+with the distance from the nearer end, and the number of unknowns with log T. Ψ (see `functional`) is then
 stationary in v. F is stationary in the coefficients, so what the splines miss enters F squared; the same with
 twice the knots measures it.
 
 In a finite population the coefficients of neighbouring steps scatter, since each step has gates of its own.
 Splines do not follow the scatter, which brings them closer to the coefficients of the law.
 
-Letters: theta = arg lambda.
+Letters: theta = arg λ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-# arg lambda that stands for the real axis, in radians: every logarithm stays on its side of the cut.
+# arg λ that stands for the real axis, in radians: every logarithm stays on its side of the cut.
 REAL_AXIS = 1e-13
 # Im/|.| of a coefficient above which it counts as complex. Rounding leaves 1e-9 near edges (empirical).
 _REAL = 1e-6
@@ -31,7 +31,7 @@ _REAL = 1e-6
 
 @dataclass(frozen=True)
 class Points:
-    """Points lambda = exp(log_lambda + i theta); one entry of each array per point."""
+    """Points λ = exp(log_lambda + i theta); one entry of each array per point."""
 
     log_lambda: np.ndarray
     theta: np.ndarray
@@ -174,7 +174,7 @@ class Parametrisation:
     def step_norm(self, step: np.ndarray) -> np.ndarray:
         """Measure a step by the largest change of log(y x), gauge invariant; without splines of log y, log x.
 
-        A factor common to all y, and its inverse to all x, is a gauge: it hardly changes Psi where everything
+        A factor common to all y, and its inverse to all x, is a gauge: it hardly changes Ψ where everything
         passes through the weights. Deep in the lower tail of a long chain subsamples have coefficients that
         differ by gauges of e^10, which vary slowly with the step; Newton's method may take them at once. So
         the norm reads log(y x) for y and x of the same and of neighbouring steps.

@@ -1,1 +1,1 @@
-"""From points of Im Psi to a law; knows no chain."""
+"""From points of Im Ψ to a law; knows no chain."""

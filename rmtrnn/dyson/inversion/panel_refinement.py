@@ -112,7 +112,7 @@ def step_outwards(
 ) -> tuple[int, float] | None:
     """The last point inside on one side and the step to take from it; None where the tail is short enough.
 
-    On the upper side the mass is weighed by s^2/m_1.
+    On the upper side the mass is weighed by s²/m_1.
     """
     tail = tail_of(u, cdf, density, side)
     if tail is None:
@@ -139,7 +139,7 @@ def step_to_known_end(solution: Solution, side: int, tail: float) -> tuple[np.nd
 def extrapolate(
     u: np.ndarray, sigma: SelfEnergy, ends: np.ndarray, side: np.ndarray, to: np.ndarray
 ) -> SelfEnergy:
-    """Self-energies at ``to`` beyond the points ``ends``: the power of lambda through these and the next."""
+    """Self-energies at ``to`` beyond the points ``ends``: the power of λ through these and the next."""
     inner = ends - side
     share = ((to - u[ends]) / (u[ends] - u[inner]))[:, None]
 

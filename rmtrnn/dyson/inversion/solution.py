@@ -13,12 +13,12 @@ from rmtrnn.dyson.self_energy import SelfEnergy
 
 @dataclass(frozen=True)
 class Solution:
-    """Self-energies and what follows from them, per point of log|lambda|.
+    """Self-energies and what follows from them, per point of log|λ|.
 
-    ``sigma``: coefficients of the self-energies; ``survival`` = P(s^2 > lambda) and ``density`` = that of
-    u = log s, both at arg lambda = 0; ``residual`` = relative size of the Newton step that the returned
+    ``sigma``: coefficients of the self-energies; ``survival`` = P(s² > λ) and ``density`` = that of
+    u = log s, both at arg λ = 0; ``residual`` = relative size of the Newton step that the returned
     self-energies would take next, ``error`` = its effect on ``survival`` (second order); ``status``: `Status`
-    each; ``site_phase`` = Im log det per site, divided by pi s_L, for error estimates by groups of sites.
+    each; ``site_phase`` = Im log det per site, divided by π s_L, for error estimates by groups of sites.
     """
 
     log_lambda: np.ndarray
@@ -37,7 +37,7 @@ class Solution:
 
     @property
     def cdf(self) -> np.ndarray:
-        """P(s^2 <= lambda)."""
+        """P(s² <= λ)."""
         return 1.0 - self.survival
 
     @property
@@ -67,7 +67,7 @@ def joined_points(one: Any, other: Any) -> Any:
 
 
 def longest_monotone_run(survival: np.ndarray, slack: float) -> np.ndarray:
-    """Indices of the most points along which P(s^2 > lambda) does not rise by more than ``slack``.
+    """Indices of the most points along which P(s² > λ) does not rise by more than ``slack``.
 
     Points out of order lie on another branch of the Dyson equation than the others. Points in increasing u.
     """

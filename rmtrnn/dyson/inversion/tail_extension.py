@@ -90,7 +90,7 @@ def monotone_tails(points: SupportPoints, atom: float, resolution: Resolution) -
     """The points with densities that fall outwards where few sites lie beyond on a side.
 
     There the sites of a finite population stand so far apart that each has an interval of its own. The law
-    has neither gaps nor bumps there. Points beyond which single sites lie are left as they are.
+    has neither gaps nor peaks there. Points beyond which single sites lie are left as they are.
     """
     u, cdf, density, empty = (values.copy() for values in points)
     outer = {-1: cdf - atom, 1: 1.0 - cdf}

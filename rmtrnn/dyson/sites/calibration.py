@@ -1,11 +1,11 @@
-"""Weights of sites with which a population grows as the mean field says: E s^2 = chi^t after every t steps.
+"""Weights of sites with which a population grows as the mean field says: E s² = χ^t after every t steps.
 
 The mean squared singular value is made up by few sites, and the finite population misses some of them or has
-some too many. After t steps a site adds x_t = tr U_t to it (see `recursive_green` at 1/lambda = 0), and where
-the growth chi of one step is exact, theory.md (6), E x_t = chi^t is known. So the sites get weights, as near
+some too many. After t steps a site adds x_t = tr U_t to it (see `recursive_green` at 1/λ = 0), and where
+the growth chi of one step is exact, theory.md (6), E x_t = χ^t is known. So the sites get weights, as near
 to equal ones as can be, with which this holds: hardly any site of the bulk changes its weight.
 
-What the weight matrices of a step read grows with E x_t. It is taken relative to that, times the known chi^t:
+What the weight matrices of a step read grows with E x_t. It is taken relative to that, times the known χ^t:
 then the x_t do not depend on the weights (of one stage; of several, hardly), and nothing compounds in time.
 
 Letters: u = log s.
@@ -42,7 +42,7 @@ _CALIBRATION = CalibrationSettings()
 
 
 def growth_weights(stages: Sequence[Stage], T: int, chi: float) -> np.ndarray:
-    """Calibrate weights (n,) of the sites of ``T`` equal steps, one state component, so that E x_t = chi^t.
+    """Calibrate weights (n,) of the sites of ``T`` equal steps, one state component, so that E x_t = χ^t.
 
     Equal ones where these would differ much: then the sites are too few to grow as they should, and weights
     would only hide it.
@@ -65,7 +65,7 @@ def growth_weights(stages: Sequence[Stage], T: int, chi: float) -> np.ndarray:
 def _site_growth(
     stages: Sequence[Stage], T: int, chi: float, weights: np.ndarray, at: np.ndarray
 ) -> np.ndarray:
-    """x_t/chi^t of every site after the steps ``at``, with the readings that ``weights`` give."""
+    """x_t/χ^t of every site after the steps ``at``, with the readings that ``weights`` give."""
     per_step = len(stages) // T
     u = np.ones((1, 1, len(weights)))
     kept = []

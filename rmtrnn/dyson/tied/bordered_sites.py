@@ -7,7 +7,7 @@ modes at all ports, S = diag(p, q) and G_0 the resolvent of that chain,
     log det(1 - Q h) = log det(chain) + log det(1 - S Z).                                              (23)
 
 G_0 E takes one recursion over the stages from the left and one substitution back. It costs O(T r) per site,
-Z and the diagonal of G cost O(T r^2). The branch of log det(1 - S Z) is the one that s -> log det(1 - s S Z)
+Z and the diagonal of G cost O(T r²). The branch of log det(1 - S Z) is the one that s -> log det(1 - s S Z)
 reaches from 0: with the diagonal parts in the lower half plane the determinant has no zero on that way.
 
 Letters: r, modes; K, weight matrices; R = 2 K r columns of E; n, sites; s, states.
@@ -134,14 +134,14 @@ class BorderedSites(TiedSites):
         size = 2 * self.ports
         shape = 2, self.matrices, self.time_modes.count, self.time_modes.count
         diagonal, moments = both[:size].reshape(2, self.matrices, self.steps), both[size:].reshape(shape)
-        # g belongs to the ports of the x but to the form of P, as sigma^2 g = P.
+        # g belongs to the ports of the x but to the form of P, as σ² g = P.
         found = self.time_modes.from_moments(
             diagonal[::-1], 0.5 * (moments + np.swapaxes(moments, -1, -2))[::-1]
         )
         return self._outside(found)
 
     def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
-        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s^2/(lambda - s^2)]."""
+        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s²/(λ - s²)]."""
         xp, parts = self.xp, self._each(energy, log_lambda, _log_determinant)
         log_dets, turns, products = ([part[i] for part in parts] for i in range(3))
         m = total([part[3] for part in parts])
@@ -373,7 +373,7 @@ def _ports_of_columns(block: _Block, left: _Left) -> tuple[np.ndarray, Vector]:
     common = block.common
     eps = common.inverse_lambda
     at = common.xp.zeros((2, *common.ports, len(common.border), block.n), dtype=complex)
-    # (1 - U/lambda)^{-1} = 1 + (U^{-1} - 1/lambda)^{-1}/lambda
+    # (1 - U/λ)^{-1} = 1 + (U^{-1} - 1/λ)^{-1}/λ
     x = [
         add(entry, mul(eps, more))
         for entry, more in zip(left.source, row_times(left.source, left.last), strict=True)

@@ -1,20 +1,20 @@
-"""Psi of tied weights, its gradient, and the map whose fixed point solves theory.md (15).
+"""Ψ of tied weights, its gradient, and the map whose fixed point solves theory.md (15).
 
 With the propagators gamma of `site_matrices`, P = diag(self-energies of the y, 1) and Q = diag(self-energies
-of the x, 1/lambda),
+of the x, 1/λ),
 
     h = gamma P gamma^T,   R = (1 - Q h)^{-1},   g = E[h R],   k = E[gamma^T R Q gamma],          (20)
 
-and E s^2/(lambda - s^2) = tr_L g/(lambda s_L).
+and E s²/(λ - s²) = tr_L g/(λ s_L).
 
-For each weight matrix P = sigma^2 g, Q = sigma^2 k (Gaussian), P = g (sigma^2 - Q P), Q = k (sigma^2 - P Q)
+For each weight matrix P = σ² g, Q = σ² k (Gaussian), P = g (σ² - Q P), Q = k (σ² - P Q)
 (Haar), which needs no matrix root. These are the stationary points of
 
-    Psi = E log det(1 - Q h) + sum_k C_k,                                                         (21)
+    Ψ = E log det(1 - Q h) + sum_k C_k,                                                         (21)
 
-C = tr(P Q)/sigma^2 (Gaussian) or -log det(1 - P Q/sigma^2) (Haar).
+C = tr(P Q)/σ² (Gaussian) or -log det(1 - P Q/σ²) (Haar).
 
-There Im Psi(lambda + i0) = pi s_L P(s^2 > lambda), so that an error of P and Q enters the distribution
+There Im Ψ(λ + i0) = π s_L P(s² > λ), so that an error of P and Q enters the distribution
 function squared.
 """
 
@@ -43,7 +43,7 @@ def image(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndarray
 
 
 def gradient(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Gradient of (21) by P and Q, (2, K, T, T): a change d of them changes Psi by tr(gradient d)."""
+    """Gradient of (21) by P and Q, (2, K, T, T): a change d of them changes Ψ by tr(gradient d)."""
     own = energy[::-1] / np.array(sites.sigma2)[:, None, None]
     haar = np.flatnonzero(sites.orthogonal)
     if haar.size:
@@ -52,7 +52,7 @@ def gradient(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndar
 
 
 class Values(NamedTuple):
-    """``survival`` = P(s^2 > lambda); ``density`` of log s; ``site_phase`` = Im log det/(pi s_L) per site."""
+    """``survival`` = P(s² > λ); ``density`` of log s; ``site_phase`` = Im log det/(π s_L) per site."""
 
     survival: float
     density: float

@@ -1,4 +1,4 @@
-"""Anderson acceleration of theory.md (15): self-energies of tied weights at one lambda, without a Hessian.
+"""Anderson acceleration of theory.md (15): self-energies of tied weights at one λ, without a Hessian.
 
 The map of (15) contracts weakly and is analytic. Combining the last images so that the linearised change is
 least (Anderson 1965, J. ACM 12, 547; Walker and Ni 2011, SIAM J. Numer. Anal. 49, 1715) solves it in about
@@ -28,7 +28,7 @@ class IterationSettings:
 
     # Differences that are combined. Empirical: 6 and 12 take as many evaluations.
     depth: int = 8
-    # Share of the change of their combination that is taken. Derived: near lambda = 0 the map is about c/x,
+    # Share of the change of their combination that is taken. Derived: near λ = 0 the map is about c/x,
     # whose slope is -1, so that half of the change leads to its fixed point.
     mixing: float = 0.5
     # Singular values of the differences, relative to the largest, that are left out: a factor common to all P
@@ -41,7 +41,7 @@ class IterationSettings:
     most: int = 80
     # Largest relative change of a point whose F is believed.
     settled: float = 0.05
-    # Radians: arg lambda of the detour where the way along the real axis ends on another branch. Empirical.
+    # Radians: arg λ of the detour where the way along the real axis ends on another branch. Empirical.
     detour: tuple[float, ...] = (0.3, 0.03)
     # Growth of the change, relative to the least one, from which the differences are dropped.
     astray: float = 3.0
@@ -79,7 +79,7 @@ class Differences(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Self-energies at log lambda.
+    """Self-energies at log λ.
 
     ``relative``, the change that (15) would have made of those before them; ``error``, that of F at these, to
     second order; ``lower``: whether they lie in the lower half plane.
@@ -160,18 +160,18 @@ def solve(
 
 
 def gain_of_step(sites: Sites, x: np.ndarray, found: np.ndarray, step: np.ndarray) -> complex:
-    """By how much a ``step`` from x, where g and k are ``found``, changes Psi/(pi s_L), whose Im is 1 - F.
+    """By how much a ``step`` from x, where g and k are ``found``, changes Ψ/(π s_L), whose Im is 1 - F.
 
-    Psi is stationary, so that this is half its gradient times a step that leads to where the gradient is 0.
+    Ψ is stationary, so that this is half its gradient times a step that leads to where the gradient is 0.
     """
     gain = 0.5 * complex(np.einsum("fkij,fkji->", gradient(sites, x, found), step))
     return gain / (math.pi * sites.s_out)
 
 
 def solve_from_above(sites: Sites, energy: np.ndarray, log_lambda: float, tol: float) -> Point:
-    """Iterate (15) at smaller and smaller arg lambda > 0, and then on the real axis.
+    """Iterate (15) at smaller and smaller arg λ > 0, and then on the real axis.
 
-    For arg lambda > 0 the solution with Im P, Im Q <= 0 is the only one.
+    For arg λ > 0 the solution with Im P, Im Q <= 0 is the only one.
     """
     near = projected_to_lower_half_plane(energy)
     for angle in (*_ITERATION.detour, REAL_AXIS):

@@ -1,10 +1,10 @@
-"""Large lambda with tied weights: two moments of s^2, and what a site adds to them.
+"""Large λ with tied weights: two moments of s², and what a site adds to them.
 
-As epsilon = e^{log_mean}/lambda -> 0 the self-energies of (15) are P = P_0 + epsilon P_1, Q = epsilon Q_1,
+As epsilon = e^{log_mean}/λ -> 0 the self-energies of (15) are P = P_0 + epsilon P_1, Q = epsilon Q_1,
 and with Q_1+ = diag(Q_1, 1), h_0 = gamma diag(P_0, 1) gamma^T in the notation of `functional`,
 
-    P_0 = sigma^2 E[h_0],      Q_1 = sigma^2 E[gamma^T Q_1+ gamma],
-    P_1 = sigma^2 E[gamma P_1 gamma^T + h_0 Q_1+ h_0]   (- P_0 Q_1 P_0/sigma^2 for Haar weights),
+    P_0 = σ² E[h_0],      Q_1 = σ² E[gamma^T Q_1+ gamma],
+    P_1 = σ² E[gamma P_1 gamma^T + h_0 Q_1+ h_0]   (- P_0 Q_1 P_0/σ² for Haar weights),
     m_1 = tr_L E[h_0]/s_L,     m_2 = tr_L E[gamma P_1 gamma^T + h_0 Q_1+ h_0]/s_L.
 
 gamma is causal: a step reads what earlier ones have written. So P_0 and P_1 follow row by row forwards in
@@ -43,7 +43,7 @@ class LargeLambda:
 
 
 def large_lambda(sites: SiteMatrices) -> LargeLambda:
-    """Solve (15) to first order in 1/lambda; exact for these sites."""
+    """Solve (15) to first order in 1/λ; exact for these sites."""
     xp, weights = sites.xp, sites.own_weights
     nothing = xp.zeros((sites.ports,) * 2)
     backwards = xp.swapaxes(sites.gamma, 1, 2)
@@ -73,7 +73,7 @@ def large_lambda(sites: SiteMatrices) -> LargeLambda:
 
 
 def _row_by_row(sites: SiteMatrices, gamma: Any, full: Any, backwards: bool, source: Any) -> Any:
-    """X = source + sigma^2 E[gamma diag(X, end) gamma^T] in the blocks; ``full`` is diag(0, end)."""
+    """X = source + σ² E[gamma diag(X, end) gamma^T] in the blocks; ``full`` is diag(0, end)."""
     xp, steps = sites.xp, sites.steps
     full, weights = full.copy(), sites.own_weights[:, None]
     order = [(t, k) for t in range(steps) for k in range(sites.matrices)]

@@ -267,7 +267,7 @@ def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
 
 
 def _known_moments(full: SiteMatrices, groups: int) -> Moments:
-    """First two moments from large lambda, with the spread between the groups."""
+    """First two moments from large λ, with the spread between the groups."""
     whole, n = large_lambda(full), full.n // groups
     parts = [large_lambda(full.at(slice(i * n, (i + 1) * n))) for i in range(groups if groups > 1 else 0)]
     found = np.array([(part.log_m1, part.ratio) for part in parts])

@@ -1,6 +1,6 @@
 """Points of the distribution function with tied weights, found on some of the sites.
 
-From above the law down at a positive arg lambda, to a first point inside the support; from there up and down
+From above the law down at a positive arg λ, to a first point inside the support; from there up and down
 along the real axis, each point from the self-energies of the nearest two, carried on in their gauge. Then
 panels are halved until cubics in F are good enough.
 
@@ -43,7 +43,7 @@ class PathSettings:
     max_points: int = 100
     # Error of F, to second order, that ends the iteration at a point: a fiftieth of ``tol``.
     solver_tol: float = 1e-5
-    # Radians: arg lambda above the support. Empirical: one step leads from there to the real axis.
+    # Radians: arg λ above the support. Empirical: one step leads from there to the real axis.
     angle: float = 0.3
     # Mass below, at this angle, from which the real axis is tried.
     entered: float = 0.8
@@ -63,7 +63,7 @@ class PathSettings:
 class Node:
     """A point of the real axis: F = P(log s <= u), the density of u, and the error of F.
 
-    ``site_phase``: Im log det of every site, over pi s_L.
+    ``site_phase``: Im log det of every site, over π s_L.
     """
 
     u: float
@@ -117,7 +117,7 @@ class PathFollower:
         return nodes
 
     def _entered(self) -> list[Node]:
-        """One point inside the support, reached at a positive arg lambda from above the law."""
+        """One point inside the support, reached at a positive arg λ from above the law."""
         settings, far, tol = self.settings, self.far, self.settings.solver_tol
         u = 0.5 * far.log_m1 + 0.25 * math.log(max(far.ratio, 1.0) / (0.2 * settings.tol))
         energy, known = far.energy(self.sites, complex(2 * u, settings.angle)), None
@@ -211,7 +211,7 @@ def line(nodes: list[Node], u: float) -> tuple[np.ndarray, Differences]:
     """Extrapolate self-energies in u through the nearest nodes, and carry the differences of the nearest.
 
     The logarithm of the gauge of (22) and the self-energies in this gauge vary slowly with u, while the
-    self-energies themselves grow by powers of lambda.
+    self-energies themselves grow by powers of λ.
     """
     last = nodes[-1]
     logs = [np.log(smooth_gauge(node.point.energy, GAUGE_DEGREE)) for node in nodes]

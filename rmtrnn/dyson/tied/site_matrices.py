@@ -207,7 +207,7 @@ class SiteMatrices(TiedSites):
         return 0.5 * (found + np.swapaxes(found, -1, -2))
 
     def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
-        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s^2/(lambda - s^2)].
+        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s²/(λ - s²)].
 
         It is log det Q + log det(Q^{-1} - h). Im Q < 0 and Im(Q^{-1} - h) > 0: the eigenvalues of Q lie in
         the lower half plane, the pivots of the other without exchanges in the upper one. The Schur

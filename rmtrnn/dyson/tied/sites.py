@@ -41,7 +41,7 @@ class DrawSettings:
     least: int = 4
     # Sites that the two-time mean field is solved on.
     field: int = 2048
-    # Sites of each group whose self-energies at large lambda say how much the others count for.
+    # Sites of each group whose self-energies at large λ say how much the others count for.
     pilot: int = 64
     # Spread of all features below which one site is like the other: far above rounding, far below a draw's.
     equal: float = 1e-9

@@ -5,7 +5,7 @@ With a gauge that takes out their growth along the steps, the self-energies of t
     P = G (diag(Phi d) + Phi p Phi^T) G,    Q = G^{-1} (diag(Phi e) + Phi q Phi^T) G^{-1},          (22)
 
 Phi (T, r) the first Legendre polynomials in time, orthonormal on the steps. A smooth diagonal averages the
-noise of few sites over time. Psi of (21), made stationary among these alone (Galerkin), errs by the square of
+noise of few sites over time. Ψ of (21), made stationary among these alone (Galerkin), errs by the square of
 what (22) misses. The condition is (15), projected orthogonally.
 """
 
