@@ -24,10 +24,18 @@ import sympy
 from rmtrnn.cells.functions import differentiate
 from rmtrnn.cells.numeric import compile_expressions, is_real, values_at
 
-_FAR = 50.0
-"""Poles that SymPy cannot list are looked for at |z| up to this, somewhat beyond where φ is tried out."""
-_DIGITS = 60
-"""A pole has to be met to 1e-40 to see the slope grow on the way there."""
+
+@dataclass(frozen=True)
+class PoleSettings:
+    """Numbers of the search for poles."""
+
+    # Poles that SymPy cannot list are looked for at |z| up to this, somewhat beyond where φ is tried out.
+    far: float = 50.0
+    # Digits: a pole has to be met to 1e-40 to see the slope grow on the way there.
+    digits: int = 60
+
+
+_POLES = PoleSettings()
 
 
 @dataclass(frozen=True)
@@ -219,7 +227,7 @@ def _singular_parts(phi: sympy.Expr, z: sympy.Symbol) -> list[sympy.Expr]:
 
 
 def _zeros(part: sympy.Expr, z: sympy.Symbol) -> list[Any]:
-    """Real zeros: all of a polynomial's, of other expressions those with |z| ≤ _FAR that a scan finds."""
+    """Real zeros: all of a polynomial's, of other expressions those that a scan finds."""
     inner = without_floats(part.args[0] if isinstance(part, sympy.Abs) else part)
     if inner.is_polynomial(z):
         try:
@@ -230,14 +238,14 @@ def _zeros(part: sympy.Expr, z: sympy.Symbol) -> list[Any]:
 
 
 def _digits(number: sympy.Expr) -> Any:
-    with mpmath.workdps(_DIGITS):
-        return mpmath.mpf(str(sympy.N(number, _DIGITS)))
+    with mpmath.workdps(_POLES.digits):
+        return mpmath.mpf(str(sympy.N(number, _POLES.digits)))
 
 
 def _scanned_zeros(part: sympy.Expr, z: sympy.Symbol) -> list[Any]:
-    """Sign changes, and zeros that only touch, on a fine grid; each located to _DIGITS digits."""
+    """Sign changes, and zeros that only touch, on a fine grid; each located to `PoleSettings.digits`."""
     function = compile_expressions([z], [part], np)
-    grid = np.linspace(-_FAR, _FAR, 20001)
+    grid = np.linspace(-_POLES.far, _POLES.far, 20001)
     with np.errstate(all="ignore"):
         values = np.broadcast_to(np.asarray(function(grid)[0], dtype=float), grid.shape)
     size = np.abs(values)
@@ -246,7 +254,7 @@ def _scanned_zeros(part: sympy.Expr, z: sympy.Symbol) -> list[Any]:
     exact = compile_expressions([z], [part], mpmath)
     found = []
     for index in sorted({*crossing.tolist(), *touching.tolist()}):
-        with mpmath.workdps(_DIGITS):
+        with mpmath.workdps(_POLES.digits):
             try:
                 root = mpmath.findroot(
                     lambda point: exact(point)[0], mpmath.mpf(grid[index]), tol=1e-100, maxsteps=80

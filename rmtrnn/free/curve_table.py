@@ -18,6 +18,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,15 @@ from rmtrnn.numerics.bisection import bisected
 _NODES = 18
 _X = chebyshev.chebpts1(_NODES)
 _ANALYSIS = np.linalg.inv(chebyshev.chebvander(_X, _NODES - 1))
-_V, _THETA, _SURVIVAL, _DENSITY = range(4)
+
+
+class _Row(IntEnum):
+    """What the series hold, row by row."""
+
+    V = 0
+    THETA = 1
+    SURVIVAL = 2
+    DENSITY = 3
 
 
 class _Panels(NamedTuple):
@@ -125,9 +134,9 @@ class CurveTable:
     def _is_sound(self, t: np.ndarray) -> np.ndarray:
         """Where the curve is off the axis, carries mass below it, and λ rises to the next point."""
         rows, *_ = self._follow(self.log_radius(t), None)
-        below = self.survival_left - rows[_SURVIVAL]
-        sound = (below > self._tolerance.run_out) & np.isfinite(rows[_V]) & (rows[_THETA] > 1e-12)
-        sound[:-1] &= (np.diff(rows[_V]) > 0) & (np.diff(rows[_SURVIVAL]) <= 0)
+        below = self.survival_left - rows[_Row.SURVIVAL]
+        sound = (below > self._tolerance.run_out) & np.isfinite(rows[_Row.V]) & (rows[_Row.THETA] > 1e-12)
+        sound[:-1] &= (np.diff(rows[_Row.V]) > 0) & (np.diff(rows[_Row.SURVIVAL]) <= 0)
         # In the upper half of the mass, all the way from the right edge, there is no bottom to be found.
         upper = np.logical_and.accumulate((2.0 * below > self.mass)[::-1])[::-1]
         return sound | upper if len(t) > 1 else sound
@@ -147,7 +156,7 @@ class CurveTable:
             done.append(panels.where(keep))
             split, middle = todo[~keep], todo[~keep].mean(axis=1)
             todo = np.concatenate([np.c_[split[:, 0], middle], np.c_[middle, split[:, 1]]])
-            theta = panels.series[_THETA, ~keep]
+            theta = panels.series[_Row.THETA, ~keep]
             parts = [chebyshev.chebval(0.5 * (_X + side), theta.T) for side in (-1.0, 1.0)]
             starts = np.concatenate(parts).clip(1e-12, math.pi - 1e-12)
         ends = np.concatenate([panels.ends for panels in done])
@@ -165,28 +174,28 @@ class CurveTable:
             for part in self._follow(self.log_radius(t).ravel(), None if starts is None else starts.ravel())
         )
         # Far down, where the base has no digits left, the survival function is at least what it is above.
-        rows[_SURVIVAL] = np.maximum.accumulate(rows[_SURVIVAL][:, ::-1], axis=1)[:, ::-1]
-        density, weight = rows[_DENSITY].copy(), self._weight(t)
-        rows[_DENSITY], rounding[_DENSITY] = weight * density, weight * rounding[_DENSITY]
-        quadrature[_DENSITY] = weight * quadrature[_DENSITY]
+        rows[_Row.SURVIVAL] = np.maximum.accumulate(rows[_Row.SURVIVAL][:, ::-1], axis=1)[:, ::-1]
+        density, weight = rows[_Row.DENSITY].copy(), self._weight(t)
+        rows[_Row.DENSITY], rounding[_Row.DENSITY] = weight * density, weight * rounding[_Row.DENSITY]
+        quadrature[_Row.DENSITY] = weight * quadrature[_Row.DENSITY]
         series = rows @ _ANALYSIS.T
         tail = np.max(np.abs(series[..., -4:]), axis=2)
-        survival = rows[_SURVIVAL]
-        by_v = np.minimum(tail[_V] * np.max(density, axis=1), np.ptp(survival, axis=1))
-        moved = tail[_SURVIVAL] + by_v
+        survival = rows[_Row.SURVIVAL]
+        by_v = np.minimum(tail[_Row.V] * np.max(density, axis=1), np.ptp(survival, axis=1))
+        moved = tail[_Row.SURVIVAL] + by_v
         # An error of the survival function is at most what is left below, or above.
         above = survival - (self.survival_left - self.mass)
         left = np.clip(np.minimum(above, self.survival_left - survival), 0.0, 1.0)
-        error = np.max(np.minimum(rounding[_SURVIVAL] + quadrature[_SURVIVAL], left), axis=1) + moved
+        error = np.max(np.minimum(rounding[_Row.SURVIVAL] + quadrature[_Row.SURVIVAL], left), axis=1) + moved
         both = rounding + quadrature
         # At an edge with an unbounded density a few nodes are all noise, and no measure of the others.
         noise = np.minimum(both.max(axis=2), 100.0 * np.median(both, axis=2))
         fine = np.all(tail <= self._tolerance.tail * noise, axis=0)
         # Far down a tail rounding of the base is large, at an edge that of the edge: not worth halving.
-        spread = tail[_DENSITY] * np.minimum(1.0, 0.5 * (ends[:, 1] - ends[:, 0]))
-        fine |= (moved + spread < self._tolerance.negligible) & (tail[_V] < self._tolerance.coarse)
+        spread = tail[_Row.DENSITY] * np.minimum(1.0, 0.5 * (ends[:, 1] - ends[:, 0]))
+        fine |= (moved + spread < self._tolerance.negligible) & (tail[_Row.V] < self._tolerance.coarse)
         # What noise of the density does to its integral over the panel.
-        lost = np.maximum(noise[_DENSITY], tail[_DENSITY]) * np.ptp(rows[_V], axis=1)
+        lost = np.maximum(noise[_Row.DENSITY], tail[_Row.DENSITY]) * np.ptp(rows[_Row.V], axis=1)
         return _Panels(ends, series, error, fine, ~fine | (lost > self._tolerance.coarse_mass))
 
     def _unbounded_ends(self) -> tuple[bool, bool]:
@@ -196,7 +205,7 @@ class CurveTable:
         found = []
         for t in ends:
             rows = None if t is None else self._follow(self.log_radius(t), None)[0]
-            found.append(rows is not None and bool(rows[_DENSITY][1] > 3.0 * rows[_DENSITY][0]))
+            found.append(rows is not None and bool(rows[_Row.DENSITY][1] > 3.0 * rows[_Row.DENSITY][0]))
         return found[0], found[1]
 
     def _weight(self, t: np.ndarray) -> np.ndarray:
@@ -221,13 +230,13 @@ class CurveTable:
         right = np.array([self._row(row, self._edges[1:], panels) for row in range(4)])
         first = np.array([self._row(row, self._edges[:1], panels[:1]) for row in range(4)])
         values = np.concatenate([first, right], axis=1)
-        values[_V] = np.maximum.accumulate(values[_V])
-        values[_SURVIVAL] = np.minimum.accumulate(values[_SURVIVAL])
+        values[_Row.V] = np.maximum.accumulate(values[_Row.V])
+        values[_Row.SURVIVAL] = np.minimum.accumulate(values[_Row.SURVIVAL])
         return values
 
     def _solve(self, row: int, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Parameter and panel where a monotone row takes the values ``target``; the nearest end beyond."""
-        sign = 1.0 if row == _V else -1.0
+        sign = 1.0 if row == _Row.V else -1.0
         marks = sign * self._at_edges[row]
         panel = np.clip(np.searchsorted(marks, sign * target, side="right") - 1, 0, len(marks) - 2)
         low, high = self._edges[panel], self._edges[panel + 1]
@@ -241,24 +250,24 @@ class CurveTable:
 
     def density(self, v: np.ndarray) -> np.ndarray:
         """Density of log Λ at v inside the interval."""
-        t, panel = self._solve(_V, v)
+        t, panel = self._solve(_Row.V, v)
         return np.where(v >= self._bottom, self._density_at(t, panel), self._tail(v) * self._rate)
 
     def _density_at(self, t: np.ndarray, panel: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            density = self._row(_DENSITY, t, panel) / self._weight(t)
+            density = self._row(_Row.DENSITY, t, panel) / self._weight(t)
         return np.where(np.isfinite(density), np.maximum(density, 0.0), 0.0)
 
     def below(self, v: np.ndarray) -> np.ndarray:
         """Mass of this interval below v, v inside it."""
-        t, panel = self._solve(_V, v)
-        mass = self.survival_left - self._row(_SURVIVAL, t, panel)
+        t, panel = self._solve(_Row.V, v)
+        mass = self.survival_left - self._row(_Row.SURVIVAL, t, panel)
         return np.clip(np.where(v >= self._bottom, mass, self._tail(v)), 0.0, self.mass)
 
     def quantile(self, p: np.ndarray) -> np.ndarray:
         """v with probability p of this interval below it, 0 ≤ p ≤ mass."""
-        t, panel = self._solve(_SURVIVAL, self.survival_left - p)
-        v = self._row(_V, t, panel)
+        t, panel = self._solve(_Row.SURVIVAL, self.survival_left - p)
+        v = self._row(_Row.V, t, panel)
         deep = (p < self._bottom_mass) & math.isinf(self.v_left)
         with np.errstate(divide="ignore"):
             v = np.where(deep, self._bottom + np.log(p / self._bottom_mass) / self._rate, v)
@@ -269,11 +278,11 @@ class CurveTable:
 
     @property
     def _bottom(self) -> float:
-        return float(self._at_edges[_V, 0])
+        return float(self._at_edges[_Row.V, 0])
 
     @property
     def _bottom_mass(self) -> float:
-        return max(self.survival_left - float(self._at_edges[_SURVIVAL, 0]), 1e-300)
+        return max(self.survival_left - float(self._at_edges[_Row.SURVIVAL, 0]), 1e-300)
 
     @functools.cached_property
     def _rate(self) -> float:
@@ -287,12 +296,12 @@ class CurveTable:
         """∫ weight(v) · density dv: a second way to the mass, without the survival function."""
         x, w = np.polynomial.legendre.leggauss(_NODES)
         basis = chebyshev.chebvander(x, _NODES - 1)
-        v = self._series[_V] @ basis.T
-        rate = chebyshev.chebder(self._series[_V], axis=1) @ basis[:, :-1].T
+        v = self._series[_Row.V] @ basis.T
+        rate = chebyshev.chebder(self._series[_Row.V], axis=1) @ basis[:, :-1].T
         middle, half = 0.5 * (self._edges[1:] + self._edges[:-1]), 0.5 * np.diff(self._edges)
-        density = self._series[_DENSITY] @ basis.T / self._weight(middle[:, None] + half[:, None] * x)
+        density = self._series[_Row.DENSITY] @ basis.T / self._weight(middle[:, None] + half[:, None] * x)
         parts = np.sum(w * weight(v) * rate * density, axis=1)
         # Where the density is mostly noise, far down a tail, from the survival function.
-        ends = chebyshev.chebval(np.array([-1.0, 1.0]), self._series[_SURVIVAL].T)
+        ends = chebyshev.chebval(np.array([-1.0, 1.0]), self._series[_Row.SURVIVAL].T)
         by_mass = weight(v).mean(axis=1) * (ends[:, 0] - ends[:, 1])
         return float(np.sum(np.where(self._by_survival, by_mass, parts)))

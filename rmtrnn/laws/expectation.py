@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from rmtrnn.laws.protocol import LogForm, lower_mass
 from rmtrnn.laws.tabulated import Interval, TabulatedLaw, tabulate
 
-TAIL = 1e-2
-"""Share of the mass below the low quantile. Empirical: tests/laws/test_expectation.py moves it by a factor of
-three both ways."""
-TOLERANCE = 1e-10
-"""Of the cdf of the table above it: far below any error of a law, and reached with some 60 points."""
-_NODES = 24
-"""Gauss nodes in p below it; empirical, tested with `TAIL`."""
+
+@dataclass(frozen=True)
+class ExpectationSettings:
+    """Numbers of the integrals."""
+
+    # Share of the mass below the low quantile. Empirical: tests/laws/test_expectation.py moves it by a factor
+    # of three both ways.
+    tail: float = 1e-2
+    # Of the cdf of the table above it: far below any error of a law, and reached with some 60 points.
+    tol: float = 1e-10
+    # Gauss nodes in p below it; empirical, tested with ``tail``.
+    nodes: int = 24
 
 
-def expectation(law: LogForm, f: Callable[[np.ndarray], np.ndarray], tail: float = TAIL) -> float:
+SETTINGS = ExpectationSettings()
+
+
+def expectation(law: LogForm, f: Callable[[np.ndarray], np.ndarray], tail: float = SETTINGS.tail) -> float:
     """E[f(u)], atoms included; f must have a limit at −∞ if there is mass at s = 0.
 
     The continuous part is scaled to the mass that the atoms leave.
@@ -48,7 +57,7 @@ def integrated_mass(law: LogForm) -> float:
     """
     if not law.support:
         return sum(mass for _, mass in law.atoms)
-    bottom, at_bottom, table = _above(law, TAIL)
+    bottom, at_bottom, table = _above(law, SETTINGS.tail)
     return at_bottom + table.mass + sum(mass for u, mass in law.atoms if u > bottom)
 
 
@@ -57,9 +66,9 @@ def _above(law: LogForm, tail: float) -> tuple[float, float, TabulatedLaw]:
     start = lower_mass(law)
     bottom = float(law.icdf(np.array([start + tail * (1.0 - start)]))[0])
     intervals = [Interval(max(a, bottom), b) for a, b in law.support if b > bottom]
-    return bottom, float(law.cdf(np.array([bottom]))[0]), tabulate(law.pdf, intervals, tol=TOLERANCE)
+    return bottom, float(law.cdf(np.array([bottom]))[0]), tabulate(law.pdf, intervals, tol=SETTINGS.tol)
 
 
 @functools.lru_cache(maxsize=1)
 def _gauss() -> tuple[np.ndarray, np.ndarray]:
-    return np.polynomial.legendre.leggauss(_NODES)
+    return np.polynomial.legendre.leggauss(SETTINGS.nodes)

@@ -10,7 +10,7 @@ import pytest
 import rmtrnn as rt
 from rmtrnn import free
 from rmtrnn.laws import panels
-from rmtrnn.laws.expectation import TAIL, expectation, integrated_mass
+from rmtrnn.laws.expectation import SETTINGS, expectation, integrated_mass
 from rmtrnn.laws.tabulated import Interval, tabulate
 
 LAWS = {
@@ -43,7 +43,9 @@ def test_mass_at_zero_counts_with_the_limit():
 def test_the_share_below_the_low_quantile_does_not_matter(factor):
     law = free.FussCatalan(3).log
     usual = expectation(law, lambda v: np.exp(v))
-    assert expectation(law, lambda v: np.exp(v), tail=factor * TAIL) == pytest.approx(usual, rel=1e-9)
+    assert expectation(law, lambda v: np.exp(v), tail=factor * SETTINGS.tail) == pytest.approx(
+        usual, rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_a_wrong_density_is_seen_by_the_mass():
         def pdf(self, v):
             return 1.01 * law.pdf(v)
 
-    assert integrated_mass(Wrong()) == pytest.approx(1.0 + 0.01 * (1 - TAIL), abs=1e-6)
+    assert integrated_mass(Wrong()) == pytest.approx(1.0 + 0.01 * (1 - SETTINGS.tail), abs=1e-6)
 
 
 def test_distance_from_isometry_of_a_closed_form():
