@@ -80,15 +80,13 @@ def _fuss_catalan(chain: Chain, log_lambda: np.ndarray) -> tuple[np.ndarray, np.
     difference."""
     surplus = np.asarray(log_lambda) - chain.log_mean
 
-    def logs(difference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return -np.logaddexp(0.0, -difference), -np.logaddexp(0.0, difference)
-
     def is_small(difference: np.ndarray) -> np.ndarray:
-        log_minus_m, log_rest = logs(difference)
+        log_minus_m, log_rest = -np.log1p(np.exp(-difference)), -np.log1p(np.exp(difference))
         return (len(chain.stages) + 1) * log_rest - log_minus_m > surplus
 
     end = np.full(surplus.shape, 60.0)
-    return logs(bisected(is_small, -end, end)[0])
+    difference = 0.5 * sum(bisected(is_small, -end, end, 80))
+    return -np.logaddexp(0.0, -difference), -np.logaddexp(0.0, difference)
 
 
 def damped_iteration(
