@@ -90,7 +90,7 @@ class PointSettings:
     # Distances in u below a gap of the support where mass is looked for: gaps of any width.
     below_gap: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0, 60.0, 90.0)
     # Places in a panel, in turn: where one point cannot be solved another may.
-    parts: tuple[float, ...] = (0.5, 0.35, 0.65, 0.2, 0.8)
+    parts: tuple[float, ...] = (0.5, 0.25, 0.75, 0.4, 0.6)
     # Newton iterations of (13) for a point with a guess, and for one in a tail.
     iterations: int = 15
     tail_iterations: int = 20
@@ -299,7 +299,7 @@ def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> 
 
 def _untried(u: np.ndarray, left: np.ndarray, tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One new point in each panel that begins at ``left``, and these panels, where some part is untried."""
-    parts = np.array(_POINTS.parts[:3])
+    parts = np.array(_POINTS.parts)
     inside = (1 - parts) * u[left, None] + parts * u[left + 1, None]
     new = ~np.isin(inside, tried)
     open_ = new.any(axis=1)

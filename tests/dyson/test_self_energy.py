@@ -9,7 +9,7 @@ import rmtrnn as rt
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.chain_law import chain_law
 from rmtrnn.dyson.functional import gradient_in_unknowns, inverse_hessian
-from rmtrnn.dyson.inversion.error_budget import ErrorParts, law_status
+from rmtrnn.dyson.inversion.error_budget import law_status
 from rmtrnn.dyson.inversion.panel_refinement import Settings
 from rmtrnn.dyson.law import LONG, grouped_chain
 from rmtrnn.dyson.pencil import Chain
@@ -93,13 +93,12 @@ def test_strongly_ordered_law_is_found():
 
 
 def test_a_law_with_a_large_error_is_not_converged():
-    good = ErrorParts(population=0.02, interpolation=1e-3, tail=2e-3, solver=1e-6)
-    assert law_status(good, 0.0, 0.0) is Status.CONVERGED
-    assert law_status(good, 0.02, 0.0) is Status.MAX_ITERATIONS  # mass between points that were not solved
-    lost_tail = ErrorParts(population=0.001, interpolation=1e-3, tail=0.79, solver=1e-6)
-    assert law_status(lost_tail, 0.0, 0.05) is Status.MAX_ITERATIONS
-    few_sites = ErrorParts(population=0.02, interpolation=0.01, tail=0.02, solver=1e-6)
-    assert law_status(few_sites, 0.0, 0.05) is Status.CONVERGED
-    assert law_status(few_sites, 0.0, 0.0) is Status.MAX_ITERATIONS
-    none = ErrorParts(population=0.2, interpolation=1e-3, tail=2e-3, solver=1e-6)
-    assert law_status(none, 0.0, 0.05) is Status.MAX_ITERATIONS
+    assert law_status(error=0.023, population=0.02, lost=0.0, few=0.0) is Status.CONVERGED
+    between_points = law_status(error=0.023, population=0.02, lost=0.02, few=0.0)
+    assert between_points is Status.MAX_ITERATIONS
+    tail = law_status(error=0.792, population=0.001, lost=0.0, few=0.05)
+    assert tail is Status.MAX_ITERATIONS
+    assert law_status(error=0.05, population=0.02, lost=0.0, few=0.05) is Status.CONVERGED
+    assert law_status(error=0.05, population=0.02, lost=0.0, few=0.0) is Status.MAX_ITERATIONS
+    no_decile = law_status(error=0.203, population=0.2, lost=0.0, few=0.05)
+    assert no_decile is Status.MAX_ITERATIONS

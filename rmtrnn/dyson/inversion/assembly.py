@@ -71,8 +71,9 @@ def assemble(
         tail=_error_of_tails(pieces, found) + found.power_error,
         solver=float(solution.error[good].max()) + lost,
     )
-    status = law_status(parts, lost, max(resolution.few.values()))
-    return law.restated(more_error=parts.total, status=status), parts
+    law = law.restated(more_error=parts.total)
+    status = law_status(law.error, parts.population, lost, max(resolution.few.values()))
+    return law.restated(status=status), parts
 
 
 class _Support(NamedTuple):

@@ -60,14 +60,14 @@ class ErrorParts:
         return 2 ** math.ceil(2 * math.log2(self.population / room))
 
 
-def law_status(parts: ErrorParts, lost: float, few: float) -> Status:
+def law_status(error: float, population: float, lost: float, few: float) -> Status:
     """CONVERGED if F is known but for the population, and known at all.
 
-    What is not due to the population, the tails among it, may add up to 1 % (or the mass of so ``few`` sites
-    that nothing smaller is resolved).
+    What of the ``error`` is not due to the ``population`` may be 1 %, or the mass of so ``few`` sites that
+    nothing smaller is resolved. Tails and a defect of the mass are part of it.
     """
-    settled = parts.total - parts.population < max(ERRORS.lost, few)
-    found = lost < ERRORS.lost and settled and parts.total < ERRORS.useless
+    settled = error - population < max(ERRORS.lost, few)
+    found = lost < ERRORS.lost and settled and error < ERRORS.useless
     return Status.CONVERGED if found else Status.MAX_ITERATIONS
 
 
