@@ -12,7 +12,7 @@ from rmtrnn._core.arrays import to_host
 from rmtrnn._core.progress import announce, is_shown
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.continuation import mass_at_zero
-from rmtrnn.dyson.diagonal_jacobian import diagonal_law, one_orthogonal_step
+from rmtrnn.dyson.diagonal_jacobian import diagonal_law, has_no_weights, one_orthogonal_step
 from rmtrnn.dyson.duration import seconds_of_law
 from rmtrnn.dyson.full_population import averaged_over, correct_on_full_population
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
@@ -50,13 +50,15 @@ class FinishSettings:
 
 @dataclass(frozen=True)
 class SaturationSettings:
-    """When gates are named as the cause of a missing law. Empirical; only a message depends on it."""
+    """When saturated gates are looked for. Empirical: a message and the order of methods depend on it."""
 
     # Error from which on a cause is looked for.
     error: float = 0.01
     # Size of b σ_w c relative to a below which a gate counts as saturated, and the share of such sites.
     coupling: float = 0.03
     share: float = 0.3
+    # Share of the growth of m_1 that is due to weights, below which the gates alone are tried first.
+    growth: float = 1e-4
 
 
 _SATURATION = SaturationSettings()
@@ -78,7 +80,7 @@ def chain_law(
     without, F is averaged over that.
     """
     settings = settings or Settings()
-    if chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages):
+    if has_no_weights(chain):
         return _law_of_gates_alone(chain, groups, larger)
     if is_shown():
         announce("Dyson equation", seconds_of_law(chain, sizes.placement))
@@ -113,10 +115,27 @@ def law_of_chain(
     if law is None:
         resolution = _FINISH.resolution / chain.n if groups > 1 else tol  # one group: the sites are exact
         settings = Settings(tol=tol, tail=tol, mass_resolution=resolution, max_points=max_points)
-        law, _ = chain_law(chain, groups, settings, larger)
-        if law.status is not Status.CONVERGED or not law.error <= _SATURATION.error:
-            law = law.restated(cause=saturation(chain))
+        law = _law_of_any_chain(chain, groups, settings, larger)
     return checked(law, float(chain.log_mean)).with_zeros(1.0 - chain.s_out / states)
+
+
+def _law_of_any_chain(
+    chain: Chain, groups: int, settings: Settings, larger: Callable[[int], Chain] | None
+) -> TabulatedLaw:
+    """The law by the Dyson equation or, where gates are saturated and the bound is smaller, without weights."""
+    is_square = chain.stages[0].a.shape[1] == chain.s_out
+    if is_square and float(chain.growth.gate_share.sum()) < _SATURATION.growth:
+        law, parts = _law_of_gates_alone(chain, groups, larger)
+        if parts.solver <= parts.population:
+            return law
+    law, _ = chain_law(chain, groups, settings, larger)
+    if law.status is Status.CONVERGED and law.error <= _SATURATION.error:
+        return law
+    if is_square:
+        alone, _ = _law_of_gates_alone(chain, groups, larger)
+        if alone.error < min(law.error, _SATURATION.error):
+            return alone
+    return law.restated(cause=saturation(chain))
 
 
 def saturation(chain: Chain) -> str:
@@ -155,12 +174,10 @@ def checked(law: TabulatedLaw, log_mean: float, relative_error: float = 0.0) -> 
 def _law_of_gates_alone(
     chain: Chain, groups: int, larger: Callable[[int], Chain] | None
 ) -> tuple[TabulatedLaw, ErrorParts]:
-    """The law where b = 0: see `diagonal_jacobian`."""
-    law, population, between = diagonal_law(chain, groups)
-    parts = ErrorParts(population, between, 0.0, 0.0)
+    """The law of the gates alone, exact where b = 0: see `diagonal_jacobian`."""
+    law, parts = diagonal_law(chain, groups)
     if larger is not None and parts.required_population_factor:
-        law, population, between = diagonal_law(larger(parts.required_population_factor), groups)
-        parts = ErrorParts(population, between, 0.0, 0.0)
+        law, parts = diagonal_law(larger(parts.required_population_factor), groups)
     return law, parts
 
 

@@ -1,5 +1,7 @@
 """Jacobians without a Dyson equation. b = 0: J is block diagonal, its law that of the gates at one site.
 
+Where gates are saturated, b is nearly 0, and that law is the one of J to a bound that follows from m_1.
+
 The population gives atoms (gates that are constant, or exactly 0) and, where its sites differ, an empirical
 distribution function. That is the law to the error of the population; the density between single sites is
 not, so F is read off at few levels and continued between them by monotone cubics.
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rmtrnn._core.arrays import to_host
+from rmtrnn.dyson.inversion.error_budget import ErrorParts
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.sites.error import errors_by_groups, largest_error
 from rmtrnn.laws.tabulated import Interval, Panel, TabulatedLaw, monotone_panels, tabulate
@@ -27,13 +30,15 @@ class LevelSettings:
     most: int = 400
     # Sites between neighbouring levels. Derived: F there errs by a quarter of the step.
     least_sites: int = 16
+    # η of `error_without_weights`, in units of δ: the bound is the least over them.
+    distances: tuple[float, ...] = tuple(2.0**k for k in range(1, 14))
 
 
 _LEVELS = LevelSettings()
 
 
-def diagonal_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]:
-    """Build the law of the product of the gates, and the errors of its cdf from population and cubics.
+def diagonal_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, ErrorParts]:
+    """Build the law of the product of the gates and its errors as the law of J, `error_without_weights` last.
 
     ``groups`` = 1: the sites are exact, and so are all atoms.
     """
@@ -46,13 +51,39 @@ def diagonal_law(chain: Chain, groups: int) -> tuple[TabulatedLaw, float, float]
     levels = np.quantile(u, np.linspace(0.02, 0.98, 49), method="lower")
     below = u.ravel() <= levels[:, None]
     population = largest_error(errors_by_groups(below, weights.ravel(), groups))
-    if repeated.all():
-        return TabulatedLaw([], atoms=atoms, error=population), population, 0.0
-    pieces = [_piece(values[~repeated], mass[~repeated])]
-    middle = (np.cumsum(mass) - 0.5 * mass)[~repeated]
-    off = np.abs(TabulatedLaw(pieces, atoms=atoms).cdf(values[~repeated]) - middle)
-    between = float(off.max() + 0.5 * mass[~repeated].max())
-    return TabulatedLaw(pieces, atoms=atoms, error=population + between), population, between
+    pieces, between = [], 0.0
+    if not repeated.all():
+        pieces = [_piece(values[~repeated], mass[~repeated])]
+        middle = (np.cumsum(mass) - 0.5 * mass)[~repeated]
+        off = np.abs(TabulatedLaw(pieces, atoms=atoms).cdf(values[~repeated]) - middle)
+        between = float(off.max() + 0.5 * mass[~repeated].max())
+    without = 0.0 if has_no_weights(chain) else error_without_weights(chain, values, mass)
+    parts = ErrorParts(population, between, 0.0, without)
+    return TabulatedLaw(pieces, atoms=atoms, error=parts.total), parts
+
+
+def has_no_weights(chain: Chain) -> bool:
+    """Whether no weight matrix acts on the state."""
+    return chain.n_gates == 0 or all(bool((stage.b == 0).all()) for stage in chain.stages)
+
+
+def error_without_weights(chain: Chain, u: np.ndarray, mass: np.ndarray) -> float:
+    """Bound the error of the distribution function of the gates alone as that of J.
+
+    Let A be the product of the gates, with ``mass`` at increasing log singular values ``u``. The weights are
+    centred and independent of the gates: E tr JJᵀ = E tr AAᵀ + E tr (J − A)(J − A)ᵀ. The singular values of J
+    and A therefore match with a mean squared distance of at most δ² = m_1(J) − m_1(A) (Hoffman and Wielandt
+    1953), and by Chebyshev's inequality, for every η > 0,
+    |F_J(s) − F_A(s)| ≤ max_s [F_A(s + η) − F_A(s)] + δ²/η².
+    """
+    s, cdf = np.exp(u), np.concatenate([[0.0], np.cumsum(mass)])
+    m_1 = math.exp(chain.log_mean)
+    squared = max(m_1 - float(mass @ s**2), 0.0) + 8 * np.finfo(float).eps * m_1
+    bounds = [1.0]
+    for eta in math.sqrt(squared) * np.array(_LEVELS.distances):
+        inside = cdf[np.searchsorted(s, s + eta, side="right")] - cdf[:-1]
+        bounds.append(float(inside.max()) + squared / eta**2)
+    return min(bounds)
 
 
 def _log_products(chain: Chain) -> np.ndarray:

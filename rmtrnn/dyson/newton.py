@@ -96,7 +96,7 @@ def newton(
             if work.size == 0:
                 break
             work, step = iteration.step(work)
-            again = ~(iteration.relative[work] < tol) & iteration.alive[work]
+            again = ~iteration.is_settled(tol)[work] & iteration.alive[work]
             work, step = work[again], step[again]
             if work.size == 0 or number == max_iterations - 1:
                 break
@@ -115,6 +115,7 @@ class _Iteration:
         self.chain, self.small, self.points = chain, small, points
         self.unknowns = chain.parametrisation
         self.relative = np.full(len(points), np.inf)
+        self.is_inside = np.zeros(len(points), dtype=bool)
         size = (len(points), self.unknowns.count, self.unknowns.count)
         self.inverse = np.full(size, np.nan + 0j) if inverse is None else inverse.copy()
         self.coefficients = self.unknowns.projected(sigma.coefficients)
@@ -122,8 +123,12 @@ class _Iteration:
         self.slope = gradient_in_unknowns(chain, self.coefficients, points)
         self.alive = np.isfinite(self.inverse[:, 0, 0]) & np.isfinite(self.slope).all(axis=1)
 
+    def is_settled(self, tol: float) -> np.ndarray:
+        """Whether the last step was small, also beside the distance to the real axis."""
+        return (self.relative < tol) & self.is_inside
+
     def unsettled(self, tol: float) -> np.ndarray:
-        return np.flatnonzero(self.alive & ~(self.relative < tol))
+        return np.flatnonzero(self.alive & ~self.is_settled(tol))
 
     def take_hessian(self, pick: np.ndarray) -> None:
         """Take the inverse Hessians of the points ``pick`` on the small chain."""
@@ -133,7 +138,9 @@ class _Iteration:
     def step(self, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Move the points ``work``; those of finite steps and their steps."""
         step = newton_step(self.inverse[work], self.slope[work])
-        self.relative[work] = np.abs(self.unknowns.log_change(step)).max(axis=1)
+        change = self.unknowns.log_change(step)
+        self.relative[work] = np.abs(change).max(axis=1)
+        self.is_inside[work] = stays_inside(self.coefficients[work], change, self.unknowns.slack)
         self.alive[work] &= np.isfinite(self.relative[work])
         step, work = step[self.alive[work]], work[self.alive[work]]
         step *= shortening(self.unknowns.step_norm(step), _NEWTON.longest_step)[:, None]
@@ -141,7 +148,7 @@ class _Iteration:
         self.coefficients[work] = moved
         outside = (self.relative[work] < _NEWTON.outside_step) & SelfEnergy.of(moved).is_real
         outside &= self.points.theta[work] <= REAL_AXIS
-        self.relative[work[outside]] = 0.0
+        self.relative[work[outside]], self.is_inside[work[outside]] = 0.0, True
         self.alive[work] &= np.isfinite(moved).all(axis=1)
         return work, step
 
@@ -154,8 +161,19 @@ class _Iteration:
 
     def result(self, tol: float) -> Corrected:
         sigma = SelfEnergy.of(self.coefficients)
-        found = self.alive & (self.relative < tol) & self.unknowns.admits(sigma)
+        found = self.alive & self.is_settled(tol) & self.unknowns.admits(sigma)
         return Corrected(sigma, found, self.relative, self.inverse)
+
+
+def stays_inside(coefficients: np.ndarray, change: np.ndarray, slack: float) -> np.ndarray:
+    """Whether the ``change`` of the logarithms leaves all coefficients in the lower half plane for sure.
+
+    Only such a point is near the solution of the resolvent: between the poles of single sites other, real
+    solutions lie nearby. Half the angle to the real axis is left for what follows the change.
+    """
+    angle = np.abs(np.angle(coefficients))
+    distance = np.minimum(angle, np.pi - angle)
+    return np.asarray((np.abs(np.imag(change)) <= np.maximum(0.5 * distance, slack)).all(axis=1))
 
 
 def newton_step(inverse: np.ndarray, slope: np.ndarray) -> np.ndarray:
@@ -230,13 +248,15 @@ def evaluate(
         inverse = inverse_hessian(small, coefficients, points)
     slope = chain.parametrisation.gradient(coefficients * gradient(chain, sigma, points, green))
     step = newton_step(inverse, slope)
-    relative = np.abs(chain.parametrisation.log_change(step)).max(axis=1)
+    change = chain.parametrisation.log_change(step)
+    relative = np.abs(change).max(axis=1)
     values = values_of(chain, sigma, points.log_lambda, green.phase, green.m)
     correction, error = second_order_change(slope, step, np.pi * chain.s_out)
     flat = np.maximum(np.abs(values.density), np.abs(np.imag(correction))) < _NEWTON.no_density
     outside = _is_outside(small, sigma, points, flat & (relative < 0.5))
     error = np.where(outside, 0.0, error)
     inside = ~sigma.is_real & (relative < tol) & (error < _NEWTON.largest_error)
+    inside &= stays_inside(coefficients, change, chain.parametrisation.slack)
     settled = (inside | outside) & chain.parametrisation.admits(sigma)
     survival = values.survival + np.imag(correction)
     status = np.where(settled, int(Status.CONVERGED), int(Status.MAX_ITERATIONS))

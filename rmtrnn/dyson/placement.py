@@ -89,8 +89,8 @@ class PointSettings:
 
     # Distances in u below a gap of the support where mass is looked for: gaps of any width.
     below_gap: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0, 60.0, 90.0)
-    # Places in a panel, in turn: where one point cannot be solved another may.
-    parts: tuple[float, ...] = (0.5, 0.25, 0.75, 0.4, 0.6)
+    # Places in a panel, in turn: where one point cannot be solved, one nearer to an end may.
+    parts: tuple[float, ...] = (0.5, 0.25, 0.75, 0.1, 0.9, 0.03, 0.97)
     # Newton iterations of (13) for a point with a guess, and for one in a tail.
     iterations: int = 15
     tail_iterations: int = 20
@@ -287,23 +287,28 @@ def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> 
     tried, nodes = nodes.u, nodes.at(nodes.ok)
     while len(tried) < settings.max_points:
         middle = panels_to_halve(nodes.u, nodes.cdf, nodes.density, centre, settings)
-        u, left = _untried(nodes.u, middle, tried)
+        u, left, part = _untried(nodes.u, middle, tried)
         if u.size == 0:
             break
-        guess = between(nodes.sigma, left)
+        guess = between(nodes.sigma, left, part)
         found = levels.solve(u, guess, settings.solver_tol, nodes.inverse[left])
         tried, nodes = np.concatenate([tried, u]), nodes.merged(found.at(found.ok))
         nodes = nodes.at(longest_monotone_run(1.0 - nodes.cdf, ERRORS.fall))
     return nodes
 
 
-def _untried(u: np.ndarray, left: np.ndarray, tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One new point in each panel that begins at ``left``, and these panels, where some part is untried."""
+def _untried(
+    u: np.ndarray, left: np.ndarray, tried: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One new point in each panel that begins at ``left``, these panels, and its part of them.
+
+    Panels of which every part was tried are left out.
+    """
     parts = np.array(_POINTS.parts)
     inside = (1 - parts) * u[left, None] + parts * u[left + 1, None]
     new = ~np.isin(inside, tried)
-    open_ = new.any(axis=1)
-    return inside[open_, np.argmax(new[open_], axis=1)], left[open_]
+    open_, first = new.any(axis=1), np.argmax(new, axis=1)
+    return inside[open_, first[open_]], left[open_], parts[first[open_]]
 
 
 def _below_gap(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes | None:

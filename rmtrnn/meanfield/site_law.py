@@ -26,7 +26,7 @@ class BurnIn:
     shortest: int = 32
     """Steps: also the shape of the law has to equilibrate, not only its second moment; empirical."""
     longest: int = 1024
-    """Steps: with longer memory the state is a sum of very many small parts, Gaussian to begin with."""
+    """Steps: with longer memory the state is a sum of very many small parts, Gaussian about its mean."""
 
 
 BURN_IN = BurnIn()
@@ -71,9 +71,9 @@ def site_population(
     """A population of n = 2^m sites with the stationary one-site law of the state; docs/theory.md section 4.
 
     The pre-activations at a site are independent N(μ_b, q_k) at every step, with q_k from the mean field
-    (``field``, computed if not given). The state runs from a Gaussian start with the stationary moments
+    (``field``, computed if not given). The state runs from a Gaussian start with the stationary second moments
     through a burn-in that is as long as the memory of the site (at most 1024 steps: with longer memory the
-    law is a sum of very many small independent parts, so Gaussian to begin with).
+    law is a sum of very many small independent parts, so Gaussian to begin with, about `_stationary_mean`).
 
     Raises ConvergenceError if the ensemble has no converged mean field, ValueError unless n is a power of
     two.
@@ -86,7 +86,12 @@ def site_population(
     q = np.array([field.q_of(name) for name in ens.cell.gates])
     Q = _by_component(ens, field.Q)
     site = draw_initial(seeds(seed, 11, 0), Q, n) if memory(ens.cell) else np.zeros((len(Q), n))
-    for _ in range(_burn_in(ens, field)):
+    steps = _burn_in(ens, field)
+    if steps > BURN_IN.longest:
+        mean = _stationary_mean(ens, q, n, seed)
+        spread = np.sqrt(np.maximum(Q - mean**2, 0.0) / np.maximum(Q, np.finfo(float).tiny))
+        site = mean[:, None] + spread[:, None] * site
+    for _ in range(min(steps, BURN_IN.longest)):
         site = process.step(site, q).site
     return SitePopulation(site, np.abs(np.mean(site**2, axis=-1) - Q) + field.error, field)
 
@@ -176,16 +181,35 @@ def _converged(ens: Ensemble, field: MeanField | None) -> MeanField:
     return field
 
 
+def _stationary_mean(ens: Ensemble, q: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """E[h] (s,) of states that are affine in their past, E[h] = (1 − A)^{-1} E[h' | h = 0], on n sites.
+
+    A = ∂E[h']/∂h. Every term is taken at the same pre-activations, so their noise cancels where A is near 1.
+    States that the next step does not read are 0.
+    """
+
+    def after(state: np.ndarray) -> np.ndarray:
+        process = SiteProcess(ens, n, seeds(seed, 14, 0))
+        return process.step(np.broadcast_to(state[:, None], (len(state), n)), q).site.mean(axis=-1)
+
+    kept = list(memory(ens.cell))
+    units = np.eye(len(ens.cell.state))
+    from_zero = after(np.zeros(len(units)))
+    slopes = np.array([after(units[i]) - from_zero for i in kept]).T[kept]
+    mean = np.zeros(len(units))
+    mean[kept] = np.linalg.solve(np.eye(len(kept)) - slopes, from_zero[kept])
+    return mean
+
+
 def _burn_in(ens: Ensemble, field: MeanField) -> int:
-    """Steps after which the start is forgotten."""
+    """Steps after which the start is forgotten; one more than `BurnIn.longest` where that is not enough."""
     if not memory(ens.cell):
         return 1
     rate = _memory_rate(ens, field)
     if not 0.0 < rate < 1.0:
-        return BURN_IN.shortest if rate == 0.0 else BURN_IN.longest
-    return int(
-        min(max(math.ceil(math.log(BURN_IN.forgotten) / math.log(rate)), BURN_IN.shortest), BURN_IN.longest)
-    )
+        return BURN_IN.shortest if rate == 0.0 else BURN_IN.longest + 1
+    needed = math.ceil(math.log(BURN_IN.forgotten) / math.log(rate))
+    return int(min(max(needed, BURN_IN.shortest), BURN_IN.longest + 1))
 
 
 def _memory_rate(ens: Ensemble, field: MeanField) -> float:

@@ -18,6 +18,7 @@ from rmtrnn.dyson.inversion.error_budget import (
     leave_one_out_error,
     lost_mass,
     tail_error,
+    wide_panel_error,
 )
 from rmtrnn.dyson.inversion.solution import Solution
 from rmtrnn.dyson.inversion.tail_extension import (
@@ -156,4 +157,5 @@ def _panels(
     angle = np.concatenate([[0.0], interval.angle(u), [np.pi]])
     value = np.concatenate([[low], cdf, [high]])
     slope = np.concatenate([[0.0], density * interval.slope(angle[1:-1]), [0.0]])
-    return monotone_panels(angle, value, slope), leave_one_out_error(angle, value, slope)
+    error = max(leave_one_out_error(angle, value, slope), wide_panel_error(angle, value, slope))
+    return monotone_panels(angle, value, slope), error

@@ -55,7 +55,7 @@ class ErrorParts:
     def required_population_factor(self) -> int | None:
         """Smallest 2^k whose population error fits `ErrorSettings.aim`; None if met or unreachable."""
         room = ERRORS.margin * (ERRORS.aim - (self.total - self.population))
-        if self.total <= ERRORS.aim or room <= 0:
+        if not math.isfinite(self.total) or self.total <= ERRORS.aim or room <= 0:
             return None
         return 2 ** math.ceil(2 * math.log2(self.population / room))
 
@@ -93,6 +93,18 @@ def lost_mass(missing: Solution, u: np.ndarray, cdf: np.ndarray) -> float:
     off = np.abs(np.interp(missing.u, u, cdf) - missing.cdf) + ERRORS.trust * missing.error
     known = np.isfinite(off) & (index > 0) & (index < u.size)
     return float(np.max(np.where(known, np.minimum(between, off), between), initial=0.0))
+
+
+def wide_panel_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
+    """Error of F in panels whose points could not be placed densely enough.
+
+    A monotone cubic errs by half the rise of the panel at most, and by a quarter of the error of the trapezium
+    rule for the rise: the panels that are halved are those where this exceeds the tolerance. The outermost
+    panels hold the ends of the support.
+    """
+    rise, width = np.diff(cdf)[1:-1], np.diff(u)[1:-1]
+    defect = np.abs(rise - 0.5 * (density[1:-2] + density[2:-1]) * width)
+    return float(np.max(np.minimum(0.5 * rise, 0.25 * defect), initial=0.0))
 
 
 def leave_one_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:

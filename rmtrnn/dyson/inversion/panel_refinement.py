@@ -150,13 +150,23 @@ def extrapolate(
     return SelfEnergy(carried(sigma.y), carried(sigma.x))
 
 
-def between(sigma: SelfEnergy, left: np.ndarray) -> SelfEnergy:
-    """Mean of neighbouring self-energies; where one of them is real, the complex one, which finds both."""
+def between(sigma: SelfEnergy, left: np.ndarray, part: np.ndarray | float = 0.5) -> SelfEnergy:
+    """Self-energies at a ``part`` of the panels that begin at ``left``: powers of lambda through both ends.
 
-    def mean(values: np.ndarray) -> np.ndarray:
+    Where those at one end are real, the complex ones, which find both.
+    """
+    part = np.broadcast_to(part, np.shape(left))[:, None]
+
+    def interpolated(values: np.ndarray) -> np.ndarray:
         low, high = values[left], values[left + 1]
         flat_low = np.abs(np.imag(low)) < 1e-6 * np.abs(low)
         flat_high = np.abs(np.imag(high)) < 1e-6 * np.abs(high)
-        return np.where(flat_low & ~flat_high, high, np.where(flat_high & ~flat_low, low, 0.5 * (low + high)))
+        logs = (1 - part) * _log_below_axis(low) + part * _log_below_axis(high)
+        return np.where(flat_low & ~flat_high, high, np.where(flat_high & ~flat_low, low, np.exp(logs)))
 
-    return SelfEnergy(mean(sigma.y), mean(sigma.x))
+    return SelfEnergy(interpolated(sigma.y), interpolated(sigma.x))
+
+
+def _log_below_axis(values: np.ndarray) -> np.ndarray:
+    """log with -pi <= arg <= 0, continuous in the lower half plane and on its boundary."""
+    return np.log(np.abs(values)) - 1j * np.abs(np.angle(values))
