@@ -109,7 +109,8 @@ def damped_iteration(
 
 def _half_way(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     """The geometric mean where the signs agree, else the old value."""
-    return np.where(old * new > 0, np.sign(old) * np.sqrt(np.abs(old * new)), old)
+    mean = np.sign(old) * np.sqrt(np.abs(old)) * np.sqrt(np.abs(new))
+    return np.where(np.sign(old) == np.sign(new), mean, old)
 
 
 def has_axis_signs(sigma: SelfEnergy) -> np.ndarray:

@@ -223,8 +223,15 @@ class _Rule:
                 # Measured from the nearer end, so that nodes close to a kink stay on their side of it; also
                 # those of a law without variance at a kink.
                 z = np.where(lower <= upper, left + width * lower, right - width * upper)
-                e = np.clip(mean + deviation * z, np.nextafter(low, np.inf), np.nextafter(high, -np.inf))
+                e = np.clip(mean + deviation * z, _beside(low, np.inf), _beside(high, -np.inf))
                 yield e, width * slope * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+
+
+def _beside(kink: float, side: float) -> float:
+    """The number next to a kink on one side; next to 0 one whose multiples do not underflow."""
+    if kink == 0.0:
+        return math.copysign(_RULES.vanishing, side)
+    return float(np.nextafter(kink, side))
 
 
 def _stretch(mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
