@@ -96,14 +96,15 @@ def damped_iteration(
     points, m = Points.negative(log_lambda), np.full(np.shape(log_lambda), np.nan)
     scales = chain.gate_scales(log_lambda)
     beta = 1.0 / (scales * chain.sigma2)
-    for _ in range(iterations):
-        green = green_averages(chain, SelfEnergy(sigma.y + 0j, sigma.x + 0j), points)
-        slope = WeightFunction.at(chain, sigma, scales).slope
-        sigma = SelfEnergy(
-            _half_way(sigma.y, np.real(green.g) / (slope * beta)),
-            _half_way(sigma.x, np.real(green.k) / (slope * beta)),
-        )
-        m = np.real(green.m)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
+        for _ in range(iterations):
+            green = green_averages(chain, SelfEnergy(sigma.y + 0j, sigma.x + 0j), points)
+            slope = WeightFunction.at(chain, sigma, scales).slope
+            sigma = SelfEnergy(
+                _half_way(sigma.y, np.real(green.g) / (slope * beta)),
+                _half_way(sigma.x, np.real(green.k) / (slope * beta)),
+            )
+            m = np.real(green.m)
     return sigma, m
 
 
