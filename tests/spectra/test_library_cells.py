@@ -15,9 +15,7 @@ import pytest
 
 import rmtrnn as rt
 
-CELLS = (
-    "leaky", "mingru", "minlstm", "mgu", "ugrnn", "janet", "cfn", "gru_reset_after", "lstm_peephole",
-)  # fmt: skip
+CELLS = ("leaky", "mingru", "minlstm", "mgu", "ugrnn", "janet", "cfn")
 ACTIVATIONS = ("elu", "selu", "leaky_relu", "softplus", "mish")
 
 
