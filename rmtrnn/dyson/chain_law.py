@@ -16,7 +16,7 @@ from rmtrnn.dyson.diagonal_jacobian import diagonal_law, has_no_weights, one_ort
 from rmtrnn.dyson.duration import seconds_of_law
 from rmtrnn.dyson.full_population import averaged_over, correct_on_full_population
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
-from rmtrnn.dyson.inversion.error_budget import ERRORS, ErrorParts
+from rmtrnn.dyson.inversion.error_budget import ERRORS, ErrorParts, law_status
 from rmtrnn.dyson.inversion.panel_refinement import Settings
 from rmtrnn.dyson.inversion.solution import Solution
 from rmtrnn.dyson.inversion.tail_extension import TAILS
@@ -122,7 +122,7 @@ def law_of_chain(
 def _law_of_any_chain(
     chain: Chain, groups: int, settings: Settings, larger: Callable[[int], Chain] | None
 ) -> TabulatedLaw:
-    """The law by the Dyson equation or, where gates are saturated and the bound is smaller, without weights."""
+    """The law by the Dyson equation, or of saturated gates alone where the bound of that is smaller."""
     is_square = chain.stages[0].a.shape[1] == chain.s_out
     if is_square and float(chain.growth.gate_share.sum()) < _SATURATION.growth:
         law, parts = _law_of_gates_alone(chain, groups, larger)
@@ -132,9 +132,9 @@ def _law_of_any_chain(
     if law.status is Status.CONVERGED and law.error <= _SATURATION.error:
         return law
     if is_square:
-        alone, _ = _law_of_gates_alone(chain, groups, larger)
-        if alone.error < min(law.error, _SATURATION.error):
-            return alone
+        alone, parts = _law_of_gates_alone(chain, groups, larger)
+        if alone.error < min(law.error, ERRORS.useless):
+            law = alone.restated(status=law_status(alone.error, parts.population, 0.0, 0.0))
     return law.restated(cause=saturation(chain))
 
 

@@ -297,9 +297,7 @@ def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> 
     return nodes
 
 
-def _untried(
-    u: np.ndarray, left: np.ndarray, tried: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _untried(u: np.ndarray, left: np.ndarray, tried: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One new point in each panel that begins at ``left``, these panels, and its part of them.
 
     Panels of which every part was tried are left out.

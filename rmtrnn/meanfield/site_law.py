@@ -71,9 +71,9 @@ def site_population(
     """A population of n = 2^m sites with the stationary one-site law of the state; docs/theory.md section 4.
 
     The pre-activations at a site are independent N(μ_b, q_k) at every step, with q_k from the mean field
-    (``field``, computed if not given). The state runs from a Gaussian start with the stationary second moments
-    through a burn-in that is as long as the memory of the site (at most 1024 steps: with longer memory the
-    law is a sum of very many small independent parts, so Gaussian to begin with, about `_stationary_mean`).
+    (``field``, computed if not given). The state runs from a Gaussian start with the stationary second
+    moments through a burn-in that is as long as the memory of the site (at most 1024 steps: with longer
+    memory the law is a sum of very many small independent parts, so Gaussian about `_stationary_mean`).
 
     Raises ConvergenceError if the ensemble has no converged mean field, ValueError unless n is a power of
     two.
@@ -182,10 +182,10 @@ def _converged(ens: Ensemble, field: MeanField | None) -> MeanField:
 
 
 def _stationary_mean(ens: Ensemble, q: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """E[h] (s,) of states that are affine in their past, E[h] = (1 − A)^{-1} E[h' | h = 0], on n sites.
+    """E[h] (s,) of states that are affine in their past, on n sites with pre-activations of variances ``q``.
 
-    A = ∂E[h']/∂h. Every term is taken at the same pre-activations, so their noise cancels where A is near 1.
-    States that the next step does not read are 0.
+    E[h] = (1 − A)^{-1} E[h′ | h = 0], A = ∂E[h′]/∂h. Every term is taken at the same pre-activations, so
+    their noise cancels where A is near 1. States that the next step does not read are 0.
     """
 
     def after(state: np.ndarray) -> np.ndarray:

@@ -230,7 +230,7 @@ class _Rule:
 def _beside(kink: float, side: float) -> float:
     """The number next to a kink on one side; next to 0 one whose multiples do not underflow."""
     if kink == 0.0:
-        return math.copysign(_RULES.vanishing, side)
+        return math.copysign(np.finfo(float).tiny / np.finfo(float).eps, side)
     return float(np.nextafter(kink, side))
 
 

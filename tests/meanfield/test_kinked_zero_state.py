@@ -11,6 +11,7 @@ CASES = [
     ("relu", 0.5),
     ("leaky_relu", 0.5 * (1.0 + 0.01**2)),
     (sp.Abs(z), 1.0),
+    (sp.Max(z / 2, 0), 0.125),
     (sp.tanh(sp.Max(z, 0)), 0.5),
     (z + sp.Abs(sp.Abs(z) - 1) - 1, 2.0),
 ]

@@ -98,9 +98,9 @@ def lost_mass(missing: Solution, u: np.ndarray, cdf: np.ndarray) -> float:
 def wide_panel_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
     """Error of F in panels whose points could not be placed densely enough.
 
-    A monotone cubic errs by half the rise of the panel at most, and by a quarter of the error of the trapezium
-    rule for the rise: the panels that are halved are those where this exceeds the tolerance. The outermost
-    panels hold the ends of the support.
+    A monotone cubic errs by half the rise of the panel at most. Where F' is smooth it errs by a quarter of
+    the error of the trapezium rule: panels are halved where this exceeds the tolerance. The outermost
+    panels, which hold the ends of the support, are left out.
     """
     rise, width = np.diff(cdf)[1:-1], np.diff(u)[1:-1]
     defect = np.abs(rise - 0.5 * (density[1:-2] + density[2:-1]) * width)
