@@ -61,18 +61,19 @@ def test_a_network_that_normalises_has_the_law_of_the_rescaled_ensemble():
 
 
 def gru_log_s(ens, n, seed):
-    """One step of a GRU whose three pre-activations are normalised, fresh weights, after 20 steps."""
+    """One step of a GRU that normalises its three pre-activations, after 20 steps; weights tied or not."""
     rng = np.random.default_rng(seed)
     h = rng.standard_normal(n)
+    kept = {gate: rng.standard_normal((2, n, n)) / math.sqrt(n) for gate in "ruc"} if ens.tied else {}
     for _ in range(21):
         x = rng.standard_normal(n)
         w, a = {}, {}
 
         def drive(gate, reads, w=w, a=a, x=x):
             law = ens.gate(gate)
-            w[gate] = law.sigma_w * rng.standard_normal((n, n)) / math.sqrt(n)
-            v = law.sigma_v * rng.standard_normal((n, n)) / math.sqrt(n)
-            a[gate] = w[gate] @ reads + v @ x
+            pair = kept[gate] if ens.tied else rng.standard_normal((2, n, n)) / math.sqrt(n)
+            w[gate] = law.sigma_w * pair[0]
+            a[gate] = w[gate] @ reads + law.sigma_v * pair[1] @ x
             return normalised(a[gate], 1.0, 0.0)
 
         (e_r, s_r), (e_u, s_u) = drive("r", h), drive("u", h)
@@ -96,6 +97,19 @@ def test_a_gated_network_that_normalises():
     tolerance = 0.012
     assert distance(rt.spectrum(scaled, 1, population=4096).log_s, found) < tolerance
     assert distance(rt.spectrum(ens, 1, population=4096).log_s, found) > 2 * tolerance
+
+
+@pytest.mark.sweep
+@pytest.mark.equation(15)
+def test_a_tied_gated_network_that_normalises():
+    ens = rt.Ensemble("gru", sigma_w={"r": 1.0, "u": 1.0, "c": 4.0}, sigma_v=0.5, tied=True)
+    found = [gru_log_s(ens, 800, seed=seed) for seed in range(8)]
+    law = rt.spectrum(rt.layer_normalized(ens), 1)
+    tolerance = law.error + 0.012
+    assert distance(law.log_s, found) < tolerance
+    assert distance(rt.spectrum(ens, 1).log_s, found) > 2 * tolerance
+    untied = rt.spectrum(rt.layer_normalized(ens.replace(tied=False)), 1)
+    assert distance(untied.log_s, found) > tolerance + untied.error
 
 
 def test_layers_are_normalised_one_by_one():
