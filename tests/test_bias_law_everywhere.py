@@ -30,7 +30,7 @@ ANSWERS = {
     "isometry": lambda ens: math.log(rt.isometry(ens, 1).m_1.value),
     "spectral_radius": lambda ens: rt.spectral_radius(ens, sites=512),
     "outliers": lambda ens: rt.outliers(ens, low_rank=3.0, sites=512).radius,
-    "singular_outliers": lambda ens: rt.singular_outliers(ens, low_rank=3.0, sites=512).values[0],
+    "singular_outliers": lambda ens: rt.singular_outliers(ens, low_rank=10.0, sites=512).values[0],
     "sample": lambda ens: rt.sample(ens, 1, N=64, trials=2, burn_in=20).log_quantile(0.3).value,
     "sample_lyapunov": lambda ens: rt.sample_lyapunov(ens, N=32, steps=32, burn_in=20).largest.value,
     "second_moment": lambda ens: spectra.second_moment(ens, 1, sites=512).log_m1,

@@ -9,7 +9,7 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn.sampling.network import Network
-from validation.beyond import memory
+from validation.beyond.memory import cases as memory
 from validation.beyond.phase.networks import log_growth
 
 ENSEMBLES = {

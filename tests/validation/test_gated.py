@@ -8,7 +8,8 @@ import pytest
 import rmtrnn as rt
 from rmtrnn.sampling.sample import Sample
 from validation import core
-from validation.beyond import eigenvalues
+from validation.beyond.eigenvalues import cases as curves
+from validation.beyond.eigenvalues import findings
 from validation.beyond.gated import cases, laws, networks, samples, verdict
 
 LIMIT = verdict.LIMIT["standard"]
@@ -91,6 +92,6 @@ def test_a_disc_of_eigenvalues_agrees_and_a_wrong_radius_does_not():
     found = np.array([np.linalg.eigvals(rng.standard_normal((n, n)) / np.sqrt(n)) for _ in range(3)])
     agrees = {}
     for radius in (0.9, 1.0, 1.15):
-        own = {"outside": float(np.mean(np.abs(found) > radius)), **eigenvalues._gap(radius * angles, found)}
-        agrees[radius] = eigenvalues.agrees(own, n)
+        own = {"outside": float(np.mean(np.abs(found) > radius)), **curves._gap(radius * angles, found)}
+        agrees[radius] = findings.agrees(own, n)
     assert agrees == {0.9: False, 1.0: True, 1.15: False}

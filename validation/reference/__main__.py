@@ -99,7 +99,7 @@ def refresh() -> None:
         if kind == "spectrum":
             ens = rt.Ensemble(rt.VanillaRNN(name), weights=weights, **ENSEMBLES[name])
             add_floats(ens, int(T), record)
-    TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+    TABLE.write_text(json.dumps(table, indent=0, ensure_ascii=False) + "\n")
     random_points.refresh()
 
 
@@ -143,7 +143,7 @@ def run(quick: bool, fresh: bool) -> dict[str, Any]:
         table["versions"] = {p: importlib.metadata.version(p) for p in ("rmtrnn", "mpmath", "python-flint")}
         table["python"] = platform.python_version()
         partial = TABLE.with_suffix(".part")
-        partial.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
+        partial.write_text(json.dumps(table, indent=0, ensure_ascii=False) + "\n")
         partial.replace(TABLE)
     report(len(todo), len(todo), "reference values")
     return table

@@ -157,5 +157,5 @@ def _panels(
     angle = np.concatenate([[0.0], interval.angle(u), [np.pi]])
     value = np.concatenate([[low], cdf, [high]])
     slope = np.concatenate([[0.0], density * interval.slope(angle[1:-1]), [0.0]])
-    error = max(leave_one_out_error(angle, value, slope), wide_panel_error(angle, value, slope))
+    error = max(leave_one_out_error(angle, value, slope), wide_panel_error(u, cdf, density))
     return monotone_panels(angle, value, slope), error

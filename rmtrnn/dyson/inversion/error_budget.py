@@ -96,15 +96,16 @@ def lost_mass(missing: Solution, u: np.ndarray, cdf: np.ndarray) -> float:
 
 
 def wide_panel_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
-    """Error of F in panels whose points could not be placed densely enough.
+    """Error of F in panels whose points could not be placed densely enough; 0 where all could.
 
     A monotone cubic errs by half the rise of the panel at most. Where F' is smooth it errs by a quarter of
-    the error of the trapezium rule: panels are halved where this exceeds the tolerance. The outermost
-    panels, which hold the ends of the support, are left out.
+    the error of the trapezium rule, by which panels are halved; where that is more than `ErrorSettings.aim`,
+    no point was found inside. The outermost panels, which hold the ends of the support, are left out.
     """
     rise, width = np.diff(cdf)[1:-1], np.diff(u)[1:-1]
     defect = np.abs(rise - 0.5 * (density[1:-2] + density[2:-1]) * width)
-    return float(np.max(np.minimum(0.5 * rise, 0.25 * defect), initial=0.0))
+    bound = np.minimum(0.5 * rise, 0.25 * defect)
+    return float(np.max(bound[bound > ERRORS.aim], initial=0.0))
 
 
 def leave_one_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
