@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn._core.status import Status
 from rmtrnn.dyson.diagonal_jacobian import diagonal_law
+from rmtrnn.dyson.inversion.assembly import assemble
 from rmtrnn.dyson.inversion.error_budget import wide_panel_error
+from rmtrnn.dyson.inversion.solution import Solution
 from rmtrnn.dyson.newton import stays_inside
 from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.self_energy import SelfEnergy
 
 
 def test_saturated_gates_are_named(tmp_path):
@@ -19,6 +23,16 @@ def test_saturated_gates_are_named(tmp_path):
     assert "saturated at 100% of the sites" in spec.message and "|mu_b|" in spec.message
     spec.save(tmp_path / "law.npz")
     assert rt.load(tmp_path / "law.npz").message == spec.message
+
+
+def test_a_law_between_the_points_is_none():
+    """No point lies inside the support: the error is infinite, not nan."""
+    points, none = np.linspace(-1.0, 0.0, 8), np.zeros(8)
+    real = SelfEnergy(np.ones((8, 1)) + 0j, np.ones((8, 1)) + 0j)
+    above = (points < -0.5).astype(float)
+    solved = Solution(2 * points, real, above, none, none, none, np.zeros(8, dtype=int), np.zeros((8, 16)))
+    law, _ = assemble(np.full(16, 1 / 16), solved, 1, atom=0.0)
+    assert law.error == math.inf and law.status is Status.MAX_ITERATIONS
 
 
 def test_open_gates_are_not():

@@ -61,6 +61,8 @@ def assemble(
     found = _support(solution, resolution, atom)
     points = monotone_tails(found.points, found.atom, resolution) if groups > 1 else found.points
     pieces = [_interval(points, *ends, found.atom, resolution) for ends in _runs(~points.empty)]
+    if not pieces and not found.atom:
+        return no_law()
     atoms = [(-math.inf, found.atom)] if found.atom else []
     law = TabulatedLaw([piece.panels for piece in pieces], atoms=atoms)
     left_out = float(np.abs(law.cdf(found.points.u) - found.points.cdf).max())  # at all points
