@@ -24,6 +24,7 @@ def test_random_boxes(batch):
     assert any(outcome.side == "found" for outcome in outcomes)
 
 
+@pytest.mark.sweep
 def test_boxes_of_an_lstm():
     """One with a critical point and one without; more are in validation/paper/criticality."""
     rng, others = np.random.default_rng(3), {"sigma_v": 0.5, "mu_b": 0.5, "sigma_b": 0.1, "R": 1.0}

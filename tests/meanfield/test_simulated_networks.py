@@ -87,7 +87,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "lstm" else name for name in CASES]
+    "name", [pytest.param(name, marks=pytest.mark.sweep) if name == "lstm" else name for name in CASES]
 )
 @pytest.mark.equation(2, 3, 4)
 def test_trajectories_of_simulated_networks(name):

@@ -61,6 +61,7 @@ def test_lstm_at_rest():
         assert chi[0] == pytest.approx(0.25 + sigma_w**2 / 16, rel=1e-10) and np.all(second < 1e-20)
 
 
+@pytest.mark.sweep
 def test_critical_lstm_is_found_in_seconds():
     driven = rt.critical("lstm", T=200, sigma_v=0.5, mu_b={"f": 2.0, "i": 0.0, "o": 0.0, "g": 0.0})
     assert abs(driven.chi - 1.0) < 1e-8 and 0.0 < driven.chi_error < 1e-3

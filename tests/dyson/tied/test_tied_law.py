@@ -291,6 +291,7 @@ def test_what_would_not_fit_is_refused_at_the_door(options, name):
         rt.spectrum(ens, **options)
 
 
+@pytest.mark.sweep
 def test_gates_that_read_nothing_cost_no_memory(monkeypatch):
     """minGRU keeps no product of matrices, so that nothing grows with (K T)^2: 0.3 GB if they counted."""
     monkeypatch.setattr(_arrays, "memory_available", lambda device: 1e8)
