@@ -123,16 +123,17 @@ def _law_of_any_chain(
     chain: Chain, groups: int, settings: Settings, larger: Callable[[int], Chain] | None
 ) -> TabulatedLaw:
     """The law by the Dyson equation, or of saturated gates alone where the bound of that is smaller."""
-    is_square = chain.stages[0].a.shape[1] == chain.s_out
+    is_square, alone = chain.stages[0].a.shape[1] == chain.s_out, None
     if is_square and float(chain.growth.gate_share.sum()) < _SATURATION.growth:
-        law, parts = _law_of_gates_alone(chain, groups, larger)
+        alone, parts = _law_of_gates_alone(chain, groups, larger)
         if parts.solver <= parts.population:
-            return law
+            return alone
     law, _ = chain_law(chain, groups, settings, larger)
     if law.status is Status.CONVERGED and law.error <= _SATURATION.error:
         return law
     if is_square:
-        alone, parts = _law_of_gates_alone(chain, groups, larger)
+        if alone is None:
+            alone, parts = _law_of_gates_alone(chain, groups, larger)
         if alone.error < min(law.error, ERRORS.useless):
             law = alone.restated(status=law_status(alone.error, parts.population, 0.0, 0.0))
     return law.restated(cause=saturation(chain))

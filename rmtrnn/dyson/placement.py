@@ -350,7 +350,7 @@ def _mass_resolution(chain: Chain, ends: Nodes, ranks: np.ndarray, settings: Set
 def mass_of_one_site(chain: Chain, parts: np.ndarray, mass: float) -> float:
     """``mass`` divided by the effective sample size of the sites that make it up with these ``parts``.
 
-    The size is (sum w x)²/sum (w x)^2 (Kish 1965, Survey Sampling). It is the mass times n if every site is
+    The size is (sum w x)²/sum (w x)² (Kish 1965, Survey Sampling). It is the mass times n if every site is
     either a part of it or not, and far more in long chains, where each singular value belongs to many sites.
     """
     weighted = to_host(chain.weights) * parts

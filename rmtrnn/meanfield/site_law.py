@@ -87,11 +87,11 @@ def site_population(
     Q = _by_component(ens, field.Q)
     site = draw_initial(seeds(seed, 11, 0), Q, n) if memory(ens.cell) else np.zeros((len(Q), n))
     steps = _burn_in(ens, field)
-    if steps > BURN_IN.longest:
+    if BURN_IN.longest < steps < math.inf:
         mean = _stationary_mean(ens, q, n, seed)
         spread = np.sqrt(np.maximum(Q - mean**2, 0.0) / np.maximum(Q, np.finfo(float).tiny))
         site = mean[:, None] + spread[:, None] * site
-    for _ in range(min(steps, BURN_IN.longest)):
+    for _ in range(int(min(steps, BURN_IN.longest))):
         site = process.step(site, q).site
     return SitePopulation(site, np.abs(np.mean(site**2, axis=-1) - Q) + field.error, field)
 
@@ -201,15 +201,14 @@ def _stationary_mean(ens: Ensemble, q: np.ndarray, n: int, seed: int) -> np.ndar
     return mean
 
 
-def _burn_in(ens: Ensemble, field: MeanField) -> int:
-    """Steps after which the start is forgotten; one more than `BurnIn.longest` where that is not enough."""
+def _burn_in(ens: Ensemble, field: MeanField) -> float:
+    """Steps after which the start is forgotten, `BurnIn.shortest` at least; inf where it never is."""
     if not memory(ens.cell):
         return 1
     rate = _memory_rate(ens, field)
     if not 0.0 < rate < 1.0:
-        return BURN_IN.shortest if rate == 0.0 else BURN_IN.longest + 1
-    needed = math.ceil(math.log(BURN_IN.forgotten) / math.log(rate))
-    return int(min(max(needed, BURN_IN.shortest), BURN_IN.longest + 1))
+        return BURN_IN.shortest if rate == 0.0 else math.inf
+    return max(math.ceil(math.log(BURN_IN.forgotten) / math.log(rate)), BURN_IN.shortest)
 
 
 def _memory_rate(ens: Ensemble, field: MeanField) -> float:

@@ -124,3 +124,11 @@ def test_lstm_growth_is_the_rate_at_which_equal_replicas_approach(lstm):
     distance = field.Q_t["h"] - field.C_t["h"]
     rate = (distance[16] / distance[8]) ** (1 / 8)
     assert abs(rate - lstm.chi) < 0.01 * lstm.chi
+
+
+def test_a_state_that_is_kept_for_ever_keeps_its_start():
+    """σ(40) is 1 in doubles: the state has no mean of its own to begin about."""
+    field = rt.mean_field(rt.Ensemble("minimal", sigma_v=0.5, mu_b=40.0))
+    assert field.converged
+    state = site_population(field.ensemble, 512, field=field).state
+    assert np.mean(state**2) == pytest.approx(field.Q, rel=0.1, abs=1e-12)
