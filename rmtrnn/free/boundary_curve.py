@@ -39,6 +39,8 @@ _EPS = float(np.finfo(float).eps)
 _NEAREST = 1e-3
 """Distance from an atom inside the support, in log w, up to which parabolas stand for the curve. Derived: the
 rounding of the density, eps over its square, and their error, its cube, are some 1e-9 both."""
+_NARROWEST = 1e-12
+"""Length in log w below which an interval or a gap is rounding: some 10³ eps at |log w| of order 1."""
 Follow = Callable[[np.ndarray, "np.ndarray | None"], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
@@ -169,7 +171,7 @@ class Curve:
         tables, x, outside = [], -math.inf, -math.inf
         for left, right in dead:
             beyond = left + 1.0 if math.isinf(right) else 0.5 * (left + right)  # left itself at an atom
-            if left - x > 1e-12:
+            if left - x > _NARROWEST:
                 tables.append(self._tabulate((x, outside), (left, beyond)))
             x, outside = right, beyond
         return tuple(tables)
@@ -294,7 +296,8 @@ class Curve:
             return None
         start = -math.inf if not math.isfinite(a) else self._snapped(self._zero(top, low), low)
         stop = math.inf if right == math.inf else self._snapped(self._zero(top, high), high)
-        return start, stop
+        # At the end of a gap the slope has no digits: one point of it where the slope is ≥ 0 is no gap.
+        return (start, stop) if stop - start > _NARROWEST else None
 
     def _snapped(self, x: float, end: float) -> float:
         """``end`` of the gap where all slopes from x to there are rounding, else x: an atom of the base on

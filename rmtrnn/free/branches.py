@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy import special
-from scipy.optimize import elementwise
+
+from rmtrnn.numerics.bisection import root_between
 
 Z_MAX = 9.5
 """Standard deviations; the normal mass beyond is 2e-21."""
@@ -198,7 +199,7 @@ class MonotoneStretches:
         left, right = grid[live[changes]], grid[live[changes + 1]]
         turns = np.array([])
         if len(changes):
-            found = elementwise.find_root(lambda z: self.slope(branch, z), (left, right))
+            found = root_between(lambda z: self.slope(branch, z), (left, right))
             turns = np.where(found.success, found.x, 0.5 * (left + right))
         ends = np.array([grid[0], *turns, grid[-1]])
         at = self.value(branch, ends)
@@ -245,9 +246,7 @@ class MonotoneStretches:
             if not np.any(mine):
                 continue
             target, left, right = (np.broadcast_to(part, z.shape)[mine] for part in (x, a, b))
-            found = elementwise.find_root(
-                functools.partial(self._excess, branch, unit), (left, right), args=(target,)
-            )
+            found = root_between(functools.partial(self._excess, branch, unit), (left, right), args=(target,))
             # At a zero of f its computed value may exceed x by rounding: the zero itself is meant.
             zero = np.broadcast_to(lowest, z.shape)[mine]
             z[mine] = np.where(found.success, np.clip(found.x, left, right), zero)

@@ -23,9 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from scipy.optimize import elementwise
 
-from rmtrnn.numerics.bisection import bisected
+from rmtrnn.numerics.bisection import bisected, root_between
 
 _NODES = 18
 _X = chebyshev.chebpts1(_NODES)
@@ -240,7 +239,7 @@ class CurveTable:
         marks = sign * self._at_edges[row]
         panel = np.clip(np.searchsorted(marks, sign * target, side="right") - 1, 0, len(marks) - 2)
         low, high = self._edges[panel], self._edges[panel + 1]
-        found = elementwise.find_root(
+        found = root_between(
             lambda t, target, panel: self._row(row, t, panel.astype(int)) - target,
             (low, high),
             args=(target, panel.astype(float)),

@@ -12,11 +12,11 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from rmtrnn.free.base_transforms import Sums, log_potential_of, weighted_sums
 from rmtrnn.free.branches import Branch, MonotoneStretches, normal_masses
 from rmtrnn.free.stretch_quadrature import StretchQuadrature
+from rmtrnn.numerics.bisection import root_between
 
 
 class VanishingFunction(ValueError):
@@ -197,9 +197,7 @@ class GaussianImage:
         open_ = np.isnan(result)
         if np.any(open_):
             low, high = self._bracket(p[open_], max(bottom, -745.0))
-            found = elementwise.find_root(
-                lambda v, target: self.log_cdf(v) - target, (low, high), args=(p[open_],)
-            )
+            found = root_between(lambda v, target: self.log_cdf(v) - target, (low, high), args=(p[open_],))
             result[open_] = np.where(found.success, found.x, np.where(p[open_] >= 0.5, high, low))
         return result
 

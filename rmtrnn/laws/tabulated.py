@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from rmtrnn._core.status import Status
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.panels import Interval, Panel, Piece, monotone_panels
 from rmtrnn.laws.tabulation import fit
+from rmtrnn.numerics.bisection import root_between
 
 __all__ = ["Interval", "Panel", "TabulatedLaw", "monotone_panels", "tabulate"]
 
@@ -171,9 +171,7 @@ class TabulatedLaw:
             result[tail] = self._tail_quantile(p[tail], high[tail], below[index[tail]])
         search = inside & ~tail
         if np.any(search):
-            found = elementwise.find_root(
-                lambda u, p: self.cdf(u) - p, (low[search], high[search]), args=(p[search],)
-            )
+            found = root_between(lambda u, p: self.cdf(u) - p, (low[search], high[search]), args=(p[search],))
             # Without a change of sign p is, to rounding, the value at the upper knot.
             result[search] = np.where(found.success, found.x, high[search])
         return result

@@ -137,7 +137,10 @@ class MeanField(Result):
             ("timescale", self.timescale, "steps"),
         ]
         lines = [f"MeanField of {self.ensemble}, {self.theory} weights"]
-        lines += [f"  {name:<10}{_text(value)}   {meaning}" for name, value, meaning in rows]
+        lines += [
+            f"  {name:<10}{_text(value, self.errors.get(name, 0.0))}   {meaning}"
+            for name, value, meaning in rows
+        ]
         lines.append(f"  {self.message}; residual {self.residual:.1e}, error of Q {self.error:.1e}")
         lines += [f"  {self.note}"] if self.note else []
         return "\n".join(lines)
@@ -171,7 +174,10 @@ def _decay(covariance: np.ndarray) -> float:
     return float(decaying.sum() - 0.5 * decaying[0]) / float(covariance[0])
 
 
-def _text(value: Number) -> str:
+def _text(value: Number, error: float) -> str:
+    """The number or the numbers, with their error where it is known."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {number:.10g}" for name, number in value.items())
-    return f"{value:.12g}"
+        text = ", ".join(f"{name}: {number:.10g}" for name, number in value.items())
+    else:
+        text = f"{value:.12g}"
+    return f"{text} ± {error:.1g}" if error > 0 else text

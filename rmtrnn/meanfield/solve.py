@@ -205,8 +205,18 @@ def _population_mean_field(
         error=float(np.max(found.Q.error)),
         C_star=named(names, found.C.value),
         method="population",
+        errors=_errors(found, single_gate),
         **trajectories,
     )
+
+
+def _errors(found: population.PopulationMeanField, single_gate: bool) -> dict[str, float]:
+    """The largest error of each quantity; that of a ratio C/Q holds those of both."""
+    overlap = (found.C.error + found.Q.error) / np.where(found.Q.value > 0, found.Q.value, 1.0)
+    c_star = found.rho.error if single_gate else overlap
+    columns = {"Q": found.Q.error, "q": found.q.error, "c_star": c_star}
+    columns |= {"chi": found.chi.error, "chi_star": found.chi_star.error}
+    return {name: float(np.max(column)) for name, column in columns.items()}
 
 
 def _without_state(ens: Ensemble, names: list[str], trajectories: dict[str, Any]) -> MeanField:

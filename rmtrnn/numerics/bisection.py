@@ -1,7 +1,7 @@
-"""Bisection of conditions: where a condition stops to hold between two points, for many pairs at once.
+"""Roots and the ends of conditions between two points, for many pairs at once.
 
-`scipy.optimize.elementwise.find_root` needs finite values of opposite signs at both ends, and is used where
-these are known. A condition may also compare infinite values, hold up to a jump, or hold up to an end.
+`root_between` needs finite values of opposite signs at both ends, and is used where these are known. A
+condition of `bisected` may also compare infinite values, hold up to a jump, or hold up to an end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.optimize import elementwise
 
 
 def bisected(
@@ -28,3 +29,15 @@ def bisected(
         true = np.asarray(holds(middle))
         inside, outside = np.where(true, middle, inside), np.where(true, outside, middle)
     return inside, outside
+
+
+def root_between(
+    f: Callable[..., Any], ends: tuple[Any, Any], args: tuple[Any, ...] = (), **options: Any
+) -> Any:
+    """`scipy.optimize.elementwise.find_root`, silent where a bracket is a few numbers wide.
+
+    There the quotient of distances that SciPy takes the root of may round to less than 0 or more than 1: it
+    warns, and bisects. ``success`` of the result says whether a root was found.
+    """
+    with np.errstate(invalid="ignore"):
+        return elementwise.find_root(f, ends, args=args, **options)

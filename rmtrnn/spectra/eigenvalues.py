@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory
@@ -27,6 +26,7 @@ from rmtrnn.meanfield.one_step import OneStep
 from rmtrnn.meanfield.shortfall import require_stationary
 from rmtrnn.meanfield.tied_field import tied_field
 from rmtrnn.meanfield.tied_sites import tied_trajectories
+from rmtrnn.numerics.bisection import root_between
 from rmtrnn.spectra.vanilla_moments import has_free_factors, vanilla_moments
 
 _TOLERANCES = {"xatol": 1e-13, "xrtol": 4e-16, "fatol": 1e-12}
@@ -196,5 +196,5 @@ def _root(
             return np.clip(np.log(step.gain(point(t, *args))), -_SEARCH.largest_log, _SEARCH.largest_log)
 
     a, b = inside.astype(float), outside.astype(float)
-    found = elementwise.find_root(excess, (a, b), args=args, tolerances=_TOLERANCES)
+    found = root_between(excess, (a, b), args=args, tolerances=_TOLERANCES)
     return np.where(found.success, found.x, np.where(excess(a, *args) < 0, a, b))

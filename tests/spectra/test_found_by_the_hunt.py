@@ -1,6 +1,7 @@
 """What the hunt of 2026-11-29 found, each as the kind that it stands for."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,3 +108,57 @@ def test_a_law_whose_first_points_hold_on_no_other_sites_is_not_found(monkeypatc
     monkeypatch.setattr(Levels, "solve", lost)
     spec = rt.spectrum(rt.Ensemble("minimal", sigma_v=1.0), 2, population=512)
     assert not spec.converged and spec.error == math.inf
+
+
+@pytest.mark.parametrize(
+    ("activation", "T", "settings"),
+    [
+        (sp.Max(-1, z / (z**2 + 1), sp.Min(1, (z + 1) / 2)), 2, {"sigma_w": 0.7938}),
+        (
+            sp.Abs(sp.Abs(2 * z + sp.Rational(1, 2)) - 1) + sp.tanh(z),
+            20,
+            {"sigma_w": 0.5328, "sigma_v": 0.9723, "sigma_b": 0.4452, "R": 0.2121, "weights": "orthogonal"},
+        ),
+    ],
+)
+def test_a_piece_of_the_slopes_too_small_to_leave_a_gap(activation, T, settings):
+    """The first: φ'² is 1/4, 0, or once in 10⁵ sites another. A gap of no length had an edge at nan."""
+    spec = rt.spectrum(rt.Ensemble(rt.VanillaRNN(activation), **settings), T)
+    assert spec.converged and spec.error < 1e-9
+    checks.law(spec.log_s, spec.error, spec.mass)
+    rng, J, ens = np.random.default_rng(4), np.eye(200), spec.ensemble
+    phi, deviation = (
+        sp.lambdify(z, activation.rewrite(sp.Piecewise), "numpy"),
+        math.sqrt(rt.mean_field(ens).q),
+    )
+    for _ in range(min(T, 2)):
+        e = deviation * checks.stratified_normals(200, rng)
+        slope = (phi(e + 1e-6) - phi(e - 1e-6)) / 2e-6
+        J = slope[:, None] * (checks.weight(200, ens, rng) @ J)
+    with np.errstate(divide="ignore"):
+        u = np.log(np.linalg.svd(J, compute_uv=False))
+    short = rt.spectrum(ens, 2).log_s
+    assert checks.kolmogorov(short.cdf, np.where(u > u[0] - 25.0, u, -np.inf)) < 0.03
+    assert checks.kolmogorov(rt.spectrum(ens.replace(sigma_w=0.45), 2).log_s.cdf, u) > 0.05
+
+
+def test_slopes_near_a_zero_where_they_underflow_are_found_in_silence():
+    activation = sp.Abs(sp.Abs((z - 1) / (1 + (z - 1) ** 2)) - 1)
+    spec = rt.spectrum(rt.Ensemble(rt.VanillaRNN(activation), sigma_w=1.6225, R=0.8144), 2)
+    assert spec.converged and spec.error < 1e-8
+
+
+def test_a_sampled_mean_field_says_how_well_it_knows_the_growth():
+    """minLSTM: the gates f/(f + i) have the mean ½ here, so χ = E[(f/(f + i))²] is at least ¼."""
+    field = rt.mean_field(rt.Ensemble("minlstm", sigma_v=1.0407, R=1.1996, Sigma=0.8785), sites=512)
+    assert field.method == "population" and set(field.errors) == {"Q", "q", "c_star", "chi", "chi_star"}
+    assert field.chi > 0.25 - field.errors["chi"] and field.errors["chi"] < 0.1
+    assert "±" in repr(field) and field.errors["Q"] == field.error
+
+
+def test_an_atom_inside_an_interval_is_no_gap():
+    law = rt.free.Uniform(0.0, 1.0)
+    view = SimpleNamespace(cdf=law.cdf, support=law.support, atoms=((0.1, 0.0), (0.9, 0.0)))
+    checks._support(view, 1e-9)
+    with pytest.raises(checks.Wrong, match="rises in the gap"):
+        checks._support(SimpleNamespace(cdf=law.cdf, support=((0.0, 0.2), (0.9, 1.0)), atoms=()), 1e-9)

@@ -423,7 +423,7 @@ def _check_field(settings: Settings) -> None:
     Q, q, c = _values(field.Q), _values(field.q), _values(field.c_star)
     if np.any(Q < 0) or np.any(q < 0) or np.any(np.abs(c) > 1 + 1e-9):
         raise Wrong(f"Q = {Q}, q = {q}, c* = {c}")
-    stated = 3 * field.error if math.isfinite(field.error) else 0.0
+    stated = 3 * field.error + sum(field.errors.get(name, 0.0) for name in ("chi", "chi_star"))
     largest = field.chi * (1 + 1e-6) + 1e-9 + stated + 0.1 * (len(Q) > 1)
     if not math.isfinite(field.chi) or abs(field.chi_star) > largest:
         raise Wrong(f"χ = {field.chi}, χ* = {field.chi_star}")

@@ -65,7 +65,8 @@ def _support(view: Any, margin: float) -> None:
     if math.isfinite(high) and float(view.cdf(high + 1e-6 * (1 + abs(high)))) < 1 - margin:
         raise Wrong(f"F < 1 right of the support at {high}")
     marks = sorted([*view.support, *((where, where) for where, _ in view.atoms)])
-    for (_, left), (right, _) in itertools.pairwise(marks):
+    covered = itertools.accumulate((end for _, end in marks), max)  # an atom may lie inside an interval
+    for left, (right, _) in zip(covered, marks[1:], strict=False):
         if math.isfinite(left) and right - left > 1e-6 * (1 + abs(right)):
             inner = left + (right - left) * np.array([0.01, 0.99])
             if abs(np.diff(view.cdf(inner))[0]) > margin:
