@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +165,20 @@ def branch(expr: sympy.Expr, z: sympy.Symbol, point: sympy.Expr) -> sympy.Expr:
     expr = expr.replace(sympy.Abs, lambda y: sign(y) * y)
     expr = expr.replace(sympy.sign, lambda y: sympy.Integer(sign(y)))
     return expr.replace(sympy.Heaviside, lambda y, *_: sympy.Integer(1 if sign(y) > 0 else 0))
+
+
+def in_pieces(expr: sympy.Expr, z: sympy.Symbol, breakpoints: Sequence[sympy.Expr]) -> sympy.Expr:
+    """``expr`` as a Piecewise of its branches between ``breakpoints``, ascending; the same but at these.
+
+    Beside a breakpoint Max(−1/2, z + 1/2) ties with its neighbour where z is lost in the sum; a condition
+    z < k does not.
+    """
+    if not breakpoints:
+        return expr
+    ends = (-sympy.oo, *breakpoints, sympy.oo)
+    branches = [branch(expr, z, between(low, high)) for low, high in itertools.pairwise(ends)]
+    below = [(one, z < end) for one, end in zip(branches, breakpoints, strict=False)]
+    return sympy.Piecewise(*below, (branches[-1], True))
 
 
 def _constant_if_flat(slope: sympy.Expr, z: sympy.Symbol) -> sympy.Expr:

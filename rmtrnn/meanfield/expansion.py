@@ -27,6 +27,7 @@ import sympy
 from rmtrnn.cells import Activation, Cell, VanillaRNN
 from rmtrnn.cells.functions import differentiate
 from rmtrnn.cells.numeric import compile_expressions
+from rmtrnn.cells.pieces import in_pieces
 from rmtrnn.ensemble import Ensemble
 
 _KINKED = (sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Max, sympy.Min, sympy.Piecewise)
@@ -237,7 +238,15 @@ def _functions(cell: Cell, symbol: sympy.Symbol, table: list[sympy.Expr]) -> Gat
     for function in table[:values]:
         slope = differentiate(function, symbol)
         derivative.append(-1 if slope.is_zero else _number(table, slope))
-    compiled = compile_expressions([symbol], table, np)
+    if isinstance(cell, VanillaRNN):
+        breakpoints = cell.activation.breakpoints
+    else:
+        kinked = [function for function in table[:values] if function.has(*_KINKED)]
+        found = {point for function in kinked for point in Activation(function).breakpoints}
+        breakpoints = tuple(sorted(found, key=float))
+    compiled = compile_expressions(
+        [symbol], [in_pieces(function, symbol, breakpoints) for function in table], np
+    )
 
     def evaluate(e: np.ndarray) -> np.ndarray:
         with np.errstate(
@@ -245,9 +254,5 @@ def _functions(cell: Cell, symbol: sympy.Symbol, table: list[sympy.Expr]) -> Gat
         ):  # a slope without a limit: nan, seen by the caller
             return np.stack([np.broadcast_to(value, e.shape) for value in compiled(e)])
 
-    if isinstance(cell, VanillaRNN):
-        kinks = cell.activation.kinks
-    else:
-        kinked = [function for function in table[:values] if function.has(*_KINKED)]
-        kinks = tuple(sorted({kink for function in kinked for kink in Activation(function).kinks}))
+    kinks = tuple(float(point) for point in breakpoints)
     return GateFunctions(evaluate, values, len(table), tuple(derivative), kinks)

@@ -5,7 +5,7 @@ import sympy as sp
 
 import rmtrnn as rt
 
-z = sp.Symbol("z")
+z, HALF = sp.Symbol("z"), sp.Rational(1, 2)
 # φ and E[φ'²] for a vanishing variance: half of the squares of both slopes.
 CASES = [
     ("relu", 0.5),
@@ -14,6 +14,8 @@ CASES = [
     (sp.Max(z / 2, 0), 0.125),
     (sp.tanh(sp.Max(z, 0)), 0.5),
     (z + sp.Abs(sp.Abs(z) - 1) - 1, 2.0),
+    # The kinks of the parts lie where their arguments are ½: beside 0 these round to ½ and tie.
+    (sp.Max(z / 2, z + HALF) - sp.Max(-HALF, sp.Min(HALF, sp.Max(z / 2, z + HALF))), 0.5),
 ]
 
 
