@@ -200,11 +200,11 @@ class NumericStage:
     def read(self, site: Any, out: Any = None) -> Any:
         """Return what each W_k multiplies, shape (K, ...)."""
         site = self._components("site", site, self._s_in)
-        return self._evaluated(self._read, site, [(self._gates,)], out)[0]
+        return self._evaluated(self._read, site, ((self._gates,),), out)[0]
 
     def update(self, site: Any, x: Any, e: Any, out: Any = None) -> Any:
         """Return the next site-state, shape (s_out, ...), from site (s_in, ...), x (...), e (K, ...)."""
-        return self._evaluated(self._update, self._arguments(site, x, e), [(self._s_out,)], out)[0]
+        return self._evaluated(self._update, self._arguments(site, x, e), ((self._s_out,),), out)[0]
 
     def assign(self, out: Sequence[Any], site: Sequence[Any], x: Any, e: Sequence[Any]) -> None:
         """Write `update` into the arrays ``out``, one for each component; for loops over many steps.
@@ -221,12 +221,12 @@ class NumericStage:
 
     def advance(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any, Any]:
         """Return the update and a, b, c of `linearize` together: what they share is computed once."""
-        shapes = [(self._s_out,), *self._jacobian_shapes()]
+        shapes = ((self._s_out,), *self._jacobian_shapes())
         update, a, b, c = self._evaluated(self._advance, self._arguments(site, x, e), shapes)
         return update, a, b, c
 
-    def _jacobian_shapes(self) -> list[tuple[int, ...]]:
-        return [(self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)]
+    def _jacobian_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return (self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)
 
     def _compiled(
         self, name: str, arguments: Sequence[sympy.Symbol], expressions: Sequence[sympy.Expr]
@@ -265,20 +265,20 @@ class NumericStage:
         self,
         function: Callable[..., Any],
         arguments: list[Any],
-        shapes: list[tuple[int, ...]],
+        shapes: tuple[tuple[int, ...], ...],
         out: Any = None,
     ) -> list[Any]:
         """The values, constants among them, as arrays of ``shapes`` and sites; nested lists for mpmath."""
-        counts = [math.prod(shape) for shape in shapes]
-        starts = [sum(counts[:k]) for k in range(len(counts))]
+        counts, starts = _places(shapes)
         if not self._is_array:
             numbers = [self._xp.mpmathify(value) for value in function(*arguments)]
             return [
                 _nested(numbers[start : start + count], shape)
                 for start, count, shape in zip(starts, counts, shapes, strict=True)
             ]
-        sites = np.broadcast_shapes(*(argument.shape for argument in arguments))
-        dtype = np.result_type(*(argument.dtype for argument in arguments))
+        # Sets: most arguments have one shape and one type, which then costs nothing to find.
+        sites = np.broadcast_shapes(*{argument.shape for argument in arguments})
+        dtype = np.result_type(*{argument.dtype for argument in arguments})
         if out is None:
             out = self._xp.empty((sum(counts), *sites), dtype=dtype)
         if module_name(self._xp) == "cupy":
@@ -290,6 +290,13 @@ class NumericStage:
             out[start : start + count].reshape((*shape, *sites))
             for start, count, shape in zip(starts, counts, shapes, strict=True)
         ]
+
+
+@lru_cache(maxsize=256)
+def _places(shapes: tuple[tuple[int, ...], ...]) -> tuple[list[int], list[int]]:
+    """Of arrays that stand one after another: how many entries each has, and where it starts."""
+    counts = [math.prod(shape) for shape in shapes]
+    return counts, [sum(counts[:k]) for k in range(len(counts))]
 
 
 def _nested(numbers: list[Any], shape: tuple[int, ...]) -> list[Any]:

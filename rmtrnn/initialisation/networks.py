@@ -84,7 +84,7 @@ class NetworkBatch:
         self.ens, self.T, self.size = ens, T, Size() if size is None else size
         self.burn_in = max(self.size.least_burn_in, T)
         self._stages = ens.cell.numeric(np).stages
-        self._patterns = [StagePattern.of(stage) for stage in ens.cell.stages]
+        self._entries = [_Entries.of(StagePattern.of(stage)) for stage in ens.cell.stages]
         self._by_input = input_derivatives(ens.cell)
         counts = [len(stage.gates) for stage in ens.cell.stages]
         self._slices = [slice(sum(counts[:i]), sum(counts[: i + 1])) for i in range(len(counts))]
@@ -95,7 +95,7 @@ class NetworkBatch:
         n, K, steps = self.size.units, len(self.ens.cell.gates), self.burn_in + self.T + 1
         rng = _random.stream(seed, 61)
         kinds = [self.ens.gate(name).weights for name in self.ens.cell.gates]
-        self._weights = [random_matrix(kind, n, 1.0, rng) for kind in kinds]
+        self._weights = np.array([random_matrix(kind, n, 1.0, rng) for kind in kinds])
         self._input_weights = rng.standard_normal((K, n, n)) / np.sqrt(n)
         self._bias = self._biases(rng, (K, 1 if self.ens.tied else steps, n))
         self._x = self.ens.sample_input(rng, (steps, n))
@@ -190,15 +190,13 @@ class NetworkBatch:
     ) -> tuple[np.ndarray, list[Any]]:
         """The next state (s, P, N), and for every stage (a, b, c, ∂F/∂x) along the way."""
         found, x = [], self._x[t]
+        e_all = self._without_recurrence(t, points)
         for stage, gates, by_input in zip(self._stages, self._slices, self._by_input, strict=True):
             reads = stage.read(site)
             if keep:
                 self._reads.extend(np.mean(read**2, axis=-1) * np.ones(site.shape[1]) for read in reads)
-            e = np.empty((gates.stop - gates.start, *site.shape[1:]))
-            for row, k in enumerate(range(gates.start, gates.stop)):
-                e[row] = points.mu_b[k, :, None] + points.sigma_v[k, :, None] * self._drive[k, t]
-                e[row] += points.sigma_b[k, :, None] * self._bias[k, 0 if self.ens.tied else t]
-                e[row] += points.sigma_w[k, :, None] * (reads[row] @ self._weight(k, t).T)
+            e = e_all[gates]
+            e += points.sigma_w[gates, :, None] * (reads @ self._transposed_weights(gates, t))
             if not linear:
                 site = stage.update(site, x, e)
                 continue
@@ -206,6 +204,19 @@ class NetworkBatch:
             site, a, b, c = stage.advance(site, x, e)
             found.append((a, b, c, direct))
         return site, found
+
+    def _without_recurrence(self, t: int, points: Points) -> np.ndarray:
+        """Pre-activations (K, P, N) at step t without W h."""
+        e = points.sigma_v[:, :, None] * self._drive[:, t, None]
+        e += points.mu_b[:, :, None]
+        e += points.sigma_b[:, :, None] * self._bias[:, 0 if self.ens.tied else t, None]
+        return e
+
+    def _transposed_weights(self, gates: slice, t: int) -> np.ndarray:
+        """Wᵀ of the gates of one stage at σ_w = 1, (gates, N, N)."""
+        if self.ens.tied:
+            return self._weights[gates].swapaxes(1, 2)
+        return np.array([self._weight(k, t) for k in range(gates.start, gates.stop)]).swapaxes(1, 2)
 
     def _weight(self, k: int, t: int) -> np.ndarray:
         """W of gate k at σ_w = 1. Untied: rows and columns of one draw, permuted and signed anew.
@@ -221,17 +232,18 @@ class NetworkBatch:
     def _applied(self, linear: list[Any], D: np.ndarray | None, points: Points, t: int) -> np.ndarray:
         """J D of one step; D None: ∂h^t/∂x^t applied to the directions of the input, both (s, P, N, m)."""
         source = D is None
-        for (a, b, c, direct), pattern, gates in zip(linear, self._patterns, self._slices, strict=True):
+        for (a, b, c, direct), entries, gates in zip(linear, self._entries, self._slices, strict=True):
             outputs = np.zeros((a.shape[0], *a.shape[2:], self._columns(D)))
             if D is not None:
-                for i, j in zip(*np.nonzero(~pattern.a[0]), strict=True):
-                    outputs[i] += a[i, j][..., None] * D[j]
+                for i, j, is_one in entries.a:
+                    outputs[i] += D[j] if is_one else a[i, j][..., None] * D[j]
             if source and direct is not None:
                 outputs += direct[..., None] * self._along_x
             for row, k in enumerate(range(gates.start, gates.stop)):
-                change = self._gate_change(k, c[row], pattern.c[0][row], D, points, t, source)
+                read = None if D is None else _combined(c[row], entries.c[row], D)
+                change = self._gate_change(k, read, points, t, source)
                 if change is not None:
-                    for i in np.flatnonzero(~pattern.b[0][row]):
+                    for i in entries.b[row]:
                         outputs[i] += b[row, i][..., None] * change
             D = outputs
         assert D is not None
@@ -241,22 +253,15 @@ class NetworkBatch:
         return self.size.directions if D is None else D.shape[-1]
 
     def _gate_change(
-        self,
-        k: int,
-        c: np.ndarray,
-        is_zero: np.ndarray,
-        D: np.ndarray | None,
-        points: Points,
-        t: int,
-        source: bool,
+        self, k: int, read: np.ndarray | None, points: Points, t: int, source: bool
     ) -> np.ndarray | None:
-        """Derivative of the pre-activation of gate k along D, and along the input itself."""
+        """Derivative of the pre-activation of gate k along what it reads, and along the input itself."""
         change = None
         if source:
             change = points.sigma_v[k, :, None, None] * (self._input_weights[k] @ self._along_x)
-        if D is not None and not is_zero.all():
-            read = sum(c[j][..., None] * D[j] for j in np.flatnonzero(~is_zero))
-            recurrent = points.sigma_w[k, :, None, None] * np.matmul(self._weight(k, t), read)
+        if read is not None:
+            recurrent = np.matmul(self._weight(k, t), read)
+            recurrent *= points.sigma_w[k, :, None, None]
             change = recurrent if change is None else change + recurrent
         return change
 
@@ -269,6 +274,37 @@ class NetworkBatch:
             unit[component, :, np.arange(n), place * n + np.arange(n)] = 1.0
         image = self._applied(linear, unit, points, t)[self._carried]
         return np.linalg.slogdet(image.transpose(1, 0, 2, 3).reshape(P, width, width))[1] / width
+
+
+class _Entries(NamedTuple):
+    """Of a, b and c of one stage, the entries that are not 0, and whether they are 1, as expressions.
+
+    ``a``: (i, j, is one). By gate, ``b``: i; ``c``: (j, is one).
+    """
+
+    a: list[tuple[int, int, bool]]
+    b: list[list[int]]
+    c: list[list[tuple[int, bool]]]
+
+    @classmethod
+    def of(cls, pattern: StagePattern) -> _Entries:
+        """Listed once, since a step costs little more than to look for them."""
+        zero, one = pattern.a
+        by_gate = zip(*pattern.c, strict=True)
+        return cls(
+            [(i, j, bool(one[i, j])) for i, j in np.argwhere(~zero).tolist()],
+            [np.flatnonzero(~row).tolist() for row in pattern.b[0]],
+            [[(j, bool(is_one[j])) for j in np.flatnonzero(~row).tolist()] for row, is_one in by_gate],
+        )
+
+
+def _combined(c: np.ndarray, entries: list[tuple[int, bool]], D: np.ndarray) -> np.ndarray | None:
+    """Σ_j c_j D_j, what one gate reads of the changes D (s, P, N, m); None if it reads nothing."""
+    total = None
+    for j, is_one in entries:
+        term = D[j] if is_one else c[j][..., None] * D[j]
+        total = term if total is None else total + term
+    return total
 
 
 class _Directions:
