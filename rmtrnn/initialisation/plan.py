@@ -30,7 +30,7 @@ from rmtrnn.initialisation.sensitivity import (
     Settings,
     assembled,
     mean_squares,
-    quantile_lags,
+    spaced_lags,
 )
 from rmtrnn.initialisation.space import Space, build_space, carrying_gates
 from rmtrnn.initialisation.tied import MeanSquares
@@ -281,7 +281,7 @@ def _limits(space: Space, T: int, found: Found, effort: Effort) -> list[str]:
 
 def _profile(ens: Ensemble, T: int) -> Sensitivity:
     """The sensitivities, with errors that suit the time a user waits; networks where theory has no answer."""
-    lags = quantile_lags(T, QUICK.quantile_lags)
+    lags = spaced_lags(T, QUICK.quantile_lags)
     found = sampled_quantiles(ens, lags, QUICK.quantile_N, QUICK.quantile_trials, 0)
     try:
         squares = mean_squares(ens, T, QUICK.sites, 0, QUICK)

@@ -26,6 +26,7 @@ from scipy.optimize import linprog
 
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
+from rmtrnn.initialisation.sensitivity import spaced_lags
 from rmtrnn.initialisation.space import Space, carrying_gates
 from rmtrnn.initialisation.vanilla import VanillaField
 
@@ -97,26 +98,30 @@ class Terms(NamedTuple):
         return self.log_input.min(axis=0) - penalty * np.maximum(-self.slack, 0.0).sum(axis=0)
 
 
+def terms_of(space: Space, T: int, seen: Observed) -> Terms:
+    """The objective and the limits of ``space`` at what was observed over T steps."""
+    low, high = (np.log(max(bound, 1e-300)) for bound in space.s)
+    typical = T * np.maximum(_finite(seen.log_typical), FLOOR / T) - low
+    grown = high - 0.5 * np.max(_finite(seen.log_state, -FLOOR), axis=0)
+    spread = np.log(np.maximum(_finite(seen.q, 1e300), 1e-300))
+    slack = [typical, grown, *(2.0 * np.log(space.spread) - spread)]
+    return Terms(np.maximum(_finite(seen.log_input), FLOOR), np.array(slack))
+
+
 class Problem:
     """The terms of the problem at one T."""
 
     def __init__(self, space: Space, T: int, effort: Effort, N: int | None = None) -> None:
         self.space, self.T, self.effort = space, T, effort
         self.field = field_of(space, T, N)
-        self.lags = np.unique(np.rint(np.expm1(np.linspace(0.0, np.log1p(T), effort.lags))).astype(int))
+        self.lags = spaced_lags(T, effort.lags)
         self.evaluations = 0
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
     def terms(self, x: np.ndarray) -> Terms:
         """At rows x (P, d)."""
         self.evaluations += len(x)
-        seen = self.field.observe(self.space.points(x), self.lags)
-        low, high = (np.log(max(bound, 1e-300)) for bound in self.space.s)
-        typical = self.T * np.maximum(_finite(seen.log_typical), FLOOR / self.T) - low
-        grown = high - 0.5 * np.max(_finite(seen.log_state, -FLOOR), axis=0)
-        spread = np.log(np.maximum(_finite(seen.q, 1e300), 1e-300))
-        slack = [typical, grown, *(2.0 * np.log(self.space.spread) - spread)]
-        return Terms(np.maximum(_finite(seen.log_input), FLOOR), np.array(slack))
+        return terms_of(self.space, self.T, self.field.observe(self.space.points(x), self.lags))
 
     def rows(self, x: np.ndarray) -> np.ndarray:
         """All terms at x (d,), as one column."""

@@ -165,7 +165,7 @@ def sensitivity(
     seed = _validate.integer("seed", seed, low=0)
     with shown(progress):
         squares = mean_squares(ens, T, sites, seed, settings)
-        lags = quantile_lags(T, settings.quantile_lags)
+        lags = spaced_lags(T, settings.quantile_lags)
         found = sampled_quantiles(ens, lags, settings.quantile_N, settings.quantile_trials, seed)
     return assembled(ens, T, squares, found, settings)
 
@@ -190,7 +190,7 @@ def assembled(
     )
 
 
-def quantile_lags(T: int, count: int) -> np.ndarray:
+def spaced_lags(T: int, count: int) -> np.ndarray:
     """About ``count`` lags from 0 to T, evenly spaced in log(1 + k)."""
     return np.unique(np.rint(np.expm1(np.linspace(0.0, np.log1p(T), count))).astype(int))
 
