@@ -104,7 +104,7 @@ def _short(value: float) -> float:
 
 
 def decisive(one: Mapping[str, Any]) -> float:
-    """How much better the scan is: the ratio of sensitivities, or where the plan breaks limits of objectives."""
+    """How much better the scan is: ratio of sensitivities; of objectives where the plan breaks a limit."""
     if one["meets"]:
         return one["better"]
     return math.inf if one["scan meets"] else one["objective"] / one["objective of the scan"]
