@@ -97,6 +97,10 @@ class Terms(NamedTuple):
         """min_k log I_k − ρ Σ v."""
         return self.log_input.min(axis=0) - penalty * np.maximum(-self.slack, 0.0).sum(axis=0)
 
+    def rows(self) -> np.ndarray:
+        """All of them, (terms, P)."""
+        return np.concatenate([self.log_input, self.slack])
+
 
 def terms_of(space: Space, T: int, seen: Observed) -> Terms:
     """The objective and the limits of ``space`` at what was observed over T steps."""
@@ -126,15 +130,13 @@ class Problem:
     def rows(self, x: np.ndarray) -> np.ndarray:
         """All terms at x (d,), as one column."""
         if self._last is None or not np.array_equal(self._last[0], x):
-            found = self.terms(x[None])
-            self._last = x.copy(), np.concatenate([found.log_input, found.slack])[:, 0]
+            self._last = x.copy(), self.terms(x[None]).rows()[:, 0]
         return self._last[1]
 
     def slopes(self, x: np.ndarray) -> np.ndarray:
         """Their derivatives (terms, d), by differences into the cube."""
         step = np.where(x > 0.5, -1.0, 1.0) * self.effort.step
-        found = self.terms(x + np.diag(step))
-        moved = np.concatenate([found.log_input, found.slack])
+        moved = self.terms(x + np.diag(step)).rows()
         return (moved - self.rows(x)[:, None]) / step
 
     def solve(self, x: np.ndarray, iterations: int) -> tuple[np.ndarray, float, bool]:
@@ -147,10 +149,12 @@ class Problem:
             slopes = self.slopes(x)
             widths = width * np.array(self.effort.widths)
             tried = np.array([x + self._step(x, slopes, one) for one in widths])
-            merits = self.terms(tried).merit(self.effort.penalty)
+            found = self.terms(tried)
+            merits = found.merit(self.effort.penalty)
             chosen = int(np.argmax(merits))
             if merits[chosen] > merit:
                 x, merit, width = tried[chosen], float(merits[chosen]), float(widths[chosen])
+                self._last = x, found.rows()[:, chosen]
             else:
                 width = float(widths[-1])
             trail.append(merit)
