@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -206,12 +206,17 @@ class NumericStage:
         """Return the next site-state, shape (s_out, ...), from site (s_in, ...), x (...), e (K, ...)."""
         return self._evaluated(self._update, self._arguments(site, x, e), ((self._s_out,),), out)[0]
 
-    def assign(self, out: Sequence[Any], site: Sequence[Any], x: Any, e: Sequence[Any]) -> None:
+    def assign(self, out: Iterable[Any], site: Iterable[Any], x: Any, e: Iterable[Any]) -> None:
         """Write `update` into the arrays ``out``, one for each component; for loops over many steps.
 
-        The arguments are sequences of NumPy arrays, one for each component or gate. They are not checked.
+        The arguments hold NumPy arrays, one for each component or gate. They are not checked.
         """
         for target, value in zip(out, self._update(*site, x, *e), strict=True):
+            target[...] = value
+
+    def assign_reads(self, out: Iterable[Any], site: Iterable[Any]) -> None:
+        """Write `read` into the arrays ``out``, one for each gate; not checked, as in `assign`."""
+        for target, value in zip(out, self._read(*site), strict=True):
             target[...] = value
 
     def linearize(self, site: Any, x: Any, e: Any) -> tuple[Any, Any, Any]:

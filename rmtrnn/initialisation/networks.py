@@ -83,11 +83,12 @@ class NetworkBatch:
     def __init__(self, ens: Ensemble, T: int, seed: int = 0, size: Size | None = None) -> None:
         self.ens, self.T, self.size = ens, T, Size() if size is None else size
         self.burn_in = max(self.size.least_burn_in, T)
-        self._stages = ens.cell.numeric(np).stages
         self._entries = [_Entries.of(StagePattern.of(stage)) for stage in ens.cell.stages]
-        self._by_input = input_derivatives(ens.cell)
         counts = [len(stage.gates) for stage in ens.cell.stages]
         self._slices = [slice(sum(counts[:i]), sum(counts[: i + 1])) for i in range(len(counts))]
+        sizes = [len(stage.update) for stage in ens.cell.stages]
+        parts = ens.cell.numeric(np).stages, self._slices, input_derivatives(ens.cell), sizes
+        self._passes = list(zip(*parts, strict=True))
         self._carried = list(memory(ens.cell)) or list(range(len(ens.cell.state)))
         self._draw(seed)
 
@@ -191,14 +192,16 @@ class NetworkBatch:
         """The next state (s, P, N), and for every stage (a, b, c, ∂F/∂x) along the way."""
         found, x = [], self._x[t]
         e_all = self._without_recurrence(t, points)
-        for stage, gates, by_input in zip(self._stages, self._slices, self._by_input, strict=True):
-            reads = stage.read(site)
+        for stage, gates, by_input, outputs in self._passes:
+            reads = np.empty((gates.stop - gates.start, *site.shape[1:]))
+            stage.assign_reads(reads, site)
             if keep:
                 self._reads.extend(np.mean(read**2, axis=-1) * np.ones(site.shape[1]) for read in reads)
             e = e_all[gates]
             e += points.sigma_w[gates, :, None] * (reads @ self._transposed_weights(gates, t))
             if not linear:
-                site = stage.update(site, x, e)
+                before, site = site, np.empty((outputs, *site.shape[1:]))
+                stage.assign(site, before, x, e)
                 continue
             direct = None if by_input is None else by_input(site, x, e)
             site, a, b, c = stage.advance(site, x, e)
