@@ -23,12 +23,11 @@ from rmtrnn.meanfield.one_step import OneStep
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE, Estimate
 from rmtrnn.meanfield.result import UNBOUNDED
+from rmtrnn.meanfield.site_memory import memory_error, own_rates
 from rmtrnn.meanfield.tied_growth import (
     Growth,
     Recorder,
     growth_rate,
-    memory_error,
-    own_rates,
     separate_growth,
 )
 from rmtrnn.meanfield.tied_solver import (

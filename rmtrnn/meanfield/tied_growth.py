@@ -39,7 +39,7 @@ Entries = list[tuple[int, int, np.ndarray]]  # (to, from, values (period, sites)
 class Growth(NamedTuple):
     """χ of all sites together, its values group by group (to first order), and whether it converged.
 
-    ``residual``: a bound of the error of log χ on these sites (`_distance`); of two replicas its last change.
+    ``residual``: a bound of the error of log χ on these sites (`_distance`); of two replicas its last step.
     ``site_limited``: the sites with the longest memory forget more slowly than the collective difference
     grows; χ is then what they forget per step.
     """
@@ -66,13 +66,13 @@ class RoundSettings:
     largest: float = 1e8
     # Rounds over which the range of log μ is its last change. Empirical.
     settled: int = 4
-    # Share of χ from which the decay per step of a single site may rule χ. Empirical.
-    ruling: float = 0.8
     # |log ρ| up to which a settled μ need not have been passed from both sides. Empirical.
     near_one: float = 0.5
     # Change of log μ · delay up to which the delay is not computed again. Derived: an error ε of Newton's
     # slope multiplies the error by ε per round.
     same_delay: float = 0.05
+    # Share of the error that the sites make, to which log χ has to be known. Empirical.
+    noise: float = 0.3
     # Change of the spectrum beyond which Anderson's memory is not used. Empirical.
     unshaped: float = 0.3
     # Every so many sites look for the start. Empirical.
@@ -259,35 +259,6 @@ def separate_growth(
     return _PowerIteration(process, [recorder], seed).separate(settings, joint)
 
 
-def memory_error(rates: np.ndarray, chi: float) -> float:
-    """How far beyond χ the longest memory of more sites may lie, where that of these sites comes near χ.
-
-    A site forgets a difference by λ = ``rates`` (sites,) per step in the mean square; χ is no less than the
-    largest λ. A maximum grows with the logarithm of the number of sites: what 16 times as many add is
-    log 16/log 8 times what all add to the maximum of an eighth of them. Three times that is allowed.
-    """
-    rates = rates.reshape(GROUPS, -1)
-    largest = float(rates.max())
-    if largest < _ROUNDS.ruling * chi:
-        return 0.0
-    more = np.log(16.0) / np.log(GROUPS) * (largest - float(rates.max(axis=1).mean()))
-    return max(largest + CONFIDENCE * more - chi, 0.0)
-
-
-def own_rates(process: PeriodicSites, recorder: Recorder) -> np.ndarray:
-    """Mean squared decay per step of a difference at every site by itself, over a period."""
-    step = recorder.step()
-    shape = (len(process.ens.cell.state), process.n)
-    kappa, logs = np.ones(shape), np.zeros(process.n)
-    for here in blocks(process.period, process.n):
-        none = [np.zeros((here.stop - here.start, 1)) for _ in range(shape[0])]
-        kappa = linear_recursion(kappa, [(i, j, values[here]) for i, j, values in step], none)[:, -1]
-        size = np.maximum(np.sqrt(np.mean(kappa**2, axis=0)), 1e-300)
-        logs += np.log(size)
-        kappa = kappa / size
-    return np.exp(2.0 * logs / process.period)
-
-
 def _own_growth(process: PeriodicSites, recorders: list[Recorder]) -> Growth:
     """χ of sites that no weights connect: growth of the mean square of ∏ a over the second half of a period.
 
@@ -353,13 +324,13 @@ class _PowerIteration:
         else:
             m, mu = start.nodes.carried(start.spectrum, nodes), float(np.sqrt(start.chi))
         safe, lowest, history = max(mu, 1.0), 0.0, History(settings.depth)
-        scale, step, trail = 1.0, np.inf, []
+        scale, change, converged, trail = 1.0, np.inf, False, []
         known_delay = start.delay if start is not None and not start.site_limited else None
         delay, known = known_delay or 1.0, mu
         for count in range(1, settings.rounds + 1):
             # The delay changes little once μ does.
             moved = abs(np.log(mu / known)) * delay > _ROUNDS.same_delay
-            with_slope = moved or (known_delay is None and count <= 2)
+            with_slope = moved or count <= (2 if known_delay is None else int(delay > 3.0))
             images, slope = self.round(m, mu, with_slope)
             known, before = mu if with_slope else known, m
             image, rho, delay = _summary(nodes, images.mean(axis=1), slope, delay)
@@ -387,7 +358,8 @@ class _PowerIteration:
             )
             trail.append((np.log(mu), np.log(rho)))
             step = min(step, _settled(trail[-_ROUNDS.settled :], delay))
-            if step < 3.0 * settings.tolerance:
+            converged = step < 3.0 * settings.tolerance or self._is_near(settings, images, shape_step, delay)
+            if converged:
                 break
             following = history.following()
             shape = following[:-1].reshape(m.shape) / weight
@@ -400,9 +372,21 @@ class _PowerIteration:
             for side in self.sides:
                 side.scale(1.0 / np.sqrt(rho))
         groups = self._by_group(history, scale, mu, images, delay)
-        converged = step < 3.0 * settings.tolerance
-        left = step if len(self.sides) > 1 else _distance(nodes, before, images.mean(axis=1), delay)
+        left = 2.0 * abs(change)
+        if len(self.sides) == 1:
+            left = _distance(nodes, before, images.mean(axis=1), delay)
         return Growth(mu**2, groups**2, m, nodes, left, count, converged, delay=delay)
+
+    def _is_near(self, settings: Settings, images: np.ndarray, shape_step: float, delay: float) -> bool:
+        """Whether log χ is known to the tolerance, or to a share of the error that the sites make.
+
+        log ρ is convex in log μ: from above, ρ < 1, the distance is no more than the tangent says.
+        """
+        rho = self.nodes.variance(images).sum(axis=0)
+        log_rho = np.log(rho.mean())
+        noise = CONFIDENCE * np.std(rho, ddof=1) / np.sqrt(GROUPS) / rho.mean()
+        enough = max(settings.tolerance * delay, _ROUNDS.noise * noise)
+        return bool(log_rho < _ROUNDS.near_one and abs(log_rho) + shape_step < enough)
 
     def separate(self, settings: Settings, joint: Growth) -> np.ndarray:
         """Solve the eigenvalue problem of every group, from that of all sites together; χ by group."""
@@ -462,19 +446,21 @@ def _distance(nodes: FrequencyNodes, m: np.ndarray, image: np.ndarray, delay: fl
     """A bound of |log χ − log μ²| by Collatz and Wielandt, from a spectrum m > 0 and its image at μ.
 
     Of a linear map that keeps spectra positive, the largest eigenvalue ρ lies between the smallest and the
-    largest ratio of image and m; and log ρ falls by 2 delay as log μ grows by 1. Nodes that together carry
-    less than the tolerance of the spectrum are left out.
+    largest ratio of image and m; and log ρ falls by 2 delay as log μ grows by 1. Nodes may be left out for
+    the sum of their changes relative to the variance, which moves ρ by as much if the left eigenvector is
+    even there; the best choice of those with the worst ratios counts.
     """
-    share = m * nodes.weight / np.sum(m * nodes.weight)
-    some = share > DEFAULT.tolerance / share.size
-    log_ratio = np.log(np.maximum(image[some], 1e-300)) - np.log(m[some])
-    return float(np.abs(log_ratio).max()) / delay
+    log_ratio = np.abs(np.log(np.maximum(image, 1e-300)) - np.log(np.maximum(m, 1e-300))).ravel()
+    change = (np.abs(image - m) * nodes.weight).ravel() / np.sum(m * nodes.weight)
+    order = np.argsort(-log_ratio)
+    left_out = np.append(0.0, np.cumsum(change[order])[:-1])
+    return float(np.min(log_ratio[order] + left_out)) / delay
 
 
 def _summary(
     nodes: FrequencyNodes, image: np.ndarray, slope: np.ndarray | None, delay: float
 ) -> tuple[np.ndarray, float, float]:
-    """The normalised image, ρ, and the mean delay −½ ∂log ρ/∂log μ, at least 1 step; without slope ``delay``.
+    """The normalised image, ρ, and the mean delay −½ ∂log ρ/∂log μ; without slope, or below 1, ``delay``.
 
     The spectrum of two replicas is positive too (their trajectories are alike in law given what they share),
     but for the noise of a finite number of sites, which is cut off.
@@ -483,7 +469,8 @@ def _summary(
     if not 0.0 < rho < np.inf:
         return image, rho, delay
     if slope is not None:
-        delay = max(-0.5 * float(nodes.variance(slope).sum()) / rho, 1.0)
+        found = -0.5 * float(nodes.variance(slope).sum()) / rho
+        delay = found if found >= 1.0 else delay
     positive = np.maximum(image, 0.0)
     return positive / float(nodes.variance(positive).sum()), rho, delay
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn.meanfield import site_memory, tied_growth, tied_solver
 from rmtrnn.meanfield import tied_field as tied
-from rmtrnn.meanfield import tied_growth, tied_solver
 from rmtrnn.meanfield.tied_line import tied_line
 from rmtrnn.meanfield.tied_solver import QUICK, SEPARATION
 
@@ -50,7 +50,12 @@ def test_constants_of_the_separation_move_errors_little(name, factor, monkeypatc
     np.testing.assert_allclose(after[[1, 3]], before[[1, 3]], rtol=0.5)
 
 
-METHODS = [(tied_growth, "_ROUNDS"), (tied_solver, "_STATES"), (tied, "_START")]
+METHODS = [
+    (tied_growth, "_ROUNDS"),
+    (site_memory, "_MEMORY"),
+    (tied_solver, "_STATES"),
+    (tied, "_START"),
+]
 NUMBERS = [
     pytest.param(module, name, field.name, id=f"{name}.{field.name}")
     for module, name in METHODS
