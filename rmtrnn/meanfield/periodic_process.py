@@ -268,9 +268,7 @@ class PeriodicSites:
         """Whether inputs vary in time: through a gate, or straight into the update."""
         if np.any(self.readings.white > 0.0):
             return True
-        stages = self.ens.cell.stages
-        direct = any(self.ens.cell.input in expr.free_symbols for stage in stages for expr in stage.update)
-        return direct and self.ens.R > 0.0
+        return _feeds_update(self.ens)
 
     def moved(self, ens: Ensemble) -> PeriodicSites:
         """The same sites, draws and states for an ensemble of the same cell with other parameters.
@@ -321,8 +319,10 @@ class PeriodicSites:
                 for normal, sign in zip(self.normals, (1.0, -1.0), strict=True)
             )
             e = [(plus + minus) / np.sqrt(2.0), (plus - minus) / np.sqrt(2.0)]
-        for one in e:
-            one += (read.mean[:, None] + self.bias_deviations)[:, None, :]
+        mean = read.mean[:, None] + self.bias_deviations
+        for one, shift in ((one, shift) for rows in e for one, shift in zip(rows, mean, strict=True)):
+            if np.any(shift):
+                one += shift
         return e
 
     def run(self, e: np.ndarray, replica: int = 0, steps: int | None = None) -> Trajectory:
@@ -370,11 +370,10 @@ class PeriodicSites:
                 last = place == len(self.stages) - 1
                 if last and not others:
                     break
-                out = stage.update(taken[place][:, here], x[here], e[gates, here])
+                target = None if last else taken[place + 1][:, here]
+                out = stage.update(taken[place][:, here], x[here], e[gates, here], target)
                 if last:
                     states[others, after] = out[others]
-                else:
-                    taken[place + 1][:, here] = out
 
     def power(self, series: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """Power spectra (D, groups, nodes) of series (D, period, sites); with ``other``, cross spectra."""
@@ -383,8 +382,8 @@ class PeriodicSites:
 
     def product(self, z: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Cross spectra (D, groups, nodes) of Fourier coefficients (D, frequencies, sites)."""
-        product = z.view(float) * w.view(float)  # real and imaginary parts side by side
-        by_group = product.reshape(*product.shape[:2], GROUPS, 2 * self.per_group).sum(axis=-1)
+        shape = (*z.shape[:2], GROUPS, 2 * self.per_group)  # real and imaginary parts side by side
+        by_group = np.vecdot(z.view(float).reshape(shape), w.view(float).reshape(shape))
         return self.nodes.project(by_group.transpose(0, 2, 1)) / (self.period * self.per_group)
 
 
@@ -448,11 +447,20 @@ def pair_inputs(
     return [ens.input_quantile(uniform[0])] if replicas == 1 else list(input_pair(ens, *uniform))
 
 
+def _feeds_update(ens: Ensemble) -> bool:
+    """Whether inputs enter an update directly, and not through the gates alone."""
+    updates = [expr for stage in ens.cell.stages for expr in stage.update]
+    return ens.R > 0.0 and any(ens.cell.input in expr.free_symbols for expr in updates)
+
+
 def _opposite_inputs(
     ens: Ensemble, period: int, per_group: int, replicas: int, rng: np.random.Generator
 ) -> Sequence[np.ndarray]:
-    """The same for (period, sites), with pairs u and 1 − u of the uniform numbers behind them."""
-    if ens.R == 0.0:
+    """The same for (period, sites), with pairs u and 1 − u of the uniform numbers behind them.
+
+    Zeros where inputs enter through the gates alone, whose processes have their spectrum (`Readings.white`).
+    """
+    if not _feeds_update(ens):
         return [np.zeros((period, GROUPS * per_group))] * replicas
     draws = []
     for _ in range(1 if replicas == 1 else 3):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rmtrnn.meanfield.linearised_sites import Recorder
 from rmtrnn.meanfield.periodic_process import GROUPS, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE
 from rmtrnn.meanfield.state_recursion import blocks, linear_recursion
-from rmtrnn.meanfield.tied_growth import Recorder
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from rmtrnn.meanfield.constant_growth import ConstantStage, constant_growth, con
 from rmtrnn.meanfield.filtered_cell import covariance, filtered
 from rmtrnn.meanfield.filtered_state import FilteredState
 from rmtrnn.meanfield.forward_process import Forward, march
+from rmtrnn.meanfield.linearised_sites import Recorder
 from rmtrnn.meanfield.one_step import OneStep
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.population import CONFIDENCE, Estimate
@@ -26,7 +27,6 @@ from rmtrnn.meanfield.result import UNBOUNDED
 from rmtrnn.meanfield.site_memory import memory_error, own_rates
 from rmtrnn.meanfield.tied_growth import (
     Growth,
-    Recorder,
     growth_rate,
     separate_growth,
 )

@@ -13,27 +13,16 @@ largest Lyapunov exponent log μ. With the trajectories of two replicas on the t
 
 from __future__ import annotations
 
-import copy
-import itertools
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from rmtrnn._core import random as _random
-from rmtrnn.meanfield.periodic_process import (
-    GROUPS,
-    FrequencyNodes,
-    Normals,
-    PeriodicSites,
-    Trajectory,
-    transform,
-)
+from rmtrnn.meanfield.linearised_sites import Differences, Recorder
+from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, Normals, PeriodicSites, transform
 from rmtrnn.meanfield.population import CONFIDENCE
-from rmtrnn.meanfield.state_recursion import blocks, linear_recursion
 from rmtrnn.meanfield.tied_solver import DEFAULT, SEPARATION, History, Settings
-
-Entries = list[tuple[int, int, np.ndarray]]  # (to, from, values (period, sites), or (period, 1) if constant)
 
 
 class Growth(NamedTuple):
@@ -80,148 +69,6 @@ class RoundSettings:
 
 
 _ROUNDS = RoundSettings()
-
-
-@dataclass
-class LinearStage:
-    """One stage along a trajectory: (a, b, c) of theory.md (1), entries that vanish left out."""
-
-    a: Entries
-    b: Entries  # (output, gate)
-    c: Entries  # (reading, input)
-    outputs: int
-
-    def thinned(self, sites: np.ndarray) -> LinearStage:
-        """The same at some sites."""
-        a, b, c = (
-            [(i, j, values if values.shape[1] == 1 else values[:, sites]) for i, j, values in entries]
-            for entries in (self.a, self.b, self.c)
-        )
-        return LinearStage(a, b, c, self.outputs)
-
-
-class Recorder:
-    """The linearisations of all stages along a trajectory around the period."""
-
-    def __init__(self, run: Trajectory) -> None:
-        process, first = run.process, 0
-        self.stages: list[LinearStage] = []
-        for place, stage in enumerate(process.ens.cell.stages):
-            rows = {
-                row: d
-                for d, (where, row) in enumerate(
-                    zip(process.readings.stage, process.readings.row, strict=True)
-                )
-                if where == place
-            }
-            made = LinearStage([], [], [], len(stage.outputs))
-            arrays: list[tuple[int, int, int, np.ndarray]] = []
-            for part, matrix in enumerate((stage.a, stage.b, stage.c)):
-                for i, j in itertools.product(range(matrix.rows), range(matrix.cols)):
-                    entry: Any = matrix[i, j]
-                    if entry == 0 or (part == 2 and i not in rows):
-                        continue
-                    constant = bool(entry.is_number)
-                    values = np.full((len(run.x), 1), float(entry)) if constant else np.empty(run.x.shape)
-                    target = ((i, j), (j, first + i), (rows.get(i, 0), j))[part]
-                    (made.a, made.b, made.c)[part].append((*target, values))
-                    if not constant:
-                        arrays.append((part, i, j, values))
-            self.stages.append(made)
-            if arrays:
-                _fill(run, place, arrays)
-            first += len(stage.gates)
-
-    def step(self) -> Entries:
-        """The product of the stages' a: what κ of one step becomes at the next."""
-        product = {(i, j): values for i, j, values in self.stages[0].a}
-        for stage in self.stages[1:]:
-            longer: dict[tuple[int, int], np.ndarray] = {}
-            for i, j, values in stage.a:
-                for (k, source), before in product.items():
-                    if k == j:
-                        longer[i, source] = longer.get((i, source), 0.0) + values * before
-            product = longer
-        return [(i, j, values) for (i, j), values in product.items()]
-
-    def thinned(self, sites: np.ndarray) -> Recorder:
-        """The same along the trajectories of some sites."""
-        other = copy.copy(self)
-        other.stages = [stage.thinned(sites) for stage in self.stages]
-        return other
-
-
-def _fill(run: Trajectory, place: int, arrays: list[tuple[int, int, int, np.ndarray]]) -> None:
-    """Write the entries that vary, some steps at a time."""
-    for here in blocks(*run.x.shape):
-        parts = run.linearised(place, here)
-        for part, i, j, values in arrays:
-            values[here] = parts[part][i, j]
-
-
-class _Differences:
-    """κ of one replica and its derivative with respect to log μ, carried around the period."""
-
-    def __init__(self, recorder: Recorder, process: PeriodicSites) -> None:
-        self.stages, self.step, self.process = recorder.stages, recorder.step(), process
-        self.reset()
-
-    def reset(self) -> None:
-        """Start from κ = 0."""
-        shape = (len(self.process.ens.cell.state), self.process.n)
-        self.kappa, self.slope = np.zeros(shape), np.zeros(shape)
-
-    def run(
-        self, eta: np.ndarray, mu: float | np.ndarray, with_slope: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Readings of κ (D, period, sites), and those of its derivative; ``mu`` of all or by site."""
-        process = self.process
-        shape = (process.readings.count, process.period, process.n)
-        reads, slopes = np.empty(shape), np.empty(shape) if with_slope else None
-        for here in blocks(process.period, process.n):
-            A = [(i, j, values[here] / mu) for i, j, values in self.step]
-            pushed, _ = _through(self.stages, None, eta[:, here], here)
-            kappa = linear_recursion(self.kappa, A, [row / mu for row in pushed])
-            self.kappa = kappa[:, -1]
-            reads[:, here] = _through(self.stages, kappa[:, :-1], eta[:, here], here, shape[0])[1]
-            if slopes is None:
-                continue
-            slope = linear_recursion(self.slope, A, list(-kappa[:, 1:]))
-            self.slope = slope[:, -1]
-            slopes[:, here] = _through(self.stages, slope[:, :-1], None, here, shape[0])[1]
-        return reads, slopes
-
-    def scale(self, factor: float | np.ndarray) -> None:
-        """Multiply κ and its derivative by a number, or by one for each site."""
-        self.kappa, self.slope = factor * self.kappa, factor * self.slope
-
-
-def _through(
-    stages: list[LinearStage],
-    kappa: np.ndarray | None,
-    eta: np.ndarray | None,
-    here: slice,
-    count: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One step of κ (s, steps, sites) through all stages at the steps ``here``: outputs, and ``count`` reads.
-
-    None stands for zeros; with κ = 0 nothing is read.
-    """
-    known = eta if kappa is None else kappa
-    assert known is not None
-    reads = np.zeros((count, *known.shape[1:]))
-    for stage in stages:
-        after = np.zeros((stage.outputs, *known.shape[1:]))
-        if kappa is not None:
-            for d, j, value in stage.c if count else ():
-                reads[d] += value[here] * kappa[j]
-            for i, j, value in stage.a:
-                after[i] += value[here] * kappa[j]
-        if eta is not None:
-            for i, k, value in stage.b:
-                after[i] += value[here] * eta[k]
-        kappa = after
-    return known if kappa is None else kappa, reads
 
 
 def growth_rate(
@@ -291,7 +138,7 @@ class _PowerIteration:
         gates = len(process.ens.cell.gates)
         rng = _random.stream(seed, 51, len(recorders))
         self.normals = Normals(gates, process.period, process.per_group, rng)
-        self.sides = [_Differences(recorder, process) for recorder in recorders]
+        self.sides = [Differences(recorder, process) for recorder in recorders]
 
     def round(
         self, m: np.ndarray, mu: float | np.ndarray, with_slope: bool

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.meanfield.linearised_sites import Recorder
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
-from rmtrnn.meanfield.tied_growth import Growth, Recorder, growth_rate
+from rmtrnn.meanfield.tied_growth import Growth, growth_rate
 from rmtrnn.meanfield.tied_solver import (
     GroupMap,
     Settings,
