@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn._core.status import ConvergenceError, Status
-from rmtrnn.dyson.stationary.exponents import Path, follow, representative
+from rmtrnn.dyson.stationary.edge import representative
+from rmtrnn.dyson.stationary.exponents import Path, follow
 from rmtrnn.dyson.stationary.sites import SiteSteps, tied_steps, untied_steps
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.quantile_law import QuantileLaw

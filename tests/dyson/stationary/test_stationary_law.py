@@ -8,7 +8,7 @@ from reference.kolmogorov import distance
 
 import rmtrnn as rt
 from rmtrnn.dyson.quantiles import log_quantiles
-from rmtrnn.dyson.stationary import equation, exponents, law
+from rmtrnn.dyson.stationary import edge, equation, exponents, law
 from rmtrnn.dyson.stationary.equation import solve
 from rmtrnn.dyson.stationary.law import stationary_law
 from rmtrnn.dyson.stationary.response import Modes, respond
@@ -99,7 +99,7 @@ def test_slopes_of_the_response():
 
 def test_the_largest_exponent_is_half_the_log_of_chi():
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5)
-    found = exponents.representative(untied_steps(ens, 32, 2048, 0), 64, -0.2)
+    found = edge.representative(untied_steps(ens, 32, 2048, 0), 64, -0.2)
     exact = rt.mean_field(ens).lyapunov
     assert abs(found.largest - exact) < found.error < 0.03
     assert abs(rt.mean_field(ens.replace(sigma_w=2.5)).lyapunov - exact) > 0.03
@@ -111,9 +111,9 @@ def test_few_sites_are_calibrated_to_the_largest_exponent():
     field = law.tied_field(ens, None, 1024, 0)
     steps, modes = tied_steps(ens, field, 32, 32, 0), Modes.of(32, tied=True)
     exact = rt.mean_field(ens).lyapunov
-    found, _ = exponents.largest_exponent(exponents.calibrated(steps, modes, exact), modes, exact)
+    found, _ = edge.largest_exponent(edge.calibrated(steps, modes, exact), modes, exact)
     assert found == pytest.approx(exact, abs=1e-8)
-    assert abs(exponents.largest_exponent(steps, modes, exact)[0] - exact) > 1e-3
+    assert abs(edge.largest_exponent(steps, modes, exact)[0] - exact) > 1e-3
 
 
 @pytest.fixture(autouse=True)
@@ -145,11 +145,11 @@ def test_numbers_of_the_iteration_do_not_matter(monkeypatch, name, factor):
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 3])
-@pytest.mark.parametrize("name", ["first", "apart", "near"])
-def test_numbers_of_the_path_do_not_matter(monkeypatch, name, factor):
+@pytest.mark.parametrize(("module", "name"), [(exponents, "first"), (exponents, "apart"), (edge, "near")])
+def test_numbers_of_the_path_do_not_matter(monkeypatch, module, name, factor):
     usual = stationary_law(TANH, 16, 64, 0).law
-    changed = dataclasses.replace(exponents.SETTINGS, **{name: factor * getattr(exponents.SETTINGS, name)})
-    monkeypatch.setattr(exponents, "SETTINGS", changed)
+    changed = dataclasses.replace(module.SETTINGS, **{name: factor * getattr(module.SETTINGS, name)})
+    monkeypatch.setattr(module, "SETTINGS", changed)
     moved = stationary_law(TANH, 16, 64, 0).law
     at = np.linspace(-4.0, 0.25, 30)
     assert np.abs(moved.cdf(at) - usual.cdf(at)).max() < 6e-3
