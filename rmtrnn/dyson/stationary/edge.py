@@ -1,8 +1,8 @@
 """The upper end of the law of Lyapunov exponents on the sites: ρ(μ) = 1, and sites that stand for more.
 
 ρ (`equation.linear_growth`) is a mean over sites, as all of (*) there is. Where it is 1 is known from the
-mean field: ½ log χ. Some hundred sites by themselves miss that rate by several per cent, and shares of exponents
-near the top with it. So σ_w² of the sites is divided by their own ρ(½ log χ) (`calibrated`; ratio estimator
+mean field: ½ log χ. Some hundred sites by themselves miss that rate by several per cent, and shares near
+the top with it. So σ_w² of the sites is divided by their own ρ(½ log χ) (`calibrated`; ratio estimator
 of Cochran 1977, *Sampling Techniques*, chapter 6). The noise of second order is left.
 """
 

@@ -106,11 +106,19 @@ def _averages(response: Response, left: np.ndarray, right: np.ndarray) -> tuple[
     return both.sum(axis=1), both.sum(axis=0), above
 
 
-def solve(steps: SiteSteps, modes: Modes, response: Response, log_energy: np.ndarray) -> Solution:
+def solve(
+    steps: SiteSteps,
+    modes: Modes,
+    response: Response,
+    log_energy: np.ndarray,
+    tolerance: float | None = None,
+) -> Solution:
     """Solve (*) from log (P, Q) by Anderson acceleration (Walker and Ni 2011) in the logarithms.
 
-    A factor common to all P and its inverse to all Q change nothing; it stays as it is.
+    A factor common to all P and its inverse to all Q change nothing; it stays as it is. ``tolerance``: of the
+    change; None: `EquationSettings.tolerance`.
     """
+    tolerance = SETTINGS.tolerance if tolerance is None else tolerance
     x, shape = log_energy, log_energy.shape
     history: list[tuple[np.ndarray, np.ndarray]] = []
     above, residual, count = np.nan, np.inf, 0
@@ -120,14 +128,14 @@ def solve(steps: SiteSteps, modes: Modes, response: Response, log_energy: np.nda
         with np.errstate(all="ignore"):  # what is not finite ends the iteration
             change, weight = _change(steps, modes, found, x)
         above, residual = float(found.above.mean()), float(np.sqrt(np.sum(weight * change**2)))
-        if residual <= SETTINGS.tolerance or not np.isfinite(residual):
+        if residual <= tolerance or not np.isfinite(residual):
             break
         history = [*history, (x.ravel(), change.ravel())][-SETTINGS.depth - 1 :]
         move = anderson_move(
             history, mixing=SETTINGS.mixing, rank=SETTINGS.rank, norm=np.sqrt(weight.ravel())
         )
         x = x + np.clip(move, -SETTINGS.longest, SETTINGS.longest).reshape(shape)
-    return Solution(x, above, residual, count, residual <= SETTINGS.tolerance)
+    return Solution(x, above, residual, count, residual <= tolerance)
 
 
 def _change(steps: SiteSteps, modes: Modes, found: Averages, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
