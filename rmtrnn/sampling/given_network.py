@@ -5,6 +5,7 @@ Letters: N, the number of units; T, the number of steps; V, W, b of theory.md (1
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,13 @@ class GivenNetwork:
                     raise ValueError(f"W: has no matrix for gate {gate.name!r}, which reads {gate.reads}")
 
     @property
+    def weights(self) -> list[np.ndarray]:
+        """All W, V, b, in the order of the gates."""
+        return [
+            part[gate] for part in (self._w, self._v, self._b) for gate in self.cell.gates if gate in part
+        ]
+
+    @property
     def initial_state(self) -> np.ndarray:
         """The state h = 0, (s, N)."""
         return np.zeros((len(self.cell.state), self.N))
@@ -208,6 +216,23 @@ def runs(network: Any, inputs: Any, T: int | None, state: Any) -> Iterator[tuple
             if start is None:
                 raise ValueError("state = None: a function (state, x) -> (state', J) needs a first state")
             yield np.size(start), _factors(network, start, sequence, first)
+
+
+def weights_of(network: Any) -> list[Any]:
+    """The arrays that a torch module or a `GivenNetwork` is made of; none of a function."""
+    if _is_torch(network):
+        return list(network.state_dict().values())
+    return network.weights if isinstance(network, GivenNetwork) else []
+
+
+def fingerprint(arrays: Iterable[Any]) -> str:
+    """SHA-256 of the shapes and values of arrays or tensors, in float64."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        on_host = array.detach().cpu() if hasattr(array, "detach") else array
+        values = np.ascontiguousarray(on_host, dtype="<f8")
+        digest.update(f"{values.shape}".encode() + values.tobytes())
+    return digest.hexdigest()
 
 
 def _is_torch(network: Any) -> bool:

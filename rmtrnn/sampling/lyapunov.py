@@ -32,7 +32,7 @@ from rmtrnn._core.status import Status
 from rmtrnn._core.trials import run_trials
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.sampling import burn_in as _burn_in
-from rmtrnn.sampling.given_network import input_sequences, runs
+from rmtrnn.sampling.given_network import fingerprint, input_sequences, runs, weights_of
 from rmtrnn.sampling.network import Network, Networks
 from rmtrnn.sampling.sample import Estimate, host, over_trials, trial_parameters
 
@@ -166,7 +166,8 @@ def sample_lyapunov(
     N, trials : integers ≥ 1; steps : integer ≥ 16. Exponents are averages over so many steps
     inputs, state : inputs of a given network, (steps, inputs) or several sequences, and its first state. The
         last ``steps`` inputs are averaged over, a quarter as many before them turn the frame. N, trials,
-        device, dtype, executor, checkpoint and burn_in are refused then
+        device, dtype, executor and burn_in are refused then. A ``checkpoint`` keeps a file for each finished
+        sequence, with hashes of inputs, state and weights; of a function it knows nothing
     count : number of exponents, the largest ones; None: all of them (cost N times as high as for one).
     seed, device, dtype, progress, executor, checkpoint, burn_in : as for `rmtrnn.sample`.
     Returns a `LyapunovSample`. Raises TypeError or ValueError naming a bad argument.
@@ -177,8 +178,8 @@ def sample_lyapunov(
     """
     if inputs is not None:
         idle = {"N": N, "trials": trials, "device": device, "dtype": dtype, "executor": executor}
-        _refuse(idle | {"checkpoint": checkpoint, "burn_in": burn_in}, "a given network")
-        return _of_given(ens, inputs, state, steps, count, seed, _progress.reporter(progress))
+        _refuse(idle | {"burn_in": burn_in}, "a given network")
+        return _of_given(ens, inputs, state, steps, count, seed, _progress.reporter(progress), checkpoint)
     _refuse({"state": state}, "an ensemble")
     _validate.instance("ens", ens, Ensemble)
     parameters = _parameters(ens, N, steps, count, seed, burn_in, device, dtype)
@@ -233,24 +234,44 @@ def _of_given(
     count: int | None,
     seed: int,
     report: _progress.Report,
+    checkpoint: str | Path | None,
 ) -> LyapunovSample:
     """The exponents of a given network along each of its input sequences."""
     steps = _validate.integer("steps", steps, low=2 * SETTINGS.blocks)
-    sequences, length = input_sequences(inputs, bool(getattr(network, "batch_first", False))).shape[:2]
+    sequences = input_sequences(inputs, bool(getattr(network, "batch_first", False)))
+    length = sequences.shape[1]
     if length < steps + steps // 4:
         raise ValueError(
             f"inputs: have {length} steps; must have {steps + steps // 4}, a quarter more than steps={steps}"
         )
-    start, rows, size = time.perf_counter(), [], 0
-    with _progress.ending(report):
-        for size, factors in runs(network, inputs, steps + steps // 4, state):
-            number = size if count is None else _validate.integer("count", count, low=1, high=size)
-            first = _random.stream(seed, len(rows), _FRAME).standard_normal((size, number))
-            frame = _Frame(_Given(iter(factors)), np.linalg.qr(first)[0], np)
-            rows.append(_averages(frame, steps))
-            report(len(rows), sequences, "lyapunov")
+
+    def along(_: dict[str, Any], index: int) -> np.ndarray:
+        """The size of the state, then the exponents and their errors along one sequence."""
+        size, factors = next(runs(network, sequences[index], steps + steps // 4, state))
+        number = size if count is None else _validate.integer("count", count, low=1, high=size)
+        first = _random.stream(seed, index, _FRAME).standard_normal((size, number))
+        frame = _Frame(_Given(iter(factors)), np.linalg.qr(first)[0], np)
+        return np.concatenate([[size], _averages(frame, steps)])
+
+    start = time.perf_counter()
+    parameters = {"steps": steps, "count": count, "seed": seed, "inputs": fingerprint([sequences])}
+    parameters |= {"state": fingerprint(_leaves(state)), "network": fingerprint(weights_of(network))}
+    rows = run_trials(
+        along,
+        parameters,
+        len(sequences),
+        executor=None,
+        checkpoint=checkpoint,
+        report=report,
+        label="lyapunov",
+    )
     made = {"seed": seed, "wall_time_s": time.perf_counter() - start, **host()}
-    return LyapunovSample(*_in_order(rows), None, size, steps, made)
+    return LyapunovSample(*_in_order([row[1:] for row in rows]), None, int(rows[0][0]), steps, made)
+
+
+def _leaves(state: Any) -> list[Any]:
+    """The arrays of a state: of a tuple (LSTM of torch) each part."""
+    return [] if state is None else list(state) if isinstance(state, tuple | list) else [state]
 
 
 def _parameters(

@@ -48,6 +48,39 @@ def test_the_frame_is_that_of_a_plain_qr():
     assert np.sum(found.exponents[0]) == pytest.approx(np.sum(plain), abs=1e-8)  # log |det J|, any frame
 
 
+@pytest.mark.sweep
+@pytest.mark.parametrize(
+    "ens",
+    [
+        rt.Ensemble(rt.Leaky(0.25, form="current"), sigma_w=3.0, tied=True),
+        rt.Ensemble("gru", sigma_w=3.0, sigma_v=0.5, sigma_b=0.3, tied=True),
+    ],
+    ids=["leaky", "gru"],
+)
+def test_512_units_have_the_exponents_of_a_plain_qr_and_of_a_long_product(ens):
+    """The same network: QR of NumPy after every step, and log s / T of `rt.sample`.
+
+    Both follow the trajectory from the same start. The frames have turned after as many steps to what is
+    left of e^{−(u_i − u_{i+1}) t}, the product has 1/T; log |det J| along it knows neither.
+    """
+    n, steps, burn_in, seed = 512, 400, 1000, 12
+    found = rt.sample_lyapunov(ens, N=n, steps=steps, seed=seed, burn_in=burn_in).exponents[0]
+    network = Network(ens, n, seed, 0, np, "float64")
+    network.run(burn_in)
+    q, total = np.linalg.qr(np.random.default_rng(1).standard_normal((n, n)))[0], np.zeros(n)
+    for step in range(steps + steps // 4):
+        q, r = np.linalg.qr(network.step()(q))
+        total += (step >= steps // 4) * np.log(np.abs(np.diag(r)))
+    plain = np.sort(total / steps)[::-1]
+    assert found.sum() == pytest.approx(plain.sum(), abs=1e-6)
+    assert np.abs(found - plain).mean() < 0.01
+    product = rt.sample(ens, T=steps, N=n, trials=1, seed=seed, burn_in=burn_in + steps // 4).log_s[0]
+    assert product.sum() / steps == pytest.approx(found.sum(), abs=1e-6)
+    assert np.abs(product[::-1] / steps - found).mean() < 0.02
+    other = rt.sample_lyapunov(ens.replace(sigma_w=2.5), N=n, steps=64, seed=seed, burn_in=burn_in)
+    assert np.abs(other.exponents[0] - found).mean() > 0.03
+
+
 def test_given_networks(tmp_path):
     """A GRU with given weights against a plain QR of its steps, and log |det J| along the trajectory."""
     rng = np.random.default_rng(4)
@@ -72,9 +105,44 @@ def test_given_networks(tmp_path):
     assert few.largest.value == pytest.approx(found.exponents[0, 0], abs=0.01)
 
 
+def test_sequences_of_a_given_network_resume(tmp_path, monkeypatch):
+    """A run that ends after one of two sequences goes on with the other; other weights are refused."""
+    rng = np.random.default_rng(6)
+    weights = rng.standard_normal((4, 4))
+    network, inputs = rt.GivenNetwork("vanilla", weights), rng.standard_normal((40, 2, 4))
+    given = {"inputs": inputs, "steps": 16, "checkpoint": tmp_path}
+    usual = rt.sample_lyapunov(network, inputs=inputs, steps=16)
+    calls = []
+
+    def interrupted(done, total, label):
+        if done == 1 and not calls:
+            calls.append(label)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rt.sample_lyapunov(network, progress=interrupted, **given)
+    assert [path.name for path in tmp_path.iterdir()] == ["trial-000000.dat"]
+    steps = []
+    monkeypatch.setattr(rt.GivenNetwork, "__call__", _counted(rt.GivenNetwork.__call__, steps))
+    assert rt.sample_lyapunov(network, **given) == usual
+    assert len(steps) == 40
+    with pytest.raises(ValueError, match=r"differs in \['network'\]"):
+        rt.sample_lyapunov(rt.GivenNetwork("vanilla", 2.0 * weights), **given)
+    with pytest.raises(ValueError, match=r"differs in \['state'\]"):
+        rt.sample_lyapunov(network, state=np.ones((1, 4)), **given)
+
+
+def _counted(function, calls):
+    def counted(*arguments):
+        calls.append(1)
+        return function(*arguments)
+
+    return counted
+
+
 def test_arguments_that_mean_nothing_are_refused():
     network = rt.GivenNetwork("vanilla", np.eye(3))
-    for name, value in {"N": 3, "trials": 2, "burn_in": 5, "device": "cpu", "checkpoint": "x"}.items():
+    for name, value in {"N": 3, "trials": 2, "burn_in": 5, "device": "cpu"}.items():
         with pytest.raises(TypeError, match=f"{name} = .*given network"):
             rt.sample_lyapunov(network, inputs=np.zeros((40, 3)), steps=16, **{name: value})
     with pytest.raises(TypeError, match="state = 0: means nothing for an ensemble"):
