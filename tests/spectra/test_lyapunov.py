@@ -61,27 +61,23 @@ def test_gated_networks():
 
 PUBLISHED_LEAKY = {
     3.0: (0.2242, 0.03516, 0.003690, 0.0717, -1.1510),
-    1.5: (0.0459, 0.00775, 0.000169, 0.01616, -1.1510),
+    1.5: (0.0459, 0.00775, 0.000169, 0.01616),
 }
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("gain", PUBLISHED_LEAKY)
 def test_published_simulations_of_the_leaky_map(gain):
-    """Open data of a public repository, N = 4096 and 16384, per unit of time: within 3 % and finite N.
+    """Open data of a public repository, N = 4096 and 16384, per unit of time: within 3 %.
 
-    By finite N the published largest exponent differs from the exact one, ½ log χ; the shares near the top
-    are proportional to it, the entropy rate to its square.
+    Nothing is allowed for finite N; validation/beyond/lyapunov.py has a rule for that.
     """
     law = rt.lyapunov(rt.Ensemble(rt.Leaky(0.25, form="current"), sigma_w=gain, tied=True))
     numbers = law.largest, law.unstable_fraction, law.entropy_rate, law.kaplan_yorke, law.spectrum.mean
     found = np.array(numbers) / [0.25, 1.0, 0.25, 1.0, 0.25]
-    published = np.array(PUBLISHED_LEAKY[gain])
-    finite = abs(found[0] / published[0] - 1.0)
-    assert finite < 0.01
-    assert np.all(np.abs(found / published - 1.0) < 0.03 + finite * np.array([0.0, 1.0, 2.0, 1.0, 0.0]))
-    other = np.array(PUBLISHED_LEAKY[4.5 - gain])
-    assert np.all(np.abs(found / other - 1.0)[:4] > 0.5)
+    published, other = np.array(PUBLISHED_LEAKY[gain]), np.array(PUBLISHED_LEAKY[4.5 - gain])
+    assert np.all(np.abs(found[: published.size] / published - 1.0) < 0.03)
+    assert np.all(np.abs(found[:4] / other[:4] - 1.0) > 0.5)
     assert law.converged
 
 

@@ -58,6 +58,7 @@ class EquationSettings:
 
 SETTINGS = EquationSettings()
 ALMOST = 1.0 - 1e-9  # of w: S has a pole at −1
+LARGE = np.finfo(float).eps ** -0.5  # of the squares of U, from which X = 1 + U Uᵀ keeps half of the digits
 LEAST = 1e-300  # of what passes a gate; below, its logarithm has no weight
 
 
@@ -97,13 +98,30 @@ def averages(steps: SiteSteps, modes: Modes, response: Response, energy: np.ndar
 def _averages(response: Response, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, ...]:
     """Sums over some sites of 1 − diag X^{−1} and of P k; the trace of (***) at each of them."""
     U = left * response.H * right
+    image = resolved(U)
+    above = response.trace + np.einsum("nij,nij->n", image, left * response.slope * right)
+    both = np.einsum("nij,nij->ij", U, image)  # 1 − diag X^{−1} without its rounding where it is small
+    return both.sum(axis=1), both.sum(axis=0), above
+
+
+def resolved(U: np.ndarray) -> np.ndarray:
+    """X^{−1} U of X = 1 + U Uᵀ, (n, r, c).
+
+    Forming X squares the condition of U, whose entries grow like e^{(u − μ) t} while a site by itself grows
+    at a rate u above μ. Where that would lose half of the digits, (Uᵀ; 1) = Q R gives X^{−1} U = Q_2 Q_1ᵀ to
+    rounding.
+    """
     X = U @ U.transpose(0, 2, 1)
     here = np.arange(X.shape[1])
     X[:, here, here] += 1.0
     image = np.linalg.solve(X, U)
-    above = response.trace + np.einsum("nij,nij->n", image, left * response.slope * right)
-    both = np.einsum("nij,nij->ij", U, image)  # 1 − diag X^{−1} without its rounding where it is small
-    return both.sum(axis=1), both.sum(axis=0), above
+    large = np.einsum("nij,nij->n", U, U) > LARGE
+    if large.any():
+        tall = U[large].transpose(0, 2, 1)
+        one = np.broadcast_to(np.eye(len(here)), (len(tall), len(here), len(here)))
+        Q = np.linalg.qr(np.concatenate([tall, one], axis=1))[0]
+        image[large] = Q[:, -len(here) :] @ Q[:, : -len(here)].transpose(0, 2, 1)
+    return image
 
 
 def solve(

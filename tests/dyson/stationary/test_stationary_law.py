@@ -71,6 +71,22 @@ def test_sampled_gated_networks_have_the_predicted_exponents():
     assert distance(untied, sample) > 0.07
 
 
+@pytest.mark.equation(24)
+def test_the_path_has_points_among_few_positive_exponents(monkeypatch):
+    """Of the tanh map near its transition; a path from log ρ = 0.1 down interpolates their sum."""
+    ens = TANH.replace(sigma_w=1.1)
+    exact = rt.lyapunov(ens)
+    assert 0.0 < exact.unstable_fraction < 0.02
+    found = stationary_law(ens, 16, 128, 0).law
+    assert np.sum(found.quantiles > 0.0) >= 3
+    assert found.entropy_rate == pytest.approx(exact.entropy_rate, rel=1e-3)
+    assert found.unstable_fraction == pytest.approx(exact.unstable_fraction, rel=1e-3)
+    coarse = dataclasses.replace(exponents.SETTINGS, first=0.1, positive=np.inf)
+    monkeypatch.setattr(exponents, "SETTINGS", coarse)
+    other = stationary_law(ens, 16, 128, 0).law
+    assert abs(other.entropy_rate / exact.entropy_rate - 1.0) > 4e-3
+
+
 @pytest.mark.sweep
 @pytest.mark.equation(24)
 def test_long_chains_tend_to_it():
@@ -82,6 +98,19 @@ def test_long_chains_tend_to_it():
     found = stationary_law(ens, 32, 512, 0).law
     assert np.abs(found.cdf(limit) - levels).max() < found.error + 0.01
     assert np.abs(found.cdf(short) - levels).max() > 0.02
+
+
+def test_large_responses_keep_their_digits():
+    """Singular values s of U up to 10⁷ give s/(1 + s²) in X^{−1} U; forming X loses those of order 1."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((2, 6, 6)))[0] for _ in range(2))
+    s = np.array([[1e7, 1e5, 30.0, 1.0, 0.1, 1e-3], [3.0, 2.0, 1.0, 0.5, 0.1, 0.0]])
+    exact = left @ (right * (s / (1.0 + s**2))[:, None, :]).transpose(0, 2, 1)
+    U = left @ (right * s[:, None, :]).transpose(0, 2, 1)
+    assert np.abs(equation.resolved(U) - exact).max() < 1e-8
+    plain = np.linalg.solve(np.eye(6) + U @ U.transpose(0, 2, 1), U)
+    assert np.abs(plain - exact)[0].max() > 1e-5
+    assert np.abs(plain - exact)[1].max() < 1e-14
 
 
 def test_slopes_of_the_response():
@@ -145,7 +174,9 @@ def test_numbers_of_the_iteration_do_not_matter(monkeypatch, name, factor):
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 3])
-@pytest.mark.parametrize(("module", "name"), [(exponents, "first"), (exponents, "apart"), (edge, "near")])
+@pytest.mark.parametrize(
+    ("module", "name"), [(exponents, "first"), (exponents, "positive"), (exponents, "apart"), (edge, "near")]
+)
 def test_numbers_of_the_path_do_not_matter(monkeypatch, module, name, factor):
     usual = stationary_law(TANH, 16, 64, 0).law
     changed = dataclasses.replace(module.SETTINGS, **{name: factor * getattr(module.SETTINGS, name)})
