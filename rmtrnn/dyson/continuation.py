@@ -110,7 +110,10 @@ class Continuation:
     def transform(self, log_lambda: np.ndarray) -> np.ndarray:
         """E[t/(t + s²)] at t = exp(log_lambda); nan where the equations were not solved."""
         sigma, ok = self.on_negative_axis(log_lambda)
-        return np.where(ok, stieltjes_transform(self.chain, sigma, log_lambda), np.nan)
+        found = np.full(log_lambda.shape, np.nan)
+        if ok.any():
+            found[ok] = stieltjes_transform(self.chain, sigma[ok], log_lambda[ok])
+        return found
 
     def follow(self, log_lambda: float, stieltjes: float) -> None:
         """Follow the axis down to ``log_lambda``, or to where only ``stieltjes`` is left.
@@ -246,8 +249,10 @@ def _transform_by_path(
     """E[t/(t + s²)], and whether it was found; on few sites where it still falls clearly."""
     points = Points.negative(log_t)
     sigma, ok = continuation.on_negative_axis(log_t)
+    if not ok.all():
+        return np.full(log_t.shape, np.nan), False
     left = stieltjes_transform(continuation.chain, sigma, log_t)
-    if not ok.all() or left[0] - left[-1] > 20.0 * AXIS.settled_atom:
+    if left[0] - left[-1] > 20.0 * AXIS.settled_atom:
         return left, False
     found = newton(chain, continuation.chain, sigma, points, AXIS.still, 40)
     return stieltjes_transform(chain, found.sigma, log_t), bool(found.converged.all())

@@ -9,8 +9,10 @@ from scipy import stats
 
 import rmtrnn as rt
 from rmtrnn.dyson.continuation import Continuation, correct
+from rmtrnn.dyson.negative_axis import Reached
 from rmtrnn.dyson.newton import evaluate
 from rmtrnn.dyson.pencil import Chain, Stage
+from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.numerics.gaussian_quadrature import gaussian_nodes
 
 
@@ -69,3 +71,20 @@ def test_a_cell_without_recurrent_weights_has_the_law_of_its_gates(T):
     assert spec.error < 1e-3
     assert np.abs(spec.log_s.cdf(u) - exact.cdf(u)).max() < spec.error
     np.testing.assert_allclose(spec.log_s.pdf(u), exact.pdf(u), atol=0.08 * exact.pdf(-T))
+
+
+def test_the_transform_is_not_read_where_its_equation_was_not_solved(monkeypatch):
+    """Untied LSTM, T = 3: what Newton's method gave up with overflowed in the transform."""
+    chain = vanilla_chain(rt.Ensemble("vanilla", sigma_b=0.3), 2)
+    log_lambda, solve = np.array([0.0, -1.0, -2.0]), Continuation.on_negative_axis
+    whole = Continuation(chain).transform(log_lambda)
+
+    def partly(self, log_lambda):
+        found, lost = solve(self, log_lambda), log_lambda < -1.5
+        coefficients = np.where(lost[:, None], 1e200, found.sigma.coefficients)
+        return Reached(SelfEnergy.of(coefficients), found.ok & ~lost)
+
+    monkeypatch.setattr(Continuation, "on_negative_axis", partly)
+    part = Continuation(chain).transform(log_lambda)
+    assert np.isfinite(whole).all() and np.isnan(part[2])
+    assert np.allclose(part[:2], whole[:2], rtol=1e-14)
