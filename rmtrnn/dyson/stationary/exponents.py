@@ -119,8 +119,8 @@ class _Follower:
         self.slope = abs(slope)
 
     def after(self, points: list[_Point]) -> _Point:
-        """The next point; where it is not solved, or p jumps, one at a smaller distance from the last."""
-        point, before = None, points[-1].found.above if points else 0.0
+        """The next point; where it is not solved, one at a smaller distance from the last."""
+        point = None
         for distance, energy in self._starts(points):
             advance("stationary Dyson equation: growth rates")
             mu = self.largest - distance
@@ -128,7 +128,7 @@ class _Follower:
                 self.steps, self.modes, respond(self.steps, self.modes, mu), energy, self._tolerance(distance)
             )
             point = _Point(mu, distance, found)
-            if found.converged and found.above - before <= 2.0 * SETTINGS.apart:
+            if found.converged:
                 break
         assert point is not None
         return point
