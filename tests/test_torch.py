@@ -10,6 +10,7 @@ import pytest
 import rmtrnn as rt
 from rmtrnn.initialisation.layouts import draw_arrays, framework_ensemble
 from rmtrnn.initialisation.search import EFFORT
+from rmtrnn.sampling.sample import Sample
 from validation.beyond.torch_jacobian import cases as networks
 
 torch = pytest.importorskip("torch")
@@ -242,6 +243,75 @@ def test_autograd_jacobian_has_the_spectrum_of_library_networks(name):
     )
     assert right["p"] > 1e-3 and right["kolmogorov"] < 0.05
     assert spoilt["p"] < 1e-8 and spoilt["kolmogorov"] > 0.1
+
+
+def second_layer_jacobian(module, rng, burn_in=0):
+    """The state Jacobian of the upper of two layers over `networks.T` steps by autograd, and the first state.
+
+    The lower layer runs on fresh inputs of second moment 1 and does not depend on the upper one. States have
+    the axes (h and c, layers, batch, units); the Jacobian of the LSTM is that of (c, h).
+    """
+    n, parts = module.hidden_size, 2 if isinstance(module, torch.nn.LSTM) else 1
+
+    def packed(state):
+        return (state[0].contiguous(), state[1].contiguous()) if parts == 2 else state[0].contiguous()
+
+    def run(state, steps):
+        x = torch.from_numpy(rng.standard_normal((steps, 1, module.input_size)))
+        final = module(x.expand(-1, state.shape[2], -1), packed(state))[1]
+        return torch.stack(final) if parts == 2 else final[None]
+
+    state = torch.from_numpy(rng.standard_normal((parts, 2, 1, n)))
+    if burn_in:
+        with torch.no_grad():
+            state = run(state, burn_in)
+    width = parts * n
+    upper = state[:, 1].expand(parts, width, n).clone().requires_grad_()
+    start = torch.stack([state[:, 0].expand(parts, width, n), upper], dim=1)
+    final = run(start, networks.T)[:, 1].flip(0).transpose(0, 1).reshape(width, width)
+    (rows,) = torch.autograd.grad(torch.diagonal(final).sum(), upper)
+    return rows.flip(0).transpose(0, 1).reshape(width, width).numpy(), state
+
+
+def test_second_layer_has_the_spectrum_of_the_plan():
+    """Vanilla, tied: the law of the plan, as V is scaled to E[h²] of the layer below; else another law."""
+    plan = rt.initialize("vanilla", networks.T)
+    law = rt.spectrum(plan.ensemble, networks.T)
+    assert plan.output < 0.5
+    for source, verdict in ((plan, "agrees"), (plan.ensemble, "disagrees")):
+        rows = []
+        for trial in range(6):
+            rng = np.random.default_rng([trial, 8])
+            module = rtt.initialize_(torch.nn.RNN(200, 200, num_layers=2).double(), source, rng)
+            jacobian, _ = second_layer_jacobian(module, rng, burn_in=50)
+            rows.append(np.sort(np.log(np.linalg.svd(jacobian, compute_uv=False))))
+        sample = Sample(np.array(rows), plan.ensemble, networks.T, 200, {"seed": 8, "burn_in": 50})
+        report = rt.compare(law, sample)
+        assert report.verdict == verdict, str(report)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+@pytest.mark.equation(1)
+def test_second_layer_jacobian_is_that_of_the_cell(name):
+    """With the second layer's weights and the first layer's states as inputs, entry by entry."""
+    ens, kind = networks.ensembles()[name], {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+    module = rtt.initialize_(kind[name](N, N, num_layers=2).double(), ens, rng=1)
+    found, state = second_layer_jacobian(module, np.random.default_rng(6))
+    rng = np.random.default_rng(6)
+    rng.standard_normal(tuple(state.shape))  # the states, drawn before the inputs
+    x = torch.from_numpy(rng.standard_normal((networks.T, 1, N)))
+    for layer in (1, 0):  # and the first layer's weights in its place are wrong
+        lower, upper = (kind[name](N, N).double() for _ in range(2))
+        for one, place in ((lower, 0), (upper, layer)):
+            weights = {key: value for key, value in module.state_dict().items() if f"_l{place}" in key}
+            one.load_state_dict({key.replace(f"_l{place}", "_l0"): value for key, value in weights.items()})
+        begin = tuple(state[:, 0]) if name == "lstm" else state[0, 0]
+        begin = tuple(part[None] for part in begin) if name == "lstm" else begin[None]
+        inputs = lower(x, begin)[0][:, 0].detach().numpy()
+        site = state[:, 1, 0].flip(0).numpy()  # (c, h)
+        expected = library_jacobian(upper, ens, site, inputs)
+        error = np.abs(found - expected).max() / np.abs(expected).max()
+        assert error < 1e-12 if layer == 1 else error > 0.01
 
 
 def test_refusals():
