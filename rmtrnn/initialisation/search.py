@@ -62,7 +62,8 @@ class Effort:
 
 
 EFFORT = Effort()
-SMALL = Size(units=48, directions=8, least_burn_in=64, looks=4)
+# The networks of the search have seen T steps, as in training, and are not quite stationary.
+SMALL = Size(units=48, directions=8, least_burn_in=64, memories=1, looks=4)
 FLOOR = -700.0  # log of the smallest double: where nothing arrives, log I is this
 
 

@@ -18,7 +18,9 @@ def observed(size: Size) -> Observed:
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 3])
-@pytest.mark.parametrize("name", ["units", "directions", "least_burn_in", "start", "looks", "rescaled"])
+@pytest.mark.parametrize(
+    "name", ["units", "directions", "least_burn_in", "memories", "start", "looks", "rescaled"]
+)
 def test_numbers_change_what_is_seen_by_the_draw_only(name, factor):
     value = getattr(USUAL, name)
     usual, moved = (observed(size) for size in (USUAL, replace(USUAL, **{name: type(value)(value * factor)})))

@@ -176,7 +176,7 @@ def _judged(
 def _field(space: Space, base: rt.Ensemble, T: int, seed: int) -> Any:
     if isinstance(base.cell, rt.VanillaRNN):
         return field_of(space, T, None)
-    return NetworkBatch(base, T, seed, Size(units=WIDTH[T]))
+    return NetworkBatch(base, T, seed, Size(units=WIDTH[T], memories=1))
 
 
 def _together(ensembles: list[rt.Ensemble]) -> Points:
