@@ -10,7 +10,7 @@ from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
 
 ENS = rt.Ensemble("minimal", sigma_w=1.0, sigma_v=0.7, mu_b=1.5, tied=True, weights="orthogonal")
 LAGS = np.array([0, 2, 4, 8])
-USUAL = Size(units=96)
+USUAL = Size(units=96, least_burn_in=50, memories=1)
 
 
 def observed(size: Size) -> Observed:
