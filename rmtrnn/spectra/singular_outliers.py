@@ -235,14 +235,15 @@ class _Sites:
         sites, ports = self.matrices, self.matrices.ports
         P, Q = sites.with_ends(point.energy, point.log_lambda)
 
-        def part(gamma: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
+        def part(some: slice, weights: np.ndarray) -> tuple[np.ndarray, ...]:
+            gamma = sites.gamma[some]
             turned = np.swapaxes(gamma, 1, 2)
             h = gamma @ P @ turned
             right = np.linalg.inv(np.eye(len(Q)) - h @ Q) * weights[:, None, None]
             across = right @ gamma
             return (turned @ Q @ across).sum(axis=0), across.sum(axis=0), (right @ h).sum(axis=0)
 
-        parts = sites.over_sites(part)
+        parts = sites.over_sites(len(P), part)
         yy, xy, xx = (np.sum([one[i] for one in parts], axis=0) for i in range(3))
         m = np.trace(xx[ports:, ports:]) * np.exp(sites.log_mean - point.log_lambda) / sites.s_out
         return _Averages(yy[:ports, :ports], xy[:ports, :ports], xx[:ports, :ports], complex(m))

@@ -22,7 +22,8 @@ import numpy as np
 
 from rmtrnn._core.arrays import namespace, to_host, total
 from rmtrnn.dyson.pencil import Stage
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites, gate_owners
+from rmtrnn.dyson.tied.read_chain import Ports
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites, ports_of_stages
 
 _FLOOR = 1e-300  # a logarithm is taken of what may vanish
 
@@ -51,12 +52,13 @@ def large_lambda(sites: SiteMatrices) -> LargeLambda:
     Q1 = _row_by_row(sites, backwards, _with_end(nothing, sites.s_out), True, nothing)
     P, Q = _with_end(P0, sites.s_in), _with_end(Q1, sites.s_out)
 
-    def part(gamma: Any, weights: Any) -> tuple[Any, Any]:
+    def part(some: slice, weights: Any) -> tuple[Any, Any]:
+        gamma = sites.gamma[some]
         h = gamma @ P @ xp.swapaxes(gamma, 1, 2)
         end = h[:, sites.ports :, sites.ports :]
         return xp.einsum("nij,n->ij", h @ Q @ h, weights), xp.einsum("nii,n->", end, weights)
 
-    parts = sites.over_sites(part)
+    parts = sites.over_sites(sites.ports + sites.s_in, part)
     source, first = (total([one[i] for one in parts]) for i in range(2))
     grown = nothing.copy()
     for block, variance, haar in zip(sites.blocks(), sites.sigma2, sites.orthogonal, strict=True):
@@ -104,7 +106,7 @@ def site_features(
     size (and determinant, where it is a matrix) of the product of its gates. The shares are relative to m_1.
     ``far`` comes from ``sites``; the stages may be those of other sites.
     """
-    ports = _ports_of_stages(stages, sites.steps)
+    ports = ports_of_stages(stages, sites.steps)
     scale = np.exp(-0.5 * sites.log_growth)
     rows, product = _rows_of_end(stages, ports, scale, sites)
     columns = _columns_of_start(stages, ports, scale, sites, product)
@@ -115,18 +117,6 @@ def site_features(
     if sites.s_in == sites.s_out > 1:
         logs.append(np.log(np.abs(np.linalg.det(np.moveaxis(product, 2, 0))) + _FLOOR))
     return own / own.mean(), np.array(logs)
-
-
-Ports = list[list[tuple[int, int]]]
-
-
-def _ports_of_stages(stages: Sequence[Stage], steps: int) -> Ports:
-    """Of every stage of the chain (port, j): the row of gamma of its j-th weight matrix."""
-    owners, per_step = gate_owners(stages, steps), len(stages) // steps
-    places = (divmod(position, per_step) for position in range(len(stages)))
-    return [
-        [(k * steps + step, j) for k, (at, j) in enumerate(owners) if at == level] for step, level in places
-    ]
 
 
 def _rows_of_end(

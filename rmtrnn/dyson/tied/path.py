@@ -47,10 +47,11 @@ class PathSettings:
     angle: float = 0.3
     # Mass below, at this angle, from which the real axis is tried.
     entered: float = 0.8
-    # Mass from one point to the next; the step in u above the support, and the longest. Shares of a step that
-    # are tried until a point is solved.
+    # Mass from one point to the next; the step in u above the support, the least one, and the longest. Shares
+    # of a step that are tried until a point is solved.
     mass: float = 0.08
-    above: float = 0.25
+    above: float = 0.75
+    least_step: float = 0.1
     longest: float = 2.0
     shares: tuple[float, ...] = (1.0, 0.5, 0.25)
     # Sites: a panel with the mass of fewer is not halved, as the gaps between them are not those of the law.
@@ -107,7 +108,9 @@ class PathFollower:
 
     def __init__(self, sites: Sites, far: LargeLambda, settings: PathSettings, resolved: float = 0.0) -> None:
         self.sites, self.far, self.settings = sites, far, settings
-        self.end = max(settings.tol, resolved)  # mass beyond the outermost points
+        self.end = max(
+            2.0 * settings.tol, resolved
+        )  # mass beyond the outermost points; half of it is an error
 
     def march(self) -> list[Node]:
         """From a point inside the support up and down, until less than ``tol``, or one site, lies beyond."""
@@ -122,19 +125,23 @@ class PathFollower:
         u = 0.5 * far.log_m1 + 0.25 * math.log(max(far.ratio, 1.0) / (0.2 * settings.tol))
         energy, known = far.energy(self.sites, complex(2 * u, settings.angle)), None
         above: list[Node] = []
+        step = settings.above
         for _ in range(settings.max_points):
             if above:
                 energy, known = line(above[-2:], u)
             point = solve(self.sites, energy, complex(2 * u, settings.angle), tol, known)
             if not point.is_settled(ERRORS.fall):
-                break
+                if not above or step < settings.least_step:
+                    break
+                step, u = 0.5 * step, u + 0.5 * step
+                continue
             above.append(node_at(self.sites, point))
             if above[-1].cdf < settings.entered:
                 point = solve_from_above(self.sites, point.energy, 2 * u, tol)
                 node = node_at(self.sites, point)
                 if self.is_inside(node):
                     return [node]
-            u -= settings.above
+            u -= step
         return []
 
     def _walk(self, nodes: list[Node], side: int) -> None:
@@ -190,7 +197,8 @@ class PathFollower:
             u, cdf, density = (
                 np.array([getattr(node, one) for node in nodes]) for one in ("u", "cdf", "density")
             )
-            left = panels_to_halve(u, cdf, np.maximum(density, 0.0), 0.5 * self.far.log_m1, settings)
+            # m_1 is known from large λ: panels need not be good to it
+            left = panels_to_halve(u, cdf, np.maximum(density, 0.0), math.inf, settings)
             left = [i for i in left if u[i] + u[i + 1] not in tried]
             if not left:
                 break

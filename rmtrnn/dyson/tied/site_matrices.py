@@ -1,13 +1,21 @@
-"""Propagators of the sites between the ports of tied weight matrices: theory.md (20).
+"""Tied sites, dense in time: overlaps and determinants of theory.md (20), from one inverse of a site.
 
-Let A be the bidiagonal matrix of the a_t of all stages at a site, B the matrix of the vectors b_t of all
-weight matrices and of y_0, C that of the c_t and of x_L. Everything but the ports is eliminated once and for
-all by
+With L and B of (29) (see `read_chain`) and Q_z, Q between the entries of z,
 
-    gamma = C^T A^{-1} B,
+    N^{-1} = L Q_z^{-1} L^T - B P B^T,   det(1 - Q h) = det(Q_z) det(N^{-1}),                     (30)
+    k = E[B^T N B],   g_z = Q_z^{-1} E[L^T N L] Q_z^{-1} - Q_z^{-1}.
 
-a real matrix of K T + s rows for K weight matrices, T steps and s states. It is divided by the mean growth of
-every stage, so that it neither over- nor underflows.
+N^{-1} is well conditioned where 1 - Q h is not: h = gamma P gamma^T is a sum over paths, in the lower tail
+many orders of magnitude larger than what decides.
+
+Let A be the bidiagonal matrix of the a_t of all stages at a site, B_0 the matrix of the vectors b_t of all
+weight matrices and of y_0, C that of the c_t and of x_L. The propagators
+
+    gamma = C^T A^{-1} B_0
+
+are wanted at large λ. Stages are divided by their mean growth, so that nothing over- nor underflows.
+
+Letters: P and Q, self-energies of the y and of the x as in (20), with the entries of y_0 and of x_L.
 """
 
 from __future__ import annotations
@@ -19,15 +27,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rmtrnn._core.arrays import namespace, to_host, total
+from rmtrnn._core.arrays import to_host, total
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.self_energy import REAL_AXIS
+from rmtrnn.dyson.tied.read_chain import Ports, ReadChain, Rows
 from rmtrnn.numerics.symmetric_elimination import eliminate
 
 # Relative shift of Q before it is inverted. Derived: the square root of rounding, as a smooth Q is
 # numerically singular.
 _SHIFT = 1e-8
+# Largest entry of the inverse of Q, in units of its diagonal: g is known to rounding times its square, 1e-8.
+_LARGEST_INVERSE = 1e4
 # Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB; a device wants few long
 # kernels: 1 GiB each.
 _CACHED_ELEMENTS, _DEVICE_ELEMENTS = 2**15, 2**26
@@ -83,9 +94,10 @@ class TiedSites:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteMatrices(TiedSites):
-    """Propagators ``gamma`` of all sites (n, K T + s_out, K T + s_in)."""
+    """Sites by their ``stages`` (host), with matrices in time that live in ``array_module``."""
 
-    gamma: np.ndarray
+    stages: tuple[Stage, ...]
+    array_module: Any = np
 
     # Any symmetric matrices are self-energies here, those projected to the lower half plane among them.
     any_matrix: ClassVar[bool] = True
@@ -96,20 +108,40 @@ class SiteMatrices(TiedSites):
     def of(
         cls, stages: Sequence[Stage], steps: int, weights: np.ndarray | None = None, xp: Any = np
     ) -> SiteMatrices:
-        """From the stages (host) of ``steps`` equal steps; each gate of a step has one weight matrix."""
+        """From the stages of ``steps`` equal steps; each gate of a step has one weight matrix."""
         n = stages[0].a.shape[2]
         share = np.full(n, 1.0 / n) if weights is None else weights
-        log_growth = Chain(stages, share).growth.log_growth
         owners = gate_owners(stages, steps)
-        s_in, s_out = stages[0].a.shape[1], stages[-1].a.shape[0]
-        ports, per_step = len(owners) * steps, len(stages) // steps
-        gamma = xp.zeros((n, ports + s_out, ports + s_in))
-        carried = xp.zeros((s_in, ports + s_in, n))  # the row x_l of A^{-1} B
+        return cls(
+            stages=tuple(stages),
+            array_module=xp,
+            weights=share,
+            sigma2=tuple(stages[at].sigma2[j] for at, j in owners),
+            orthogonal=tuple(stages[at].orthogonal[j] for at, j in owners),
+            steps=steps,
+            log_growth=Chain(stages, share).growth.log_growth,
+        )
+
+    @property
+    def xp(self) -> Any:
+        return self.array_module
+
+    @cached_property
+    def own_weights(self) -> Any:
+        """The weights where the matrices live."""
+        return self.xp.asarray(self.weights)
+
+    @cached_property
+    def gamma(self) -> Any:
+        """Propagators between all ports (n, K T + s_out, K T + s_in)."""
+        xp, ports, s_in = self.xp, self.ports, self.s_in
+        gamma = xp.zeros((self.n, ports + self.s_out, ports + s_in))
+        carried = xp.zeros((s_in, ports + s_in, self.n))  # the row x_l of A^{-1} B
         for i in range(s_in):
             carried[i, ports + i] = 1.0
-        for position, (stage, scale) in enumerate(zip(stages, np.exp(-0.5 * log_growth), strict=True)):
-            step, level = divmod(position, per_step)
-            here = [(k * steps + step, j) for k, (at, j) in enumerate(owners) if at == level]
+        scales = np.exp(-0.5 * self.log_growth)
+        places = ports_of_stages(self.stages, self.steps)
+        for stage, here, scale in zip(self.stages, places, scales, strict=True):
             for port, j in here:
                 gamma[:, port] = xp.einsum("in,ijn->nj", xp.asarray(stage.c[j]), carried)
             carried = xp.einsum("oin,ijn->ojn", xp.asarray(stage.a), carried)
@@ -117,49 +149,36 @@ class SiteMatrices(TiedSites):
                 carried[:, port] += xp.asarray(stage.b[j])
             carried *= float(scale)
         gamma[:, ports:] = xp.moveaxis(carried, 2, 0)
-        first = [stages[at] for at, _ in owners], [j for _, j in owners]
-        sigma2 = tuple(stage.sigma2[j] for stage, j in zip(*first, strict=True))
-        orthogonal = tuple(stage.orthogonal[j] for stage, j in zip(*first, strict=True))
-        return cls(
-            gamma=gamma,
-            weights=share,
-            sigma2=sigma2,
-            orthogonal=orthogonal,
-            steps=steps,
-            log_growth=log_growth,
-        )
-
-    @property
-    def xp(self) -> Any:
-        return namespace(self.gamma)
+        return gamma
 
     @cached_property
-    def own_weights(self) -> Any:
-        """The weights where gamma lives."""
-        return self.xp.asarray(self.weights)
+    def chain(self) -> ReadChain:
+        """L and B of (29)."""
+        places = ports_of_stages(self.stages, self.steps)
+        return ReadChain.of(self.stages, places, np.exp(-0.5 * self.log_growth), self.xp)
 
     @property
     def s_in(self) -> int:
-        return self.gamma.shape[2] - self.ports
+        return self.stages[0].a.shape[1]
 
     @property
     def s_out(self) -> int:
-        return self.gamma.shape[1] - self.ports
+        return self.stages[-1].a.shape[0]
 
     def at(self, sites: Any, weights: np.ndarray | None = None) -> SiteMatrices:
         """Some of the sites, by default with their own weights scaled to sum to 1."""
-        picked = sites if isinstance(sites, slice) else self.xp.asarray(sites)
-        return replace(self, gamma=self.gamma[picked], weights=self.normalised(sites, weights))
+        stages = tuple(stage.at(sites) for stage in self.stages)
+        return replace(self, stages=stages, weights=self.normalised(sites, weights))
 
-    def over_sites(self, part: Callable[[Any, Any], Any]) -> list[Any]:
-        """``part`` of gamma and weights, for portions of the sites; on several threads of the host."""
+    def over_sites(self, rows: int, part: Callable[[slice, Any], Any]) -> list[Any]:
+        """``part`` of portions of the sites, for matrices of ``rows``; on threads of the host."""
         on_host, weights = self.xp is np, self.own_weights
         most = _CACHED_ELEMENTS if on_host else _DEVICE_ELEMENTS
-        size = max(1, most // max(self.gamma.shape[1:]) ** 2)
+        size = max(1, most // rows**2)
         portions = [slice(start, start + size) for start in range(0, self.n, size)]
 
         def of_portion(some: slice) -> Any:
-            return part(self.gamma[some], weights[some])
+            return part(some, weights[some])
 
         return thread_map(of_portion, portions) if on_host else [of_portion(some) for some in portions]
 
@@ -173,8 +192,8 @@ class SiteMatrices(TiedSites):
 
     def with_ends(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
         """P and Q of (20) from ``energy`` (2, K, T, T), with the entries of y_0 and x_L."""
-        P = np.eye(self.gamma.shape[2], dtype=complex)
-        Q = np.eye(self.gamma.shape[1], dtype=complex) * np.exp(self.log_mean - log_lambda)
+        P = np.eye(self.ports + self.s_in, dtype=complex)
+        Q = np.eye(self.ports + self.s_out, dtype=complex) * np.exp(self.log_mean - log_lambda)
         for block, p, q in zip(self.blocks(), *energy, strict=True):
             P[block, block], Q[block, block] = p, q
         return P, Q
@@ -182,55 +201,95 @@ class SiteMatrices(TiedSites):
     def overlaps(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
         """g and k of (20), (2, K, T, T)."""
         P, Q = self.with_ends(energy, log_lambda)
-        unit, Q = _unit_diagonal(Q)
-        rows, columns = self.gamma.shape[1:]
-        xp = self.xp
-        P, Q, scale, one = (xp.asarray(array) for array in (P, Q, unit, np.eye(rows)))
-
-        def part(gamma: Any, weights: Any) -> Any:
-            n = len(gamma)
-            gamma = scale[:, None] * gamma
-            h = _h(gamma, P)
-            transposed = one - (h.reshape(n * rows, rows) @ Q).reshape(n, rows, rows)
-            R = xp.linalg.inv(xp.swapaxes(transposed, 1, 2)) * weights[:, None, None]
-            R = R.reshape(n * rows, rows)
-            g = h.reshape(n * rows, rows).T @ R  # h is symmetric
-            right = (R @ Q).reshape(n, rows, rows)  # R Q, symmetric as well
-            left = xp.matmul(xp.swapaxes(gamma, 1, 2), right.view(float)).view(complex)
-            turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).reshape(n * rows, columns)
-            k = (gamma.reshape(n * rows, columns).T @ turned.view(float)).view(complex)
-            return xp.stack([matrix[block, block] for matrix in (g, k) for block in self.blocks()])
-
-        found = to_host(total(self.over_sites(part))).reshape(energy.shape)
-        size = np.array([unit[block] for block in self.blocks()])
-        found = np.array([found[0] / (size[:, :, None] * size[:, None, :]), found[1]])
+        unit, Q = _unit_diagonal(self.chain.gathered(Q))
+        inverse = _inverse(Q)
+        if inverse is None:
+            g, k = self._averages_of_any(P, Q, unit)
+        else:
+            inner, k = self._averages(P, inverse, unit)
+            g = inverse @ inner @ inverse - inverse
+        g = (g / (unit[:, None] * unit))[np.ix_(self.chain.entry, self.chain.entry)]
+        found = np.array([[matrix[block, block] for block in self.blocks()] for matrix in (g, k)])
         return 0.5 * (found + np.swapaxes(found, -1, -2))
+
+    def _chain_at(self, some: slice, unit: Any) -> tuple[Rows, Rows]:
+        """L and B of some of the sites, z in the units ``unit``^{-1}."""
+        chain = self.chain
+        return chain.lower.at(some, unit, unit), chain.added.at(some, unit, self.xp.ones(chain.added.width))
+
+    def _averages(
+        self, P: np.ndarray, inverse: np.ndarray, unit: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """E[L^T N L] and E[B^T N B] of (30), the first in units of the diagonal of Q."""
+        xp = self.xp
+        P, inverse, unit = (xp.asarray(array) for array in (P, inverse, unit))
+
+        def part(some: slice, weights: Any) -> Any:
+            L, B = self._chain_at(some, unit)
+            N = xp.linalg.inv(L.around(inverse) - B.around(P)) * weights[:, None, None]
+            return xp.concatenate([B.parts(N), L.parts(N)])
+
+        found, chain = to_host(total(self.over_sites(self.chain.size, part))), self.chain
+        k, inner = np.split(found, [chain.added.count])
+        return chain.lower.mean(inner), chain.added.mean(k)
+
+    def _averages_of_any(
+        self, P: np.ndarray, energy: np.ndarray, unit: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """g_z in units of the diagonal of Q, the ``energy``, and k, where Q is next to singular.
+
+        With U = L^T - Q L^{-1} B P B^T they are E[L^{-1} B P B^T U^{-1}] and E[B^T U^{-1} Q L^{-1} B].
+        """
+        xp, size = self.xp, self.chain.size
+        P, Q, unit = (xp.asarray(array) for array in (P, energy, unit))
+
+        def part(some: slice, weights: Any) -> Any:
+            L, B = self._chain_at(some, unit)
+            lower, added = L.dense, B.around(P)
+            inverse = xp.linalg.inv(lower)
+            passed = xp.matmul(Q, inverse)
+            U = xp.linalg.inv(xp.swapaxes(lower, 1, 2) - xp.matmul(passed, added)) * weights[:, None, None]
+            g = xp.matmul(inverse, xp.matmul(added, U)).sum(axis=0)
+            return xp.concatenate([g.reshape(-1), B.parts(xp.matmul(U, passed))])
+
+        found = to_host(total(self.over_sites(size, part)))
+        return found[: size**2].reshape(size, size), self.chain.added.mean(found[size**2 :])
 
     def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
         """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s²/(λ - s²)].
 
-        It is log det Q + log det(Q^{-1} - h). Im Q < 0 and Im(Q^{-1} - h) > 0: the eigenvalues of Q lie in
-        the lower half plane, the pivots of the other without exchanges in the upper one. The Schur
-        complement at x_L is the inverse of the block of (Q^{-1} - h)^{-1} there, which gives m.
+        It is log det Q_z + log det N^{-1} of (30). Im Q < 0 and Im N^{-1} > 0: the eigenvalues of Q lie in
+        the lower half plane, the pivots of the other without exchanges in the upper one. Nothing follows x_L,
+        so that its Schur complement gives m.
         """
         P, Q = self.with_ends(energy, log_lambda)
-        unit, Q = _unit_diagonal(Q)
+        unit, Q = _unit_diagonal(self.chain.gathered(Q))
         Q = Q - 1j * _SHIFT * np.eye(len(Q))
         eigen = np.linalg.eigvals(Q)
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
         xp = self.xp
         P, inverse, scale = (xp.asarray(array) for array in (P, np.linalg.inv(Q), unit))
 
-        def part(gamma: Any, weights: Any) -> Any:
-            found = eliminate(inverse - _h(scale[:, None] * gamma, P), self.s_out)
+        def part(some: slice, weights: Any) -> Any:
+            L, B = self._chain_at(some, scale)
+            found = eliminate(L.around(inverse) - B.around(P), self.s_out)
             m = weights @ xp.trace(found.last, axis1=1, axis2=2)
             return xp.concatenate([found.log_det, m[None]])
 
-        parts = self.over_sites(part)
+        parts = self.over_sites(self.chain.size, part)
         m = total([one[-1:] for one in parts])
         found = to_host(xp.concatenate([*(one[:-1] for one in parts), m]))
         end = unit[-1] ** 2 * np.exp(log_lambda - self.log_mean)
         return base + found[:-1], complex(found[-1] * end / self.s_out - 1.0)
+
+
+def _inverse(energy: np.ndarray) -> np.ndarray | None:
+    """Q^{-1} of the ``energy`` Q; None where its square would multiply rounding too much."""
+    try:
+        inverse = np.linalg.inv(energy)
+    except np.linalg.LinAlgError:
+        return None
+    return inverse if np.abs(inverse).max() < _LARGEST_INVERSE else None
 
 
 def _unit_diagonal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,15 +303,16 @@ def _unit_diagonal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return unit, matrix / (unit[:, None] * unit)
 
 
-def _h(gamma: Any, P: Any) -> Any:
-    """gamma P gamma^T for complex symmetric P, by real products of both parts of P side by side."""
-    xp = namespace(gamma)
-    n, rows, columns = gamma.shape
-    left = (gamma.reshape(n * rows, columns) @ P.view(float)).view(complex).reshape(n, rows, columns)
-    return xp.matmul(gamma, xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).view(float)).view(complex)
-
-
 def gate_owners(stages: Sequence[Stage], steps: int) -> list[tuple[int, int]]:
     """Stage of the step, and place in it, of every weight matrix."""
     per_step = len(stages) // steps
     return [(level, j) for level, stage in enumerate(stages[:per_step]) for j in range(len(stage.sigma2))]
+
+
+def ports_of_stages(stages: Sequence[Stage], steps: int) -> Ports:
+    """Of every stage of the chain (port, j): the row of gamma of its j-th weight matrix."""
+    owners, per_step = gate_owners(stages, steps), len(stages) // steps
+    places = (divmod(position, per_step) for position in range(len(stages)))
+    return [
+        [(k * steps + step, j) for k, (at, j) in enumerate(owners) if at == level] for step, level in places
+    ]

@@ -45,9 +45,9 @@ def test_a_gauge_of_many_orders_of_magnitude_changes_nothing(build):
     sites = SiteMatrices.of(build(steps, 6, rng), steps)
     energy, point = random_energy(sites, rng), 0.5 + 0.6j
     scale = 10.0 ** np.linspace(0.0, 8.0, steps)
-    gamma = sites.gamma.copy()
-    gamma[:, : sites.ports] *= np.tile(scale, sites.matrices)[:, None]
-    graded = replace(sites, gamma=gamma)
+    per_step = len(sites.stages) // steps
+    stages = [replace(one, c=scale[i // per_step] * one.c) for i, one in enumerate(sites.stages)]
+    graded = replace(sites, stages=tuple(stages))
     unit = scale[:, None] * scale
     other = np.array([energy[0], energy[1] / unit])
     expected, m = sites.log_determinant(energy, point)
