@@ -18,7 +18,13 @@ from rmtrnn._core.status import CONFIDENCE
 from rmtrnn.dyson import gate_convolution
 from rmtrnn.dyson.chain_law import checked, law_of_chain
 from rmtrnn.dyson.pencil import Chain, Stage
-from rmtrnn.dyson.reduction import VanishingJacobian, block_of_jacobian, reduced, without_idle_gates
+from rmtrnn.dyson.reduction import (
+    VanishingJacobian,
+    block_of_jacobian,
+    onto_the_smaller_state,
+    reduced,
+    without_idle_gates,
+)
 from rmtrnn.dyson.self_energy import Parametrisation
 from rmtrnn.dyson.sites.calibration import growth_weights
 from rmtrnn.dyson.sites.error import GROUPS, group_seeds
@@ -156,7 +162,7 @@ def grouped_chain(
     weights = None
     if field is not None and is_closed(ens) and block is None and any(s.sigma2 for s in stages):
         weights = growth_weights(stages, T, field.chi) if field.chi > 0.0 else None
-    stages = reduced(stages if block is None else block_of_jacobian(stages, *block))
+    stages = onto_the_smaller_state(reduced(stages if block is None else block_of_jacobian(stages, *block)))
     if xp is not np:
         stages = [stage.on(xp) for stage in stages]
     gates = sum(len(stage.sigma2) for stage in stages)

@@ -54,6 +54,17 @@ def reduced(stages: Sequence[Stage]) -> list[Stage]:
             return chain
 
 
+def onto_the_smaller_state(stages: Sequence[Stage]) -> list[Stage]:
+    """The chain of J, or that of Jᵀ where J goes from a smaller state to a larger one, untied weights.
+
+    Both have the same singular values but for exact zeros, of which the chain from the larger to the smaller
+    state has none; Wᵀ has the law of W.
+    """
+    if stages[0].a.shape[1] >= stages[-1].a.shape[0]:
+        return list(stages)
+    return [replace(stage, a=stage.a.swapaxes(0, 1), b=stage.c, c=stage.b) for stage in reversed(stages)]
+
+
 def _merged(stages: Sequence[Stage]) -> list[Stage]:
     """Neighbours of which one has no weight matrix become one stage."""
     chain = [stages[0]]

@@ -14,6 +14,7 @@ from rmtrnn.dyson.newton import evaluate
 from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.numerics.gaussian_quadrature import gaussian_nodes
+from validation.hunt import checks
 
 
 def at_points(chain, u):
@@ -88,3 +89,17 @@ def test_the_transform_is_not_read_where_its_equation_was_not_solved(monkeypatch
     part = Continuation(chain).transform(log_lambda)
     assert np.isfinite(whole).all() and np.isnan(part[2])
     assert np.allclose(part[:2], whole[:2], rtol=1e-14)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_jacobian_from_a_smaller_state_to_a_larger_one(tied):
+    """LSTM with peepholes: nothing reads h, so J maps c to (c, h) and half of its singular values are 0."""
+    scales = {"sigma_w": 1.0, "sigma_v": 1.0} if tied else {"sigma_w": 2.0, "sigma_v": 0.1, "sigma_b": 0.07}
+    ens = rt.Ensemble("lstm_peephole", weights="orthogonal", tied=tied, **scales)
+    spec = rt.spectrum(ens, 1, population=2048)
+    assert spec.atoms == ((0.0, 0.5),) and spec.converged and spec.error < 0.01
+    sample = rt.sample(ens, 1, N=150, trials=3, seed=2).log_s.ravel()
+    assert np.mean(sample == -np.inf) == 0.5
+    assert checks.kolmogorov(spec.log_s.cdf, sample) < 0.02 + spec.error
+    other = rt.spectrum(ens.replace(sigma_w=0.5 * scales["sigma_w"]), 1, population=2048)
+    assert checks.kolmogorov(other.log_s.cdf, sample) > 0.04 + spec.error

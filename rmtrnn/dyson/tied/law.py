@@ -23,7 +23,7 @@ from rmtrnn.dyson.inversion.assembly import assemble, no_law
 from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.solution import Solution, longest_monotone_run
 from rmtrnn.dyson.pencil import Chain
-from rmtrnn.dyson.reduction import VanishingJacobian, reduced
+from rmtrnn.dyson.reduction import VanishingJacobian, onto_the_smaller_state, reduced
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.bordered_sites import BorderedSites
@@ -208,7 +208,7 @@ def _one_step(population: Population, settings: PathSettings, xp: Any) -> Tabula
     """One step uses every matrix once: the untied law over the sites that tied weights made."""
     states = population.stages[0].a.shape[1]
     try:
-        stages = reduced(population.stages)
+        stages = onto_the_smaller_state(reduced(population.stages))
     except VanishingJacobian:
         return TabulatedLaw([], atoms=[(-math.inf, 1.0)])
     chain = Chain([stage.on(xp) for stage in stages], population.weights)
