@@ -20,6 +20,15 @@ def stacked(ens):
     return rt.mean_field(rt.Stack([ens, ens]), sites=512).Q["h_2"]
 
 
+def classes(ens):
+    """Of two classes of units that are the same."""
+    return rt.mean_field(rt.populations([ens, ens], [0.5, 0.5]), sites=512).Q["h_1"]
+
+
+def normalized(ens):
+    return rt.mean_field(rt.layer_normalized(ens), sites=512).Q
+
+
 def sensitivity(ens):
     return rt.sensitivity(ens, 20, sites=512).state.mean_square[20]
 
@@ -43,6 +52,8 @@ NUMBERS = {
     "sensitivity": (sensitivity, 0.1),
     "initialize": (plan, 0.02),
     "Stack": (stacked, 0.1),
+    "populations": (classes, 0.1),
+    "layer_normalized": (normalized, 0.01),
     "mean_field.lyapunov": (lambda ens: rt.mean_field(ens, sites=512).lyapunov, 0.05),
     "sample_lyapunov": (lambda ens: rt.sample_lyapunov(ens, N=100, steps=200, trials=2).largest.value, 0.05),
     "outliers": (lambda ens: rt.outliers(ens, low_rank=0.1, sites=2**11).radius, 0.05),

@@ -29,11 +29,13 @@ DEVICES = ("auto", "cpu", "cuda")
 class Portions:
     """Numbers in an array that is worked on at once. They decide speed and memory, and no result.
 
-    ``cache``: some arrays of complex numbers fit a level-2 cache of 1 MiB. ``memory``: 16 or 32 MiB, beyond
+    ``cache``: some arrays of complex numbers fit a level-2 cache of 1 MiB. ``sites``: 2 MiB of real numbers;
+    a dozen such arrays are below what an allocator gives back to the system. ``memory``: 16 or 32 MiB, beyond
     any cache. ``device``: 64 MiB of complex numbers, since a device wants few long kernels.
     """
 
     cache: int = 2**14
+    sites: int = 2**18
     memory: int = 2**21
     device: int = 2**22
 

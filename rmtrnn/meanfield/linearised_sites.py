@@ -34,7 +34,7 @@ class LinearStage:
     c: Entries  # (reading, input)
     outputs: int
 
-    def thinned(self, sites: np.ndarray) -> LinearStage:
+    def thinned(self, sites: np.ndarray | slice) -> LinearStage:
         """The same at some sites."""
         a, b, c = (
             [(i, j, values if values.shape[1] == 1 else values[:, sites]) for i, j, values in entries]
@@ -71,7 +71,7 @@ class Recorder:
             product = longer
         return [(i, j, values) for (i, j), values in product.items()]
 
-    def thinned(self, sites: np.ndarray) -> Recorder:
+    def thinned(self, sites: np.ndarray | slice) -> Recorder:
         """The same along the trajectories of some sites."""
         other = copy.copy(self)
         other.stages = [stage.thinned(sites) for stage in self.stages]

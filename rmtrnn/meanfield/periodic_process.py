@@ -23,6 +23,7 @@ import scipy.fft
 from scipy.special import ndtri
 
 from rmtrnn._core import random as _random
+from rmtrnn._core.arrays import PORTIONS
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.site_process import SobolStream, input_pair
 from rmtrnn.meanfield.state_recursion import blocks, recursion
@@ -64,17 +65,13 @@ class FrequencyNodes:
     @staticmethod
     def build(period: int, relative_width: float) -> FrequencyNodes:
         """Nodes whose distance is max(1, ``relative_width`` f)."""
-        last = period // 2
-        position = [0, 1]
-        while position[-1] < last:
-            f = position[-1]
+        last, position = period // 2, [0, 1]
+        while (f := position[-1]) < last:
             position.append(min(last, max(f + 1, round(f * (1.0 + relative_width)))))
         nodes = np.array(position, dtype=float)
         hat = np.array([np.interp(np.arange(last + 1), nodes, row) for row in np.eye(len(nodes))])
         both_signs = np.full(last + 1, 2.0)
-        both_signs[0] = 1.0
-        if period % 2 == 0:
-            both_signs[-1] = 1.0
+        both_signs[[0] if period % 2 else [0, -1]] = 1.0
         weight = hat @ both_signs
         return FrequencyNodes(period, nodes, hat, weight, (hat * both_signs / weight[:, None]).T)
 
@@ -218,6 +215,12 @@ class Normals:
         z = z - w * np.mean(z * w.conj(), axis=-1, keepdims=True)
         self.values = z / np.sqrt(np.mean(np.abs(z) ** 2, axis=-1, keepdims=True))
 
+    def part(self, groups: slice) -> Normals:
+        """Those of some groups."""
+        other = copy.copy(self)
+        other.values = self.values[:, :, groups]
+        return other
+
     def process(self, spectrum: np.ndarray) -> np.ndarray:
         """Gaussian processes (K, period, sites) with power spectra (K, groups or 1, frequencies)."""
         amplitude = np.sqrt(self.period * np.maximum(spectrum, 0.0)).transpose(0, 2, 1)[..., None]
@@ -298,6 +301,29 @@ class PeriodicSites:
         other.inputs = [one[:, kept] for one in self.inputs]
         return other, kept
 
+    def parts(self) -> list[tuple[slice, PeriodicSites]]:
+        """Consecutive groups whose arrays caches hold: which they are, and their sites by themselves.
+
+        States are views: a run of a part moves those of all sites on.
+        """
+        count = max(PORTIONS.sites // (self.period * self.per_group), 1)
+        found = []
+        for first in range(0, GROUPS, count):
+            groups = slice(first, min(first + count, GROUPS))
+            part, sites = copy.copy(self), self.at(groups)
+            part.n = sites.stop - sites.start
+            part.normals = [one.part(groups) for one in self.normals]
+            part.state = [one[:, sites] for one in self.state]
+            part.inputs = [one[:, sites] for one in self.inputs]
+            if self.bias_deviations.shape[1] > 1:
+                part.bias_deviations = self.bias_deviations[:, sites]
+            found.append((groups, part))
+        return found
+
+    def at(self, groups: slice) -> slice:
+        """The sites of some groups."""
+        return slice(groups.start * self.per_group, groups.stop * self.per_group)
+
     def scale_state(self, second: np.ndarray) -> None:
         """Start from a centred Gaussian state with second moments (s,)."""
         self.state = [np.sqrt(second)[:, None] * one for one in self.state]
@@ -337,7 +363,7 @@ class PeriodicSites:
         else:
             for here in blocks(steps, self.n):
                 self._recursion(taken, x, e, here)
-        self.state[replica] = taken[0][:, steps].copy()
+        self.state[replica][...] = taken[0][:, steps]
         return Trajectory(self, [rows[:, :steps] for rows in taken], x[:steps], e[:, :steps])
 
     def _step_by_step(self, taken: list[np.ndarray], x: np.ndarray, e: np.ndarray, steps: int) -> None:
@@ -382,7 +408,7 @@ class PeriodicSites:
 
     def product(self, z: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Cross spectra (D, groups, nodes) of Fourier coefficients (D, frequencies, sites)."""
-        shape = (*z.shape[:2], GROUPS, 2 * self.per_group)  # real and imaginary parts side by side
+        shape = (*z.shape[:2], -1, 2 * self.per_group)  # real and imaginary parts side by side
         by_group = np.vecdot(z.view(float).reshape(shape), w.view(float).reshape(shape))
         return self.nodes.project(by_group.transpose(0, 2, 1)) / (self.period * self.per_group)
 

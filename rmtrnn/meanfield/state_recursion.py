@@ -117,5 +117,5 @@ def _in_pieces(s: np.ndarray, A: np.ndarray, B: np.ndarray) -> int:
 
 def blocks(steps: int, sites: int) -> list[slice]:
     """Consecutive steps, as many at a time as caches hold."""
-    length = max(PORTIONS.cache // sites, 1)
+    length = max(2 * PORTIONS.cache // sites, 1)  # real numbers
     return [slice(t, min(t + length, steps)) for t in range(0, steps, length)]

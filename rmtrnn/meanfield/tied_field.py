@@ -65,6 +65,7 @@ class TiedField(NamedTuple):
 
     ``state`` is None for the dead state h = 0 and where there is no stationary state. ``filtered``: where the
     state is known as a function of the lag (`filtered_state`); ``state`` then has sites on its spectra.
+    ``constant``: χ and its error where the state is constant in time.
     """
 
     Q: Estimate
@@ -75,6 +76,7 @@ class TiedField(NamedTuple):
     zero_growth: float | None
     note: str = ""
     filtered: FilteredState | None = None
+    constant: tuple[Growth, float] | None = None
 
 
 @functools.lru_cache(maxsize=32)
@@ -100,15 +102,17 @@ def tied_field(
         found = filtered_state.stationary(ens, first, dies=zero is not None and not unstable)
         return _filtered(found, zero, sites, seed, settings)
     state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), sites, seed, settings)
-    while _is_unstable_and_static(ens, state, seed):
+    constant = _constant(state)
+    while constant is None and _is_unstable_and_static(state, seed):
         longer = replace(state.settings, first_period=4 * state.sites.period)
         fewer = max(sites * settings.first_period // longer.first_period, settings.least_sites)
         state = stationary_state(ens, _start(forward, unstable), np.maximum(last, 1e-3), fewer, seed, longer)
+        constant = _constant(state)
     if not np.isfinite(state.spectra.residual):
         return _diverged(ens, zero)
     if state.dead:
         return _dead(ens, 0.0 if zero is None else zero)
-    return _alive(ens, state, zero)
+    return _alive(ens, state, zero, constant)
 
 
 def followed_field(ens: Ensemble, near: TiedField, sites: int, seed: int) -> TiedField | None:
@@ -127,16 +131,22 @@ def followed_field(ens: Ensemble, near: TiedField, sites: int, seed: int) -> Tie
         found = filtered_state.stationary(ens, first, shorter)
         return None if found.dead else _filtered(found, zero, sites, seed, near.state.settings)
     state = followed_state(ens, near.state, sites, seed)
-    if state.dead or not state.spectra.converged or _is_unstable_and_static(ens, state, seed):
+    if state.dead or not state.spectra.converged:
         return None
-    return _alive(ens, state, zero)
+    constant = _constant(state)
+    if constant is None and _is_unstable_and_static(state, seed):
+        return None
+    return _alive(ens, state, zero, constant)
 
 
-def _is_unstable_and_static(ens: Ensemble, state: TiedState, seed: int) -> bool:
-    """Whether a state that is static on its period has differences that grow: it varies on a longer one."""
+def _is_unstable_and_static(state: TiedState, seed: int) -> bool:
+    """Whether a state that is static on its period, and not constant, has differences that grow.
+
+    It varies on a longer period then.
+    """
     if not np.isfinite(state.spectra.residual) or state.dead or not state.is_static:
         return False
-    if 4 * state.sites.period > state.settings.last_period or _constant(state) is not None:
+    if 4 * state.sites.period > state.settings.last_period:
         return False
     recorder = _recorded(state.sites, state.spectra.values[:, None])
     return growth_rate(state.sites, [recorder], seed, state.settings).chi > 1.0
@@ -207,7 +217,9 @@ def _filtered_growth(found: FilteredState, nodes: FrequencyNodes) -> tuple[Growt
     return Growth(one.chi, groups, shape, nodes, 0.0, 1, True, one.limited), one.error
 
 
-def _alive(ens: Ensemble, state: TiedState, zero: float | None) -> TiedField:
+def _alive(
+    ens: Ensemble, state: TiedState, zero: float | None, constant: tuple[Growth, float] | None
+) -> TiedField:
     process, spectra = state.sites, state.spectra
     second = _second_moments(process, spectra.values[:, None])
     by_group = _second_moments(process, spectra.positive_groups)
@@ -225,6 +237,7 @@ def _alive(ens: Ensemble, state: TiedState, zero: float | None) -> TiedField:
         state,
         zero,
         "" if state.decayed else f"memory longer than {process.period // 4} steps is not resolved",
+        constant=constant,
     )
 
 
@@ -264,9 +277,8 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
     assert state is not None
     if field.filtered is not None:
         return _filtered_growth(field.filtered, state.sites.nodes)
-    constant = _constant(state)
-    if constant is not None:
-        return constant
+    if field.constant is not None:
+        return field.constant
     apart = _recorded(state.sites, state.spectra.positive_groups)
     if state.settings is DEFAULT:
         growth = equal_growth(field, seed)
@@ -281,7 +293,7 @@ def tied_growth(field: TiedField, seed: int, start: Growth | None = None) -> tup
 def _constant(state: TiedState) -> tuple[Growth, float] | None:
     """χ and its error where the state is constant in time: without inputs, and stable. Else None."""
     process = state.sites
-    if not state.is_static or process.is_driven:
+    if not np.isfinite(state.spectra.residual) or state.dead or not state.is_static or process.is_driven:
         return None
     spectra = state.spectra.values[:, None], state.spectra.positive_groups
     common, apart = constant_stages(process.ens, spectra, process.period, process.per_group, process.seed)
@@ -310,9 +322,8 @@ def equal_growth(field: TiedField, seed: int) -> Growth:
     process = field.state.sites
     if field.filtered is not None:
         return _filtered_growth(field.filtered, process.nodes)[0]
-    constant = _constant(field.state)
-    if constant is not None:
-        return constant[0]
+    if field.constant is not None:
+        return field.constant[0]
     recorder = _recorded(process, field.state.spectra.values[:, None])
     return growth_rate(process, [recorder], seed, field.state.settings)
 

@@ -13,6 +13,8 @@ largest Lyapunov exponent log μ. With the trajectories of two replicas on the t
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -136,32 +138,65 @@ class _PowerIteration:
     def __init__(self, process: PeriodicSites, recorders: list[Recorder], seed: int) -> None:
         self.process, self.nodes, self.seed = process, process.nodes, seed
         gates = len(process.ens.cell.gates)
-        rng = _random.stream(seed, 51, len(recorders))
-        self.normals = Normals(gates, process.period, process.per_group, rng)
-        self.sides = [Differences(recorder, process) for recorder in recorders]
+        normals = _white_noise(gates, process.period, process.per_group, seed, len(recorders))
+        self.parts = [
+            (
+                groups,
+                normals.part(groups),
+                [Differences(one.thinned(process.at(groups)), part) for one in recorders],
+            )
+            for groups, part in process.parts()
+        ]
+        self.is_pair = len(recorders) > 1
 
     def round(
         self, m: np.ndarray, mu: float | np.ndarray, with_slope: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Images (D, groups, nodes) of the spectrum m (D, nodes); mean of their derivatives in log μ.
 
-        Or of spectra m (D, groups, nodes) at μ by site, every group by itself.
+        Or of spectra m (D, groups, nodes) at μ (groups,), every group by itself.
         """
         m = m[:, None] if m.ndim == 2 else m
         spectrum = self.nodes.spectrum(self.process.readings.recurrent(np.maximum(m, 0.0)))
-        eta = self.normals.process(spectrum)
         with np.errstate(over="ignore", invalid="ignore"):
-            runs = [side.run(eta, mu, with_slope) for side in self.sides]
-            waves = [[None if one is None else transform(one) for one in run] for run in runs]
-            (left, left_slope), (right, right_slope) = waves[0], waves[-1]
-            assert left is not None and right is not None
-            product = self.process.product
-            images = product(left, right)
-            if left_slope is None or right_slope is None:
-                return images, None
-            slope = product(left, right_slope)
-            slope = slope + (product(right, left_slope) if len(runs) > 1 else slope)
-            return images, slope.mean(axis=1)
+            found = [self._images(*part, spectrum, mu, with_slope) for part in self.parts]
+        images = np.concatenate([one for one, _ in found], axis=1)
+        slopes = [slope for _, slope in found if slope is not None]
+        return images, np.concatenate(slopes, axis=1).mean(axis=1) if slopes else None
+
+    def _images(
+        self,
+        groups: slice,
+        normals: Normals,
+        sides: list[Differences],
+        spectrum: np.ndarray,
+        mu: float | np.ndarray,
+        with_slope: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """`round` for some groups, at spectra (K, groups or 1, frequencies) of all."""
+        eta, waves = normals.process(spectrum if spectrum.shape[1] == 1 else spectrum[:, groups]), []
+        for side in sides:
+            reads, slopes = side.run(eta, self._at_sites(mu, groups), with_slope)
+            waves.append((transform(reads), None if slopes is None else transform(slopes)))
+        (left, left_slope), (right, right_slope) = waves[0], waves[-1]
+        product = self.process.product
+        images = product(left, right)
+        if left_slope is None or right_slope is None:
+            return images, None
+        slope = product(left, right_slope)
+        return images, slope + (product(right, left_slope) if self.is_pair else slope)
+
+    def _scale(self, factor: float | np.ndarray) -> None:
+        """Multiply κ of all sites by a number, or by one for each group."""
+        for groups, _, sides in self.parts:
+            for side in sides:
+                side.scale(self._at_sites(factor, groups))
+
+    def _at_sites(self, value: float | np.ndarray, groups: slice) -> float | np.ndarray:
+        """Values (groups,) at the sites of some groups; a number as it is."""
+        if isinstance(value, np.ndarray) and value.ndim:
+            return np.repeat(value[groups], self.process.per_group)
+        return value
 
     def solve(self, settings: Settings, start: Growth | None, highest: float) -> Growth:
         nodes, weight = self.nodes, self.nodes.weight / self.nodes.period
@@ -189,7 +224,7 @@ class _PowerIteration:
                 if close or lowest**2 >= highest:
                     limit = (safe / lowest) ** 2 - 1.0
                     return Growth(safe**2, np.full(GROUPS, safe**2), m, nodes, limit, count, True, True)
-                for side in self.sides:
+                for side in itertools.chain.from_iterable(sides for _, _, sides in self.parts):
                     side.reset()
                 history = History(settings.depth)
                 continue
@@ -216,11 +251,10 @@ class _PowerIteration:
             if abs(wish) > 3.0 * abs(change) + settings.tolerance:
                 wish = np.log1p(change)
             mu = max(mu * np.exp(wish), np.sqrt(lowest * mu))
-            for side in self.sides:
-                side.scale(1.0 / np.sqrt(rho))
+            self._scale(1.0 / np.sqrt(rho))
         groups = self._by_group(history, scale, mu, images, delay)
         left = 2.0 * abs(change)
-        if len(self.sides) == 1:
+        if not self.is_pair:
             left = _distance(nodes, before, images.mean(axis=1), delay)
         return Growth(mu**2, groups**2, m, nodes, left, count, converged, delay=delay)
 
@@ -242,8 +276,7 @@ class _PowerIteration:
         log_mu = np.full(GROUPS, 0.5 * np.log(joint.chi))
         history = History(settings.depth)
         for _ in range(SEPARATION.most(settings)):
-            mu = np.repeat(np.exp(log_mu), self.process.per_group)
-            images, _ = self.round(m, mu, False)
+            images, _ = self.round(m, np.exp(log_mu), False)
             rho = nodes.variance(images).sum(axis=0)
             if not np.all((rho > 0.0) & (rho < _ROUNDS.largest)):
                 break
@@ -260,7 +293,7 @@ class _PowerIteration:
             m /= nodes.variance(m).sum(axis=0)[:, None]
             bound = 3.0 * np.abs(newer - log_mu) + apart
             log_mu = log_mu + np.clip(step[m.size :] / delay - log_mu, -bound, bound)
-            self.sides[0].scale(np.repeat(1.0 / np.sqrt(rho), self.process.per_group))
+            self._scale(1.0 / np.sqrt(rho))
             if left <= SEPARATION.share * apart and len(history) > 1:
                 break
         return np.exp(2.0 * log_mu)
@@ -279,6 +312,12 @@ class _PowerIteration:
             shift = np.append((weight * change).ravel(), scale * gain)
             found.append(mu * np.exp(np.clip(history.response(shift)[-1] / scale, -1.0, 1.0)))
         return np.array(found)
+
+
+@functools.lru_cache(maxsize=2)
+def _white_noise(gates: int, period: int, per_group: int, seed: int, replicas: int) -> Normals:
+    """The random numbers of δe: the same along a line of parameters, and for groups by themselves."""
+    return Normals(gates, period, per_group, _random.stream(seed, 51, replicas))
 
 
 def _settled(trail: list[tuple[float, float]], delay: float) -> float:

@@ -101,9 +101,12 @@ def _one_round(process: PeriodicSites, spectra: np.ndarray) -> GroupMap:
     """Cross spectra (D, nodes) to the images that the groups have."""
 
     def image(cross: np.ndarray) -> np.ndarray:
-        both = process.pre_activations(spectra[:, None], _within(cross, spectra)[:, None])
-        first, second = (process.run(e, replica).reads() for replica, e in enumerate(both))
-        return process.power(first, second)
+        found = []
+        for _, part in process.parts():
+            both = part.pre_activations(spectra[:, None], _within(cross, spectra)[:, None])
+            first, second = (part.run(e, replica).reads() for replica, e in enumerate(both))
+            found.append(part.power(first, second))
+        return np.concatenate(found, axis=1)
 
     return image
 

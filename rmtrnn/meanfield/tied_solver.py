@@ -258,7 +258,8 @@ def followed_state(ens: Ensemble, near: TiedState, sites: int, seed: int) -> Tie
     """
     process, values, settings = near.sites, near.spectra.values, near.settings
     half = max(process.period // 2, settings.first_period)
-    if half < process.period and _has_decayed(process, near.spectra, settings, half):
+    # With a margin of two: where the period has to double again, the shorter one was solved in vain.
+    if half < process.period and _has_decayed(process, near.spectra, settings, half // 2):
         shorter = period_sites(ens, half, sites, seed, settings)
         shorter.state = [process.state[0][:, np.arange(shorter.n) % process.n]]
         process, values = shorter, process.nodes.carried(values, shorter.nodes)
@@ -316,8 +317,11 @@ def one_round(process: PeriodicSites) -> GroupMap:
     """One round around the period: spectra of all sites, or of every group, to the images by group."""
 
     def image(values: np.ndarray) -> np.ndarray:
-        values = values[:, None] if values.ndim == 2 else values
-        return process.power(process.run(process.pre_activations(values)[0]).reads())
+        found = []
+        for groups, part in process.parts():
+            own = values[:, None] if values.ndim == 2 else values[:, groups]
+            found.append(part.power(part.run(part.pre_activations(own)[0]).reads()))
+        return np.concatenate(found, axis=1)
 
     return image
 
@@ -348,7 +352,7 @@ def _remembered(process: PeriodicSites, values: np.ndarray, steps: int) -> float
     e = process.pre_activations(values[:, None])[0][:, :steps]
     ends = []
     for start in (own, other):
-        process.state[0] = start
+        process.state[0] = start.copy()
         process.run(e, steps=steps)
         ends.append(process.state[0])
     process.state[0] = own
