@@ -218,7 +218,7 @@ def _filtered_growth(found: FilteredState, nodes: FrequencyNodes) -> tuple[Growt
 
 
 def _alive(
-    ens: Ensemble, state: TiedState, zero: float | None, constant: tuple[Growth, float] | None
+    ens: Ensemble, state: TiedState, zero: float | None, constant: tuple[Growth, float] | None = None
 ) -> TiedField:
     process, spectra = state.sites, state.spectra
     second = _second_moments(process, spectra.values[:, None])
