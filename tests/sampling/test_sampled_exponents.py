@@ -77,8 +77,8 @@ def test_512_units_have_the_exponents_of_a_plain_qr_and_of_a_long_product(ens):
     product = rt.sample(ens, T=steps, N=n, trials=1, seed=seed, burn_in=burn_in + steps // 4).log_s[0]
     assert product.sum() / steps == pytest.approx(found.sum(), abs=1e-6)
     assert np.abs(product[::-1] / steps - found).mean() < 0.02
-    other = rt.sample_lyapunov(ens.replace(sigma_w=2.5), N=n, steps=64, seed=seed, burn_in=burn_in)
-    assert np.abs(other.exponents[0] - found).mean() > 0.03
+    other = rt.sample_lyapunov(ens.replace(sigma_w=1.5), N=n, steps=64, seed=seed, burn_in=burn_in)
+    assert np.abs(other.exponents[0] - found).mean() > 0.02  # fails the same test
 
 
 def test_given_networks(tmp_path):
