@@ -70,7 +70,7 @@ PUBLISHED_LEAKY = {
 def test_published_simulations_of_the_leaky_map(gain):
     """Open data of a public repository, N = 4096 and 16384, per unit of time: within 3 %.
 
-    Nothing is allowed for finite N; validation/beyond/lyapunov.py has a rule for that.
+    Nothing is allowed for finite N; validation/beyond/lyapunov has a rule for that.
     """
     law = rt.lyapunov(rt.Ensemble(rt.Leaky(0.25, form="current"), sigma_w=gain, tied=True))
     numbers = law.largest, law.unstable_fraction, law.entropy_rate, law.kaplan_yorke, law.spectrum.mean

@@ -108,9 +108,8 @@ class PathFollower:
 
     def __init__(self, sites: Sites, far: LargeLambda, settings: PathSettings, resolved: float = 0.0) -> None:
         self.sites, self.far, self.settings = sites, far, settings
-        self.end = max(
-            2.0 * settings.tol, resolved
-        )  # mass beyond the outermost points; half of it is an error
+        # Mass beyond the outermost points; half of it is an error.
+        self.end = max(2.0 * settings.tol, resolved)
 
     def march(self) -> list[Node]:
         """From a point inside the support up and down, until less than ``tol``, or one site, lies beyond."""
@@ -197,7 +196,7 @@ class PathFollower:
             u, cdf, density = (
                 np.array([getattr(node, one) for node in nodes]) for one in ("u", "cdf", "density")
             )
-            # m_1 is known from large λ: panels need not be good to it
+            # m_1 is known from large λ: panels need not be good to it.
             left = panels_to_halve(u, cdf, np.maximum(density, 0.0), math.inf, settings)
             left = [i for i in left if u[i] + u[i + 1] not in tried]
             if not left:
