@@ -100,7 +100,8 @@ class PointMasses:
         return np.zeros(v.shape)
 
     def log_cdf(self, v: np.ndarray) -> np.ndarray:
-        return np.sum(self.masses * (v[:, None] >= self._log_locations), axis=1)
+        # Masses that sum to 1 may do so only up to a rounding.
+        return np.minimum(np.sum(self.masses * (v[:, None] >= self._log_locations), axis=1), 1.0)
 
     def log_icdf(self, p: np.ndarray) -> np.ndarray:
         """Quantile of log X at the probability p."""

@@ -162,3 +162,10 @@ def test_an_atom_inside_an_interval_is_no_gap():
     checks._support(view, 1e-9)
     with pytest.raises(checks.Wrong, match="rises in the gap"):
         checks._support(SimpleNamespace(cdf=law.cdf, support=((0.0, 0.2), (0.9, 1.0)), atoms=()), 1e-9)
+
+
+def test_f_of_point_masses_that_sum_to_a_rounding_more_than_1_ends_at_1():
+    masses = [0.29846844738462247, 0.042444653575122594, 0.6590868990402551]
+    assert np.array(masses).sum() > 1.0
+    law = rt.free.Discrete([1.5, 2.0, 2.5], masses)
+    assert law.cdf(3.0) == 1.0 and law.log.cdf(3.0) == 1.0
