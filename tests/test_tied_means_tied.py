@@ -47,6 +47,7 @@ NUMBERS = {
     "mean_field": (lambda ens: rt.mean_field(ens, sites=512).Q, 0.1),
     "chi": (chi, 0.1),
     "phase_diagram": (phase, 0.1),
+    "spectrum": (lambda ens: rt.spectrum(ens, 1, population=512).log_s.icdf(0.5), 0.05),
     "spectral_radius": (lambda ens: rt.spectral_radius(ens, sites=2**11), 0.05),
     "eigenvalue_curve": (lambda ens: float(np.abs(rt.eigenvalue_curve(ens, sites=2**11)).max()), 0.05),
     "sensitivity": (sensitivity, 0.1),
