@@ -120,7 +120,6 @@ def smooth_pieces(
 
     Raises ValueError where no case of a Piecewise applies.
     """
-    ends = (-sympy.oo, *breakpoints, sympy.oo)
     return tuple(
         SmoothPiece(
             low,
@@ -129,8 +128,13 @@ def smooth_pieces(
             branch(phi, symbol, between(low, high)),
             _constant_if_flat(branch(slope, symbol, between(low, high)), symbol),
         )
-        for low, high in itertools.pairwise(ends)
+        for low, high in _intervals(breakpoints)
     )
+
+
+def _intervals(breakpoints: Iterable[sympy.Expr]) -> Iterable[tuple[sympy.Expr, sympy.Expr]]:
+    """From each breakpoint to the next, −∞ and ∞ at the ends."""
+    return itertools.pairwise((-sympy.oo, *breakpoints, sympy.oo))
 
 
 def between(low: sympy.Expr, high: sympy.Expr) -> sympy.Expr:
@@ -175,8 +179,7 @@ def in_pieces(expr: sympy.Expr, z: sympy.Symbol, breakpoints: Sequence[sympy.Exp
     """
     if not breakpoints:
         return expr
-    ends = (-sympy.oo, *breakpoints, sympy.oo)
-    branches = [branch(expr, z, between(low, high)) for low, high in itertools.pairwise(ends)]
+    branches = [branch(expr, z, between(low, high)) for low, high in _intervals(breakpoints)]
     below = [(one, z < end) for one, end in zip(branches, breakpoints, strict=False)]
     return sympy.Piecewise(*below, (branches[-1], True))
 

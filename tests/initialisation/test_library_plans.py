@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from validation.core.rows import read_rows, write_rows
 from validation.initialisation import library_plans, random_fixed
-from validation.initialisation.rows import read_rows, write_rows
 
 
 def test_rules_of_the_scan():

@@ -33,7 +33,7 @@ from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
 from rmtrnn.initialisation.search import EFFORT, field_of, terms_of
 from rmtrnn.initialisation.sensitivity import spaced_lags
 from rmtrnn.initialisation.space import Space, build_space, carrying_gates
-from validation.initialisation.rows import read_rows, write_rows
+from validation.core.rows import read_rows, write_rows
 
 STEPS = (10, 100, 1000)
 SAMPLED, NETWORKS, LONGEST = 512, 4, 100  # units, networks, and steps of the comparison with the profile

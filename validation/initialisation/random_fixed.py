@@ -26,7 +26,7 @@ import rmtrnn as rt
 from rmtrnn import cells
 from rmtrnn.initialisation.search import EFFORT, Problem, Terms
 from rmtrnn.initialisation.space import build_space
-from validation.initialisation.rows import read_rows, write_rows
+from validation.core.rows import read_rows, write_rows
 
 CELLS = tuple(cells.LIBRARY)
 COUNT, SCANNED = 200, 1000

@@ -9,7 +9,6 @@ dozen of the 200 after them, which the test takes, when its bound was.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -23,6 +22,7 @@ import rmtrnn as rt
 from rmtrnn._core.status import Status
 from rmtrnn.meanfield.tied_field import tied_field, tied_growth
 from rmtrnn.meanfield.tied_result import is_equal_to_untied
+from validation.core.rows import read_rows, write_rows
 
 CELLS = (
     *("vanilla", "minimal", "gru", "lstm", "leaky", "ugrnn", "mingru", "janet"),
@@ -112,12 +112,11 @@ def summary(rows: list[dict[str, Any]]) -> str:
 
 def read(folder: Path) -> list[dict[str, Any]]:
     """The rows in a folder, in order."""
-    return [row for path in sorted(folder.glob("*.json")) for row in json.loads(path.read_text())]
+    return [row for path in sorted(folder.glob("*.json")) for row in read_rows(path)]
 
 
 def main(folder: Path, seconds: float = math.inf) -> None:
     """Compute what is missing in the folder, and print the summary."""
-    folder.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + seconds
     rows = {row["index"]: row for row in read(folder)}
     for index in range(FIRST, FIRST + COUNT):
@@ -146,8 +145,7 @@ def renew(folder: Path) -> None:
 def _write(folder: Path, rows: Mapping[int, dict[str, Any]], index: int) -> None:
     first = index - index % PER_FILE
     kept = [rows[i] for i in range(first, first + PER_FILE) if i in rows]
-    lines = ",\n".join(json.dumps(row) for row in kept)
-    (folder / f"{first:03d}.json").write_text(f"[{lines}]\n")
+    write_rows(folder / f"{first:03d}.json", kept)
 
 
 if __name__ == "__main__":
