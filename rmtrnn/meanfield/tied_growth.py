@@ -24,7 +24,7 @@ from rmtrnn._core import random as _random
 from rmtrnn.meanfield.linearised_sites import Differences, Recorder
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, Normals, PeriodicSites, transform
 from rmtrnn.meanfield.population import CONFIDENCE
-from rmtrnn.meanfield.tied_solver import DEFAULT, SEPARATION, History, Settings
+from rmtrnn.meanfield.tied_solver import DEFAULT, SEPARATION, History, Separation, Settings
 
 
 class Growth(NamedTuple):
@@ -100,12 +100,17 @@ def growth_rate(
 
 
 def separate_growth(
-    process: PeriodicSites, recorder: Recorder, seed: int, joint: Growth, settings: Settings = DEFAULT
+    process: PeriodicSites,
+    recorder: Recorder,
+    seed: int,
+    joint: Growth,
+    settings: Settings = DEFAULT,
+    separation: Separation | None = None,
 ) -> np.ndarray:
     """χ of every group of sites by itself, (groups,), along a trajectory recorded on spectra of its own."""
     if process.readings.count == 0 or joint.site_limited or not joint.converged:
         return joint.groups
-    return _PowerIteration(process, [recorder], seed).separate(settings, joint)
+    return _PowerIteration(process, [recorder], seed).separate(settings, joint, separation or SEPARATION)
 
 
 def _own_growth(process: PeriodicSites, recorders: list[Recorder]) -> Growth:
@@ -269,13 +274,13 @@ class _PowerIteration:
         enough = max(settings.tolerance * delay, _ROUNDS.noise * noise)
         return bool(log_rho < _ROUNDS.near_one and abs(log_rho) + shape_step < enough)
 
-    def separate(self, settings: Settings, joint: Growth) -> np.ndarray:
+    def separate(self, settings: Settings, joint: Growth, separation: Separation) -> np.ndarray:
         """Solve the eigenvalue problem of every group, from that of all sites together; χ by group."""
         nodes, weight, delay = self.nodes, self.nodes.weight / self.nodes.period, joint.delay
         m = np.repeat(joint.spectrum[:, None], GROUPS, axis=1)
         log_mu = np.full(GROUPS, 0.5 * np.log(joint.chi))
         history = History(settings.depth)
-        for _ in range(SEPARATION.most(settings)):
+        for _ in range(separation.most(settings)):
             images, _ = self.round(m, np.exp(log_mu), False)
             rho = nodes.variance(images).sum(axis=0)
             if not np.all((rho > 0.0) & (rho < _ROUNDS.largest)):
@@ -294,7 +299,7 @@ class _PowerIteration:
             bound = 3.0 * np.abs(newer - log_mu) + apart
             log_mu = log_mu + np.clip(step[m.size :] / delay - log_mu, -bound, bound)
             self._scale(1.0 / np.sqrt(rho))
-            if left <= SEPARATION.share * apart and len(history) > 1:
+            if left <= separation.share * apart and len(history) > 1:
                 break
         return np.exp(2.0 * log_mu)
 

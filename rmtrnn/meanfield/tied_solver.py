@@ -136,13 +136,20 @@ def spectral_fixed_point(
     return Spectral(image, np.stack(groups, axis=1), residual, count, residual < tolerance)
 
 
-def separated(map: GroupMap, found: Spectral, nodes: FrequencyNodes, settings: Settings) -> Spectral:
+def separated(
+    map: GroupMap,
+    found: Spectral,
+    nodes: FrequencyNodes,
+    settings: Settings,
+    separation: Separation | None = None,
+) -> Spectral:
     """Solve S_g = F_g(S_g) for every group, from the joint fixed point; their spread is the error of it.
 
     One Anderson iteration of all groups together: F' is nearly the same for all.
     """
+    separation = SEPARATION if separation is None else separation
     S, history, weight = found.positive_groups, History(settings.depth), nodes.weight / nodes.period
-    for _ in range(SEPARATION.most(settings)):
+    for _ in range(separation.most(settings)):
         advance("tied mean field: groups")
         images = map(S)
         if not np.all(np.isfinite(images)):
@@ -151,7 +158,7 @@ def separated(map: GroupMap, found: Spectral, nodes: FrequencyNodes, settings: S
         apart = np.sum(weight * np.abs(images - images.mean(axis=1, keepdims=True)))
         history.append(weight * S, weight * images)
         S = np.maximum(history.following() / weight, 0.1 * images)
-        if left <= SEPARATION.share * apart:
+        if left <= separation.share * apart:
             break
     return found._replace(groups=S)
 

@@ -6,6 +6,7 @@ Letters: L, the period in steps; s, components of the state.
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from rmtrnn.dyson.stationary.exponents import Path, follow
 from rmtrnn.dyson.stationary.sites import SiteSteps, tied_steps, untied_steps
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.quantile_law import QuantileLaw
+from rmtrnn.meanfield.further_sites import further_growth
 from rmtrnn.meanfield.growth import single_replica_mean_field
 from rmtrnn.meanfield.periodic_process import GROUPS, Readings
 from rmtrnn.meanfield.shortfall import Shortfall, shortfall_of
@@ -56,8 +58,17 @@ class StationaryLaw(NamedTuple):
     cause: str
 
 
-def stationary_law(ens: Ensemble, period: int | None, sites: int | None, seed: int) -> StationaryLaw:
+def stationary_law(
+    ens: Ensemble,
+    period: int | None,
+    sites: int | None,
+    seed: int,
+    tolerance: float | None = None,
+    executor: Executor | None = None,
+) -> StationaryLaw:
     """Law of the exponents of a gated network, tied or not, by `exponents.follow`.
+
+    ``tolerance``: relative, of the largest exponent.
 
     Raises ConvergenceError without a stationary state, ValueError where no gate reads the
     state, and for tied weights where it dies out.
@@ -73,7 +84,7 @@ def stationary_law(ens: Ensemble, period: int | None, sites: int | None, seed: i
         )
     L = _period(field) if period is None else period
     n, drawn = _sites(ens, L, sites)
-    top = _largest(ens, field, seed)
+    top = _largest(ens, field, seed, tolerance, executor)
     whole = representative(_draw(ens, field, L, drawn, seed), n, top.value)
     half = representative(_draw(ens, field, L // 2, drawn, seed + 1), n, top.value)
     if not top.collective:
@@ -107,13 +118,18 @@ class _Largest(NamedTuple):
     collective: bool
 
 
-def _largest(ens: Ensemble, field: TiedField | None, seed: int) -> _Largest:
-    """½ log χ."""
+def _largest(
+    ens: Ensemble, field: TiedField | None, seed: int, tolerance: float | None, executor: Executor | None
+) -> _Largest:
+    """½ log χ; of tied weights to ``tolerance`` where further sites can do that."""
     if field is None:
         return _Largest(0.5 * math.log(single_replica_mean_field(ens).chi), 0.0, True)
     growth, error = tied_growth(field, seed)
-    own = growth.converged and not growth.site_limited
-    return _Largest(0.5 * math.log(growth.chi), 0.5 * error / growth.chi, own)
+    own, chi = growth.converged and not growth.site_limited, growth.chi
+    if tolerance is not None:
+        wanted = tolerance * chi * abs(math.log(chi))
+        chi, error = further_growth(field, growth, error, seed, wanted, executor)
+    return _Largest(0.5 * math.log(chi), 0.5 * error / chi, own)
 
 
 def _period(field: TiedField | None) -> int:
