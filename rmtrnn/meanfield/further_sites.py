@@ -35,8 +35,8 @@ class FurtherSettings:
     """How many further sets of sites there are, and how well they are solved. Empirical.
 
     ``first``: sets after which their number is decided; the standard error of their groups is itself known
-    to 13 %. ``most``: sets. ``margin``: factor of the number that the error asks for. ``rounds``, ``share``: as
-    in `Separation`; at ``share`` a tenth the mean over groups was off by 0.2 % of log χ, at 0.03 by 0.05 %.
+    to 13 %. ``most``: sets. ``margin``: factor of the number that the error asks for. ``rounds``, ``share``:
+    as in `Separation`; at ``share`` a tenth the mean over groups was off by 0.2 % of log χ, at 0.03 by 0.05 %.
     tests/meanfield/test_further_sites.py moves both by three.
     """
 
@@ -74,8 +74,9 @@ def further_growth(
     """χ and its error, by further sets of sites where ``error`` exceeds ``tolerance``.
 
     The error is `CONFIDENCE` standard errors of the mean over all groups, with the bias of groups, each an
-    eighth of a set, and what rarer sites with a long memory might add. Where the latter exceeds ``tolerance``,
-    or the state is constant in time or known without sites, more sites do not help: both stay as they are.
+    eighth of a set, and what rarer sites with a long memory might add. Where the latter exceeds the
+    ``tolerance``, or the state is constant in time or known without sites, more sites do not help: both stay
+    as they are.
     """
     state = field.state
     exact = field.filtered is not None or field.constant is not None

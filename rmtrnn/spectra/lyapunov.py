@@ -9,6 +9,7 @@ Letters: T, the number of steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ class LyapunovSpectrum(Result):
     """Limit law of the Lyapunov exponents of a random network, in 1/step, natural logarithm.
 
     ``spectrum``: the law, with ``pdf``, ``cdf``, ``icdf``, ``support``, ``atoms``, ``mean``, ``rvs``;
-    ``error``: estimated error of its cdf, ``largest_error`` of its upper end; ``method``: "s-transform" or
-    "dyson". Made by `rmtrnn.lyapunov`.
+    ``error``: estimated error of its cdf, ``largest_error`` of its upper end, ``errors`` of its numbers by
+    name; ``method``: "s-transform" or "dyson". Made by `rmtrnn.lyapunov`.
 
     >>> linear = rt.Ensemble(rt.VanillaRNN("linear"), sigma_w=1.0, weights="orthogonal")
     >>> abs(round(float(rt.lyapunov(linear).largest), 9))
@@ -53,6 +54,21 @@ class LyapunovSpectrum(Result):
     status: Status
     largest_error: float = 0.0
     cause: str = ""
+    number_errors: Mapping[str, float] | None = None
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """Errors of ``largest``, ``unstable_fraction``, ``entropy_rate``, ``kaplan_yorke`` and ``mean``.
+
+        By the Dyson equation: what the numbers become if all shares of the path are off by their errors in
+        the same direction, and the upper end by its own. In closed form: those of a cdf off by ``error``.
+        """
+        if self.number_errors is not None:
+            return {"largest": self.largest_error, **self.number_errors}
+        top, D = max(self.largest, 0.0), self.kaplan_yorke
+        last = float(self.spectrum.icdf(1.0 - D)) if 0.0 < D < 1.0 else -math.inf
+        sizes = {"unstable_fraction": 1.0, "entropy_rate": top, "kaplan_yorke": 1.0 - top / last, "mean": 0.0}
+        return {"largest": self.largest_error} | {name: self.error * size for name, size in sizes.items()}
 
     @property
     def largest(self) -> float:
@@ -76,7 +92,15 @@ class LyapunovSpectrum(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments, the numbers and how the computation ended, as JSON types."""
-        numbers = ("largest", "largest_error", "unstable_fraction", "kaplan_yorke", "entropy_rate", "error")
+        numbers = (
+            "largest",
+            "largest_error",
+            "unstable_fraction",
+            "kaplan_yorke",
+            "entropy_rate",
+            "error",
+            "errors",
+        )
         ended = {"converged": self.converged, "message": self.message}
         values = {name: getattr(self, name) for name in numbers} | {"mean": self.spectrum.mean}
         return {"ensemble": self.ensemble.to_dict(), "method": self.method} | values | ended
@@ -88,6 +112,7 @@ class LyapunovSpectrum(Result):
             return meta, {}
         meta |= {"error": self.error, "status": int(self.status), "largest": self.largest}
         meta |= {"largest_error": self.largest_error, "cause": self.cause, "law_error": self.spectrum.error}
+        meta |= {"number_errors": None if self.number_errors is None else dict(self.number_errors)}
         return meta, {"levels": self.spectrum.levels, "quantiles": self.spectrum.quantiles}
 
     @classmethod
@@ -99,7 +124,8 @@ class LyapunovSpectrum(Result):
         error = meta.get("law_error", meta["error"])
         law = QuantileLaw(arrays["levels"], arrays["quantiles"], meta["largest"], error)
         status, largest_error = Status(meta["status"]), meta["largest_error"]
-        return cls(law, ensemble, "dyson", meta["error"], status, largest_error, meta.get("cause", ""))
+        cause, numbers = meta.get("cause", ""), meta.get("number_errors")
+        return cls(law, ensemble, "dyson", meta["error"], status, largest_error, cause, numbers)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LyapunovSpectrum.restore, self._parts()
@@ -141,8 +167,8 @@ def lyapunov(
         Vanilla cells need none of these six.
 
     Returns a `LyapunovSpectrum`. ``error`` is the largest of three standard errors over eight groups of sites
-    and of the change that half the period makes. Raises TypeError if ``ens`` is no Ensemble, ValueError for a
-    bad argument or a cell whose gates do not read the state, `ConvergenceError` where the network has no
+    and of the change that half the period makes; ``errors`` has those of the single numbers. Raises TypeError
+    if ``ens`` is no Ensemble, ValueError for a bad argument or a cell whose gates do not read the state, `ConvergenceError` where the network has no
     stationary state.
 
     >>> lya = rt.lyapunov(rt.Ensemble("vanilla", sigma_w=3.0))
@@ -162,7 +188,7 @@ def lyapunov(
     with shown(progress):
         found = stationary_law(ens, period, sites, seed, tolerance, executor)
     return LyapunovSpectrum(
-        found.law, ens, "dyson", found.error, found.status, found.largest_error, found.cause
+        found.law, ens, "dyson", found.error, found.status, found.largest_error, found.cause, found.errors
     )
 
 

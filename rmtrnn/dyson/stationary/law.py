@@ -48,12 +48,16 @@ class StationarySettings:
 SETTINGS = StationarySettings()
 
 
+NUMBERS = ("unstable_fraction", "entropy_rate", "kaplan_yorke", "mean")  # of a law of exponents
+
+
 class StationaryLaw(NamedTuple):
-    """The law, its error and that of its upper end, how the solves ended, and why."""
+    """The law, its error, that of its upper end and of `NUMBERS`, how the solves ended, and why."""
 
     law: QuantileLaw
     error: float
     largest_error: float
+    errors: dict[str, float]
     status: Status
     cause: str
 
@@ -93,7 +97,9 @@ def stationary_law(
     law, short = _law(path, top.value), Shortfall() if field is None else shortfall_of(field)
     status = short.status if path.converged else Status.MAX_ITERATIONS
     # ½ log χ moves by half the relative change of the squares it is the growth of.
-    return StationaryLaw(law, law.error + short.error, top.error + 0.5 * short.error, status, short.cause)
+    largest_error = top.error + 0.5 * short.error
+    errors = _number_errors(path, law, largest_error)
+    return StationaryLaw(law, law.error + short.error, largest_error, errors, status, short.cause)
 
 
 def _draw(ens: Ensemble, field: TiedField | None, L: int, n: int, seed: int) -> SiteSteps:
@@ -154,15 +160,55 @@ def _sites(ens: Ensemble, L: int, sites: int | None) -> tuple[int, int]:
 
 def _law(path: Path, largest: float) -> QuantileLaw:
     """The quantile law through the points of the path that are in order, and its upper end."""
+    mu, level = _in_order(path, largest)
+    if len(mu) < 3:
+        raise ConvergenceError("the shares of exponents are out of order by their errors; try more sites")
+    unknown = float(level[0])  # mass below the path, of which only the size is known
+    return QuantileLaw(level, mu, largest, max(float(path.error.max()), unknown))
+
+
+def _in_order(path: Path, largest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rising rates and shares of exponents below them."""
     mu, above = path.mu[::-1], path.above[::-1]
     good = (mu < largest) & (above > 0.0) & (above < 1.0)
     mu, level = mu[good], 1.0 - above[good]
-    rising = np.append(True, level[1:] > np.maximum.accumulate(level)[:-1])
-    if rising.sum() < 3:
-        raise ConvergenceError("the shares of exponents are out of order by their errors; try more sites")
-    unknown = float(level[rising][0])  # mass below the path, of which only the size is known
-    error = max(float(path.error.max()), unknown)
-    return QuantileLaw(level[rising], mu[rising], largest, error)
+    rising = np.append(True, level[1:] > np.maximum.accumulate(level)[:-1])[: len(level)]
+    return mu[rising], level[rising]
+
+
+def _number_errors(path: Path, law: QuantileLaw, error: float) -> dict[str, float]:
+    """Errors of `NUMBERS`: what they become if all shares and the upper end are off by their errors at once.
+
+    All are monotone in the shares above each rate, so that the two laws at the ends bound them. What the
+    cubic between points adds is a third of what becomes of it between every other one: its error falls with
+    the square of their distance or faster.
+    """
+    exact = _numbers(law)
+    off = np.max(
+        [
+            np.abs(_numbers_of(_moved(path, sign, error), law.largest + sign * error) - exact)
+            for sign in (1.0, -1.0)
+        ],
+        axis=0,
+    )
+    every_other = Path(path.mu[::2], path.above[::2], path.error[::2], path.residual, path.converged)
+    coarse = np.abs(_numbers_of(every_other, law.largest) - exact) / 3.0
+    return dict(zip(NUMBERS, (off + coarse).tolist(), strict=True))
+
+
+def _moved(path: Path, sign: float, error: float) -> Path:
+    """All shares and rates off by their errors."""
+    return path._replace(mu=path.mu + sign * error, above=path.above + sign * path.error)
+
+
+def _numbers_of(path: Path, largest: float) -> np.ndarray:
+    """`NUMBERS` of the law through a path; infinite where too few points are in order."""
+    mu, level = _in_order(path, largest)
+    return _numbers(QuantileLaw(level, mu, largest, 0.0)) if len(mu) > 2 else np.full(len(NUMBERS), np.inf)
+
+
+def _numbers(law: QuantileLaw) -> np.ndarray:
+    return np.array([getattr(law, name) for name in NUMBERS])
 
 
 def _power_of_two_below(number: int) -> int:
