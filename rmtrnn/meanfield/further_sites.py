@@ -36,8 +36,8 @@ class FurtherSettings:
 
     ``first``: sets after which their number is decided; the standard error of their groups is itself known
     to 13 %. ``most``: sets. ``margin``: factor of the number that the error asks for. ``rounds``, ``share``:
-    as in `Separation`; at ``share`` a tenth the mean over groups was off by 0.2 % of log χ, at 0.03 by 0.05 %.
-    tests/meanfield/test_further_sites.py moves both by three.
+    as in `Separation`; at a ``share`` of a tenth the mean over groups was off by 0.2 % of log χ, at 0.03 by
+    0.05 %. tests/meanfield/test_further_sites.py moves both by three.
     """
 
     first: int = 4
@@ -82,7 +82,7 @@ def further_growth(
     exact = field.filtered is not None or field.constant is not None
     if state is None or exact or growth.site_limited or not growth.converged or error <= tolerance:
         return growth.chi, error
-    sites, settings = state.sites, state.settings
+    sites, settings = state.sites.moved(state.sites.ens), state.settings  # a run moves the states
     recorder = Recorder(sites.run(sites.pre_activations(state.spectra.positive_groups)[0]))
     memory = memory_error(own_rates(sites, recorder), growth.chi)
     if memory > tolerance:
@@ -94,7 +94,8 @@ def further_growth(
     )
     several = functools.partial(_of_sets, near, map if executor is None else executor.map)
     values = several(0, SETTINGS.first)
-    values = np.append(values, several(SETTINGS.first, _wanted(values, tolerance)))
+    wanted = _wanted(values, max(tolerance - bias - memory, 0.5 * tolerance))
+    values = np.append(values, several(SETTINGS.first, wanted))
     return float(values.mean()), _standard_error(values) + bias + memory
 
 
@@ -112,7 +113,7 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 def _wanted(values: np.ndarray, tolerance: float) -> int:
-    """Sets of sites that take the error down to ``tolerance``."""
+    """Sets of sites that take the standard error down to ``tolerance``."""
     share = _standard_error(values) / tolerance
     return max(min(math.ceil(SETTINGS.margin * SETTINGS.first * share**2), SETTINGS.most), SETTINGS.first)
 

@@ -168,8 +168,8 @@ def lyapunov(
 
     Returns a `LyapunovSpectrum`. ``error`` is the largest of three standard errors over eight groups of sites
     and of the change that half the period makes; ``errors`` has those of the single numbers. Raises TypeError
-    if ``ens`` is no Ensemble, ValueError for a bad argument or a cell whose gates do not read the state, `ConvergenceError` where the network has no
-    stationary state.
+    if ``ens`` is no Ensemble, ValueError for a bad argument or a cell whose gates do not read the state,
+    `ConvergenceError` where the network has no stationary state.
 
     >>> lya = rt.lyapunov(rt.Ensemble("vanilla", sigma_w=3.0))
     >>> round(lya.largest, 4), round(lya.unstable_fraction, 4), round(lya.kaplan_yorke, 4)
