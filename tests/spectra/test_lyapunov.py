@@ -37,6 +37,8 @@ def test_tied_and_untied_weights_have_the_same_exponents():
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="period = 2"):
         rt.lyapunov(rt.Ensemble("gru"), period=2)
+    with pytest.raises(ValueError, match=r"tolerance = 0\.0"):
+        rt.lyapunov(rt.Ensemble("gru"), tolerance=0.0)
     with pytest.raises(TypeError, match="expected an Ensemble"):
         rt.lyapunov("vanilla")  # pyright: ignore[reportArgumentType]
 
@@ -70,7 +72,7 @@ PUBLISHED_LEAKY = {
 def test_published_simulations_of_the_leaky_map(gain):
     """Open data of a public repository, N = 4096 and 16384, per unit of time: within 3 %.
 
-    Nothing is allowed for finite N; validation/beyond/lyapunov has a rule for that.
+    Nothing is allowed for finite N.
     """
     law = rt.lyapunov(rt.Ensemble(rt.Leaky(0.25, form="current"), sigma_w=gain, tied=True))
     numbers = law.largest, law.unstable_fraction, law.entropy_rate, law.kaplan_yorke, law.spectrum.mean
@@ -86,8 +88,15 @@ def test_results_are_kept_and_drawn(tmp_path):
     law, sample = rt.lyapunov(ens), rt.sample_lyapunov(ens, N=16, steps=32, burn_in=20)
     levels = np.array([0.1, 0.5, 0.9])
     table = LyapunovSpectrum(
-        QuantileLaw(levels, levels - 1.0, 0.5, 1e-3), ens, "dyson", 1e-3, law.status, 0.1
+        QuantileLaw(levels, levels - 1.0, 0.5, 1e-3),
+        ens,
+        "dyson",
+        1e-3,
+        law.status,
+        0.1,
+        number_errors={"entropy_rate": 0.02},
     )
+    assert rt.load(table.save(tmp_path / "table")).errors == {"largest": 0.1, "entropy_rate": 0.02}
     for result in (law, sample, table):
         assert rt.load(result.save(tmp_path / "kept")) == result
         assert result.converged and result.to_dict()["converged"]

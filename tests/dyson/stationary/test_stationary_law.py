@@ -145,6 +145,28 @@ def test_few_sites_are_calibrated_to_the_largest_exponent():
     assert abs(edge.largest_exponent(steps, modes, exact)[0] - exact) > 1e-3
 
 
+@pytest.mark.parametrize(("gain", "near", "relative"), [(1.1, 1.2, 0.01), (3.0, 2.0, 0.1)])
+def test_numbers_have_errors_of_their_own(gain, near, relative):
+    """Of the tanh map, whose numbers are exact in closed form; of another gain they are beyond."""
+    found = stationary_law(TANH.replace(sigma_w=gain), 16, 64, 0)
+    exact, other = (rt.lyapunov(TANH.replace(sigma_w=g)) for g in (gain, near))
+    for name in ("unstable_fraction", "entropy_rate", "kaplan_yorke"):
+        value, error = getattr(found.law, name), found.errors[name]
+        assert abs(value - getattr(exact, name)) < error < relative * value
+        assert abs(value - getattr(other, name)) > error
+    assert abs(found.law.mean - exact.spectrum.mean) < found.errors["mean"]
+    assert exact.errors["entropy_rate"] < 1e-9
+
+
+def test_the_largest_exponent_is_found_to_a_tolerance(monkeypatch):
+    """Further sets of sites, with the error that is asked for; in the law it is the upper end."""
+    monkeypatch.setattr(law, "SETTINGS", dataclasses.replace(law.SETTINGS, most=256, field=512))
+    ens = rt.Ensemble("minimal", sigma_w=3.34, sigma_v=0.5, R=0.96, tied=True)
+    plain, better = (stationary_law(ens, 32, 32, 0, tolerance) for tolerance in (None, 0.04))
+    assert better.largest_error < 0.05 * abs(better.law.largest) < plain.largest_error
+    assert 0.0 < abs(better.law.largest - plain.law.largest) < plain.largest_error
+
+
 @pytest.fixture(autouse=True)
 def few_sites(monkeypatch):
     """Fewer sites to choose from, and a smaller tied mean field: seconds in place of a minute."""
