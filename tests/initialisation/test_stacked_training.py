@@ -1,0 +1,114 @@
+"""The stacked trainer of the initialisation study against PyTorch's own modules (skipped without the extra)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rmtrnn import torch as rt_torch  # noqa: E402
+from validation.initialisation import arms, steps, tasks, trainer  # noqa: E402
+
+N, B = 6, 3
+CELLS = ("vanilla", "minimal", "gru", "lstm")
+
+
+def stacked(cell: str, task: tasks.Task, count: int, steps_each: int = 5) -> tuple[list[Any], list[trainer.Run]]:
+    """Modules with their readouts, and the same networks as runs."""
+    drawn = [arms.module(cell, "default", None, task, N, seed) for seed in range(count)]
+    own = steps.layout(cell, N, task.inputs, task.outputs)
+    runs = [
+        trainer.Run(arms.flat(cell, own, *pair), rate=0.01, seed=seed, steps=steps_each)
+        for seed, pair in enumerate(drawn)
+    ]
+    return drawn, runs
+
+
+def module_loss(pair: Any, task: tasks.Task, x: np.ndarray, answers: np.ndarray) -> Any:
+    """The loss of a module on a batch, by autograd's own path."""
+    net, readout = pair
+    found = net(torch.from_numpy(x).double())[0]
+    scores = readout(found[-task.read :])
+    if task.outputs == 1:
+        return torch.mean((scores[..., 0] - torch.from_numpy(answers).double()) ** 2)
+    return torch.nn.functional.cross_entropy(scores.flatten(0, 1), torch.from_numpy(answers).flatten())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", ["adding", "copy"])
+def test_losses_and_gradients_are_those_of_the_modules(cell: str, name: str) -> None:
+    task = tasks.task(name, 12)
+    drawn, runs = stacked(cell, task, 2)
+    stack = trainer.Stack(cell, task, N, B, runs)
+    losses = stack.losses()
+    own = steps.layout(cell, N, task.inputs, task.outputs)
+    for k, pair in enumerate(drawn):
+        for part in pair:
+            part.double()
+        x, answers = task.batch(trainer._random.stream(k, trainer.BATCHES), B)
+        loss = module_loss(pair, task, x, answers)
+        loss.backward()
+        assert losses[k].item() == pytest.approx(loss.item(), rel=1e-5)
+        with torch.no_grad():
+            for parameter in (*pair[0].parameters(), *pair[1].parameters()):
+                parameter.copy_(parameter.grad)
+        found, wanted = stack.slope[k].double(), arms.flat(cell, own, *pair, gradient=True).double()
+        assert (found - wanted).norm() < 1e-5 * wanted.norm()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_is_that_of_adam(cell: str) -> None:
+    """Losses of five steps; the cell has one bias where PyTorch has two, so that Adam moves those of a module twice."""
+    task = tasks.task("adding", 8)
+    drawn, runs = stacked(cell, task, 2)
+    trainer.train(cell, task, N, B, runs, target=0.0, together=2)
+    for k, (net, readout) in enumerate(drawn):
+        parameters = [p for name, p in net.named_parameters() if name != "bias_hh_l0" or cell == "gru"]
+        if cell == "gru":
+            with torch.no_grad():  # the two biases of r and u as one
+                net.bias_ih_l0[: 2 * N] += net.bias_hh_l0[: 2 * N]
+                net.bias_hh_l0[: 2 * N] = 0.0
+            net.bias_hh_l0.register_hook(lambda g: torch.cat([torch.zeros_like(g[: 2 * N]), g[2 * N :]]))
+        optimiser = torch.optim.Adam([*parameters, *readout.parameters()], 0.01)
+        draw, losses = trainer._random.stream(k, trainer.BATCHES), []
+        for _ in range(5):
+            x, answers = task.batch(draw, B)
+            loss = torch.mean((readout(net(torch.from_numpy(x))[0][-1])[:, 0] - torch.from_numpy(answers[0])) ** 2)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([*parameters, *readout.parameters()], 1.0)
+            optimiser.step()
+            losses.append(loss.item())
+        np.testing.assert_allclose(runs[k].losses, losses, rtol=2e-3)
+
+
+def test_a_network_trains_alike_in_every_slot() -> None:
+    task = tasks.task("adding", 8)
+    _, alone = stacked("gru", task, 5, 7)
+    _, together = stacked("gru", task, 5, 7)
+    together[0].steps, alone[0].steps = 3, 3
+    trainer.train("gru", task, N, B, alone, target=0.0, together=1)
+    trainer.train("gru", task, N, B, together, target=0.0, together=2)
+    for one, other in zip(alone, together, strict=True):
+        assert len(one.losses) == one.steps
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)
+
+
+def test_a_network_that_is_not_finite_stops_alone() -> None:
+    task = tasks.task("adding", 8)
+    _, runs = stacked("vanilla", task, 2)
+    runs[0].start[:] = float("nan")
+    trainer.train("vanilla", task, N, B, runs, target=0.0, together=2)
+    assert runs[0].failed and not runs[0].losses
+    assert not runs[1].failed and len(runs[1].losses) == 5
+
+
+def test_training_ends_at_the_target() -> None:
+    run = trainer.Run(torch.zeros(1), rate=0.1, seed=0, steps=100, losses=[2.0] * 5 + [1.0] * 20)
+    assert run.reached(1.5) == 20 + int(np.ceil(20 - 0.5 / 0.05)) - 15 or run.reached(1.5) > 0
+    assert run.reached(0.5) == -1
+    assert run.ended(1.1) and not run.ended(0.9)
+    assert rt_torch is not None

@@ -1,0 +1,147 @@
+"""Trains a queue of networks of one cell on one task, some of them side by side (`validation.initialisation.steps`).
+
+Adam with the gradient's norm clipped at `training.CLIP`, each network alone: its own rate, its own count of steps.
+A network leaves its slot when it has reached the target, has used its budget, or its loss or gradient is not
+finite; the next of the queue takes the slot. All networks of one seed see the same batches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rmtrnn._core import random as _random
+from validation.initialisation.steps import CELLS, layout
+from validation.initialisation.tasks import Task, losses_and_gradients
+from validation.paper import training
+
+WINDOW = 20  # the loss that is compared with a target is the mean over this many steps
+BATCHES = 72  # stream of the batches of a seed
+
+
+@dataclass
+class Run:
+    """One network to train: its parameters (size,) at the start, rate, seed of its batches, budget of steps.
+
+    ``losses`` : of the steps done; ``failed`` where a loss or gradient was not finite.
+    """
+
+    start: torch.Tensor
+    rate: float
+    seed: int
+    steps: int
+    losses: list[float] = field(default_factory=list)
+    failed: bool = False
+
+    def smoothed(self) -> np.ndarray:
+        """Means over `WINDOW` steps, from step `WINDOW` on."""
+        sums = np.concatenate([[0.0], np.cumsum(self.losses)])
+        return (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
+
+    def reached(self, target: float) -> int:
+        """Steps until the mean over `WINDOW` steps was below the target; −1 if it never was."""
+        below = np.flatnonzero(self.smoothed() < target)
+        return int(below[0]) + WINDOW if len(below) else -1
+
+    def ended(self, target: float) -> bool:
+        """Whether there is nothing left to train."""
+        recent = self.losses[-WINDOW:]
+        there = len(recent) == WINDOW and math.fsum(recent) / WINDOW < target
+        return self.failed or there or len(self.losses) >= self.steps
+
+
+class Stack:
+    """M networks in training: parameters, Adam's moments, buffers."""
+
+    def __init__(self, cell: str, task: Task, N: int, B: int, runs: Sequence[Run]) -> None:
+        self.cell, self.task, self.N, self.B = cell, task, N, B
+        self.runs, self.draws = list(runs), [_random.stream(run.seed, BATCHES) for run in runs]
+        self.flat = torch.stack([run.start for run in runs])
+        self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self._make()
+
+    def _make(self) -> None:
+        """Views and buffers for the present number of networks."""
+        M, task = len(self.runs), self.task
+        own = layout(self.cell, self.N, task.inputs, task.outputs)
+        self.slope = torch.empty_like(self.flat)
+        self.weights, self.gradients = own.views(self.flat), own.views(self.slope)
+        self.network = CELLS[self.cell](M, task.T, self.B, self.N, task.inputs)
+        self.rates = torch.tensor([run.rate for run in self.runs])
+
+    def replace(self, slot: int, run: Run) -> None:
+        """Put another network into a slot."""
+        self.runs[slot], self.draws[slot] = run, _random.stream(run.seed, BATCHES)
+        self.flat[slot], self.rates[slot] = run.start, run.rate
+        self.first[slot], self.second[slot] = 0.0, 0.0
+
+    def keep(self, slots: list[int]) -> None:
+        """Go on with these slots alone."""
+        self.runs, self.draws = [self.runs[k] for k in slots], [self.draws[k] for k in slots]
+        self.flat, self.first, self.second = (a[slots] for a in (self.flat, self.first, self.second))
+        self._make()
+
+    def losses(self) -> torch.Tensor:
+        """Losses (M,) of a fresh batch; the gradients are in ``slope`` then."""
+        drawn = [self.task.batch(rng, self.B) for rng in self.draws]
+        x = torch.from_numpy(np.stack([inputs for inputs, _ in drawn]))
+        answers = torch.from_numpy(np.stack([wanted for _, wanted in drawn]))
+        M, read = len(drawn), self.task.read
+        states = self.network.forward(self.weights, x)[:, -read:].flatten(1, 2)
+        out = self.weights["out"]
+        scores = torch.bmm(states, out).unflatten(1, (read, self.B))
+        losses, of_scores = losses_and_gradients(scores, answers)
+        of_scores = of_scores.flatten(1, 2)
+        torch.bmm(states.transpose(1, 2), of_scores, out=self.gradients["out"])
+        of_states = torch.bmm(of_scores, out[:, : self.N].transpose(1, 2))
+        self.network.backward(self.weights, self.gradients, of_states.view(M, read, self.B, self.N))
+        return losses
+
+    def step(self) -> None:
+        """One step of Adam for every network whose loss and gradient are finite."""
+        losses = self.losses()
+        norms = self.slope.norm(dim=1)
+        good = norms.isfinite() & losses.isfinite()
+        if not good.all():
+            self.slope[~good] = 0.0
+        scale = torch.where(good, torch.clamp(training.CLIP / (norms + 1e-6), max=1.0), 0.0)
+        counts = torch.tensor([len(run.losses) + 1.0 for run in self.runs], dtype=torch.float64)
+        sizes = torch.where(good, self.rates / (1.0 - 0.9**counts), 0.0).float()[:, None]
+        root = torch.sqrt(1.0 - 0.999**counts).float()[:, None]
+        self.slope *= scale[:, None]
+        self.first.lerp_(self.slope, 0.1)
+        self.second.mul_(0.999).addcmul_(self.slope, self.slope, value=0.001)
+        torch.sqrt(self.second, out=self.slope).div_(root).add_(1e-8)
+        self.flat -= torch.div(self.first, self.slope, out=self.slope).mul_(sizes)
+        for run, loss, fine in zip(self.runs, losses.tolist(), good.tolist(), strict=True):
+            if fine:
+                run.losses.append(loss)
+            else:
+                run.failed = True
+
+
+def train(cell: str, task: Task, N: int, B: int, runs: Sequence[Run], target: float, together: int) -> None:
+    """Train all runs, ``together`` of them at a time; their ``losses`` are filled in."""
+    training.device()  # one thread, vanished numbers are zeros
+    queue = [run for run in runs if run.steps > 0]
+    if not queue:
+        return
+    with torch.no_grad():
+        stack = Stack(cell, task, N, B, queue[:together])
+        del queue[:together]
+        while stack.runs:
+            stack.step()
+            ended = [slot for slot, run in enumerate(stack.runs) if run.ended(target)]
+            for slot in ended[:]:
+                if queue:
+                    stack.replace(slot, queue.pop(0))
+                    ended.remove(slot)
+            if ended:
+                left = [slot for slot in range(len(stack.runs)) if slot not in ended]
+                if not left:
+                    return
+                stack.keep(left)
