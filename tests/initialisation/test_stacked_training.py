@@ -16,7 +16,9 @@ N, B = 6, 3
 CELLS = ("vanilla", "minimal", "gru", "lstm")
 
 
-def stacked(cell: str, task: tasks.Task, count: int, steps_each: int = 5) -> tuple[list[Any], list[trainer.Run]]:
+def stacked(
+    cell: str, task: tasks.Task, count: int, steps_each: int = 5
+) -> tuple[list[Any], list[trainer.Run]]:
     """Modules with their readouts, and the same networks as runs."""
     drawn = [arms.module(cell, "default", None, task, N, seed) for seed in range(count)]
     own = steps.layout(cell, N, task.inputs, task.outputs)
@@ -76,7 +78,9 @@ def test_training_is_that_of_adam(cell: str) -> None:
         draw, losses = trainer._random.stream(k, trainer.BATCHES), []
         for _ in range(5):
             x, answers = task.batch(draw, B)
-            loss = torch.mean((readout(net(torch.from_numpy(x))[0][-1])[:, 0] - torch.from_numpy(answers[0])) ** 2)
+            loss = torch.mean(
+                (readout(net(torch.from_numpy(x))[0][-1])[:, 0] - torch.from_numpy(answers[0])) ** 2
+            )
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_([*parameters, *readout.parameters()], 1.0)

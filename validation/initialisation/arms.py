@@ -44,14 +44,14 @@ def source(cell: str, method: str, task: Task, N: int) -> Any:
 
 
 def _critical(cell: str, T: int, R: float) -> rt.Ensemble:
-    """χ = 1. GRU and LSTM: one σ_w for all gates at a bias of 1 of the gate that keeps, and σ_v = 0.5."""
+    """χ = 1 of the network that keeps its weights. GRU and LSTM: one σ_w for all gates at a bias of 1 of the gate that keeps, and σ_v = 0.5."""
     if cell in ("vanilla", "minimal"):
-        ens = rt.critical(cell, T, weights="orthogonal", R=R).ensemble
+        ens = rt.critical(cell, T, weights="orthogonal", R=R, tied=True).ensemble
     else:
         means = {gate: float(gate == KEEPING[cell]) for gate in rt.Ensemble(cell).cell.gates}
-        free = {"sigma_w": (0.5, 6.0)}
-        ens = rt.critical(cell, T, weights="orthogonal", R=R, sigma_v=0.5, mu_b=means, free=free).ensemble
-    return framework_ensemble(ens.replace(tied=True))
+        fixed = {"sigma_v": 0.5, "mu_b": means, "free": {"sigma_w": (0.5, 6.0)}, "tied": True}
+        ens = rt.critical(cell, T, weights="orthogonal", R=R, **fixed).ensemble
+    return framework_ensemble(ens)
 
 
 def second_moment(cell: str, task: Task, N: int) -> float:
@@ -71,7 +71,12 @@ def module(cell: str, method: str, drawn_from: Any, task: Task, N: int, seed: in
     The embedding of minimalRNN too is the same for all arms.
     """
     torch.manual_seed(seed)
-    kinds = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "vanilla": torch.nn.RNN, "minimal": rt_torch.MinimalRNN}
+    kinds = {
+        "gru": torch.nn.GRU,
+        "lstm": torch.nn.LSTM,
+        "vanilla": torch.nn.RNN,
+        "minimal": rt_torch.MinimalRNN,
+    }
     readout = torch.nn.Linear(N, task.outputs)
     net = kinds[cell](task.inputs, N)
     if drawn_from is not None:
@@ -135,10 +140,7 @@ def described(drawn_from: Any) -> str:
     if ens is None:
         return ""
     names = ("mu_b", "sigma_b", "sigma_w", "sigma_v")
-    gates = {gate: ", ".join(f"{getattr(ens.gate(gate), name):.3g}" for name in names) for gate in ens.cell.gates}
+    gates = {
+        gate: ", ".join(f"{getattr(ens.gate(gate), name):.3g}" for name in names) for gate in ens.cell.gates
+    }
     return "; ".join(f"{gate}: {values}" for gate, values in gates.items())
-
-
-def finite(value: float) -> float | None:
-    """The value, or None where JSON has no word for it."""
-    return value if math.isfinite(value) else None

@@ -1,135 +1,144 @@
-"""Training of cells from five initialisations."""
+"""Training of four cells on eight tasks from five initialisations: what is compared, and by what rule.
+
+`RULE` was fixed before the runs (after a pilot of the GRU on seeds that no run uses) and is not changed by them.
+"""
 
 from __future__ import annotations
 
-import math
 import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-import rmtrnn as rt
-from rmtrnn._core import random as _random
-from rmtrnn.initialisation.layouts import framework_ensemble
 from validation import core
 
-CELLS = ("gru", "lstm")
-METHODS = ("default", "orthogonal, bias 1", "chrono", "critical", "initialize")
-FORGET = {"gru": "u", "lstm": "f"}
-BLOCKS = {"gru": "ruc", "lstm": "ifgo"}
-VARIANCE = 1.0 / 6.0  # of the sum of two uniform numbers
+CELLS = ("gru", "lstm", "minimal", "vanilla")
+TASKS = (  # in the order in which they are run: the cheap and telling ones first
+    ("adding", 100),
+    ("digits", 28),
+    ("copy", 100),
+    ("adding", 200),
+    ("digits", 196),
+    ("copy", 200),
+    ("adding", 400),
+    ("copy", 400),
+)
+MARKS = 40  # points of a curve that are kept
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How arms are compared.
+
+    An arm's rate is the one of ``rates`` with which its network of another seed reaches the target first; if
+    none does, the one with the smallest loss at the end of the same budget. Then ``seeds`` networks are
+    trained. An arm's steps are the median of theirs, those that do not reach the target within the budget
+    counting as infinite: an arm with a finite median learns, another one fails to. The plan wins a pair if it
+    learns and its steps are at most ``margin`` times the fewest. It loses if another arm learns and it does
+    not win, and fails where it does not learn. A pair in which no arm learns is undecided.
+
+    target : share of the loss without learning, by task; the mean over 20 steps is compared with it
+    """
+
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
+    seeds: int = 5
+    margin: float = 1.1
+    batch: int = 16
+    adding: float = 0.1
+    copy: float = 0.5
+    digits: float = 0.3
+
+    def target(self, task: str) -> float:
+        """The share of the loss without learning that is to be reached."""
+        return {"adding": self.adding, "copy": self.copy, "digits": self.digits}[task]
+
+
+RULE = Rule()
 SIZES: dict[str, dict[str, Any]] = {
-    "quick": {"T": 60, "N": 32, "batch": 32, "steps": 500, "search": 150, "rates": [0.003, 0.01], "seeds": 2},
+    "quick": {"N": 32, "seeds": 2, "rates": [3e-3, 1e-2], "tasks": [("adding", 50), ("copy", 50)]},
+    "standard": {"N": 128, "seeds": RULE.seeds, "rates": list(RULE.rates), "tasks": TASKS},
 }
+STEPS = {
+    28: 800,
+    50: 400,
+    100: 800,
+    196: 600,
+    200: 600,
+    400: 400,
+}  # the budget, the same for all arms and cells
+SEARCH, FIRST = 6000, 7000  # seeds: of the search for the rate, and the first of those that count
 
 
 def list_cases(size: str) -> list[core.Case]:
-    """One case for each cell and initialisation."""
+    """One case for each task and cell."""
+    own = SIZES[size]
+    rule = {"batch": RULE.batch, "rates": own["rates"], "seeds": own["seeds"]}
     return [
-        core.Case(f"{cell} {method}", {"cell": cell, "method": method, **SIZES[size], "seed": 4000})
+        core.Case(
+            f"{task} {T} {cell}",
+            {"task": task, "T": T, "cell": cell, "N": own["N"], "steps": STEPS[T]}
+            | {"target": RULE.target(task), "search": SEARCH, "first": FIRST}
+            | rule,
+        )
+        for task, T in own["tasks"]
         for cell in CELLS
-        for method in METHODS
     ]
 
 
-def batch(rng: np.random.Generator, T: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised inputs (T, count, 2) and the answers (count,)."""
-    value, marker = rng.random((T, count)), np.zeros((T, count))
-    half = T // 2
-    marker[rng.integers(half, size=count), np.arange(count)] = 1.0
-    marker[half + rng.integers(T - half, size=count), np.arange(count)] = 1.0
-    share = 2.0 / T
-    x = np.stack(
-        [(value - 0.5) * math.sqrt(12.0), (marker - share) / math.sqrt(share * (1 - share))], axis=-1
-    )
-    return x.astype(np.float32), (value * marker).sum(axis=0).astype(np.float32)
+def marks(steps: int) -> np.ndarray:
+    """Steps at which the curves are kept, the last one among them."""
+    from validation.initialisation.trainer import WINDOW
 
-
-def ensemble(cell: str, method: str, T: int) -> Any:
-    """What a method draws from; None for what PyTorch draws itself."""
-    if method == "initialize":
-        return rt.initialize(cell, T)
-    if method == "critical":
-        means = {gate: float(gate == FORGET[cell]) for gate in rt.Ensemble(cell).cell.gates}
-        free = {"sigma_w": (0.5, 6.0)}
-        point = rt.critical(cell, T, weights="orthogonal", sigma_v=0.5, mu_b=means, free=free)
-        return framework_ensemble(point.ensemble.replace(tied=True))
-    return None
-
-
-def module(settings: dict[str, Any], source: Any, seed: int) -> tuple[Any, Any]:
-    """The recurrent module and its readout."""
-    import torch
-
-    from rmtrnn import torch as rt_torch
-
-    torch.manual_seed(seed)
-    cell, method, N = settings["cell"], settings["method"], settings["N"]
-    net = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell](2, N)
-    readout = torch.nn.Linear(N, 1)
-    rng = _random.stream(seed, 71)
-    if source is not None:
-        rt_torch.initialize_(net, source, rng)
-    elif method != "default":
-        rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(BLOCKS[cell])}
-        with torch.no_grad():
-            for part in rows.values():
-                torch.nn.init.orthogonal_(net.weight_hh_l0[part])
-            net.bias_ih_l0.zero_()
-            net.bias_hh_l0.zero_()
-            times = torch.from_numpy(np.log(rng.uniform(1.0, settings["T"] - 1.0, N)))
-            net.bias_ih_l0[rows[FORGET[cell]]] = times.float() if method == "chrono" else 1.0
-            if method == "chrono" and cell == "lstm":
-                net.bias_ih_l0[rows["i"]] = -times.float()
-    return net, readout
-
-
-def train(settings: dict[str, Any], source: Any, seed: int, rate: float, steps: int) -> np.ndarray:
-    """Losses (steps,); nan from where a loss is not finite."""
-    import torch
-
-    torch.set_num_threads(1)
-    net, readout = module(settings, source, seed)
-    parameters = [*net.parameters(), *readout.parameters()]
-    optimiser, rng = torch.optim.Adam(parameters, rate), _random.stream(seed, 72)
-    losses = np.full(steps, np.nan)
-    for step in range(steps):
-        x, y = (torch.from_numpy(part) for part in batch(rng, settings["T"], settings["batch"]))
-        loss = torch.mean((readout(net(x)[0][-1])[:, 0] - y) ** 2)
-        losses[step] = loss.item()
-        if not math.isfinite(losses[step]):
-            break
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-    return losses
-
-
-def smooth(losses: np.ndarray) -> np.ndarray:
-    """Means over the last 20 steps."""
-    return np.array([losses[max(k - 19, 0) : k + 1].mean() for k in range(len(losses))])
+    return np.unique(np.linspace(WINDOW, steps, MARKS).round().astype(int))
 
 
 def compute(case: core.Case, workers: core.Workers) -> core.Result:
-    """The rate from the grid, then the curves of all seeds."""
+    """All arms of one pair: the rates by the seed of the search, then the curves of the others."""
     import torch
 
-    settings, start = case.settings, time.process_time()
-    source = ensemble(settings["cell"], settings["method"], settings["T"])
-    ends = [
-        smooth(train(settings, source, settings["seed"] + 999, rate, settings["search"]))[-1]
-        for rate in settings["rates"]
-    ]
-    rate = settings["rates"][int(np.argmin(np.where(np.isfinite(ends), ends, np.inf)))]
-    seeds = range(settings["seed"], settings["seed"] + settings["seeds"])
-    curves = np.array([train(settings, source, seed, rate, settings["steps"]) for seed in seeds])
-    reached = [
-        int(np.argmax(good)) if (good := smooth(curve) < VARIANCE / 2).any() else -1 for curve in curves
-    ]
-    meta = {"rate": rate, "steps to target": reached, "torch": str(torch.__version__)}
-    meta |= {
-        "last loss": [float(smooth(curve)[-1]) for curve in curves],
-        "seconds": time.process_time() - start,
-    }
-    return meta, {"losses": curves.astype(np.float32)}
+    from validation.initialisation import arms, tasks, trainer
+    from validation.initialisation.steps import layout
+
+    own, start = case.settings, time.process_time()
+    task = tasks.task(own["task"], own["T"])
+    target, shapes = own["target"] * task.without, layout(own["cell"], own["N"], task.inputs, task.outputs)
+    found, sources = {method: {} for method in arms.METHODS}, {}
+    for method in arms.METHODS:
+        try:
+            sources[method] = arms.source(own["cell"], method, task, own["N"])
+        except arms.MissingArmError as error:
+            found[method]["missing"] = str(error)
+
+    def run(method: str, rate: float, seed: int) -> Any:
+        drawn = arms.module(own["cell"], method, sources[method], task, own["N"], seed)
+        return trainer.Run(arms.flat(own["cell"], shapes, *drawn), rate, seed, own["steps"])
+
+    def train(runs: list[Any]) -> None:
+        trainer.train(own["cell"], task, own["N"], own["batch"], runs, target)
+
+    planned = time.process_time() - start
+    tried = {method: [run(method, rate, own["search"]) for rate in own["rates"]] for method in sources}
+    train([one for runs in tried.values() for one in runs])
+    rates = {method: min(runs, key=lambda one: one.order(target)).rate for method, runs in tried.items()}
+    seeds = range(own["first"], own["first"] + own["seeds"])
+    final = {method: [run(method, rates[method], seed) for seed in seeds] for method in sources}
+    train([one for runs in final.values() for one in runs])
+    kept = marks(own["steps"])
+    losses = np.full((len(arms.METHODS), own["seeds"], len(kept)), np.nan, dtype=np.float16)
+    for k, method in enumerate(arms.METHODS):
+        if method not in sources:
+            continue
+        losses[k] = [one.curve(kept) for one in final[method]]
+        found[method] |= {
+            "rate": rates[method],
+            "search": [one.summary(target) for one in tried[method]],
+            "steps": [one.reached(target) for one in final[method]],
+            "last loss": [one.summary(target)["loss"] for one in final[method]],
+            "parameters": arms.described(sources[method]),
+        }
+    done = sum(len(one.losses) for runs in (*tried.values(), *final.values()) for one in runs)
+    meta = {"arms": found, "target loss": target, "rule": asdict(RULE), "torch": str(torch.__version__)}
+    meta |= {"R": arms.second_moment(own["cell"], task, own["N"]), "network steps": done}
+    meta |= {"seconds of plans": planned, "seconds": time.process_time() - start}
+    return meta, {"losses": losses, "steps": kept.astype(np.int32)}

@@ -98,9 +98,7 @@ class Cell:
                 torch.baddbmm(self.carry, self.fields[t], back, out=g)
             else:
                 torch.bmm(self.fields[t], back, out=g)
-        torch.bmm(
-            self.S[:, : self.T].flatten(1, 2).transpose(1, 2), self.F.flatten(1, 2), out=gradients["W"]
-        )
+        torch.bmm(self.S[:, : self.T].flatten(1, 2).transpose(1, 2), self.F.flatten(1, 2), out=gradients["W"])
         self.finish(weights, gradients)
 
     def feed(self, weights: dict[str, torch.Tensor], x: torch.Tensor) -> None:

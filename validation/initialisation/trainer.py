@@ -19,6 +19,7 @@ from validation.initialisation.steps import CELLS, layout
 from validation.initialisation.tasks import Task, losses_and_gradients
 from validation.paper import training
 
+TOGETHER = 5  # networks side by side: their weights and the state of a step fit into a cache of 2 MB
 WINDOW = 20  # the loss that is compared with a target is the mean over this many steps
 BATCHES = 72  # stream of the batches of a seed
 
@@ -46,6 +47,25 @@ class Run:
         """Steps until the mean over `WINDOW` steps was below the target; −1 if it never was."""
         below = np.flatnonzero(self.smoothed() < target)
         return int(below[0]) + WINDOW if len(below) else -1
+
+    def order(self, target: float) -> tuple[float, float]:
+        """What the best of several rates has smallest: steps to the target, then the last loss."""
+        reached, smoothed = self.reached(target), self.smoothed()
+        last = float(smoothed[-1]) if len(smoothed) and not self.failed else math.inf
+        return (float(reached) if reached >= 0 else math.inf), last
+
+    def summary(self, target: float) -> dict[str, float | int | None]:
+        """Steps to the target (−1: not reached) and the last mean loss (None: not finite)."""
+        last = self.order(target)[1]
+        return {"steps": self.reached(target), "loss": round(last, 6) if math.isfinite(last) else None}
+
+    def curve(self, steps: np.ndarray) -> np.ndarray:
+        """Mean losses after these numbers of steps; the last one is held, nan from a failure on."""
+        smoothed = self.smoothed()
+        if not len(smoothed):
+            return np.full(len(steps), np.nan)
+        found = smoothed[np.minimum(steps - WINDOW, len(smoothed) - 1)]
+        return np.where(self.failed & (steps > len(self.losses)), np.nan, found)
 
     def ended(self, target: float) -> bool:
         """Whether there is nothing left to train."""
@@ -124,7 +144,9 @@ class Stack:
                 run.failed = True
 
 
-def train(cell: str, task: Task, N: int, B: int, runs: Sequence[Run], target: float, together: int) -> None:
+def train(
+    cell: str, task: Task, N: int, B: int, runs: Sequence[Run], target: float, together: int = TOGETHER
+) -> None:
     """Train all runs, ``together`` of them at a time; their ``losses`` are filled in."""
     training.device()  # one thread, vanished numbers are zeros
     queue = [run for run in runs if run.steps > 0]
