@@ -1,4 +1,4 @@
-"""The stacked trainer of the initialisation study against PyTorch's own modules (skipped without the extra)."""
+"""The stacked trainer of the initialisation study against PyTorch's modules (skipped without the extra)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_losses_and_gradients_are_those_of_the_modules(cell: str, name: str) -> 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_training_is_that_of_adam(cell: str) -> None:
-    """Losses of five steps; the cell has one bias where PyTorch has two, so that Adam moves those of a module twice."""
+    """Losses of five steps; a gate has one bias where PyTorch has two, and moves both with Adam."""
     task = tasks.task("adding", 8)
     drawn, runs = stacked(cell, task, 2)
     trainer.train(cell, task, N, B, runs, target=0.0, together=2)

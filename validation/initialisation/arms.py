@@ -1,8 +1,7 @@
-"""The initialisations that are compared, drawn as the framework's modules and laid out for the stacked trainer."""
+"""The initialisations that are compared: drawn as modules, laid out for the stacked trainer."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ def source(cell: str, method: str, task: Task, N: int) -> Any:
 
 
 def _critical(cell: str, T: int, R: float) -> rt.Ensemble:
-    """χ = 1 of the network that keeps its weights. GRU and LSTM: one σ_w for all gates at a bias of 1 of the gate that keeps, and σ_v = 0.5."""
+    """χ = 1, weights kept. GRU, LSTM: one σ_w, σ_v = 0.5, a bias of 1 for the gate that keeps."""
     if cell in ("vanilla", "minimal"):
         ens = rt.critical(cell, T, weights="orthogonal", R=R, tied=True).ensemble
     else:

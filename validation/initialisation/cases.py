@@ -1,6 +1,6 @@
 """Training of four cells on eight tasks from five initialisations: what is compared, and by what rule.
 
-`RULE` was fixed before the runs (after a pilot of the GRU on seeds that no run uses) and is not changed by them.
+`RULE` was fixed before the runs, after a pilot on a seed that no run uses, and is not changed by them.
 """
 
 from __future__ import annotations

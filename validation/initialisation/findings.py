@@ -66,7 +66,8 @@ def sentence(key: str, meta: dict[str, Any]) -> str:
     if found == "fails":
         return start + (
             f"`rt.initialize` fails within {meta['settings']['steps']} steps "
-            f"({sum(s >= 0 for s in own)} of {len(own)} seeds reach the target); {best} needs {others[best]:g}."
+            f"({sum(s >= 0 for s in own)} of {len(own)} seeds reach the target); "
+            f"{best} needs {others[best]:g}."
         )
     if math.isinf(others[best]):
         return start + f"`rt.initialize` alone learns, in {steps[OWN]:g} steps."
@@ -105,7 +106,7 @@ def _arms(results: dict[str, core.Result]) -> list[str]:
 
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
-    """Write the data, the table, the sentences and the curves; pairs that are missing are said to be not run."""
+    """Write the data, the table, the sentences and the curves; pairs not in ``results`` are named so."""
     core.save_data(folder, "data", results)
     listed = cases.list_cases(size)
     counts = Counter(verdict(results[case.key][0]) if case.key in results else "not run" for case in listed)
@@ -136,15 +137,16 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
 
 def _setup(results: dict[str, core.Result]) -> str:
     own, rule = next(iter(results.values()))[0]["settings"], cases.RULE
+    rates = ", ".join(f"{rate:g}" for rate in own["rates"])
     return (
         f"N = {own['N']} units, batches of {own['batch']} sequences, Adam, gradients clipped at norm 1, "
-        f"{own['seeds']} seeds; the budget of steps is the same for all. Each initialisation has the rate of "
-        f"{', '.join(f'{rate:g}' for rate in own['rates'])} that reaches the target first on another seed. Target: "
-        f"the mean loss of 20 batches is {rule.adding:g} (adding), {rule.copy:g} (copy), {rule.digits:g} (digits) of "
-        "the loss without learning. Table: steps to the target, the median of the seeds; in brackets how many "
-        "seeds reach it, where not all do; “not”: fewer than half. –: there is no such initialisation for the "
-        "cell. The whole rule: `validation/initialisation/cases.py`, the tasks: `tasks.py`, the "
-        "initialisations: `arms.py` beside it.\n"
+        f"{own['seeds']} seeds; the budget of steps is the same for all initialisations and cells. Each "
+        f"initialisation has the rate of {rates} that reaches the target first on another seed. Target: the "
+        f"mean loss of 20 batches is {rule.adding:g} (adding), {rule.copy:g} (copy), {rule.digits:g} "
+        "(digits) of the loss without learning. Table: steps to the target, the median of the seeds; in "
+        "brackets how many seeds reach it, where not all do; “not”: fewer than half. –: there is no such "
+        "initialisation for the cell. The whole rule: `validation/initialisation/cases.py`, the tasks: "
+        "`tasks.py`, the initialisations: `arms.py` beside it.\n"
     )
 
 

@@ -2,11 +2,11 @@
 
 All inputs have second moment 1 (each channel of the adding task by itself), the moment that plans are for.
 
-adding : two channels, a number of U(0, 1) and a marker; the answer is the sum of the two marked numbers, one in
-    each half (Hochreiter and Schmidhuber 1997). Squared error; its value without learning is 1/6.
+adding : two channels, a number of U(0, 1) and a marker; the answer is the sum of the two marked numbers, one
+    in each half (Hochreiter and Schmidhuber 1997). Squared error; its value without learning is 1/6.
 copy : SYMBOLS symbols out of LETTERS letters in the first steps, blanks, and the same symbols asked for, in
-    order, in the last SYMBOLS steps, which a cue marks: every symbol is to be kept for T − SYMBOLS steps. Cross
-    entropy of those steps; log LETTERS without learning.
+    order, in the last SYMBOLS steps, which a cue marks: every symbol is to be kept for T − SYMBOLS steps.
+    Cross entropy of those steps; log LETTERS without learning.
 digits : MNIST, cross entropy after the last step; log 10 without learning.
 """
 

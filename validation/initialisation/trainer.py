@@ -1,8 +1,8 @@
-"""Trains a queue of networks of one cell on one task, some of them side by side (`validation.initialisation.steps`).
+"""Trains a queue of networks of one cell on one task, some side by side (`validation.initialisation.steps`).
 
-Adam with the gradient's norm clipped at `training.CLIP`, each network alone: its own rate, its own count of steps.
-A network leaves its slot when it has reached the target, has used its budget, or its loss or gradient is not
-finite; the next of the queue takes the slot. All networks of one seed see the same batches.
+Adam with the gradient's norm clipped at `training.CLIP`, each network alone: its own rate, its own count of
+steps. A network leaves its slot when it has reached the target, has used its budget, or its loss or gradient
+is not finite; the next of the queue takes the slot. All networks of one seed see the same batches.
 """
 
 from __future__ import annotations
