@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ TASKS = (  # in the order in which they are run: the cheap and telling ones firs
     ("adding", 400),
     ("copy", 400),
 )
-MARKS = 40  # points of a curve that are kept
+MARKS = 30  # points of a curve that are kept
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,17 @@ class Rule:
     learns and its steps are at most ``margin`` times the fewest. It loses if another arm learns and it does
     not win, and fails where it does not learn. A pair in which no arm learns is undecided.
 
-    target : share of the loss without learning, by task; the mean over 20 steps is compared with it
+    adding, copy, digits : the targets, as shares of the loss without learning; the mean over 20 steps is
+        compared with them. (A network that has the letters of the copying task but not their order is at
+        0.375.)
     """
 
-    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
+    rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
     seeds: int = 5
     margin: float = 1.1
     batch: int = 16
     adding: float = 0.1
-    copy: float = 0.5
+    copy: float = 0.2
     digits: float = 0.3
 
     def target(self, task: str) -> float:
@@ -59,14 +61,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "quick": {"N": 32, "seeds": 2, "rates": [3e-3, 1e-2], "tasks": [("adding", 50), ("copy", 50)]},
     "standard": {"N": 128, "seeds": RULE.seeds, "rates": list(RULE.rates), "tasks": TASKS},
 }
-STEPS = {
-    28: 800,
-    50: 400,
-    100: 800,
-    196: 600,
-    200: 600,
-    400: 400,
-}  # the budget, the same for all arms and cells
+# The budget, the same for all arms and cells.
+STEPS = {28: 800, 50: 400, 100: 800, 196: 500, 200: 600, 400: 400}
 SEARCH, FIRST = 6000, 7000  # seeds: of the search for the rate, and the first of those that count
 
 
@@ -138,7 +134,7 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
             "parameters": arms.described(sources[method]),
         }
     done = sum(len(one.losses) for runs in (*tried.values(), *final.values()) for one in runs)
-    meta = {"arms": found, "target loss": target, "rule": asdict(RULE), "torch": str(torch.__version__)}
+    meta = {"arms": found, "target loss": target, "margin": RULE.margin, "torch": str(torch.__version__)}
     meta |= {"R": arms.second_moment(own["cell"], task, own["N"]), "network steps": done}
     meta |= {"seconds of plans": planned, "seconds": time.process_time() - start}
     return meta, {"losses": losses, "steps": kept.astype(np.int32)}

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 
 from rmtrnn import plotting
 from validation import core
@@ -44,7 +45,7 @@ def verdict(meta: dict[str, Any]) -> str:
         return "undecided"
     if math.isinf(steps[OWN]):
         return "fails"
-    return "first" if steps[OWN] <= meta["rule"]["margin"] * fewest else "later"
+    return "first" if steps[OWN] <= meta["margin"] * fewest else "later"
 
 
 def sentence(key: str, meta: dict[str, Any]) -> str:
@@ -189,7 +190,7 @@ def _figure(results: dict[str, core.Result], size: str) -> Any:
                 continue
             _panel(ax, *results[key])
     handles = [
-        plt.Line2D([], [], color=colour, lw=1.2, label=name)
+        Line2D([], [], color=colour, lw=1.2, label=name)
         for name, colour in zip(_arms(results), plotting.PALETTE, strict=False)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=7)

@@ -23,10 +23,8 @@ import torch
 from validation import data
 from validation.paper import training
 
-SYMBOLS, LETTERS = (
-    4,
-    4,
-)  # of the copying task: kept small, so that a budget of some hundred steps can be enough
+# Of the copying task; few, so that a budget of some hundred steps can be enough.
+SYMBOLS, LETTERS = 2, 4
 
 Batch = tuple[np.ndarray, np.ndarray]
 
