@@ -57,9 +57,9 @@ def second_moment(cell: str, task: Task, N: int) -> float:
     """R of what the cell reads: 1 for standardised inputs, for minimalRNN that of its z, observed."""
     if cell != "minimal":
         return 1.0
-    torch.manual_seed(0)
     x, _ = task.batch(_random.stream(0, SAMPLE), 64)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         z = torch.tanh(rt_torch.MinimalRNN(task.inputs, N).embeddings[0](torch.from_numpy(x)))
     return round(float((z**2).mean()), 3)
 
@@ -69,7 +69,12 @@ def module(cell: str, method: str, drawn_from: Any, task: Task, N: int, seed: in
 
     The embedding of minimalRNN too is the same for all arms.
     """
-    torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _module(cell, method, drawn_from, task, N, seed)
+
+
+def _module(cell: str, method: str, drawn_from: Any, task: Task, N: int, seed: int) -> tuple[Any, Any]:
     kinds = {
         "gru": torch.nn.GRU,
         "lstm": torch.nn.LSTM,

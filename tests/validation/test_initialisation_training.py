@@ -9,7 +9,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rmtrnn import torch as rt_torch  # noqa: E402
 from validation.initialisation import arms, steps, tasks, trainer  # noqa: E402
 
 N, B = 6, 3
@@ -111,8 +110,46 @@ def test_a_network_that_is_not_finite_stops_alone() -> None:
 
 
 def test_training_ends_at_the_target() -> None:
-    run = trainer.Run(torch.zeros(1), rate=0.1, seed=0, steps=100, losses=[2.0] * 5 + [1.0] * 20)
-    assert run.reached(1.5) == 20 + int(np.ceil(20 - 0.5 / 0.05)) - 15 or run.reached(1.5) > 0
-    assert run.reached(0.5) == -1
+    """Twenty losses of 2, then ones: the mean of the last twenty is 2 − k/20 after k ones."""
+    run = trainer.Run(torch.zeros(1), rate=0.1, seed=0, steps=100, losses=[2.0] * 20 + [1.0] * 20)
+    assert run.reached(1.501) == 20 + 10 and run.reached(0.5) == -1
     assert run.ended(1.1) and not run.ended(0.9)
-    assert rt_torch is not None
+    assert run.order(1.1) < trainer.Run(run.start, 0.1, 0, 100, [2.0] * 30 + [1.0] * 20).order(1.1)
+    np.testing.assert_allclose(run.curve(np.array([20, 30, 40, 90])), [2.0, 1.5, 1.0, 1.0])
+    run.failed = True
+    assert run.order(0.5)[1] == np.inf and np.isnan(run.curve(np.array([41]))).all()
+
+
+@pytest.mark.parametrize(("name", "T"), [("adding", 40), ("copy", 40)])
+def test_inputs_have_second_moment_one(name: str, T: int) -> None:
+    x, _ = tasks.task(name, T).batch(np.random.default_rng(0), 4000)
+    assert np.mean(x**2) == pytest.approx(1.0, abs=0.01)
+
+
+def test_answers_are_what_was_marked_or_shown() -> None:
+    x, answers = tasks.adding(20).batch(np.random.default_rng(0), 50)
+    value, marked = x[..., 0] / np.sqrt(12.0) + 0.5, x[..., 1] > 0.0
+    assert (marked[:10].sum(axis=0) == 1).all() and (marked[10:].sum(axis=0) == 1).all()
+    np.testing.assert_allclose(answers[0], (value * marked).sum(axis=0), rtol=1e-5)
+    x, answers = tasks.copying(20).batch(np.random.default_rng(0), 50)
+    shown = x.argmax(axis=-1)
+    assert (shown[: tasks.SYMBOLS] == answers).all() and (shown[-tasks.SYMBOLS :] == tasks.LETTERS + 1).all()
+    assert (shown[tasks.SYMBOLS : -tasks.SYMBOLS] == tasks.LETTERS).all()
+
+
+def test_an_arm_that_a_cell_has_not_says_so() -> None:
+    with pytest.raises(arms.MissingArmError, match="no gate"):
+        arms.source("vanilla", "chrono", tasks.adding(10), N)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_recipes_are_drawn_as_named(cell: str) -> None:
+    """Orthogonal blocks, and a bias of one for the gate that keeps, zero for the rest."""
+    task = tasks.adding(10)
+    net, _ = arms.module(cell, "orthogonal, bias 1", None, task, N, 0)
+    for block in net.weight_hh_l0.detach().split(N):
+        np.testing.assert_allclose(block @ block.T, np.eye(N), atol=1e-5)
+    own = steps.layout(cell, N, task.inputs, task.outputs)
+    W = own.views(arms.flat(cell, own, net, torch.nn.Linear(N, 1))[None])["W"][0]
+    keeps = np.repeat([gate == arms.KEEPING[cell] for gate in arms.COLUMNS[cell]], N)
+    np.testing.assert_array_equal(W[N], keeps.astype(np.float32))
