@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from validation.initialisation import arms, steps, tasks, trainer  # noqa: E402
+import rmtrnn as rt  # noqa: E402
+from validation.initialisation import arms, steps, tasks, trainer, variants  # noqa: E402
 
 N, B = 6, 3
 CELLS = ("vanilla", "minimal", "gru", "lstm")
@@ -153,3 +154,16 @@ def test_recipes_are_drawn_as_named(cell: str) -> None:
     W = own.views(arms.flat(cell, own, net, torch.nn.Linear(N, 1))[None])["W"][0]
     keeps = np.repeat([gate == arms.KEEPING[cell] for gate in arms.COLUMNS[cell]], N)
     np.testing.assert_array_equal(W[N], keeps.astype(np.float32))
+
+
+def test_variants_change_the_biases_they_name() -> None:
+    task, plan = tasks.adding(10), rt.Ensemble("lstm", mu_b={"f": 2.0}, weights="orthogonal", tied=True)
+    for variant, keeps, writes in (
+        (variants.FAST, [0.0, 2.0], [0.0, 0.0]),
+        (variants.NEGATED, [2.0, 2.0], [-2.0, -2.0]),
+        (variants.BOTH, [0.0, 2.0], [0.0, -2.0]),
+    ):
+        net, _ = variants.network("lstm", variant, plan, task, 0)
+        biases = net.bias_ih_l0.detach().numpy()
+        np.testing.assert_allclose(biases[variants.N :][:2], keeps)
+        np.testing.assert_allclose(biases[:2], writes)
