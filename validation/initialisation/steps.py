@@ -1,10 +1,10 @@
 """Several networks of one cell run at once, forwards and backwards through time, on one thread (PyTorch).
 
-A network of N = 128 units and 16 sequences makes small matrix products, between which calls and memory take as
-long as the arithmetic. Here M networks of equal shape share every call; the state, the constant 1 and
-the input of a step lie side by side, so that one product gives the fields of all gates with biases and
-inputs, and one more product over all steps gives the gradient of all weights. Every buffer and every view of
-it is made once. The networks do not see each other.
+A network of N = 128 units and 16 sequences makes small matrix products, between which calls and memory take
+as long as the arithmetic. Here M networks of equal shape share every call; the state, the constant 1 and the
+input of a step lie side by side, so that one product gives the fields of all gates with biases and inputs,
+and one more product over all steps gives the gradient of all weights. Every buffer and every view of it is
+made once. The networks do not see each other.
 
 Letters: M, networks; T, steps; B, sequences; N, units; n, inputs. Parameters of a network lie in one row of
 an (M, size) array; `Layout` cuts it into matrices. Gates by columns: GRU r, u, c, and a matrix of the input
