@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 import rmtrnn as rt
 from rmtrnn import plotting
@@ -23,7 +24,7 @@ _NAMES = {
     "mingru": "minGRU",
 }
 _WEIGHTS = {"tied": "tied weights", "untied": "untied weights"}
-_X, _Y = "log s", "density"
+_X, _Y = r"$\log s$", "density"
 _FULL = 0.7  # of the panels of a grid: with fewer it is not one
 _SEEN = 0.005  # error of the cdf of a law: its density has ripples that one sees
 
@@ -42,7 +43,14 @@ def _parameters(results: dict[str, core.Result]) -> str:
     meta = next(iter(results.values()))[0]
     ens = rt.Ensemble.from_dict(meta["settings"]["ensemble"])
     values = {symbol: getattr(ens, name) for name, symbol in networks.SYMBOLS.items()} | {"R": ens.R}
-    return ", ".join(f"{symbol} = {_number(value)}" for symbol, value in values.items() if value != 0.0)
+    shown = [f"${_tex(symbol)}$ = {_number(value)}" for symbol, value in values.items() if value != 0.0]
+    N = sorted({one["settings"]["N"] for one, _ in results.values()})
+    return ", ".join([*shown, f"samples of $N$ = {', '.join(map(str, N))}"])
+
+
+def _tex(symbol: str) -> str:
+    """σ_w → \\sigma_w."""
+    return symbol.replace("σ", r"\sigma").replace("μ", r"\mu")
 
 
 def _number(value: Any) -> str:
@@ -73,7 +81,7 @@ def _cell(results: dict[str, core.Result], folder: Path, file: str, title: str) 
             ax.set_axis_off()
         for axes, keys in zip(grid, rows, strict=True):
             ties, weights = kinds[keys[0]]
-            axes[0].set_ylabel(f"{weights},\n{_WEIGHTS[ties]}" if in_rows else _Y, fontsize="small")
+            axes[0].set_ylabel(f"{weights},\n{_WEIGHTS[ties]}\n{_Y}" if in_rows else _Y, fontsize="small")
             for ax, key in zip(axes, keys, strict=False):
                 ax.set_axis_on()
                 _panel(ax, *results[key])
@@ -95,7 +103,7 @@ def _heading(meta: dict[str, Any]) -> str:
     """T, and the error that the law states of itself where it is large enough to be seen."""
     error = meta["theory"].get("cdf error", 1.0)
     doubt = f", its error {error:.2g}" if error >= _SEEN else ""
-    return f"T = {meta['settings']['T']}{doubt}"
+    return f"$T = {meta['settings']['T']}${doubt}"
 
 
 def _comparison(
@@ -123,7 +131,7 @@ def _comparison(
             meta, arrays = results[key]
             ax.set_axis_on()
             _panel(ax, meta, arrays, wrong)
-            ax.set_title(f"{_NAMES[cell]}, T = {meta['settings']['T']}", fontsize="medium")
+            ax.set_title(f"{_NAMES[cell]}, $T = {meta['settings']['T']}$", fontsize="medium")
             ax.set_xlabel(_X)
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         figure.suptitle(title, fontsize="medium")
@@ -136,9 +144,10 @@ def _panel(ax: Any, meta: dict[str, Any], arrays: dict[str, np.ndarray], wrong: 
     label = "sampled networks"  # log s is the natural logarithm throughout
     ax.stairs(arrays["histogram"], arrays["edges"], fill=True, color=plotting.SAMPLE, alpha=0.6, label=label)
     if "theory" in arrays:
-        ax.plot(arrays["u"], arrays["theory"], color=plotting.THEORY, lw=1.4, label="theory, N → ∞")
+        ax.plot(arrays["u"], arrays["theory"], color=plotting.THEORY, lw=1.4, label=r"theory, $N \to \infty$")
     if wrong:
         ax.plot(arrays["u"], arrays[wrong], color=_WRONG, lw=1.2, ls="--", label=wrong)
-    ax.set_yticks([])
+    ax.tick_params(labelsize="x-small")
+    ax.yaxis.set_major_locator(MaxNLocator(3))
     shown = [arrays[name].max() for name in ("histogram", "theory", wrong) if name in arrays]
     ax.set_ylim(0, 1.08 * min(max(shown), 1.8 * arrays["histogram"].max()))

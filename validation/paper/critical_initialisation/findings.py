@@ -243,7 +243,7 @@ def _isometry_table(metas: Metas) -> str:
 
 
 def _figure(metas: Metas, folder: Path) -> None:
-    """Median and 5–95 % range of s against T."""
+    """Median and 5–95 % range of log s against T: per step, and what is near to isometry."""
     looks = {
         "vanilla-orthogonal": (plotting.PALETTE[2], "o", True, 0.80),
         "vanilla-gaussian": (plotting.PALETTE[2], "o", False, 0.93),
@@ -252,21 +252,28 @@ def _figure(metas: Metas, folder: Path) -> None:
         "minimal-gaussian": (plotting.PALETTE[1], "s", False, 1.25),
     }
     with plotting.style():
-        figure, ax = plt.subplots(figsize=(6.8, 4.2))
+        figure, (whole, near) = plt.subplots(1, 2, figsize=(9.0, 4.2), layout="constrained")
         for name, (colour, marker, filled, shift) in looks.items():
             rows = list(_part(metas, f"isometry-{name}").values())
             if not rows:
                 continue
             T = shift * np.array([meta["settings"]["T"] for meta in rows])
             low, middle, high = np.array([meta["log10 s"] for meta in rows]).T
-            bars = np.array([middle - low, high - middle])
             label = name.replace("-tuned", ", orthogonal, best for $T$").replace("-", ", ")
             fill = colour if filled else "white"
-            ax.errorbar(T, middle, bars, fmt=marker, color=colour, markerfacecolor=fill, label=label)
-        ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1.0)
-        ax.set(xscale="log", xlabel="steps $T$", ylabel=r"$\log_{10} s$: median, 5–95 %")
-        ax.set_yscale("symlog", linthresh=1.0)  # from isometry to 10⁻⁶⁵⁰: linear between −1 and 1
-        ax.set_title("Singular values of $J_T$ at the critical points ($m_1 = 1$ for all)")
-        ax.legend(loc="lower left")
+            steps = np.array([meta["settings"]["T"] for meta in rows])
+            for ax, unit in ((whole, steps), (near, 1.0)):
+                bars = np.array([middle - low, high - middle]) / unit
+                ax.errorbar(
+                    T, middle / unit, bars, fmt=marker, color=colour, markerfacecolor=fill, label=label
+                )
+        for ax in (whole, near):
+            ax.axhline(0.0, color="0.4", linestyle=":", linewidth=1.0)
+            ax.set(xscale="log", xlabel="steps $T$")
+        whole.set_ylabel(r"$(\log_{10} s)/T$: median, 5–95 %")
+        near.set(ylabel=r"$\log_{10} s$", ylim=(-1.2, 1.2), title="near to isometry")
+        whole.set_title("per step")
+        whole.legend(loc="lower right")
+        figure.suptitle("Singular values of $J_T$ at the critical points ($m_1 = 1$ for all)")
         core.save_figure(figure, folder, "isometry")
         plt.close(figure)

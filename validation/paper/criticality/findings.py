@@ -349,25 +349,30 @@ def _save(figure: Any, folder: Path, name: str, *, shades: bool = False) -> None
 
 
 def _vanilla_figure(arrays: dict[str, np.ndarray]) -> Any:
-    figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.2), sharey=True)
-    for ax, log_s, weights in zip(axes, arrays["log_s"], ("orthogonal", "gaussian"), strict=True):
-        for T, quantiles, colour in zip(arrays["steps"], log_s, COLOURS, strict=False):
-            s = np.exp(quantiles)
-            ax.fill_between(arrays["q"], s[:, 0], s[:, 2], color=colour, alpha=0.25, lw=0)
-            ax.plot(arrays["q"], s[:, 1], color=colour, label=f"$T = {T}$: median, 5–95 %")
-        ax.axhspan(*BAND, color="0.85", zorder=0, label="band 0.9–1.1")
-        ax.set(xscale="log", xlabel=r"variance $q^*$ of the pre-activation", title=f"{weights} weights")
-        ax.set_ylim(0.0, 2.5)
-    axes[0].set_ylabel("singular value $s$ of $J_T$")
-    axes[0].legend(loc="upper left")
-    figure.suptitle(r"Critical tanh networks ($\chi_1 = 1$, $R = 0.46$): exact quantiles of $s$")
+    """Above, log s per step; below, what is near to isometry."""
+    figure, axes = plt.subplots(2, 2, figsize=(9.0, 6.4), sharex=True, sharey="row", layout="constrained")
+    for column, log_s, weights in zip(axes.T, arrays["log_s"], ("orthogonal", "gaussian"), strict=True):
+        for ax, per_step in zip(column, (True, False), strict=True):
+            for T, quantiles, colour in zip(arrays["steps"], log_s, COLOURS, strict=False):
+                shown = quantiles / np.log(10.0) / (T if per_step else 1.0)
+                ax.fill_between(arrays["q"], shown[:, 0], shown[:, 2], color=colour, alpha=0.25, lw=0)
+                ax.plot(arrays["q"], shown[:, 1], color=colour, label=f"$T = {T}$: median, 5–95 %")
+            ax.set_xscale("log")
+        column[1].axhspan(*np.log10(BAND), color="0.85", zorder=0, lw=0, label="$0.9 < s < 1.1$")
+        column[0].set_title(f"{weights} weights")
+        column[1].set(ylim=(-0.5, 0.5), xlabel=r"variance $q^*$ of the pre-activation")
+    axes[0, 0].set_ylabel(r"$(\log_{10} s)/T$ of $J_T$")
+    axes[1, 0].set_ylabel(r"$\log_{10} s$ of $J_T$, near 0")
+    axes[1, 0].legend(loc="lower left")
+    figure.suptitle(r"Critical tanh networks ($\chi_1 = 1$, $R = 0.46$): exact quantiles of $\log_{10} s$")
     return figure
 
 
 def _family_figure(results: Results) -> Any:
     meta, a = results["minimal-family"]
-    figure, axes = plt.subplots(1, 2, figsize=(11.0, 4.6))
-    ax = axes[0]
+    figure = plt.figure(figsize=(11.0, 4.6), layout="constrained")
+    grid = figure.add_gridspec(2, 2)
+    ax = figure.add_subplot(grid[:, 0])
     field = np.where(a["drive"] >= 0.0, np.log10(a["variance"]), np.nan)
     shown = ax.pcolormesh(a["mu_b"], a["q"], field, cmap="cividis", shading="nearest", rasterized=True)
     figure.colorbar(shown, ax=ax, label=rf"$\log_{{10}}$ Var$(s^2)$ at $T = {meta['T']}$")
@@ -383,15 +388,17 @@ def _family_figure(results: Results) -> Any:
     ax.set(yscale="log", xlabel=r"gate bias $\mu_b$", ylabel=r"variance $q$ of the pre-activation")
     ax.legend(loc="upper right", fontsize=7)
     ax.set_title(r"critical family $\chi_1 = 1$; blank: $\sigma_v^2 < 0$")
-    ax = axes[1]
     line = a["line"]
-    for k, p in enumerate(PROBABILITIES):
-        ax.plot(line[:, 0], line[:, 5 + k], "o-", color=COLOURS[k], label=f"{100 * p:g} %")
-    ax.axhline(0.0, color="0.5", lw=0.8, label="isometry")
-    ax.set(xlabel=r"gate bias $\mu_b$", ylabel=r"$\log s$ of $J_T$")
-    ax.set_yscale("symlog", linthresh=1.0)
-    ax.set_title(rf"exact law at the least spread, $T = {meta['T']}$, orthogonal")
-    ax.legend(loc="lower right")
+    near, whole = figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, 1])
+    for ax in (near, whole):
+        for k, p in enumerate(PROBABILITIES):
+            ax.plot(line[:, 0], line[:, 5 + k], "o-", color=COLOURS[k], label=f"{100 * p:g} %")
+        ax.axhline(0.0, color="0.5", lw=0.8, label="isometry")
+        ax.set_ylabel(r"$\log s$ of $J_T$")
+    near.set(ylim=(-1.5, 1.2), xticklabels=[])
+    near.set_title(rf"exact law at the least spread, $T = {meta['T']}$, orthogonal")
+    whole.set_xlabel(r"gate bias $\mu_b$")
+    whole.legend(loc="lower right", ncols=2)
     return figure
 
 

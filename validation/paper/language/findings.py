@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from rmtrnn import plotting
 from validation import core
@@ -96,7 +97,10 @@ def _figure(results: dict[str, core.Result], folder: Path) -> None:
                     label=f"{start} start" if place == 0 else "_nolegend_",
                     alpha=0.8,
                 )
-        left.set(xlabel="words seen (millions)", ylabel="validation perplexity (mean of seeds)")
+        left.set(xlabel="words seen (millions)", ylabel="validation perplexity (mean of seeds)", yscale="log")
+        left.yaxis.set_major_locator(FixedLocator([30, 35, 40, 50, 60, 70]))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_locator(NullLocator())
         shown = left.get_legend_handles_labels()
         figure.legend(*shown, loc="outside lower center", ncols=4, fontsize="small")
         right.set_xticks(range(len(NAMES)), list(NAMES.values()))

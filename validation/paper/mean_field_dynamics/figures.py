@@ -32,8 +32,9 @@ def draw(results: Results, folder: Path) -> None:
             if any(key.startswith(f"figure1-{start}") for key in results):
                 _correlation(results, folder, start)
         if any(key.startswith("evolution") for key in results):
-            _evolution(results, folder, "q")
-            _evolution(results, folder, "c")
+            for quantity in ("q", "c"):
+                for cell in ("vanilla", "minimal"):
+                    _evolution(results, folder, quantity, cell)
             _map(results, folder)
         if any(key.startswith("decay") for key in results):
             _decay(results, folder)
@@ -74,11 +75,15 @@ def _correlation(results: Results, folder: Path, start: str) -> None:
     _finish(figure, folder, f"correlation-{start}", title)
 
 
-def _evolution(results: Results, folder: Path, quantity: str) -> None:
+def _evolution(results: Results, folder: Path, quantity: str, cell: str) -> None:
     starts = SCALES if quantity == "q" else CORRELATIONS
     row, offset = (0, 0) if quantity == "q" else (1, len(SCALES))
-    figure, panels = plt.subplots(2, 6, figsize=(14.0, 5.2), sharex=True, squeeze=False)
-    for column, name in enumerate(EVOLUTION):
+    names = [name for name in EVOLUTION if name.startswith(cell)]
+    shape = 2, len(names)
+    figure, panels = plt.subplots(
+        *shape, figsize=(8.0, 5.0), sharex=True, squeeze=False, layout="constrained"
+    )
+    for column, name in enumerate(names):
         for ax, weights in zip(panels[:, column], ("untied", "tied"), strict=True):
             saved = results.get(f"evolution-{name}-{weights}")
             if saved is None:
@@ -96,7 +101,7 @@ def _evolution(results: Results, folder: Path, quantity: str) -> None:
                 )
                 ax.plot(steps, theory, color=colour, linewidth=1.4, label=text)
             ax.axhline(meta[f"{quantity}_star"], color="0.4", linestyle=":", linewidth=1.0)
-            ax.set_title(f"{name.replace('-', ', ')}, {weights}", fontsize=9)
+            ax.set_title(f"{name.split('-')[1]}, {weights}", fontsize=9)
             if quantity == "q":
                 ax.set_yscale("log")
                 ax.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
@@ -108,8 +113,9 @@ def _evolution(results: Results, folder: Path, quantity: str) -> None:
     for ax in panels[:, 0]:
         ax.set_ylabel(f"{symbol} of $e^t$")
     panels[0, 0].legend(loc="best", fontsize=7)
-    title = f"{symbol}: points, simulation ± 2 s.e.; lines, theory; dotted, its fixed point; equal inputs"
-    _finish(figure, folder, f"evolution-{quantity}", title)
+    called = "minimalRNN" if cell == "minimal" else "vanilla RNN"
+    title = f"{called}, equal inputs: points, simulation ± 2 s.e.; lines, theory; dotted, its fixed point"
+    _finish(figure, folder, f"evolution-{quantity}-{cell}", title)
 
 
 def _map(results: Results, folder: Path) -> None:

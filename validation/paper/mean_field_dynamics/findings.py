@@ -124,7 +124,13 @@ def _evolution_claims(results: Results) -> list[core.Claim]:
                 verdict=core.Verdict.DIFFERENCE if apart else core.Verdict.REPRODUCED,
                 reason=f"{_RULE}; q relative to theory. The map is one step, and the same for both kinds "
                 f"of weights",
-                figures=("evolution-q", "evolution-c", "correlation-map"),
+                figures=(
+                    "evolution-q-vanilla",
+                    "evolution-q-minimal",
+                    "evolution-c-vanilla",
+                    "evolution-c-minimal",
+                    "correlation-map",
+                ),
             )
         )
     return made
