@@ -108,7 +108,7 @@ def _arms(results: dict[str, core.Result]) -> list[str]:
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write the data, the table, the sentences and the curves; pairs not in ``results`` are named so."""
-    core.save_data(folder, "data", results)
+    core.save_data(folder, "data", {key: (_slim(meta), arrays) for key, (meta, arrays) in results.items()})
     listed = cases.list_cases(size)
     counts = Counter(verdict(results[case.key][0]) if case.key in results else "not run" for case in listed)
     text = [f"# Training from five initialisations ({size})\n", _setup(results)]
@@ -134,6 +134,19 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     with plotting.style():
         core.save_figure(figure := _figure(results, size), folder, "curves")
         plt.close(figure)
+
+
+def _slim(meta: dict[str, Any]) -> dict[str, Any]:
+    """The record with the search and the last losses in one line each."""
+    arms = {}
+    for name, arm in meta["arms"].items():
+        arms[name] = dict(arm)
+        if "missing" not in arm and not isinstance(arm["search"], str):
+            arms[name]["search"] = ", ".join(str(one["steps"]) for one in arm["search"])
+            arms[name]["last loss"] = ", ".join(
+                "–" if loss is None else f"{loss:.4g}" for loss in arm["last loss"]
+            )
+    return meta | {"arms": arms}
 
 
 def _setup(results: dict[str, core.Result]) -> str:
@@ -175,15 +188,15 @@ def _figure(results: dict[str, core.Result], size: str) -> Any:
     tasks = [t for t in tasks if any(f"{t[0]} {t[1]} {cell}" in results for cell in cases.CELLS)]
     shape = (len(cases.CELLS), len(tasks))
     figure, axes = plt.subplots(
-        *shape, figsize=(1.3 * len(tasks) + 1.4, 5.2), squeeze=False, layout="constrained"
+        *shape, figsize=(0.95 * len(tasks) + 0.5, 4.2), squeeze=False, layout="constrained"
     )
     for row, cell in enumerate(cases.CELLS):
         for column, (task, T) in enumerate(tasks):
             ax, key = axes[row, column], f"{task} {T} {cell}"
             if row == 0:
-                ax.set_title(f"{task}, T = {T}", fontsize=7)
+                ax.set_title(f"{task} {T}", fontsize=6)
             if column == 0:
-                ax.set_ylabel(NAMES[cell], fontsize=7)
+                ax.set_ylabel(NAMES[cell], fontsize=6)
             if key not in results:
                 ax.text(0.5, 0.5, "not run", ha="center", va="center", fontsize=6, transform=ax.transAxes)
                 ax.set(xticks=[], yticks=[])
@@ -193,7 +206,7 @@ def _figure(results: dict[str, core.Result], size: str) -> Any:
         Line2D([], [], color=colour, lw=1.2, label=name)
         for name, colour in zip(_arms(results), plotting.PALETTE, strict=False)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=7)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=6)
     return figure
 
 
@@ -209,6 +222,7 @@ def _panel(ax: Any, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None
     ax.set_yscale("log")
     ax.set_ylim(0.8 * target, 1.6 * target / meta["settings"]["target"])
     ax.set_xlim(0, meta["settings"]["steps"])
+    ax.set_xticks([0, meta["settings"]["steps"]])
     ax.set_yticks([])
     ax.minorticks_off()
-    ax.tick_params(labelsize=5, length=2)
+    ax.tick_params(labelsize=4, length=2)
