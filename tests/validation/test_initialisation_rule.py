@@ -55,3 +55,11 @@ def test_entries_show_how_many_seeds_learn() -> None:
     assert findings._entry(arms["chrono"]) == "700"
     assert findings._entry({"missing": "no gate"}) == "–"
     assert np.isinf(findings.median(arms["initialize"]))
+
+
+def test_pictures_end_where_the_last_median_does() -> None:
+    losses = np.array([[[3.0, 2.0, 1.0, 1.0]] * 3, [[np.nan] * 4] * 3], dtype=np.float16)
+    steps = np.array([20, 30, 40, 50])
+    assert findings._last_change({"losses": losses[:1], "steps": steps}) == 40
+    assert findings._last_change({"losses": losses[:1, :, 2:], "steps": steps[2:]}) == 50
+    assert findings._last_change({"losses": losses, "steps": steps}) == 40

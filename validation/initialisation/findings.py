@@ -188,7 +188,7 @@ def _figure(results: dict[str, core.Result], size: str) -> Any:
     tasks = [t for t in tasks if any(f"{t[0]} {t[1]} {cell}" in results for cell in cases.CELLS)]
     shape = (len(cases.CELLS), len(tasks))
     figure, axes = plt.subplots(
-        *shape, figsize=(0.95 * len(tasks) + 0.5, 4.2), squeeze=False, layout="constrained"
+        *shape, figsize=(max(0.95 * len(tasks) + 0.5, 3.6), 4.2), squeeze=False, layout="constrained"
     )
     for row, cell in enumerate(cases.CELLS):
         for column, (task, T) in enumerate(tasks):
@@ -221,8 +221,16 @@ def _panel(ax: Any, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None
     ax.axhline(target, color="0.4", lw=0.6, ls=":")
     ax.set_yscale("log")
     ax.set_ylim(0.8 * target, 1.6 * target / meta["settings"]["target"])
-    ax.set_xlim(0, meta["settings"]["steps"])
-    ax.set_xticks([0, meta["settings"]["steps"]])
+    last = _last_change(arrays)
+    ax.set_xlim(0, last)
+    ax.set_xticks([0, last])
     ax.set_yticks([])
     ax.minorticks_off()
     ax.tick_params(labelsize=4, length=2)
+
+
+def _last_change(arrays: dict[str, np.ndarray]) -> int:
+    """The first step that is kept after which no median changes."""
+    middle = np.median(arrays["losses"].astype(float), axis=1)
+    changing = np.flatnonzero((np.abs(np.diff(middle, axis=1)) > 0.0).any(axis=0))
+    return int(arrays["steps"][changing[-1] + 1 if len(changing) else -1])
