@@ -123,6 +123,10 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     text.append(core.table(header, _rows(results, size)) + "\n")
     text += [f"- {sentence(case.key, results[case.key][0])}" for case in listed if case.key in results]
     text.append("\n" + _rates(results))
+    text.append(
+        "Curves (`curves.png`): loss, logarithmic, against step; lines are medians of the seeds, bands "
+        "their ranges. A network ends at the target (dotted), and its last loss is held.\n"
+    )
     seconds = sum(meta["seconds"] for meta, _ in results.values())
     steps = sum(meta["network steps"] for meta, _ in results.values())
     text.append(
