@@ -17,11 +17,13 @@ PUBLISHED: dict[str, tuple[int, tuple[float, ...]]] = {
     "leaky, gain 1.5": (16384, (0.04591, 0.0077515, 0.00016864, 0.016162)),
 }
 AGAINST_GAIN = ", against gain"  # ends the keys of the cases at many gains
+LARGER = ", larger network"  # ends the keys of networks of more units, where few units differ much from many
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {
         "sites": {"gru": 64, "lstm": 64},
         "N": 128,
         "steps": 400,
+        "larger": {"leaky, gain 1.5": 512, "leaky, gain 3": 512},
         "gains": {
             "tanh map": [1.0 + 0.1 * k for k in range(1, 41)],
             "leaky": [1.25, 2.0, 2.5, 3.5, 4.0, 5.0],
@@ -53,11 +55,15 @@ def networks() -> dict[str, tuple[rt.Ensemble, float]]:
 
 
 def list_cases(size: str) -> list[core.Case]:
-    """One for each network, and one for each cell against gain."""
+    """One for each network, for larger ones, and for each cell against gain."""
     sizes, cases = SIZES[size], []
     for k, (key, (ens, step)) in enumerate(networks().items()):
         own = {"ensemble": ens.to_dict(), "step": step, "sites": sizes["sites"].get(key.split(",")[0])}
         cases.append(core.Case(key, own | {"N": sizes["N"], "steps": sizes["steps"], "seed": 70 + k}))
+    for key, N in sizes["larger"].items():
+        ens, step = networks()[key]
+        own = {"ensemble": ens.to_dict(), "step": step, "N": N, "steps": sizes["steps"], "seed": N}
+        cases.append(core.Case(key + LARGER, own))
     for name, (ens, step) in ensembles().items():
         own = {"ensemble": ens.to_dict(), "step": step, "gains": sizes["gains"][name]}
         cases.append(core.Case(name + AGAINST_GAIN, own))
@@ -65,7 +71,7 @@ def list_cases(size: str) -> list[core.Case]:
 
 
 def compute(case: core.Case, workers: core.Workers) -> core.Result:
-    """Theory and one sampled network; or theory at many gains, on few sites."""
+    """Theory and one sampled network; or a network alone; or theory at many gains, on few sites."""
     settings = case.settings
     ens, step = rt.Ensemble.from_dict(settings["ensemble"]), settings["step"]
     if case.key.endswith(AGAINST_GAIN):
@@ -76,16 +82,18 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
             "numbers": np.array([one for one, _ in found]),
             "errors": np.array([e for _, e in found]),
         }
+    if case.key.endswith(LARGER):
+        sample = _network(ens, settings)
+        return {"network": _numbers_of(sample, step)}, {"sample": sample.exponents[0] / step}
     law = rt.lyapunov(ens, sites=settings["sites"])
-    sample = rt.sample_lyapunov(ens, N=settings["N"], steps=settings["steps"], seed=settings["seed"])
+    sample = _network(ens, settings)
     found, errors = numbers(law, step)
-    sampled = sample.largest.value / step, sample.unstable_fraction.value, sample.entropy_rate.value / step
     ranks = (np.arange(sample.exponents.size) + 0.5) / sample.exponents.size
     apart = law.spectrum.cdf(np.sort(sample.exponents[0])) - ranks
     meta: dict[str, Any] = {
         "theory": dict(zip(NUMBERS, found.tolist(), strict=True)),
         "errors": dict(zip(NUMBERS, errors.tolist(), strict=True)),
-        "network": dict(zip(NUMBERS[:4], (*sampled, sample.kaplan_yorke.value), strict=True)),
+        "network": _numbers_of(sample, step),
         "error": law.error,
         "distance": float(np.abs(apart).max()),
         "converged": law.converged,
@@ -96,6 +104,16 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
         "quantiles": law.spectrum.icdf(levels) / step,
         "sample": sample.exponents[0] / step,
     }
+
+
+def _network(ens: rt.Ensemble, settings: dict[str, Any]) -> rt.LyapunovSample:
+    return rt.sample_lyapunov(ens, **{name: settings[name] for name in ("N", "steps", "seed")})
+
+
+def _numbers_of(sample: rt.LyapunovSample, step: float) -> dict[str, float]:
+    """`NUMBERS` of networks per unit of time, but the mean."""
+    found = [getattr(sample, name).value for name in NUMBERS[:-1]]
+    return dict(zip(NUMBERS, (found / np.where(PER_TIME[:-1], step, 1.0)).tolist(), strict=False))
 
 
 def numbers(law: rt.LyapunovSpectrum, step: float) -> tuple[np.ndarray, np.ndarray]:

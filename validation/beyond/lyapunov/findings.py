@@ -10,18 +10,24 @@ from matplotlib.axes import Axes
 
 from rmtrnn import plotting
 from validation import core
-from validation.beyond.lyapunov.cases import AGAINST_GAIN, NUMBERS, PUBLISHED, ensembles, networks
+from validation.beyond.lyapunov.cases import AGAINST_GAIN, LARGER, NUMBERS, PUBLISHED, ensembles, networks
 
 CLOSE = 0.03  # relative, of a published number
 TITLES = {"tanh map": "tanh map", "leaky": r"leaky map, $\delta = 0.25$", "gru": "GRU", "lstm": "LSTM"}
-LOWEST = {"tanh map": -5.0, "leaky": -2.0, "gru": -2.5, "lstm": -2.5}  # of the axes; exponents go on below
+LOWEST = {"tanh map": -5.0, "leaky": -2.5, "gru": -2.5, "lstm": -2.5}  # of the axes; exponents go on below
+
+MARKERS = {"": "o", LARGER: "x"}  # of networks, by the ending of their keys
+
+
+def _keys(ending: str) -> list[str]:
+    return [key + ending for key in networks()]
 
 
 def verdicts(results: dict[str, core.Result]) -> list[list[str]]:
-    """A row for each published number."""
+    """A row for each published number whose case was computed."""
     rows = []
-    for key, (N, published) in PUBLISHED.items():
-        meta = results[key][0]
+    for key in [key for key in PUBLISHED if key in results]:
+        meta, (N, published) = results[key][0], PUBLISHED[key]
         for name, x in zip(NUMBERS, published, strict=False):
             t, error = meta["theory"][name], meta["errors"][name]
             verdict = "reproduced" if abs(t / x - 1.0) <= CLOSE else "not reproduced"
@@ -33,7 +39,7 @@ def verdicts(results: dict[str, core.Result]) -> list[list[str]]:
 def _of_networks(results: dict[str, core.Result]) -> list[list[str]]:
     """A row for each sampled network."""
     rows = []
-    for key in networks():
+    for key in [key for key in networks() if key in results]:
         meta = results[key][0]
         theory, network, error = (meta[name]["largest"] for name in ("theory", "network", "errors"))
         largest = f"{theory:.4f} ± {error:.1g}", f"{network:.4f}"
@@ -65,7 +71,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
 
 
 def draw(results: dict[str, core.Result], folder: Path) -> None:
-    """Spectra against rank, theory as lines and networks as circles; dimension and entropy against gain."""
+    """Spectra against rank, theory as lines and networks as markers; dimension and entropy against gain."""
     with plotting.style():
         figure, axes = plt.subplots(1, 4, figsize=(10.0, 2.7), layout="constrained")
         for ax, (name, title) in zip(axes, TITLES.items(), strict=True):
@@ -79,21 +85,32 @@ def draw(results: dict[str, core.Result], folder: Path) -> None:
         for ax, (number, label) in zip(axes, labels.items(), strict=True):
             for colour, name in zip(plotting.PALETTE, TITLES, strict=False):
                 _draw_against_gain(ax, results, name, number, colour)
-            ax.set(xlabel=r"gain $\sigma_w$", ylabel=label, ylim=(0.0, None))
-        axes[0].legend(loc="upper left")
+            ax.set(xlabel=r"gain $\sigma_w$", ylabel=label)
+        axes[0].set_ylim(0.0, 0.45)
+        axes[1].set(yscale="log", ylim=(3e-6, 0.1))
+        for ending, marker in MARKERS.items():
+            (N,) = {own["settings"]["N"] for key, (own, _) in results.items() if key in _keys(ending)}
+            axes[0].plot([], [], marker, ms=4, mfc="none", color="0.3", label=f"network, N = {N}")
+        axes[0].legend(loc="upper left", ncols=2)
         core.save_figure(figure, folder, "gains")
         plt.close(figure)
 
 
 def _draw_spectra(ax: Axes, results: dict[str, core.Result], name: str) -> None:
-    keys = [key for key in networks() if key.split(",")[0] == name]
+    keys, marked = [key for key in networks() if key.split(",")[0] == name], dict[str, str]()
     for colour, key in zip(plotting.PALETTE, keys, strict=False):
         arrays = results[key][1]
         ax.plot(1.0 - arrays["levels"], arrays["quantiles"], color=colour, label=key.split(", ")[1])
-        found = arrays["sample"]
-        some = slice(0, None, max(1, len(found) // 24))
-        ranks = (np.arange(len(found)) + 0.5) / len(found)
-        ax.plot(ranks[some], found[some], "o", ms=3, mfc="none", color=colour)
+        for ending, marker in MARKERS.items():
+            place = key + ending
+            if place in results:
+                found, N = results[place][1]["sample"], results[place][0]["settings"]["N"]
+                some = slice(0, None, max(1, len(found) // 24))
+                ranks = (np.arange(len(found)) + 0.5) / len(found)
+                ax.plot(ranks[some], found[some], marker, ms=3, mfc="none", color=colour)
+                marked[marker] = f"network, N = {N}"
+    for marker, label in list(marked.items())[0 if name == "tanh map" else 1 :]:
+        ax.plot([], [], marker, ms=3, mfc="none", color="0.3", label=label)
     ax.axhline(0.0, color="0.7", lw=0.8, zorder=0)
     ax.set(xlim=(0.0, 1.0), ylim=(LOWEST[name], 0.5))
     ax.legend(loc="lower left")
@@ -113,7 +130,10 @@ def _draw_against_gain(
         if key.split(",")[0] == name and own["theory"]["largest"] > 0.0:
             gain = float(key.split()[-1])
             points.append((gain, own["theory"][number], own["errors"][number]))
-            ax.plot(gain, own["network"][number], "o", ms=4, mfc="none", color=colour)
+            for ending, marker in MARKERS.items():
+                if key + ending in results:
+                    value = results[key + ending][0]["network"][number]
+                    ax.plot(gain, value, marker, ms=4, mfc="none", color=colour)
     gains, values, errors = np.array(sorted(points)).T
     ax.plot(gains, values, color=colour, label=TITLES[name])
     ax.fill_between(gains, values - errors, values + errors, color=colour, alpha=0.25, lw=0.0)
