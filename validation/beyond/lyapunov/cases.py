@@ -27,7 +27,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "gains": {
             "tanh map": [1.0 + 0.1 * k for k in range(1, 41)],
             "leaky": [1.25, 2.0, 2.5, 3.5, 4.0, 5.0],
-            "gru": [2.75, 3.5, 4.0, 5.0],
+            "gru": [],  # a gain above 3 takes minutes
             "lstm": [3.5, 4.0, 5.0],
         },
     },
@@ -76,12 +76,9 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
     ens, step = rt.Ensemble.from_dict(settings["ensemble"]), settings["step"]
     if case.key.endswith(AGAINST_GAIN):
         laws = [rt.lyapunov(ens.replace(sigma_w=gain), sites=64) for gain in settings["gains"]]
-        found = [numbers(law, step) for law in laws]
+        table = np.array([numbers(law, step) for law in laws]).reshape(-1, 2, len(NUMBERS))
         meta = {"converged": [law.converged for law in laws]}
-        return meta, {
-            "numbers": np.array([one for one, _ in found]),
-            "errors": np.array([e for _, e in found]),
-        }
+        return meta, {"numbers": table[:, 0], "errors": table[:, 1]}
     if case.key.endswith(LARGER):
         sample = _network(ens, settings)
         return {"network": _numbers_of(sample, step)}, {"sample": sample.exponents[0] / step}

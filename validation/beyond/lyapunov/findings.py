@@ -119,7 +119,7 @@ def _draw_spectra(ax: Axes, results: dict[str, core.Result], name: str) -> None:
 def _draw_against_gain(
     ax: Axes, results: dict[str, core.Result], name: str, number: str, colour: str
 ) -> None:
-    """Theory with its errors as a line, with the gains of the networks; these as circles where chaotic."""
+    """Theory with its errors, with the gains of the networks; these as markers where chaotic."""
     meta, arrays = results[name + AGAINST_GAIN]
     place = NUMBERS.index(number)
     points = list(
@@ -135,5 +135,8 @@ def _draw_against_gain(
                     value = results[key + ending][0]["network"][number]
                     ax.plot(gain, value, marker, ms=4, mfc="none", color=colour)
     gains, values, errors = np.array(sorted(points)).T
+    if len(gains) == 1:
+        ax.errorbar(gains, values, errors, fmt=".", color=colour, capsize=2, label=TITLES[name])
+        return
     ax.plot(gains, values, color=colour, label=TITLES[name])
     ax.fill_between(gains, values - errors, values + errors, color=colour, alpha=0.25, lw=0.0)
