@@ -328,12 +328,17 @@ class PeriodicSites:
         """Start from a centred Gaussian state with second moments (s,)."""
         self.state = [np.sqrt(second)[:, None] * one for one in self.state]
 
-    def pre_activations(self, values: Spectra, cross: Spectra | None = None) -> list[np.ndarray]:
-        """e of each replica, (K, period, sites), from the spectra of the readings and the replicas' cross."""
+    def power_of_gates(self, values: Spectra) -> np.ndarray:
+        """Power spectra of e, without what of the bias is not Gaussian, from those of the readings."""
         read = self.readings
         own = self.nodes.spectrum(read.recurrent(values))
         own += read.white[:, None, None]
         own[..., 0] += self.period * (read.constant - read.site_variance)[:, None]
+        return own
+
+    def pre_activations(self, values: Spectra, cross: Spectra | None = None) -> list[np.ndarray]:
+        """e of each replica, (K, period, sites), from the spectra of the readings and the replicas' cross."""
+        read, own = self.readings, self.power_of_gates(values)
         if cross is None:
             e = [self.normals[0].process(own)]
         else:

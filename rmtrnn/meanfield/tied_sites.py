@@ -14,6 +14,7 @@ from rmtrnn.ensemble import Ensemble
 from rmtrnn.meanfield.periodic_process import GROUPS, FrequencyNodes, PeriodicSites
 from rmtrnn.meanfield.tied_field import TiedField, tied_field
 from rmtrnn.meanfield.tied_solver import DEFAULT
+from rmtrnn.meanfield.window_nets import WindowNets
 
 Linearised = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, ...], tuple[bool, ...]]
 
@@ -42,7 +43,7 @@ def tied_trajectories(
     and whether the weights are orthogonal. The sites come in `GROUPS` independent groups of n/GROUPS, one
     after the other; each group has the spectra that it would have found by itself (to first order), so that
     the spread of the groups holds the error of the mean field too. A trajectory gives several sites: windows
-    of T steps in one period. Smooth covariances (networks without input noise) are as good as any, and the
+    of T steps in one period; those of one window come one after the other, as a net (`window_nets`). Smooth covariances (networks without input noise) are as good as any, and the
     dead state h = 0 has its constant linearisation.
 
     ens : Ensemble; T : steps ≥ 1; n : power of two, at least 32; ``field``: the result of
@@ -57,24 +58,22 @@ def tied_trajectories(
     period = max(power_of_two_above(2 * T), 64 if field.state is None else field.state.sites.period)
     windows = min(power_of_two_above(period // T + 1) // 2, _BATCH.windows, per_group // _BATCH.least)
     per_group //= windows
+    nets = WindowNets.draw(len(ens.cell.gates), T, windows, per_group, seed)
     batch = per_group
     while batch > _BATCH.least and batch * GROUPS * period // 2 * len(ens.cell.gates) > _BATCH.numbers:
         batch //= 2
-    parts = [
-        part
-        for i in range(per_group // batch)
-        for part in _linearised(field, ens, T, period, windows, batch, seed, i)
-    ]
+    batches = [_linearised(field, ens, T, period, nets, batch, seed, i) for i in range(per_group // batch)]
+    parts = [part for window in zip(*batches, strict=True) for part in window]
     return [_joined([part[place] for part in parts]) for place in range(len(parts[0]))]
 
 
 def _linearised(
-    field: TiedField, ens: Ensemble, T: int, period: int, windows: int, per_group: int, seed: int, batch: int
+    field: TiedField, ens: Ensemble, T: int, period: int, nets: WindowNets, per_group: int, seed: int, batch: int
 ) -> list[list[Linearised]]:
-    """T steps in each of ``windows`` at equal distances in one period."""
+    """T steps in each of the windows of one period, with its ``nets``."""
     laws = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]
-    found: list[list[Linearised]] = [[] for _ in range(windows)]
-    apart = period // windows
+    found: list[list[Linearised]] = [[] for _ in range(nets.count)]
+    apart = period // nets.count
 
     def collect(t: int, position: int, stage: Any, site: Any, x: Any, here: Any) -> None:
         window, step = divmod(t, apart)
@@ -83,8 +82,10 @@ def _linearised(
             law = tuple(g.sigma_w**2 for g in gates), tuple(g.weights == "orthogonal" for g in gates)
             found[window].append((*stage.linearize(site, x, here), *law))
 
-    steps = (windows - 1) * apart + T
-    visit_sites(field, ens, steps, collect, period=period, per_group=per_group, seed=seed, batch=batch)
+    steps = (nets.count - 1) * apart + T
+    visit_sites(
+        field, ens, steps, collect, period=period, per_group=per_group, seed=seed, batch=batch, nets=nets
+    )
     return found
 
 
@@ -98,10 +99,12 @@ def visit_sites(
     per_group: int,
     seed: int,
     batch: int = 0,
+    nets: WindowNets | None = None,
 ) -> None:
     """Call ``visit(t, stage index, stage, site, x, e)`` before every stage of T stationary steps.
 
     The sites, `GROUPS` · ``per_group`` of them, have run around one period before, to forget their start.
+    ``nets``: what stands behind the sites of some windows.
     """
     shortest = 64 if field.state is None else field.state.sites.period
     period = max(power_of_two_above(2 * T), shortest) if period is None else period
@@ -113,6 +116,8 @@ def visit_sites(
     else:
         values = field.state.sites.nodes.carried(field.state.spectra.positive_groups, nodes)
     e = process.pre_activations(values)[0]
+    if nets is not None:
+        nets.impose(process, e, values, batch)
     process.run(e)
     run = process.run(e, steps=T)
     for t in range(T):

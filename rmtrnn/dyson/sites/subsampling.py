@@ -52,17 +52,39 @@ def stratified_subsample(
     are sorted by ``order`` (by default the sum of their ranks in ``low`` and ``high``), and taken at equal
     steps with the weight of all.
     """
-    count = len(weights)
-    ranks = np.argsort(np.argsort(low, kind="stable")), np.argsort(np.argsort(high, kind="stable"))
-    bottom = ranks[0] < outer
-    top = np.zeros(count, dtype=bool)
-    top[np.argsort(np.where(bottom, -1, ranks[1]), kind="stable")[count - outer :]] = True
+    bottom, top, ranks = _outermost(low, high, outer)
     between = np.flatnonzero(~(bottom | top))
     keys = ranks[0] + ranks[1] if order is None else order
     between = between[np.argsort(keys[between], kind="stable")]
     size = n - 2 * outer
     picked = between[((np.arange(size) + 0.5) * (len(between) / size)).astype(int)]
-    middle = weights[picked] * (weights[between].sum() / weights[picked].sum())
+    return _joined(weights, bottom, picked, top)
+
+
+def leading_subsample(
+    weights: np.ndarray, n: int, low: np.ndarray, high: np.ndarray, outer: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same with the first of the other sites: of a low-discrepancy net these are one as well."""
+    bottom, top, _ = _outermost(low, high, outer)
+    return _joined(weights, bottom, np.flatnonzero(~(bottom | top))[: n - 2 * outer], top)
+
+
+def _outermost(
+    low: np.ndarray, high: np.ndarray, outer: int
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Which sites are the ``outer`` ones of smallest ``low`` and of largest ``high``, and all ranks."""
+    ranks = np.argsort(np.argsort(low, kind="stable")), np.argsort(np.argsort(high, kind="stable"))
+    bottom = ranks[0] < outer
+    top = np.zeros(len(low), dtype=bool)
+    top[np.argsort(np.where(bottom, -1, ranks[1]), kind="stable")[len(low) - outer :]] = True
+    return bottom, top, ranks
+
+
+def _joined(
+    weights: np.ndarray, bottom: np.ndarray, picked: np.ndarray, top: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The outermost sites as they are, and those ``picked`` with the weight of all others."""
+    middle = weights[picked] * (weights[~(bottom | top)].sum() / weights[picked].sum())
     ends = np.flatnonzero(bottom), np.flatnonzero(top)
     sites = np.concatenate([ends[0], picked, ends[1]])
     return sites, np.concatenate([weights[ends[0]], middle, weights[ends[1]]])

@@ -20,7 +20,7 @@ from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.reduction import block_of_jacobian
 from rmtrnn.dyson.sites.classes import units_of_classes
 from rmtrnn.dyson.sites.error import group_seeds
-from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsample
+from rmtrnn.dyson.sites.subsampling import calibrated_weights, leading_subsample
 from rmtrnn.dyson.tied.large_lambda import LargeLambda, large_lambda, site_features
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices, gate_owners
 from rmtrnn.dyson.weight_factors import haar_factors
@@ -39,8 +39,10 @@ class DrawSettings:
     reserve: int = 2**18
     most: int = 16
     least: int = 4
+    # Share of the sites that are the outermost on each side.
+    outer: float = 0.0625
     # Sites that the two-time mean field is solved on.
-    field: int = 2048
+    field: int = 8192
     # Sites of each group whose self-energies at large λ say how much the others count for.
     pilot: int = 64
     # Spread of all features below which one site is like the other: far above rounding, far below a draw's.
@@ -193,7 +195,7 @@ def _picked(stages: list[Stage], n: int, pilot: SiteMatrices, far: LargeLambda) 
     """``n`` of the sites with their weights, by what `site_features` finds of each."""
     own, logs = site_features(stages, pilot, far)
     equal = np.full(own.size, 1.0 / own.size)
-    sites, weights = stratified_subsample(equal, n, logs[2], own, n // 8)
+    sites, weights = leading_subsample(equal, n, logs[2], own, int(_DRAW.outer * n))
     weights = calibrated_weights(logs[:, sites], weights, logs, [(own[sites], float(own.mean()))])
     return Population(at_sites(stages, sites), weights, logs[2][sites], own[sites])
 
