@@ -43,8 +43,9 @@ def tied_trajectories(
     and whether the weights are orthogonal. The sites come in `GROUPS` independent groups of n/GROUPS, one
     after the other; each group has the spectra that it would have found by itself (to first order), so that
     the spread of the groups holds the error of the mean field too. A trajectory gives several sites: windows
-    of T steps in one period; those of one window come one after the other, as a net (`window_nets`). Smooth covariances (networks without input noise) are as good as any, and the
-    dead state h = 0 has its constant linearisation.
+    of T steps in one period. Those of one window come one after the other, as a net (`window_nets`). Smooth
+    covariances (networks without input noise) are as good as any, and the dead state h = 0 has its constant
+    linearisation.
 
     ens : Ensemble; T : steps ≥ 1; n : power of two, at least 32; ``field``: the result of
     `tied_field` (else solved, on ``sites`` sites). Raises `ConvergenceError` if there is no stationary state,
@@ -68,7 +69,14 @@ def tied_trajectories(
 
 
 def _linearised(
-    field: TiedField, ens: Ensemble, T: int, period: int, nets: WindowNets, per_group: int, seed: int, batch: int
+    field: TiedField,
+    ens: Ensemble,
+    T: int,
+    period: int,
+    nets: WindowNets,
+    per_group: int,
+    seed: int,
+    batch: int,
 ) -> list[list[Linearised]]:
     """T steps in each of the windows of one period, with its ``nets``."""
     laws = [[ens.gate(gate.name) for gate in stage.gates] for stage in ens.cell.stages]

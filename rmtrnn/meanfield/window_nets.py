@@ -8,7 +8,7 @@ between sites. With modes V of the window, y = V^T e and A = Cov(e, y), M = Cov(
 has the law of e on the whole period (Matheron's rule: what is left of e beside y is independent of y). Here z
 comes from scrambled Sobol points, ordered by the variance of the modes (Acworth, Broadie and Glasserman 1998,
 A comparison of some Monte Carlo and quasi Monte Carlo techniques for option pricing). So averages over the
-sites of a window are those of a net, and every first 2^k of them are a net as well.
+sites of a window are those of a net, and the first 2^k of the first window are a net as well.
 
 Letters: T, steps of a window; d, modes of one gate; n, sites of a group; A, L, M, V, y and z as above.
 """
@@ -43,7 +43,7 @@ _NET = NetSettings()
 
 @dataclass(frozen=True)
 class WindowNets:
-    """Sobol points of ``count`` windows of ``steps`` steps, at equal distances on a period, for every group."""
+    """Sobol points of ``count`` windows of ``steps`` steps, at equal distances on a period, by group."""
 
     steps: int
     count: int
@@ -51,11 +51,18 @@ class WindowNets:
 
     @classmethod
     def draw(cls, gates: int, steps: int, count: int, per_group: int, seed: int) -> WindowNets:
-        """``per_group``, n: a power of two; windows and groups have scramblings of their own."""
+        """``per_group``, n: a power of two. Windows after the first have their points in another order.
+
+        Points of one place would depend on each other: all their scramblings keep the first digit.
+        """
         rng = _random.stream(seed, 55)
         dimensions = gates * min(steps, _NET.modes) + min(steps, _NET.inputs)
         streams = [SobolStream(dimensions, per_group, rng) for _ in range(GROUPS)]
-        return cls(steps, count, np.array([[stream.draw() for stream in streams] for _ in range(count)]))
+        points = np.array([[stream.draw() for stream in streams] for _ in range(count)])
+        for window in range(1, count):
+            for group in range(GROUPS):
+                points[window, group] = points[window, group][:, rng.permutation(per_group)]
+        return cls(steps, count, points)
 
     def impose(self, process: PeriodicSites, e: np.ndarray, values: Spectra, batch: int) -> None:
         """Give the pre-activations ``e`` (K, period, sites), and the inputs, their points, in place.
@@ -65,7 +72,9 @@ class WindowNets:
         n, modes = process.per_group, min(self.steps, _NET.modes)
         here = self.points[..., batch * n : (batch + 1) * n]
         power = process.power_of_gates(values)
-        centre = np.broadcast_to(process.readings.mean[:, None] + process.bias_deviations, (len(e), process.n))
+        centre = np.broadcast_to(
+            process.readings.mean[:, None] + process.bias_deviations, (len(e), process.n)
+        )
         for k, spectra in enumerate(power):
             z = ndtri(here[:, :, k :: len(power)][:, :, :modes])
             for group in range(GROUPS):
@@ -89,6 +98,8 @@ class WindowNets:
         lags = np.abs(np.subtract.outer(np.arange(self.steps), np.arange(self.steps)))
         variance, turn = np.linalg.eigh(basis.T @ covariance[lags] @ basis)
         used = np.flatnonzero(variance > _NET.least * max(variance[-1], 1e-300))[::-1]
+        if used.size == 0:  # e is constant
+            return np.zeros_like(e)
         basis = basis @ turn[:, used] / np.sqrt(variance[used])
         whole = np.zeros((period, self.count, used.size))
         for window in range(self.count):

@@ -48,8 +48,10 @@ class TailSettings:
     empty: float = 3e-5
     # F at the lowest point from which on a power of s is continued: the tail extension ended early.
     power_from: float = 4e-4
-    # Relative change of the power between the two lowest points up to which it has settled.
-    settled_power: float = 0.2
+    # Relative change of the power, while F falls by a factor of e, up to which it has settled. Empirical.
+    settled_power: float = 0.3
+    # Times F at the lowest point: points up to there say the power and its change. Empirical.
+    power_up_to: float = 8.0
 
 
 TAILS = TailSettings()
@@ -122,20 +124,27 @@ class PowerTail(NamedTuple):
 def power_tail(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> PowerTail | None:
     """Where the law reaches down to s = 0, F ends in a power of s, far below what the solver can reach.
 
-    The power kappa = F'/F is that of the lowest point; its change from the next one, carried on, is the
-    error. None where F is small enough, where there is no density, or where kappa has not settled.
+    The power kappa = F'/F and its slope are those of a line through the lowest points. Downwards a power that
+    rises is carried on, log F a parabola; half of what that changes, and the scatter about the line, are the
+    error. A power that falls is kept, and half of its change is the error. None where F is small enough,
+    where there is no density, or where kappa has not settled.
     """
     inside = density[:2].min() > TAILS.empty * density.max()
     if not (TAILS.power_from < cdf[0] < 0.5 and inside):
         return None
-    kappa, above = density[0] / cdf[0], density[1] / cdf[1]
-    drift = abs(above / kappa - 1.0)
-    if drift > TAILS.settled_power:
+    count = max(2, int(np.searchsorted(cdf, TAILS.power_up_to * cdf[0])))
+    x, powers = u[:count] - u[0], density[:count] / cdf[:count]
+    slope, kappa = np.polyfit(x, powers, 1)
+    scatter = float(np.sqrt(np.sum((slope * x + kappa - powers) ** 2) / max(count - 2, 1)))
+    if kappa <= 0.0 or abs(slope) > TAILS.settled_power * kappa**2:
         return None
-    change = drift / (kappa * (u[1] - u[0]))  # of log kappa while F falls by a factor of e
+    bend = max(-float(slope), 1e-9 * kappa**2)
     down = np.arange(6, 0, -1) * 1.5
+    reach = (np.sqrt(kappa**2 + 2.0 * bend * down) - kappa) / bend
     fallen = cdf[0] * np.exp(-down)
-    return PowerTail(u[0] - down / kappa, fallen, kappa * fallen, float(cdf[0] * min(0.5, 0.5 * change)))
+    change = 0.5 * max(slope, 0.0) / kappa**2 + 0.5 * float(np.max(np.exp(-kappa * reach) - np.exp(-down)))
+    error = float(cdf[0] * min(0.5, change + scatter / (math.e * kappa)))
+    return PowerTail(u[0] - reach, fallen, (kappa + bend * reach) * fallen, error)
 
 
 def end_of_interval(

@@ -52,11 +52,11 @@ def gradient(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndar
 
 
 class Values(NamedTuple):
-    """``survival`` = P(s² > λ); ``density`` of log s; ``site_phase`` = Im log det/(π s_L) per site."""
+    """``survival`` = P(s² > λ); ``density`` of log s; ``site_value`` = log det/(π s_L) per site."""
 
     survival: float
     density: float
-    site_phase: np.ndarray
+    site_value: np.ndarray
 
 
 def distribution_and_density(sites: Sites, energy: np.ndarray, log_lambda: complex) -> Values:
@@ -66,7 +66,7 @@ def distribution_and_density(sites: Sites, energy: np.ndarray, log_lambda: compl
     log_det, m = sites.log_determinant(energy, log_lambda)
     norm = np.pi * sites.s_out
     psi = complex(sites.weights @ log_det) + weight_value(sites, energy)
-    return Values(psi.imag / norm, -2.0 / np.pi * m.imag, np.imag(log_det) / norm)
+    return Values(psi.imag / norm, -2.0 / np.pi * m.imag, log_det / norm)
 
 
 def weight_value(sites: TiedSites, energy: np.ndarray) -> complex:

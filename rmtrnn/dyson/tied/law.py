@@ -22,16 +22,18 @@ from rmtrnn.dyson.chain_law import chain_law, law_of_chain
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
 from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.solution import Solution, longest_monotone_run
+from rmtrnn.dyson.inversion.tail_extension import TAILS
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.reduction import VanishingJacobian, onto_the_smaller_state, reduced
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
+from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
 from rmtrnn.dyson.tied.bordered_sites import BorderedSites
 from rmtrnn.dyson.tied.functional import Sites
 from rmtrnn.dyson.tied.iteration import Point, solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
-from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, error_of_sites, node_at
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites
+from rmtrnn.dyson.tied.path import PathFollower, PathSettings, error_of_sites, node_at
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
@@ -182,25 +184,28 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
         return chain_law(Chain(population.stages), GROUPS)[0]
     full = SiteMatrices.of(population.stages, T, population.weights, xp)
     sizes = _sizes(full.ports)
-    picks = [picked(full, population, n) for n in (sizes.path, sizes.check)]
+    picks = [picked(population, n) for n in (sizes.path, sizes.check)]
     far = large_lambda(full.at(*picks[0]))
     whole: Sites = full
     if full.ports > MODES.dense_rows:
         whole = BorderedSites.of(population.stages, full, MODES.count(T))
     some, check = (whole.at(*pick) for pick in picks)
     follower = PathFollower(some, far, settings, 1.0 / full.n if full.n > 1 else 0.0)
-    points = [node.point for node in follower.refined(follower.march())]
+    nodes = follower.refined(follower.march())
+    points = [node.point for node in nodes]
     error = largest_error_of_sites(check, points)
     if isinstance(some, BorderedSites):
         error += error_of_form(some, points, settings)
-    nodes = [node_at(whole, point, error) for point in points]
     if not nodes:
         return no_law()[0]
-    solution = as_solution(nodes, settings)
+    shared = on_all_sites(whole, some, nodes, population.groups)
+    solution = as_solution(shared, settings, error)
     solved = np.flatnonzero(solution.converged)
     if solved.size:  # what lies beyond the outermost solved points is an error of the tails
         solution = solution.at(np.arange(solved[0], solved[-1] + 1))
-    law, _ = assemble(full.weights, solution, population.groups)
+    light = float(np.quantile(full.weights, TAILS.light))
+    equal = np.full(population.groups, 1.0 / population.groups)
+    law, _ = assemble(equal, solution, population.groups, one=(light, light))
     return law.restated(known=_known_moments(full, population.groups))
 
 
@@ -215,11 +220,20 @@ def _one_step(population: Population, settings: PathSettings, xp: Any) -> Tabula
     return law_of_chain(chain, states, population.groups, tol=settings.tol, max_points=settings.max_points)
 
 
-def picked(sites: TiedSites, population: Population, n: int) -> tuple[Any, np.ndarray]:
-    """About ``n`` of the sites, a quarter of them the outermost on each side, and their weights."""
-    if n >= sites.n:
-        return slice(None), sites.weights
-    return stratified_subsample(sites.weights, n, population.low, population.high, n // 4)
+def picked(population: Population, n: int) -> tuple[Any, np.ndarray]:
+    """About ``n`` of the sites, of every group a quarter the outermost on each side, and their weights."""
+    size = population.weights.size // population.groups
+    some = n // population.groups
+    if some >= size:
+        return slice(None), population.weights
+    found = []
+    for group in range(population.groups):
+        here = slice(group * size, (group + 1) * size)
+        low, high = population.low[here], population.high[here]
+        sites, weights = stratified_subsample(population.weights[here], some, low, high, some // 4)
+        found.append((sites + here.start, weights))
+    sites, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return sites, weights
 
 
 def some_of(points: list[Point]) -> list[Point]:
@@ -244,11 +258,12 @@ def error_of_form(sites: BorderedSites, points: list[Point], settings: PathSetti
     return max(changes)
 
 
-def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
+def as_solution(shared: list[SharedNode], settings: PathSettings, error: float) -> Solution:
     """Convert to what `rmtrnn.dyson.inversion` takes; outside the support F has no error.
 
     Points out of order lie on another branch of (15) and do not count as solved.
     """
+    nodes = [one.node for one in shared]
     none = np.zeros((len(nodes), 1), dtype=complex)
     survival = np.array([1.0 - node.cdf for node in nodes])
     good = np.isfinite(survival) & (np.abs(survival - 0.5) < 0.5 + ERRORS.fall)
@@ -260,9 +275,9 @@ def as_solution(nodes: list[Node], settings: PathSettings) -> Solution:
         survival=survival,
         density=np.array([node.density for node in nodes]),
         residual=np.array([node.point.relative for node in nodes]),
-        error=np.array([node.error if node.density > 0.0 else 0.0 for node in nodes]),
+        error=np.array([error if node.density > 0.0 else 0.0 for node in nodes]),
         status=np.where(good, int(Status.CONVERGED), int(Status.MAX_ITERATIONS)),
-        site_phase=np.array([node.site_phase for node in nodes]),
+        site_phase=np.array([one.groups for one in shared]),
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from rmtrnn.dyson.full_population import CORRECTION
 from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.panel_refinement import PANELS, Settings, panels_to_halve
+from rmtrnn.dyson.inversion.tail_extension import power_tail
 from rmtrnn.dyson.self_energy import REAL_AXIS
 from rmtrnn.dyson.tied.functional import Sites, distribution_and_density, image
 from rmtrnn.dyson.tied.iteration import (
@@ -56,6 +57,8 @@ class PathSettings:
     shares: tuple[float, ...] = (1.0, 0.5, 0.25)
     # Sites: a panel with the mass of fewer is not halved, as the gaps between them are not those of the law.
     few_sites: float = 2.0
+    # F from which on a power of s is believed. Empirical.
+    power_from: float = 0.03
     # Density of u that counts as inside the support.
     inside: float = 1e-5
 
@@ -64,7 +67,7 @@ class PathSettings:
 class Node:
     """A point of the real axis: F = P(log s <= u), the density of u, and the error of F.
 
-    ``site_phase``: Im log det of every site, over π s_L.
+    ``site_value``: log det of every site, over π s_L.
     """
 
     u: float
@@ -72,7 +75,7 @@ class Node:
     density: float
     error: float
     point: Point
-    site_phase: np.ndarray
+    site_value: np.ndarray
 
 
 def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
@@ -84,8 +87,8 @@ def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
     try:
         found = distribution_and_density(sites, point.energy, point.log_lambda)
     except np.linalg.LinAlgError:
-        return Node(u, math.nan, 0.0, math.inf, point._replace(error=math.inf), np.zeros(sites.n))
-    return Node(u, 1.0 - found.survival, found.density, error, point, found.site_phase)
+        return Node(u, math.nan, 0.0, math.inf, point._replace(error=math.inf), np.zeros(sites.n, complex))
+    return Node(u, 1.0 - found.survival, found.density, error, point, found.site_value)
 
 
 def error_of_sites(sites: Sites, point: Point) -> float:
@@ -146,13 +149,13 @@ class PathFollower:
     def _walk(self, nodes: list[Node], side: int) -> None:
         """Add points of the real axis above (1) or below (-1) the first of ``nodes``.
 
-        A point that is not solved is tried again at half the distance, and once more.
+        A point that is not solved is tried again at half the distance, and so on.
         """
         settings, last = self.settings, nodes[0]
         step = 0.5 * settings.longest
         while len(nodes) < settings.max_points:
             beyond = last.cdf if side < 0 else 1.0 - last.cdf
-            if beyond < self.end:
+            if beyond < self.end or (side < 0 and self._is_power(nodes)):
                 break
             wish = settings.above
             if last.density > settings.inside:
@@ -164,6 +167,16 @@ class PathFollower:
                 break
             nodes.append(node)
             last, step = node, abs(node.u - last.u)
+
+    def _is_power(self, nodes: list[Node]) -> bool:
+        """Whether F below the lowest node is known as a power of s."""
+        lowest = sorted(nodes, key=lambda node: node.u)
+        if lowest[0].cdf > self.settings.power_from or len(lowest) < 2:
+            return False
+        found = power_tail(
+            *(np.array([getattr(node, one) for node in lowest]) for one in ("u", "cdf", "density"))
+        )
+        return found is not None and found.error < self.end
 
     def _beyond(self, nodes: list[Node], u: float) -> Node | None:
         """A solved point at u, whose F is in order with that of ``nodes``."""
