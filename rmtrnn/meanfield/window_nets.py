@@ -93,7 +93,7 @@ class WindowNets:
     def _change(self, power: np.ndarray, e: np.ndarray, z: np.ndarray) -> np.ndarray:
         """What takes the modes of a centred ``e`` (period, n), of this power spectrum, to those of ``z``."""
         period, apart = len(e), len(e) // self.count
-        basis = scipy.fft.idct(np.eye(self.steps, z.shape[1]), axis=0, norm="ortho")
+        basis = np.asarray(scipy.fft.idct(np.eye(self.steps, z.shape[1]), axis=0, norm="ortho"))
         covariance = np.fft.irfft(power, period)[: self.steps]
         lags = np.abs(np.subtract.outer(np.arange(self.steps), np.arange(self.steps)))
         variance, turn = np.linalg.eigh(basis.T @ covariance[lags] @ basis)

@@ -31,6 +31,7 @@ METHODS = {
     "correction": full_population.CORRECTION,
     "panels": panel_refinement.PANELS,
     "tails": tail_extension.TAILS,
+    "powers": tail_extension.POWER,
     "errors": error_budget.ERRORS,
 }
 # Beyond 1 a share is none; two Newton iterations of (13) are too few to find anything.

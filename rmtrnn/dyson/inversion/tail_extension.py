@@ -46,15 +46,21 @@ class TailSettings:
     # Of the largest density: less than this is outside the support. Between rounding (1e-7) and a square-root
     # edge at 1e-8 of the range.
     empty: float = 3e-5
+
+
+@dataclass(frozen=True)
+class PowerSettings:
+    """Numbers of a tail that reaches down to s = 0; moved by three both ways in tests/dyson/test_numbers.py."""
+
     # F at the lowest point from which on a power of s is continued: the tail extension ended early.
-    power_from: float = 4e-4
+    least: float = 4e-4
     # Relative change of the power, while F falls by a factor of e, up to which it has settled. Empirical.
-    settled_power: float = 0.3
+    settled: float = 0.3
     # Times F at the lowest point: points up to there say the power and its change. Empirical.
-    power_up_to: float = 8.0
+    up_to: float = 8.0
 
 
-TAILS = TailSettings()
+TAILS, POWER = TailSettings(), PowerSettings()
 
 
 class SupportPoints(NamedTuple):
@@ -130,13 +136,13 @@ def power_tail(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> PowerTail
     where there is no density, or where kappa has not settled.
     """
     inside = density[:2].min() > TAILS.empty * density.max()
-    if not (TAILS.power_from < cdf[0] < 0.5 and inside):
+    if not (POWER.least < cdf[0] < 0.5 and inside):
         return None
-    count = max(2, int(np.searchsorted(cdf, TAILS.power_up_to * cdf[0])))
+    count = max(2, int(np.searchsorted(cdf, POWER.up_to * cdf[0])))
     x, powers = u[:count] - u[0], density[:count] / cdf[:count]
     slope, kappa = np.polyfit(x, powers, 1)
     scatter = float(np.sqrt(np.sum((slope * x + kappa - powers) ** 2) / max(count - 2, 1)))
-    if kappa <= 0.0 or abs(slope) > TAILS.settled_power * kappa**2:
+    if kappa <= 0.0 or abs(slope) > POWER.settled * kappa**2:
         return None
     bend = max(-float(slope), 1e-9 * kappa**2)
     down = np.arange(6, 0, -1) * 1.5

@@ -52,7 +52,7 @@ def on_all_sites(whole: Sites, some: Sites, nodes: list[Node], groups: int) -> l
     Both have their sites in ``groups`` equal groups, one after the other.
     """
     values = np.array([node.site_value for node in nodes]).reshape(-1, some.n).T
-    own = group_means(values.imag, some.weights, groups).T
+    own = group_means(np.imag(values), some.weights, groups).T
     if whole.n == some.n or not nodes:
         return [SharedNode(*pair) for pair in zip(nodes, own, strict=True)]
     full = {i: node_at(whole, nodes[i].point) for i in anchors(values, some.weights)}
@@ -60,7 +60,7 @@ def on_all_sites(whole: Sites, some: Sites, nodes: list[Node], groups: int) -> l
     few = regressors(values[:, chosen])
     many = regressors(np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T)
     differ = group_means(many, whole.weights, groups) - group_means(few, some.weights, groups)
-    change = (differ @ regression(few, values.imag, some.weights)).T
+    change = (differ @ regression(few, np.imag(values), some.weights)).T
     mean = change.mean(axis=1)
     slopes = _slopes(np.array([node.u for node in nodes]), mean)
     return [
@@ -90,7 +90,7 @@ def anchors(values: np.ndarray, weights: np.ndarray) -> list[int]:
     chosen: list[int] = []
     while len(chosen) < min(_ANCHORS.most, values.shape[1]):
         few = regressors(values[:, chosen])
-        left = values.imag - few @ regression(few, values.imag, weights)
+        left = np.imag(values) - few @ regression(few, np.imag(values), weights)
         spread = np.sqrt(weights @ left**2)
         worst = int(np.argmax(spread))
         if spread[worst] < _ANCHORS.enough:
@@ -101,7 +101,7 @@ def anchors(values: np.ndarray, weights: np.ndarray) -> list[int]:
 
 def regressors(values: np.ndarray) -> np.ndarray:
     """1, and both parts of the values (sites, anchors)."""
-    return np.concatenate([np.ones((len(values), 1)), values.real, values.imag], axis=1)
+    return np.concatenate([np.ones((len(values), 1)), np.real(values), np.imag(values)], axis=1)
 
 
 def regression(few: np.ndarray, phase: np.ndarray, weights: np.ndarray) -> np.ndarray:

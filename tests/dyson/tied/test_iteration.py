@@ -40,7 +40,7 @@ def test_detours_end_at_the_same_point(build):
     assert relative_size(direct.energy - around.energy, unit) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["depth", "mixing", "rank", "least", "most", "warm", "astray"])
+@pytest.mark.parametrize("name", ["depth", "mixing", "rank", "least", "most", "warm", "astray", "settled"])
 @pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
 def test_numbers_moved_by_three(name, factor, monkeypatch):
     """The point is the same; a share of more than all of the change has no meaning."""
