@@ -50,7 +50,7 @@ class TailSettings:
 
 @dataclass(frozen=True)
 class PowerSettings:
-    """Numbers of a tail that reaches down to s = 0; moved by three both ways in tests/dyson/test_numbers.py."""
+    """Numbers of a tail that reaches down to s = 0; moved by three in tests/dyson/test_numbers.py."""
 
     # F at the lowest point from which on a power of s is continued: the tail extension ended early.
     least: float = 4e-4
