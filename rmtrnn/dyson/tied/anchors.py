@@ -26,7 +26,7 @@ class AnchorSettings:
     """Numbers of the regression; moved by three both ways in tests/dyson/tied/test_anchors.py."""
 
     # Points at which all sites are evaluated, at most. Empirical.
-    most: int = 8
+    most: int = 12
     # Standard deviation over the sites of what no anchor says of F, from which there are enough of them.
     enough: float = 2e-3
     # Singular values of the regressors, relative to the largest, that are left out. Derived: far above

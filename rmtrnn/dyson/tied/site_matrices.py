@@ -37,6 +37,10 @@ from rmtrnn.numerics.symmetric_elimination import eliminate
 # Relative shift of Q before it is inverted. Derived: the square root of rounding, as a smooth Q is
 # numerically singular.
 _SHIFT = 1e-8
+# The same where Q is next to singular. Derived: the cube root of rounding, as the inverse of a matrix whose
+# smallest eigenvalue is s errs by rounding/s^2, while F errs by s. With 1e-8 F of a network without input
+# noise scattered by 2e-3.
+_SINGULAR_SHIFT = 6e-6
 # Largest entry of the inverse of Q, in units of its diagonal: g is known to rounding times its square, 1e-8.
 _LARGEST_INVERSE = 1e4
 # Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB; a device wants few long
@@ -264,7 +268,8 @@ class SiteMatrices(TiedSites):
         """
         P, Q = self.with_ends(energy, log_lambda)
         unit, Q = _unit_diagonal(self.chain.gathered(Q))
-        Q = Q - 1j * _SHIFT * np.eye(len(Q))
+        shift = _SHIFT if _inverse(Q) is not None else _SINGULAR_SHIFT
+        Q = Q - 1j * shift * np.eye(len(Q))
         eigen = np.linalg.eigvals(Q)
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
         xp = self.xp
