@@ -72,7 +72,7 @@ def on_all_sites(whole: Sites, some: Sites, nodes: list[Node], groups: int) -> l
 
 
 def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Derivatives of values at points u in any order."""
+    """Derivatives of values at points u = log s, in any order."""
     order, found = np.argsort(u), np.zeros(u.size)
     if u.size > 1:
         found[order] = np.gradient(values[order], u[order])
