@@ -55,7 +55,7 @@ def chrono_bias(T: int) -> float:
 
 
 def vanilla_place(space: Space, T: int) -> np.ndarray | None:
-    """x (d,) of the best vanilla network, where σ_w and σ_v are free; None where they are not.
+    """x (d,) of the best vanilla network, where σ_w and σ_v are free and the limits can be met; else None.
 
     A free mean is 0, or as near as its bounds allow, and a free spread of the biases as small as can be.
     """
@@ -72,12 +72,8 @@ def vanilla_place(space: Space, T: int) -> np.ndarray | None:
     with np.errstate(invalid="ignore"):
         allowed = (sigma_w >= low_w) & (sigma_w <= high_w) & (sigma_v >= low_v) & (sigma_v <= high_v)
         meets = allowed & (T * typical >= math.log(max(space.s[0], 1e-300)))
-    if not allowed.any() or space.s[1] < 1.0:
+    if not meets.any() or space.s[1] < 1.0:
         return None
-    chosen = np.flatnonzero(meets)[-1] if meets.any() else np.flatnonzero(allowed)[0]
+    chosen = np.flatnonzero(meets)[-1]
     values = {"mu_b": mu, "sigma_b": sigma_b, "sigma_w": sigma_w[chosen], "sigma_v": sigma_v[chosen]}
-    return np.array([_share(values[one.name], one.name, one.low, one.high) for one in space.free])
-
-
-def _share(value: float, name: str, low: float, high: float) -> float:
-    return (value - low) / (high - low) if name == "mu_b" else (value**2 - low**2) / (high**2 - low**2)
+    return np.array([one.coordinate(values[one.name]) for one in space.free])

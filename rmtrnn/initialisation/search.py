@@ -9,7 +9,9 @@ geometric mean over T steps (log |det| adds up), m_1(k) the mean squared singula
 variance of every pre-activation. As a smooth problem: max t − ρ Σ v over (x, t, v ≥ 0) with t ≤ log I_k, and
 every limit relaxed by v; it always has a solution. It is solved by linear programs in boxes around the best
 point so far (sequential linear programming: at an optimum as many terms are equal as numbers are free), from
-the best points of a grid at a small T, then at 4 T, 16 T, …, each from where the one before ended.
+the best of many points at a small T, then at 4 T, 16 T, …, each from where the one before ended and from
+points spread anew. Where the end breaks a limit, the violations come first: a higher price ρ, their sum alone,
+and, since networks in chaos have no useful slopes, points spread in shrinking boxes.
 
 Letters: T, the number of steps; N, units; q, variances; d, free numbers; x, a point in their unit cube; t,
 log of the smallest mean square; v, violations.
@@ -17,7 +19,6 @@ log of the smallest mean square; v, violations.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -27,7 +28,8 @@ from scipy.optimize import linprog
 from rmtrnn.cells import VanillaRNN
 from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
 from rmtrnn.initialisation.sensitivity import spaced_lags
-from rmtrnn.initialisation.space import Space, carrying_gates
+from rmtrnn.initialisation.space import Space
+from rmtrnn.initialisation.starts import carried, grid, scattered, unlike
 from rmtrnn.initialisation.vanilla import VanillaField
 
 
@@ -35,29 +37,38 @@ from rmtrnn.initialisation.vanilla import VanillaField
 class Effort:
     """Numbers of the search. Empirical: tests/initialisation/test_initialize.py moves them by ×3 and ÷3.
 
-    basins : points of the grid from which a search starts, at the smallest T; the best goes on.
-    iterations : linear programs at each T, at most.
-    work : steps of all networks at each T, at most; fewer iterations where it would take more.
+    basins : points from which short searches start, at every T; the best goes on.
+    scattered : points spread over the cube, at every T, at most.
+    iterations : linear programs at the last T, at most; half of them before, a third in short searches.
+    work : steps of all networks at each T, at most, for each of: the points spread (a quarter), the short
+        searches, the long one, and every step of the search for a point within the limits.
     first : steps of the smallest T, at most.
     lags : at which I_k is looked at, evenly spaced in log(1 + k).
     step : of difference quotients, in the unit cube.
     width, widths, narrow : half width of the first box, of those tried next to the last one, and of the last.
+    corrected : of the widest boxes, whose steps are corrected for the curvature of the terms.
     enough : gain in log sensitivity of four iterations below which the search ends.
     penalty : ρ, log sensitivity paid for one unit of log s or log q beyond a limit.
+    dearer : factors of ρ that are tried where the end breaks a limit.
+    zooms : half widths of the boxes in which points are spread around one that breaks a limit.
     tolerance : of a limit, in log units, within which it counts as met.
     """
 
-    basins: int = 3
+    basins: int = 6
+    scattered: int = 256
     iterations: int = 24
     work: int = 40_000
     first: int = 16
     lags: int = 8
-    step: float = 1e-5
+    step: float = 3e-4
     width: float = 0.1
     widths: tuple[float, ...] = (2.0, 1.0, 0.4, 0.1)
+    corrected: int = 2
     narrow: float = 1e-4
     enough: float = 1e-3
     penalty: float = 10.0
+    dearer: tuple[float, ...] = (10.0, 100.0)
+    zooms: tuple[float, ...] = (0.25, 0.1, 0.04)
     tolerance: float = 0.02
 
 
@@ -88,15 +99,26 @@ class Found(NamedTuple):
     evaluations: int
 
 
+class Price(NamedTuple):
+    """ρ and w of the merit w min_k log I_k − ρ Σ v."""
+
+    penalty: float
+    weight: float = 1.0
+
+
 class Terms(NamedTuple):
     """At P points: log I_k (lags, P), and the slacks of the limits, positive where met (limits, P)."""
 
     log_input: np.ndarray
     slack: np.ndarray
 
-    def merit(self, penalty: float) -> np.ndarray:
-        """min_k log I_k − ρ Σ v."""
-        return self.log_input.min(axis=0) - penalty * np.maximum(-self.slack, 0.0).sum(axis=0)
+    def merit(self, penalty: float, weight: float = 1.0) -> np.ndarray:
+        """w min_k log I_k − ρ Σ v."""
+        return weight * self.log_input.min(axis=0) - penalty * np.maximum(-self.slack, 0.0).sum(axis=0)
+
+    def meets(self, tolerance: float) -> np.ndarray:
+        """Which points meet all limits."""
+        return np.all(self.slack >= -tolerance, axis=0)
 
     def rows(self) -> np.ndarray:
         """All of them, (terms, P)."""
@@ -113,6 +135,15 @@ def terms_of(space: Space, T: int, seen: Observed) -> Terms:
     return Terms(np.maximum(_finite(seen.log_input), FLOOR), np.array(slack))
 
 
+class Ended(NamedTuple):
+    """A search from one start: the point reached, its merit, the gain of the last steps, whether it ended."""
+
+    x: np.ndarray
+    merit: float
+    gain: float
+    finished: bool
+
+
 class Problem:
     """The terms of the problem at one T."""
 
@@ -121,72 +152,156 @@ class Problem:
         self.field = field_of(space, T, N)
         self.lags = spaced_lags(T, effort.lags)
         self.evaluations = 0
-        self._last: tuple[np.ndarray, np.ndarray] | None = None
+        self._known: dict[bytes, np.ndarray] = {}
 
     def terms(self, x: np.ndarray) -> Terms:
-        """At rows x (P, d)."""
-        self.evaluations += len(x)
-        return terms_of(self.space, self.T, self.field.observe(self.space.points(x), self.lags))
+        """At rows x (P, d); every point is looked at once."""
+        names = [one.tobytes() for one in x]
+        if not len(x):
+            return Terms(np.empty((len(self.lags), 0)), np.empty((2 + len(self.space.base.cell.gates), 0)))
+        new = {name: i for i, name in enumerate(names) if name not in self._known}
+        if new:
+            self.evaluations += len(new)
+            points = self.space.points(x[[*new.values()]])
+            rows = terms_of(self.space, self.T, self.field.observe(points, self.lags)).rows()
+            self._known.update(zip(new, rows.T, strict=True))
+        rows = np.array([self._known[name] for name in names]).T
+        return Terms(rows[: len(self.lags)], rows[len(self.lags) :])
 
-    def rows(self, x: np.ndarray) -> np.ndarray:
-        """All terms at x (d,), as one column."""
-        if self._last is None or not np.array_equal(self._last[0], x):
-            self._last = x.copy(), self.terms(x[None]).rows()[:, 0]
-        return self._last[1]
+    def affordable(self, points: int, most: int, share: float = 1.0) -> int:
+        """How often ``points`` points may be looked at: ``most``, or what the work allows."""
+        return min(most, int(share * self.effort.work) // (points * 2 * self.T))
 
-    def slopes(self, x: np.ndarray) -> np.ndarray:
-        """Their derivatives (terms, d), by differences into the cube."""
-        step = np.where(x > 0.5, -1.0, 1.0) * self.effort.step
-        moved = self.terms(x + np.diag(step)).rows()
-        return (moved - self.rows(x)[:, None]) / step
+    def iterations(self, share: float = 1.0, starts: int = 1) -> int:
+        """Linear programs from so many starts that the work allows, 1 at least."""
+        points = len(self.space.free) + len(self.effort.widths) + self.effort.corrected
+        return max(self.affordable(points * starts, int(share * self.effort.iterations)), 1)
 
-    def solve(self, x: np.ndarray, iterations: int) -> tuple[np.ndarray, float, bool]:
-        """Linear programs in boxes around x: the best point, the gain of the last steps, whether it ended.
-
-        Every iteration tries the steps of several boxes at once and keeps the best; the next box follows it.
-        """
-        merit, width, trail = self._merit(x), self.effort.width, [self._merit(x)]
+    def solve(self, starts: np.ndarray, iterations: int, price: Price) -> list[Ended]:
+        """Linear programs in boxes around the best points so far, from all ``starts`` (B, d) side by side."""
+        descents = [Descent(self, x, price) for x in starts]
+        terms = self.terms(starts)
+        for one, rows in zip(descents, terms.rows().T, strict=True):
+            one.begin(rows)
         for _ in range(iterations):
-            slopes = self.slopes(x)
-            widths = width * np.array(self.effort.widths)
-            tried = np.array([x + self._step(x, slopes, one) for one in widths])
-            found = self.terms(tried)
-            merits = found.merit(self.effort.penalty)
-            chosen = int(np.argmax(merits))
-            if merits[chosen] > merit:
-                x, merit, width = tried[chosen], float(merits[chosen]), float(widths[chosen])
-                self._last = x, found.rows()[:, chosen]
-            else:
-                width = float(widths[-1])
-            trail.append(merit)
-            if width < self.effort.narrow or (len(trail) > 4 and trail[-1] - trail[-5] < self.effort.enough):
-                return x, trail[-1] - trail[-2], True
-        return x, trail[-1] - trail[max(len(trail) - 4, 0)], False
+            active = [one for one in descents if not one.finished]
+            if not active:
+                break
+            for ask, answer in (
+                (Descent.neighbours, Descent.take_slopes),
+                (Descent.steps, Descent.take_steps),
+                (Descent.corrections, Descent.take_corrections),
+            ):
+                asked = [ask(one) for one in active]
+                seen = np.split(self.terms(np.vstack(asked)).rows(), np.cumsum([*map(len, asked)])[:-1], axis=1)
+                for one, rows in zip(active, seen, strict=True):
+                    answer(one, rows)
+        return [one.ended() for one in descents]
 
-    def _step(self, x: np.ndarray, slopes: np.ndarray, width: float) -> np.ndarray:
-        """The step Δ, |Δ| ≤ width, that solves the problem with all terms linear in Δ."""
-        rows, lags, d = self.rows(x), len(self.lags), len(x)
+    def best(self, starts: np.ndarray, iterations: int, price: Price) -> Ended:
+        """The best end."""
+        return max(self.solve(starts, iterations, price), key=lambda one: one.merit)
+
+    def found(self, x: np.ndarray, gain: float, finished: bool, evaluations: int) -> Found:
+        """What the point x (d,) reaches."""
+        terms = self.terms(x[None])
+        gates = self.space.base.cell.gates
+        names = ["typical", "growth", *(f"spread of {gate!r}" for gate in gates)]
+        slack = dict(zip(names, terms.slack[:, 0].tolist(), strict=True))
+        return Found(x, float(terms.log_input.min()), slack, gain, finished, evaluations)
+
+    def meets(self, x: np.ndarray) -> bool:
+        """Whether x (d,) meets all limits."""
+        return bool(self.terms(x[None]).meets(self.effort.tolerance)[0])
+
+
+class Descent:
+    """One search: slopes by differences, the steps of several boxes at once, and the best of them.
+
+    `Problem.solve` asks for points and answers with their terms, those of all searches in one batch.
+    """
+
+    def __init__(self, problem: Problem, x: np.ndarray, price: Price) -> None:
+        self.x, self.finished = x, False
+        self._effort, self._lags, self._price = problem.effort, len(problem.lags), price
+        self._width = problem.effort.width
+
+    def begin(self, rows: np.ndarray) -> None:
+        """The terms of the start."""
+        self._rows = rows
+        self._trail = [float(self._merit(rows[:, None])[0])]
+
+    def neighbours(self) -> np.ndarray:
+        """Points for the slopes, inside the cube."""
+        self._moved = np.where(self.x > 0.5, -1.0, 1.0) * self._effort.step
+        return self.x + np.diag(self._moved)
+
+    def take_slopes(self, rows: np.ndarray) -> None:
+        """Derivatives (terms, d)."""
+        self._slopes = (rows - self._rows[:, None]) / self._moved
+
+    def steps(self) -> np.ndarray:
+        """The best points of the boxes if all terms were linear."""
+        self._widths = self._width * np.array(self._effort.widths)
+        self._tried = np.array([self.x + self._step(self._rows, one) for one in self._widths])
+        return self._tried
+
+    def take_steps(self, rows: np.ndarray) -> None:
+        """What they are."""
+        self._seen = rows
+
+    def corrections(self) -> np.ndarray:
+        """Steps Δ' with f(x + Δ) − f'Δ in place of f(x), which stay on a curved ridge (second-order correction).
+
+        None where the widest box has the best step already.
+        """
+        merits = self._merit(self._seen)
+        if np.argmax(merits) == 0 and merits[0] > self._trail[-1]:
+            self._again = self._tried[:0]
+            return self._again
+        steps = self._tried[: self._effort.corrected] - self.x
+        bent = [self._seen[:, i] - self._slopes @ step for i, step in enumerate(steps)]
+        again = [self._step(rows, width) for rows, width in zip(bent, self._widths, strict=False)]
+        self._again = self.x + np.array(again).reshape(-1, len(self.x))
+        return self._again
+
+    def take_corrections(self, rows: np.ndarray) -> None:
+        """The best of all becomes the next point, its box the next box."""
+        seen = np.hstack([self._seen, rows])
+        merits = self._merit(seen)
+        chosen = int(np.argmax(merits))
+        if merits[chosen] > self._trail[-1]:
+            points = np.vstack([self._tried, self._again])
+            self.x, self._rows = points[chosen], seen[:, chosen]
+            self._width = float(self._widths[chosen % len(self._widths)])
+        else:
+            self._width = float(self._widths[-1])
+        trail = self._trail
+        trail.append(max(float(merits[chosen]), trail[-1]))
+        gained_little = len(trail) > 4 and trail[-1] - trail[-5] < self._effort.enough
+        self.finished = self._width < self._effort.narrow or gained_little
+
+    def ended(self) -> Ended:
+        """Where it stands."""
+        trail = self._trail
+        since = -2 if self.finished and len(trail) > 1 else -min(len(trail), 4)
+        return Ended(self.x, trail[-1], trail[-1] - trail[since], self.finished)
+
+    def _merit(self, rows: np.ndarray) -> np.ndarray:
+        return Terms(rows[: self._lags], rows[self._lags :]).merit(*self._price)
+
+    def _step(self, rows: np.ndarray, width: float) -> np.ndarray:
+        """The step Δ, |Δ| ≤ width, that solves the problem with all terms ``rows`` + slopes · Δ."""
+        lags, d, x = self._lags, len(self.x), self.x
         limits = len(rows) - lags
-        cost = np.concatenate([np.zeros(d), [-1.0], np.full(limits, self.effort.penalty)])
+        cost = np.concatenate([np.zeros(d), [-self._price.weight], np.full(limits, self._price.penalty)])
         relaxed = np.zeros((len(rows), 1 + limits))
         relaxed[:lags, 0] = 1.0
         relaxed[lags:, 1:] = -np.eye(limits)
         inside = np.column_stack([np.maximum(-width, -x), np.minimum(width, 1.0 - x)])
-        bounds = [*map(tuple, inside), (None, None), *[(0.0, None)] * limits]
-        solved = linprog(cost, np.hstack([-slopes, relaxed]), rows, bounds=bounds, method="highs")
+        bounds = [*map(tuple, inside), (2.0 * FLOOR, -2.0 * FLOOR), *[(0.0, None)] * limits]
+        solved = linprog(cost, np.hstack([-self._slopes, relaxed]), rows, bounds=bounds, method="highs")
         return np.zeros(d) if solved.x is None else np.clip(solved.x[:d], inside[:, 0], inside[:, 1])
-
-    def found(self, x: np.ndarray, gain: float, finished: bool, evaluations: int) -> Found:
-        """What the point x (d,) reaches."""
-        rows, lags = self.rows(x), len(self.lags)
-        gates = self.space.base.cell.gates
-        names = ["typical", "growth", *(f"spread of {gate!r}" for gate in gates)]
-        slack = dict(zip(names, rows[lags:].tolist(), strict=True))
-        return Found(x, float(rows[:lags].min()), slack, gain, finished, evaluations)
-
-    def _merit(self, x: np.ndarray) -> float:
-        rows, lags = self.rows(x), len(self.lags)
-        return float(rows[:lags].min() - self.effort.penalty * np.maximum(-rows[lags:], 0.0).sum())
 
 
 def field_of(space: Space, T: int, N: int | None) -> Field:
@@ -207,82 +322,72 @@ def ladder(T: int, first: int) -> list[int]:
 def search(
     space: Space, T: int, starts: list[np.ndarray], effort: Effort = EFFORT, N: int | None = None
 ) -> Found:
-    """The best point of the problem at T; ``starts`` (d,) are tried besides those of the grid."""
-    d, evaluations, before = len(space.free), 0, None
+    """The best point of the problem at T; ``starts`` (d,) are tried besides those of `starts`."""
+    d, evaluations, price = len(space.free), 0, Price(effort.penalty)
     if d == 0:
         return Problem(space, T, effort, N).found(np.zeros(0), 0.0, True, 1)
-    x, gain, finished = np.zeros(d), 0.0, True
-    own = [one[None] for one in starts]
-    problem = None
-    for place, steps in enumerate(ladder(T, effort.first)):
+    own, x, before, problem = np.array(starts).reshape(-1, d), None, None, None
+    end, candidates = Ended(np.zeros(d), 0.0, 0.0, True), own
+    for steps in ladder(T, effort.first):
         problem = Problem(space, steps, effort, N)
-        if place == 0:
-            x = _first(problem, np.vstack([grid(space, steps), *own]))
-        else:
-            x, before = _best(problem, np.vstack([_carried(space, x, before), *own])), x
-        affordable = effort.work // ((d + len(effort.widths)) * 2 * steps)
-        x, gain, finished = problem.solve(x, max(min(effort.iterations, affordable), 1))
+        usual = grid(space, steps) if x is None else carried(space, x, before)
+        spread = scattered(d, problem.affordable(1, effort.scattered, 0.25))
+        candidates, before = np.vstack([usual, own, spread]), x
+        iterations = problem.iterations(1.0 if steps == T else 0.5)
+        end = problem.best(_promising(problem, candidates, price), iterations, price)
+        x = end.x
         evaluations += problem.evaluations
     assert problem is not None
-    return problem.found(x, gain, finished, evaluations)
+    if not problem.meets(end.x):
+        earlier = problem.evaluations
+        end = _nearest(problem, end, candidates)
+        evaluations += problem.evaluations - earlier
+    return problem.found(end.x, end.gain, end.finished, evaluations)
 
 
-def grid(space: Space, T: int) -> np.ndarray:
-    """Rows x: gates that carry open, half open or shut for T steps; weights weak, and of gain 1 and 2.
-
-    Other gates have the mean 0. The inputs drive every pre-activation to 0.7 of its largest spread; biases
-    do not vary.
-    """
-    carrying = carrying_gates(space.base.cell)
-    names = space.base.cell.gates
-    means = [i for i, one in enumerate(space.free) if one.name == "mu_b" and names[one.gate] in carrying]
-    rows = []
-    for gain in (0.1, 1.0, 2.0):
-        for signs in itertools.product((-1.0, 0.0, 1.0), repeat=min(len(means), 5)):
-            x = np.zeros(len(space.free))
-            by_place = dict(zip(means, signs, strict=False))
-            for place, (name, _, low, high) in enumerate(space.free):
-                if name == "mu_b":
-                    x[place] = (by_place.get(place, 0.0) * np.log(T + 1.0) - low) / (high - low)
-                elif name == "sigma_w":
-                    x[place] = (gain**2 - low**2) / (high**2 - low**2)
-                elif name == "sigma_v":
-                    x[place] = 0.5
-            rows.append(x)
-    return np.clip(np.unique(np.array(rows), axis=0), 0.0, 1.0)
-
-
-def _first(problem: Problem, candidates: np.ndarray) -> np.ndarray:
-    """The best of what short searches make of the best candidates, no two of them alike."""
+def _promising(problem: Problem, candidates: np.ndarray, price: Price) -> np.ndarray:
+    """The end of the best of short searches, or the best candidate where they cost too much."""
     effort = problem.effort
-    merit = problem.terms(candidates).merit(effort.penalty)
-    chosen: list[np.ndarray] = []
-    for i in np.argsort(-merit, kind="stable"):
-        if all(np.abs(candidates[i] - other).max() > 2.0 * effort.width for other in chosen):
-            chosen.append(candidates[i])
-        if len(chosen) == effort.basins:
-            break
-    ends = [problem.solve(x, effort.iterations // 3)[0] for x in chosen]
-    return _best(problem, np.array(ends))
+    chosen = unlike(candidates, problem.terms(candidates).merit(*price), effort.basins, 2.0 * effort.width)
+    iterations = problem.iterations(1.0 / 3.0, len(chosen))
+    if len(chosen) == 1 or iterations < 2:
+        return chosen[:1]
+    return problem.best(chosen, iterations, price).x[None]
 
 
-def _carried(space: Space, x: np.ndarray, before: np.ndarray | None) -> np.ndarray:
-    """Starts at 4 T from the best point x at T: itself, extrapolated in log T, with slower gates (rows)."""
-    found = [x] if before is None else [x, 2.0 * x - before]
-    slower = x.copy()
-    for place, (name, _, low, high) in enumerate(space.free):
-        if name == "mu_b":
-            mean = low + x[place] * (high - low)
-            shifted = x.copy()
-            shifted[place] += np.sign(mean) * np.log(4.0) / (high - low)
-            slower[place] = shifted[place]
-            found.append(shifted)
-    return np.clip(np.array([*found, slower]), 0.0, 1.0)
+def _nearest(problem: Problem, end: Ended, candidates: np.ndarray) -> Ended:
+    """A point within the limits, if one is found from the end or the candidates; else the best that was seen."""
+    effort, dear = problem.effort, Price(problem.effort.penalty * problem.effort.dearer[-1])
+    seen = [end.x]
+    for factor in effort.dearer:
+        tried = problem.best(seen[-1][None], problem.iterations(), Price(effort.penalty * factor))
+        seen.append(tried.x)
+        if problem.meets(tried.x):
+            return tried
+    violation = Price(1.0, 0.0)
+    merit = problem.terms(candidates).merit(*violation)
+    near = np.vstack([end.x, unlike(candidates, merit, effort.basins, 2.0 * effort.width)])
+    ends = problem.solve(near, problem.iterations(1.0 / 3.0, len(near)), violation)
+    within = np.array([one.x for one in ends if problem.meets(one.x)])
+    if len(within):
+        return problem.best(within, problem.iterations(1.0, len(within)), dear)
+    return _zoomed(problem, np.vstack([*seen, *(one.x for one in ends), candidates]), dear)
 
 
-def _best(problem: Problem, candidates: np.ndarray) -> np.ndarray:
-    merit = problem.terms(candidates).merit(problem.effort.penalty)
-    return candidates[int(np.argmax(merit))]
+def _zoomed(problem: Problem, seen: np.ndarray, dear: Price) -> Ended:
+    """The best of the points seen (P, d) and of points spread around the best, nearer and nearer."""
+    effort, price = problem.effort, Price(problem.effort.penalty)
+    cube = scattered(seen.shape[1], problem.affordable(1, effort.scattered, 0.25))
+    best = seen[0]
+    for width in (*effort.zooms, 0.0):
+        terms = problem.terms(seen)
+        merit, within = terms.merit(*price), terms.meets(effort.tolerance)
+        if within.any():
+            best = seen[int(np.argmax(np.where(within, merit, -np.inf)))]
+            return problem.best(best[None], problem.iterations(), dear)
+        best = seen[int(np.argmax(merit))]
+        seen = np.clip(np.vstack([best, best + width * (2.0 * cube - 1.0)]), 0.0, 1.0)
+    return problem.best(best[None], problem.iterations(), price)
 
 
 def _finite(values: np.ndarray, otherwise: float = FLOOR) -> np.ndarray:

@@ -50,22 +50,52 @@ class Limits:
 LIMITS = Limits()
 
 
+@dataclass(frozen=True)
+class Coordinates:
+    """Numbers of the coordinates of a search.
+
+    steepness : a of `Free`, which resolves variances down to e^−a of the largest. Empirical:
+        tests/initialisation/test_search.py moves it by ×3 and ÷3.
+    """
+
+    steepness: float = 6.0
+
+
+COORDINATES = Coordinates()
+
+
 class Free(NamedTuple):
-    """One free number: the parameter of a gate, and its bounds."""
+    """One free number: the parameter of a gate, its bounds, and its coordinate x in [0, 1].
+
+    A mean is linear in x. A standard deviation σ has σ² = low² + (high² − low²)(e^(ax) − 1)/(e^a − 1): smooth in
+    σ², as sensitivities are, also at 0, and about linear in log σ above, so that scales of 1/T are resolved.
+    """
 
     name: str
     gate: int
     low: float
     high: float
 
+    def value(self, x: np.ndarray) -> np.ndarray:
+        """The parameter at x; beyond [0, 1] the bound."""
+        x = np.clip(x, 0.0, 1.0)
+        if self.name == "mu_b":
+            return self.low + x * (self.high - self.low)
+        a = COORDINATES.steepness
+        share = np.expm1(a * x) / np.expm1(a)
+        return np.sqrt(self.low**2 + share * (self.high**2 - self.low**2))
+
+    def coordinate(self, value: float) -> float:
+        """x of a value; of the bound if it lies beyond."""
+        if self.name == "mu_b":
+            return float(np.clip((value - self.low) / (self.high - self.low), 0.0, 1.0))
+        a, share = COORDINATES.steepness, (value**2 - self.low**2) / (self.high**2 - self.low**2)
+        return float(np.log1p(np.clip(share, 0.0, 1.0) * np.expm1(a)) / a)
+
 
 @dataclass(frozen=True)
 class Space:
-    """The free numbers, the point of the kept ones (each (K,)), and the limits of s and of the spread.
-
-    A free mean is linear in x; of a free standard deviation the square is, since sensitivities are smooth in
-    variances, also at 0.
-    """
+    """The free numbers, the point of the kept ones (each (K,)), and the limits of s and of the spread."""
 
     base: Ensemble
     free: tuple[Free, ...]
@@ -76,24 +106,15 @@ class Space:
     def points(self, x: np.ndarray) -> Points:
         """Parameters at rows x (P, d)."""
         columns = {name: np.repeat(getattr(self.kept, name)[:, None], len(x), axis=1) for name in PARAMETERS}
-        for place, (name, gate, low, high) in enumerate(self.free):
-            share = np.clip(x[:, place], 0.0, 1.0)
-            if name == "mu_b":
-                columns[name][gate] = low + share * (high - low)
-            else:
-                columns[name][gate] = np.sqrt(low**2 + share * (high**2 - low**2))
+        for place, one in enumerate(self.free):
+            columns[one.name][one.gate] = one.value(x[:, place])
         return Points(**columns)
 
     def place(self, ens: Ensemble) -> np.ndarray:
         """x (d,) of the parameters of an ensemble, moved into the bounds."""
         gates = ens.cell.gates
-        found = np.empty(len(self.free))
-        for place, (name, gate, low, high) in enumerate(self.free):
-            value = getattr(ens.gate(gates[gate]), name)
-            if name != "mu_b":
-                value, low, high = value**2, low**2, high**2
-            found[place] = (value - low) / (high - low)
-        return np.clip(found, 0.0, 1.0)
+        found = [one.coordinate(getattr(ens.gate(gates[one.gate]), one.name)) for one in self.free]
+        return np.array(found, dtype=float)
 
     def ensemble(self, x: np.ndarray) -> Ensemble:
         """The ensemble at x (d,)."""
