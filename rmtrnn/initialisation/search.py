@@ -41,7 +41,9 @@ class Effort:
     scattered : points spread over the cube, at every T, at most.
     iterations : linear programs at the last T, at most; half of them before, a third in short searches.
     work : steps of all networks at each T, at most, for each of: the points spread (a quarter), the short
-        searches, the long one, and every step of the search for a point within the limits.
+        searches, the long one, and every part of the search for a point within the limits.
+    call : points that take as long as the overhead of looking at any. Measured: 0.09 ms a step against 0.01
+        for each point (minimal gated unit, 48 units).
     first : steps of the smallest T, at most.
     lags : at which I_k is looked at, evenly spaced in log(1 + k).
     step : of difference quotients, in the unit cube.
@@ -54,10 +56,11 @@ class Effort:
     tolerance : of a limit, in log units, within which it counts as met.
     """
 
-    basins: int = 6
+    basins: int = 5
     scattered: int = 256
     iterations: int = 24
-    work: int = 40_000
+    work: int = 60_000
+    call: int = 8
     first: int = 16
     lags: int = 8
     step: float = 3e-4
@@ -168,14 +171,19 @@ class Problem:
         rows = np.array([self._known[name] for name in names]).T
         return Terms(rows[: len(self.lags)], rows[len(self.lags) :])
 
-    def affordable(self, points: int, most: int, share: float = 1.0) -> int:
-        """How often ``points`` points may be looked at: ``most``, or what the work allows."""
-        return min(most, int(share * self.effort.work) // (points * 2 * self.T))
+    def affordable(self, points: int, calls: int, most: int, share: float = 1.0) -> int:
+        """How often ``points`` points may be looked at in ``calls`` calls: ``most``, or what the work allows."""
+        steps = 2 * self.T * (points + self.effort.call * calls)
+        return min(most, int(share * self.effort.work) // steps)
 
     def iterations(self, share: float = 1.0, starts: int = 1) -> int:
-        """Linear programs from so many starts that the work allows, 1 at least."""
+        """Linear programs from so many starts that the work allows."""
         points = len(self.space.free) + len(self.effort.widths) + self.effort.corrected
-        return max(self.affordable(points * starts, int(share * self.effort.iterations)), 1)
+        return self.affordable(points * starts, 3, int(share * self.effort.iterations))
+
+    def spread(self) -> np.ndarray:
+        """Points spread over the cube, as many as the work allows."""
+        return scattered(len(self.space.free), self.affordable(1, 0, self.effort.scattered, 0.25))
 
     def solve(self, starts: np.ndarray, iterations: int, price: Price) -> list[Ended]:
         """Linear programs in boxes around the best points so far, from all ``starts`` (B, d) side by side."""
@@ -326,16 +334,18 @@ def search(
     d, evaluations, price = len(space.free), 0, Price(effort.penalty)
     if d == 0:
         return Problem(space, T, effort, N).found(np.zeros(0), 0.0, True, 1)
-    own, x, before, problem = np.array(starts).reshape(-1, d), None, None, None
+    own, ends, before, problem = np.array(starts).reshape(-1, d), [], None, None
     end, candidates = Ended(np.zeros(d), 0.0, 0.0, True), own
     for steps in ladder(T, effort.first):
         problem = Problem(space, steps, effort, N)
-        usual = grid(space, steps) if x is None else carried(space, x, before)
-        spread = scattered(d, problem.affordable(1, effort.scattered, 0.25))
-        candidates, before = np.vstack([usual, own, spread]), x
-        iterations = problem.iterations(1.0 if steps == T else 0.5)
-        end = problem.best(_promising(problem, candidates, price), iterations, price)
-        x = end.x
+        usual = carried(space, end.x, before) if ends else grid(space, steps)
+        others = [carried(space, one.x, None, every=False) for one in ends if one.x is not end.x]
+        before = end.x if ends else None
+        candidates = np.vstack([usual, *others, own, problem.spread()])
+        ends = _promising(problem, candidates, price)
+        best = max(ends, key=lambda one: one.merit)
+        end = problem.best(best.x[None], max(problem.iterations(1.0 if steps == T else 0.5), 1), price)
+        ends = [end, *(one for one in ends if one is not best)]
         evaluations += problem.evaluations
     assert problem is not None
     if not problem.meets(end.x):
@@ -345,49 +355,53 @@ def search(
     return problem.found(end.x, end.gain, end.finished, evaluations)
 
 
-def _promising(problem: Problem, candidates: np.ndarray, price: Price) -> np.ndarray:
-    """The end of the best of short searches, or the best candidate where they cost too much."""
+def _promising(problem: Problem, candidates: np.ndarray, price: Price) -> list[Ended]:
+    """Ends of short searches from the best candidates, as many as the work allows."""
     effort = problem.effort
-    chosen = unlike(candidates, problem.terms(candidates).merit(*price), effort.basins, 2.0 * effort.width)
-    iterations = problem.iterations(1.0 / 3.0, len(chosen))
-    if len(chosen) == 1 or iterations < 2:
-        return chosen[:1]
-    return problem.best(chosen, iterations, price).x[None]
+    merit = problem.terms(candidates).merit(*price)
+    chosen = unlike(candidates, merit, effort.basins, 2.0 * effort.width)
+    while len(chosen) > 1 and problem.iterations(1.0 / 3.0, len(chosen)) < 2:
+        chosen = chosen[:-1]
+    return problem.solve(chosen, problem.iterations(1.0 / 3.0, len(chosen)) if len(chosen) > 1 else 0, price)
 
 
 def _nearest(problem: Problem, end: Ended, candidates: np.ndarray) -> Ended:
     """A point within the limits, if one is found from the end or the candidates; else the best that was seen."""
-    effort, dear = problem.effort, Price(problem.effort.penalty * problem.effort.dearer[-1])
+    effort, usual = problem.effort, Price(problem.effort.penalty)
+    prices = [Price(effort.penalty * factor) for factor in effort.dearer]
+    iterations = problem.iterations()
     seen = [end.x]
-    for factor in effort.dearer:
-        tried = problem.best(seen[-1][None], problem.iterations(), Price(effort.penalty * factor))
+    for price in prices:
+        tried = problem.best(seen[-1][None], max(iterations, 1), price)
         seen.append(tried.x)
         if problem.meets(tried.x):
             return tried
+        if iterations < 2:
+            return problem.best(np.array(seen), 0, usual)
     violation = Price(1.0, 0.0)
     merit = problem.terms(candidates).merit(*violation)
     near = np.vstack([end.x, unlike(candidates, merit, effort.basins, 2.0 * effort.width)])
-    ends = problem.solve(near, problem.iterations(1.0 / 3.0, len(near)), violation)
+    ends = problem.solve(near, max(problem.iterations(1.0 / 3.0, len(near)), 1), violation)
     within = np.array([one.x for one in ends if problem.meets(one.x)])
     if len(within):
-        return problem.best(within, problem.iterations(1.0, len(within)), dear)
-    return _zoomed(problem, np.vstack([*seen, *(one.x for one in ends), candidates]), dear)
+        return problem.best(within, max(problem.iterations(1.0, len(within)), 1), prices[-1])
+    return _zoomed(problem, np.vstack([*seen, *(one.x for one in ends), candidates]), prices[-1])
 
 
 def _zoomed(problem: Problem, seen: np.ndarray, dear: Price) -> Ended:
     """The best of the points seen (P, d) and of points spread around the best, nearer and nearer."""
     effort, price = problem.effort, Price(problem.effort.penalty)
-    cube = scattered(seen.shape[1], problem.affordable(1, effort.scattered, 0.25))
+    cube = problem.spread()
     best = seen[0]
     for width in (*effort.zooms, 0.0):
         terms = problem.terms(seen)
         merit, within = terms.merit(*price), terms.meets(effort.tolerance)
         if within.any():
             best = seen[int(np.argmax(np.where(within, merit, -np.inf)))]
-            return problem.best(best[None], problem.iterations(), dear)
+            return problem.best(best[None], max(problem.iterations(), 1), dear)
         best = seen[int(np.argmax(merit))]
         seen = np.clip(np.vstack([best, best + width * (2.0 * cube - 1.0)]), 0.0, 1.0)
-    return problem.best(best[None], problem.iterations(), price)
+    return problem.best(best[None], max(problem.iterations(), 1), price)
 
 
 def _finite(values: np.ndarray, otherwise: float = FLOOR) -> np.ndarray:

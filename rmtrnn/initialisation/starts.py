@@ -47,11 +47,11 @@ def grid(space: Space, T: int) -> np.ndarray:
     return np.unique(np.array(rows), axis=0)
 
 
-def carried(space: Space, x: np.ndarray, before: np.ndarray | None) -> np.ndarray:
+def carried(space: Space, x: np.ndarray, before: np.ndarray | None, *, every: bool = True) -> np.ndarray:
     """Starts at 4 T from the best point x at T, as rows: itself, extrapolated in log T, with slower gates.
 
     A gate that lets the state last four times longer collects four times the variance of the inputs: also with
-    σ_v a half and a quarter.
+    σ_v a half and a quarter. ``every``: also with the mean of one gate alone moved.
     """
     gates, carrying = space.base.cell.gates, carrying_gates(space.base.cell)
     means = [place for place, one in enumerate(space.free) if one.name == "mu_b"]
@@ -61,7 +61,8 @@ def carried(space: Space, x: np.ndarray, before: np.ndarray | None) -> np.ndarra
         one, shifted = space.free[place], x.copy()
         mean = one.value(x[place])
         shifted[place] = one.coordinate(mean + np.sign(mean) * np.log(4.0))
-        found.append(shifted)
+        if every:
+            found.append(shifted)
         if gates[one.gate] in carrying:
             slower[place] = shifted[place]
     for factor in (1.0, 0.5, 0.25):
