@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -383,3 +384,43 @@ def test_completion(shell, capsys):
 def test_completion_refuses_a_shell_it_does_not_know(capsys):
     assert cli.main(["completion", "fish"]) == 2
     assert "fish" in capsys.readouterr().err
+
+
+def test_lines_of_pytorch(capsys):
+    """They draw what the plan says, in the order of PyTorch's rows, and refuse cells that it does not have."""
+    status, text, err = run(capsys, "initialize", "gru", "--T", "4", "--mu-b", "u=3", "--torch", "--quiet")
+    assert status == 0 and err == "" and "torch.nn.GRU(" in text
+    names: dict[str, Any] = {}
+    exec(text[text.index("GATES") :].split("\n\n")[0], names)  # our own table
+    plan = rt.initialize("gru", 4, fix={"mu_b": {"u": 3.0}})
+    for gate, row in zip("ruc", names["GATES"].values(), strict=True):
+        law = plan.ensemble.gate(gate)
+        expected = [law.sigma_w, law.sigma_v, law.mu_b, law.sigma_b, 0.0, 0.0]
+        assert row == pytest.approx(expected, rel=1e-5)
+    assert names["GATES"]["update"][2] == 3.0
+    assert "frameworks have" in refused(capsys, "initialize", "mgu", "--T", "4", "--torch")
+    mixed = ["--weights", "r=gaussian,u=orthogonal,c=orthogonal"]
+    assert "all gates" in refused(capsys, "initialize", "gru", "--T", "4", "--torch", *mixed)
+    assert '"T"' in cli_json(capsys, "initialize", "vanilla", "--T", "4", "--torch", "--json")
+
+
+def cli_json(capsys, *arguments):
+    """The document, printed as text."""
+    return json.dumps(run(capsys, *arguments)[1])
+
+
+@pytest.mark.parametrize(("cell", "gates"), [("vanilla", 1), ("lstm", 4), ("gru_reset_after", 3)])
+def test_lines_of_pytorch_run(capsys, cell, gates):
+    torch = pytest.importorskip("torch")
+    _, text, _ = run(capsys, "initialize", cell, "--T", "3", "--R", "0.5", "--torch", "--quiet")
+    names: dict[str, Any] = {}
+    exec(text, names)  # our own lines
+    module, N = names["module"], names["module"].hidden_size
+    for k, (sigma_w, sigma_v, mu_b, sigma_b, own_mu, own_sigma) in enumerate(names["GATES"].values()):
+        rows = slice(k * N, (k + 1) * N)
+        W = module.weight_hh_l0[rows].detach()
+        assert torch.allclose(W @ W.T, sigma_w**2 * torch.eye(N), atol=1e-4)
+        assert float(module.weight_ih_l0[rows].detach().std()) * 28**0.5 == pytest.approx(sigma_v, rel=0.1)
+        for bias, mean, size in ((module.bias_ih_l0, mu_b, sigma_b), (module.bias_hh_l0, own_mu, own_sigma)):
+            assert float(bias[rows].detach().mean()) == pytest.approx(mean, abs=0.4 * size + 1e-6)
+    assert len(names["GATES"]) == gates and module.bias_ih_l0.shape == (gates * N,)

@@ -49,8 +49,8 @@ COMMANDS = {
     "initialize": Command(
         "the initialisation whose state feels the inputs of the last T steps best; parameters given are kept",
         ("cell", "activation", "peephole", "reset_after", "sigma_w", "sigma_v", "mu_b", "sigma_b", "R",
-         "weights", "tied", "T", "N", "save", "plot"),
-        "rmtrnn initialize gru --T 500 --json",
+         "weights", "tied", "T", "N", "torch", "save", "plot"),
+        "rmtrnn initialize gru --T 500 --torch",
     ),
     "sample": Command(
         "singular values of sampled networks",

@@ -20,7 +20,7 @@ import numpy as np
 import rmtrnn as rt
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import LIBRARY, Cell
-from rmtrnn.cli import meaning
+from rmtrnn.cli import meaning, torch_lines
 from rmtrnn.cli.cellfile import read_cell
 from rmtrnn.cli.grammar import shown
 from rmtrnn.cli.options import GRID, UsageError
@@ -220,9 +220,13 @@ def initialize(settings: dict[str, Any], progress: Any) -> Outcome:
     cell, T = _cell(settings), _steps(settings)
     names = ("mu_b", "sigma_w", "sigma_v", "sigma_b")
     fix = {name: settings.pop(name) for name in names if name in settings}
+    as_torch = settings.pop("torch", False)
+    if as_torch:
+        torch_lines.check(rt.Ensemble(cell, weights=settings.get("weights", "orthogonal")))
     plan = rt.initialize(cell, T, fix=fix, progress=progress, **settings)
     problem = plan.message if plan.status is rt.Status.NO_SOLUTION else ""
-    return Outcome(plan.to_dict(), str(plan), problem, plan.plot, plan)
+    text = torch_lines.torch_lines(plan) if as_torch else str(plan)
+    return Outcome(plan.to_dict(), text, problem, plan.plot, plan)
 
 
 def sample(settings: dict[str, Any], progress: Any) -> Outcome:

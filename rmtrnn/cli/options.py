@@ -223,6 +223,7 @@ OPTIONS: dict[str, Option] = {
     "checkpoint": _text("DIR", "folder of finished trials; an interrupted run continues"),
     "jobs": _integer("processes (default 1)"),
     "compare": _flag("also compute the theory and compare"),
+    "torch": _flag("print lines of PyTorch that draw these parameters, in place of the table"),
     "plot": _text("FILE", "draw the result (.png, .pdf, .svg)"),
 }
 ENSEMBLE = (
@@ -245,7 +246,7 @@ HELP_OF_ONE: dict[str, dict[str, str]] = {  # what an option says otherwise in o
     }
 }
 GRID = ("sigma_w", "sigma_v", "mu_b", "sigma_b", "R", "Sigma")  # what the command phase takes as a grid
-OUTPUT = ("save", "plot", "points")
+OUTPUT = ("save", "plot", "points", "torch")
 
 
 def add_options(parser: argparse.ArgumentParser, names: tuple[str, ...], command: str) -> Any:

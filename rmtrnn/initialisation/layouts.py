@@ -19,7 +19,7 @@ Letters: N, the number of units; n, the number of inputs; K, of gates.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,22 @@ class Drawn(NamedTuple):
     V: np.ndarray
     bias: np.ndarray
     own: np.ndarray
+
+
+class GateLaws(NamedTuple):
+    """Laws of one gate of a framework's layer: what `draw_arrays` draws from.
+
+    W: kind ``weights``, scale ``sigma_w``; V ~ N(0, σ_v²/n); the bias with the input N(μ_b, σ_b²), and the one
+    with W h N(own_mu, own_sigma²), which only the GRU's candidate has.
+    """
+
+    weights: Any
+    sigma_w: float
+    sigma_v: float
+    mu_b: float
+    sigma_b: float
+    own_mu: float
+    own_sigma: float
 
 
 _ORDERS = {
@@ -86,11 +102,12 @@ def draw_arrays(
     layout = _validate.choice("layout", layout, LAYOUTS)
     n = _validate.integer("input_size", input_size, low=1)
     N = _validate.integer("hidden_size", hidden_size, low=1)
-    ens = framework_ensemble(ens)
-    kind = _kind(ens)
+    kind, laws = framework_laws(ens)
     generator = _random.generator(rng)
     order = _ORDERS[kind, layout]
-    drawn = {gate: _drawn(ens, kind, gate, n, N, generator) for gate in sorted(order)}
+    drawn = {
+        gate: _drawn(laws[gate], kind == "gru" and gate == "c", n, N, generator) for gate in sorted(order)
+    }
     gates = [drawn[gate] for gate in order]
     if layout == "torch":
         return {
@@ -125,13 +142,25 @@ def _kind(ens: Ensemble) -> str:
     )
 
 
-def _drawn(ens: Ensemble, kind: str, gate: str, n: int, N: int, generator: np.random.Generator) -> Drawn:
+def framework_laws(ens: Ensemble) -> tuple[str, dict[str, GateLaws]]:
+    """ "rnn", "gru" or "lstm", and the laws of its gates in the order of PyTorch's rows; ValueError for others."""
+    ens = framework_ensemble(ens)
+    kind = _kind(ens)
+    return kind, {gate: _laws(ens, kind, gate) for gate in _ORDERS[kind, "torch"]}
+
+
+def _laws(ens: Ensemble, kind: str, gate: str) -> GateLaws:
     law = ens.gate(gate)
     fed = ens.gate("i") if kind == "gru" and gate == "c" else law
-    W = random_matrix(law.weights, N, law.sigma_w, generator)
-    V = fed.sigma_v / math.sqrt(n) * generator.standard_normal((N, n))
-    bias = fed.mu_b + fed.sigma_b * generator.standard_normal(N)
-    own = law.mu_b + law.sigma_b * generator.standard_normal(N) if fed is not law else np.zeros(N)
+    own = (0.0, 0.0) if fed is law else (law.mu_b, law.sigma_b)
+    return GateLaws(law.weights, law.sigma_w, fed.sigma_v, fed.mu_b, fed.sigma_b, *own)
+
+
+def _drawn(laws: GateLaws, has_own: bool, n: int, N: int, generator: np.random.Generator) -> Drawn:
+    W = random_matrix(laws.weights, N, laws.sigma_w, generator)
+    V = laws.sigma_v / math.sqrt(n) * generator.standard_normal((N, n))
+    bias = laws.mu_b + laws.sigma_b * generator.standard_normal(N)
+    own = laws.own_mu + laws.own_sigma * generator.standard_normal(N) if has_own else np.zeros(N)
     return Drawn(W, V, bias, own)
 
 

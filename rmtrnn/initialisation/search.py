@@ -201,8 +201,9 @@ class Problem:
                 (Descent.corrections, Descent.take_corrections),
             ):
                 asked = [ask(one) for one in active]
-                seen = np.split(self.terms(np.vstack(asked)).rows(), np.cumsum([*map(len, asked)])[:-1], axis=1)
-                for one, rows in zip(active, seen, strict=True):
+                rows = self.terms(np.vstack(asked)).rows()
+                parts = np.split(rows, np.cumsum([*map(len, asked)])[:-1], axis=1)
+                for one, rows in zip(active, parts, strict=True):
                     answer(one, rows)
         return [one.ended() for one in descents]
 

@@ -59,7 +59,7 @@ def carried(space: Space, x: np.ndarray, before: np.ndarray | None, *, every: bo
     slower = x.copy()
     for place in means:
         one, shifted = space.free[place], x.copy()
-        mean = one.value(x[place])
+        mean = float(one.value(x[place]))
         shifted[place] = one.coordinate(mean + np.sign(mean) * np.log(4.0))
         if every:
             found.append(shifted)
@@ -69,7 +69,7 @@ def carried(space: Space, x: np.ndarray, before: np.ndarray | None, *, every: bo
         weaker = slower.copy()
         for place, one in enumerate(space.free):
             if one.name == "sigma_v":
-                weaker[place] = one.coordinate(factor * one.value(x[place]))
+                weaker[place] = one.coordinate(factor * float(one.value(x[place])))
         found.append(weaker)
     return np.clip(np.array(found), 0.0, 1.0)
 

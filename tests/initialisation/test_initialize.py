@@ -10,8 +10,9 @@ import rmtrnn as rt
 import rmtrnn.initialisation.layouts
 from rmtrnn.initialisation.closed_form import chrono_bias, forgetting_rate
 from rmtrnn.initialisation.layouts import framework_ensemble
-from rmtrnn.initialisation.search import EFFORT, Problem, grid, ladder
+from rmtrnn.initialisation.search import EFFORT, Problem, ladder
 from rmtrnn.initialisation.space import build_space, carrying_gates
+from rmtrnn.initialisation.starts import grid
 
 WEAK = {"sigma_w": 0.01, "sigma_v": 0.0, "sigma_b": 0.0}
 
@@ -98,7 +99,8 @@ def test_gaussian_weights_cannot_meet_the_band():
     """The typical singular value is e^{−T/2} there: an answer, and what limits it."""
     plan = rt.initialize("vanilla", 30, weights="gaussian")
     assert plan.status == rt.Status.NO_SOLUTION and "typical" in plan.message
-    assert plan.typical == pytest.approx(np.exp(-15.0), rel=0.01)
+    assert 0.7 * np.exp(-15.0) < plan.typical <= np.exp(-15.0) and plan.growth <= 1.01
+    assert plan.smallest > 0.01, "inputs of 1e-4 would come nearer to the limit, by nothing"
     assert "rt.Leaky(delta=" in rt.initialize("leaky", 30, fix=WEAK | {"sigma_v": 0.5}).message
 
 
@@ -114,8 +116,8 @@ def test_numbers_of_the_search_hardly_matter():
     reached = [
         rt.initialize("minimal", 10, fix=kept, effort=replace(EFFORT, **{name: value})).smallest
         for name, value in (
-            ("step", 3e-5),
-            ("step", 3e-6),
+            ("step", 1e-3),
+            ("step", 1e-4),
             ("width", 0.3),
             ("width", 0.03),
             ("penalty", 30.0),
