@@ -387,7 +387,7 @@ def test_completion_refuses_a_shell_it_does_not_know(capsys):
 
 
 def test_lines_of_pytorch(capsys):
-    """They draw what the plan says, in the order of PyTorch's rows, and refuse cells that it does not have."""
+    """They draw what the plan says, in the order of PyTorch's rows; other cells are refused."""
     status, text, err = run(capsys, "initialize", "gru", "--T", "4", "--mu-b", "u=3", "--torch", "--quiet")
     assert status == 0 and err == "" and "torch.nn.GRU(" in text
     names: dict[str, Any] = {}

@@ -44,8 +44,8 @@ class Drawn(NamedTuple):
 class GateLaws(NamedTuple):
     """Laws of one gate of a framework's layer: what `draw_arrays` draws from.
 
-    W: kind ``weights``, scale ``sigma_w``; V ~ N(0, σ_v²/n); the bias with the input N(μ_b, σ_b²), and the one
-    with W h N(own_mu, own_sigma²), which only the GRU's candidate has.
+    W: kind ``weights``, scale ``sigma_w``; V ~ N(0, σ_v²/n); the bias with the input N(μ_b, σ_b²), and
+    that with W h N(own_mu, own_sigma²), which only the GRU's candidate has.
     """
 
     weights: Any
@@ -143,7 +143,7 @@ def _kind(ens: Ensemble) -> str:
 
 
 def framework_laws(ens: Ensemble) -> tuple[str, dict[str, GateLaws]]:
-    """ "rnn", "gru" or "lstm", and the laws of its gates in the order of PyTorch's rows; ValueError for others."""
+    """The kind of a layer and the laws of its gates in the order of PyTorch's rows; ValueError for others."""
     ens = framework_ensemble(ens)
     kind = _kind(ens)
     return kind, {gate: _laws(ens, kind, gate) for gate in _ORDERS[kind, "torch"]}

@@ -10,8 +10,8 @@ variance of every pre-activation. As a smooth problem: max t − ρ Σ v over (x
 every limit relaxed by v; it always has a solution. It is solved by linear programs in boxes around the best
 point so far (sequential linear programming: at an optimum as many terms are equal as numbers are free), from
 the best of many points at a small T, then at 4 T, 16 T, …, each from where the one before ended and from
-points spread anew. Where the end breaks a limit, the violations come first: a higher price ρ, their sum alone,
-and, since networks in chaos have no useful slopes, points spread in shrinking boxes.
+points spread anew. Where the end breaks a limit, the violations come first: a higher price ρ, their sum
+alone, and, since networks in chaos have no useful slopes, points spread in shrinking boxes.
 
 Letters: T, the number of steps; N, units; q, variances; d, free numbers; x, a point in their unit cube; t,
 log of the smallest mean square; v, violations.
@@ -172,7 +172,7 @@ class Problem:
         return Terms(rows[: len(self.lags)], rows[len(self.lags) :])
 
     def affordable(self, points: int, calls: int, most: int, share: float = 1.0) -> int:
-        """How often ``points`` points may be looked at in ``calls`` calls: ``most``, or what the work allows."""
+        """How often ``points`` points may be looked at in ``calls`` calls, ``most`` or what work allows."""
         steps = 2 * self.T * (points + self.effort.call * calls)
         return min(most, int(share * self.effort.work) // steps)
 
@@ -260,9 +260,9 @@ class Descent:
         self._seen = rows
 
     def corrections(self) -> np.ndarray:
-        """Steps Δ' with f(x + Δ) − f'Δ in place of f(x), which stay on a curved ridge (second-order correction).
+        """Steps Δ' with f(x + Δ) − f'Δ in place of f(x), which stay on a curved ridge.
 
-        None where the widest box has the best step already.
+        This is a second-order correction. None where the widest box has the best step already.
         """
         merits = self._merit(self._seen)
         if np.argmax(merits) == 0 and merits[0] > self._trail[-1]:
@@ -367,7 +367,7 @@ def _promising(problem: Problem, candidates: np.ndarray, price: Price) -> list[E
 
 
 def _nearest(problem: Problem, end: Ended, candidates: np.ndarray) -> Ended:
-    """A point within the limits, if one is found from the end or the candidates; else the best that was seen."""
+    """A point within the limits, if one is found from the end or the candidates; else the best seen."""
     effort, usual = problem.effort, Price(problem.effort.penalty)
     prices = [Price(effort.penalty * factor) for factor in effort.dearer]
     iterations = problem.iterations()

@@ -67,8 +67,8 @@ COORDINATES = Coordinates()
 class Free(NamedTuple):
     """One free number: the parameter of a gate, its bounds, and its coordinate x in [0, 1].
 
-    A mean is linear in x. A standard deviation σ has σ² = low² + (high² − low²)(e^(ax) − 1)/(e^a − 1): smooth in
-    σ², as sensitivities are, also at 0, and about linear in log σ above, so that scales of 1/T are resolved.
+    A mean is linear in x. A deviation σ has σ² = low² + (high² − low²)(e^(ax) − 1)/(e^a − 1):
+    smooth in σ², as sensitivities are, also at 0, and about linear in log σ above, which resolves 1/T.
     """
 
     name: str

@@ -50,8 +50,8 @@ def grid(space: Space, T: int) -> np.ndarray:
 def carried(space: Space, x: np.ndarray, before: np.ndarray | None, *, every: bool = True) -> np.ndarray:
     """Starts at 4 T from the best point x at T, as rows: itself, extrapolated in log T, with slower gates.
 
-    A gate that lets the state last four times longer collects four times the variance of the inputs: also with
-    σ_v a half and a quarter. ``every``: also with the mean of one gate alone moved.
+    A gate that lets the state last four times longer collects four times the variance of the inputs: also
+    with σ_v a half and a quarter. ``every``: also with the mean of one gate alone moved.
     """
     gates, carrying = space.base.cell.gates, carrying_gates(space.base.cell)
     means = [place for place, one in enumerate(space.free) if one.name == "mu_b"]

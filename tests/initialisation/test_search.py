@@ -1,4 +1,4 @@
-"""The search behind `rmtrnn.initialize`: its coordinates, its batches, and problems on which it once failed."""
+"""The search behind `rmtrnn.initialize`: its coordinates, its batches, problems on which it once failed."""
 
 from dataclasses import replace
 

@@ -1,12 +1,12 @@
 """Random fixed parameters: does `initialize` answer, and does a scan of 1000 points find anything better?
 
-``python -m validation.initialisation.random_fixed FOLDER [SECONDS] [SEED]`` plans 200 random problems (any library
-cell, weights tied or not, every parameter of every gate fixed with probability ½ anywhere in `WIDE`, or with
-probability 0.3 in `NARROW`, where the limits can often be met), and looks at 1000 random
-points of each problem: the same networks and limits that the search saw. What FOLDER holds is not computed
-again. Problems and points follow from the numbers 0 … 199 and SEED alone. Those of seed 19 were looked at when
-the search was mended, those of seed 29 were not. The points are spread evenly in the means and in the variances,
-which are not the coordinates of the search.
+``python -m validation.initialisation.random_fixed FOLDER [SECONDS] [SEED]`` plans 200 random problems (any
+library cell, weights tied or not, every parameter of every gate fixed with probability ½ anywhere in `WIDE`,
+or with probability 0.3 in `NARROW`, where the limits can often be met), and looks at 1000 random points of
+each problem: the same networks and limits that the search saw. What FOLDER holds is not computed
+again. Problems and points follow from the numbers 0 … 199 and SEED alone. Those of seed 19 were looked at
+when the search was mended, those of seed 29 were not. The points are spread evenly in the means and in the
+variances, which are not the coordinates of the search.
 
 A point of the scan is better if its smallest sensitivity is larger and it meets the limits within the
 tolerance of the search. Where the plan does not meet them (NO_SOLUTION), the objective with its penalties is
@@ -98,7 +98,7 @@ def scan(index: int, plan: rt.initialisation.plan.Plan, seed: int = SEED) -> dic
 
 
 def spread_in_variances(space: Space, rng: np.random.Generator) -> np.ndarray:
-    """Random points as rows of coordinates of the search, even in means and variances between their bounds."""
+    """Random points even in means and variances, as rows of coordinates of the search."""
     points = rng.random((SCANNED, len(space.free)))
     for place, one in enumerate(space.free):
         if one.name != "mu_b":
