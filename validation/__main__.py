@@ -184,6 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--same-code", action="store_true", help="with --resume: only cases computed by the present code"
     )
+    parser.add_argument(
+        "--finished", action="store_true", help="of a long study: report on the finished cases, compute none"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases whose name contains TEXT")
     parser.add_argument("--redraw", action="store_true", help="figures and claims from the saved data alone")
     parser.add_argument("--report", action="store_true", help="only write paper_figures/REPORT.md")
@@ -218,12 +221,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.study is None:
         print(listing())
         return 0
-    if options.study == "all" and (options.only or options.redraw):
-        parser.error("--only and --redraw need one study")
+    if options.study == "all" and (options.only or options.redraw or options.finished):
+        parser.error("--only, --redraw and --finished need one study")
     chosen = options.size or "quick"
     own = STUDIES.get(options.study)
     if own is not None and chosen not in own.cost:
         parser.error(f"--{chosen}: {own.name} has only the sizes {', '.join(own.cost)}")
+    if options.finished and own is not None and (options.only or not own.long):
+        parser.error("--finished needs a long study, all of it")
     if own is not None and own.missing() and not options.redraw:
         parser.error(f"{own.name} needs packages that are not installed: {', '.join(own.missing())}")
     try:
@@ -250,6 +255,7 @@ def _run_one(own: core.Study, size: str, workers: core.Workers, options: argpars
             only=options.only,
             resume=options.resume,
             same_code=options.same_code,
+            finished_only=options.finished,
             folder=options.output,
         )
     print(f"\nfigures, data and report: {folder}")

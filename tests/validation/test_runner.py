@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,21 @@ def test_a_part_of_the_cases_makes_no_claim_and_leaves_the_whole_alone():
     assert part != whole
     assert not (part / "claims.json").exists()
     assert (whole / "claims.json").read_bytes() == before
+
+
+def test_a_long_study_reports_a_part_and_goes_on_from_what_is_committed():
+    own = _study(numbers=(1, 2), long=True)
+    _run(own, only="-1")
+    folder = _run(own, finished_only=True)
+    assert json.loads((folder / "claims.json").read_text())["claims"][0]["numbers"] == "sum 1"
+    shutil.rmtree(places.CHECKPOINTS)  # another clone
+    _run(own, resume=True)
+    assert computed == ["number-1", "number-2"]
+    assert json.loads((folder / "claims.json").read_text())["claims"][0]["numbers"] == "sum 5"
+    with pytest.raises(ValueError, match="need all"):
+        _run(_study(), finished_only=True)
+    with pytest.raises(ValueError, match="no case"):
+        _run(_study("empty", long=True), finished_only=True)
 
 
 def test_redrawing_judges_the_saved_data_without_computing():

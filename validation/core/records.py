@@ -21,11 +21,19 @@ def checkpoint(study: Study, size: str, case: Case) -> Path:
 
 
 def finished(study: Study, size: str, case: Case) -> Result | None:
-    """The saved result of a case, or None if there is none made with the same settings and version."""
+    """The saved result of a case, or None if there is none made with the same settings and version.
+
+    It lies in its checkpoint, or, of a ``long`` study, in the committed data.
+    """
     path = checkpoint(study, size, case)
-    if not path.exists():
-        return None
-    _, meta, arrays = _storage.read(path)
+    if path.exists():
+        _, meta, arrays = _storage.read(path)
+    else:
+        committed = places.FIGURES / study.name
+        known = load_data(committed) if study.long and (committed / "data.npz").exists() else {}
+        if case.key not in known:
+            return None
+        meta, arrays = known[case.key]
     same = (
         meta["settings"] == case.settings and meta["provenance"]["rmtrnn"] == provenance.versions()["rmtrnn"]
     )

@@ -74,6 +74,7 @@ def run(
     only: str = "",
     resume: bool = False,
     same_code: bool = False,
+    finished_only: bool = False,
     folder: Path | None = None,
     show: _progress.Report | None = None,
 ) -> Path:
@@ -82,6 +83,7 @@ def run(
     resume : keep the cases that are already saved (with equal settings and version); else compute all anew.
         Cases that another state of ``rmtrnn/`` computed are kept and named, unless ``same_code``: then they
         are computed anew.
+    finished_only : of a ``long`` study: report on the saved cases, compute none; it counts as a whole run
     show : called with (cases done, cases in all, name); by default a progress bar
     The report covers the cases asked for and lies in ``folder``, which is returned: by default `destination`,
     and for a part of the cases a folder beside their checkpoints: a part never replaces the whole.
@@ -92,7 +94,13 @@ def run(
         known = ", ".join(case.key for case in listed)
         raise ValueError(f"only = {only!r}: names no case of {study.name!r}; the cases are {known}")
     show = _progress.ProgressBar() if show is None else show
-    kept = {case.key: finished(study, size, case) if resume else None for case in cases}
+    if finished_only and not study.long:
+        raise ValueError(f"finished_only: the claims of {study.name!r} need all of its cases")
+    kept = {case.key: finished(study, size, case) if resume or finished_only else None for case in cases}
+    if finished_only:
+        cases = [case for case in cases if kept[case.key] is not None]
+        if not cases:
+            raise ValueError(f"finished_only: no case of {study.name!r} ({size}) is finished")
     if same_code:
         found = {key: result for key, result in kept.items() if result is not None}
         kept |= dict.fromkeys(of_other_code(found))
@@ -108,7 +116,7 @@ def run(
         print(
             f"{study.name}: {len(older)} of {len(results)} cases were computed by other code", file=sys.stderr
         )
-    whole = len(cases) == len(listed)
+    whole = finished_only or len(cases) == len(listed)
     if folder is None:
         folder = destination(study, size) if whole else places.CHECKPOINTS / study.name / f"{size}-part"
     folder.mkdir(parents=True, exist_ok=True)
