@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import rmtrnn as rt
+from rmtrnn._core import random
 from validation import core, data
 from validation.core import places
 from validation.paper import learning, trainability, training
 from validation.paper.language import cases as models
 from validation.paper.language.findings import claims as language_claims
+from validation.paper.learning import arms
 from validation.paper.learning import cases as curves
 from validation.paper.learning import findings as learning_results
 from validation.paper.trainability import cases as cells
@@ -134,39 +136,49 @@ def test_the_verdict_follows_the_numbers(law, verdict):
 
 def test_area_and_first_step():
     steps = np.array([1, 2, 4, 8])
-    assert learning_results.area(steps, np.full(4, 0.3)) == pytest.approx(0.3)
-    assert learning_results.area(steps, np.array([0.0, 1.0, 1.0, 1.0])) == pytest.approx(2.5 / 3)
+    assert curves.area(steps, np.full(4, 0.3)) == pytest.approx(0.3)
+    assert curves.area(steps, np.array([0.0, 1.0, 1.0, 1.0])) == pytest.approx(2.5 / 3)
     assert learning_results.first_step(steps, np.array([0.1, 0.5, 0.4, 0.9])) == 2
     assert math.isinf(learning_results.first_step(steps, np.zeros(4)))
 
 
-def learning_result(curve: np.ndarray, key: str, T: int, rate_of: str) -> core.Result:
-    settings = {"T": T, "cell": key.partition("-")[0], "rate of": rate_of}
-    return {"settings": settings}, {"step": np.array([4, 8, 16]), "accuracy": curve}
-
-
-@pytest.mark.parametrize(
-    ("ordered", "chaotic", "rate_of", "verdict"),
-    [
-        (-0.3, -0.3, "cell", core.Verdict.DIFFERENCE),
-        (0.01, -0.3, "cell", core.Verdict.DIFFERENCE),
-        (0.3, -0.3, "each network", core.Verdict.NOT_REPRODUCED),
-        (0.3, -0.3, "cell", core.Verdict.UNDECIDED),
-        (0.01, -0.01, "each network", core.Verdict.UNDECIDED),
-    ],
-)
-def test_learning_verdicts(ordered, chaotic, rate_of, verdict):
+def learning_results_of(gains: dict[str, float]) -> dict[str, core.Result]:
+    """Results of the quick size, by how much the accuracy of each arm differs."""
     seeds = np.array([[0.40, 0.45, 0.5], [0.45, 0.5, 0.55]])
-    gains = {"critical": 0.0, "ordered": ordered, "chaotic": chaotic}
-    made = {
-        case.key: learning_result(
-            seeds + gains[case.settings["regime"]], case.key, case.settings["T"], rate_of
+    return {
+        case.key: (
+            {"settings": case.settings, "placed": {"growth": [0.0, 0.0]}},
+            {"step": np.array([4, 8, 16]), "accuracy": seeds + gains.get(case.settings["arm"], 0.0)},
         )
         for case in curves.list_cases("quick")
     }
-    found = [claim for claim in learning.STUDY.claims(made) if "the critical" in claim.claim]
-    assert len(found) == 8
-    assert {claim.verdict for claim in found} == {verdict}
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "verdict"),
+    [
+        (-0.3, -0.3, core.Verdict.REPRODUCED),
+        (0.01, -0.3, core.Verdict.DIFFERENCE),
+        (0.3, -0.3, core.Verdict.NOT_REPRODUCED),
+        (0.01, -0.01, core.Verdict.UNDECIDED),
+    ],
+)
+def test_learning_verdicts(lower, upper, verdict):
+    made = learning_results_of({"growth -0.1": lower, "growth 0.1": upper})
+    found = learning.STUDY.claims(made)
+    assert [claim.verdict for claim in found] == [verdict] * 2
+    slow = {
+        key: (meta, arrays | {"accuracy": arrays["accuracy"] - 0.4}) for key, (meta, arrays) in made.items()
+    }
+    assert {claim.verdict for claim in learning.STUDY.claims(slow)} == {core.Verdict.UNDECIDED}
+
+
+def test_learning_says_what_was_not_run():
+    made = learning_results_of({})
+    part = {key: one for key, one in made.items() if key.startswith("minimal") and "growth_0.1" not in key}
+    cell, rest = learning.STUDY.claims(part)
+    assert {cell.verdict, rest.verdict} == {core.Verdict.UNDECIDED}
+    assert "growth 0.1" in cell.numbers and "vanilla orthogonal pixels T = 196" in rest.numbers
 
 
 def test_marks_end_with_the_last_step():
@@ -224,31 +236,40 @@ def test_a_row_of_the_trainability_grid_learns_a_short_sequence_and_repeats(posi
     assert untrained.max() < 0.5
 
 
-@pytest.mark.parametrize("cell", ["vanilla", "minimal"])
-def test_a_learning_curve_has_a_value_at_every_mark(cell):
+@pytest.mark.parametrize(("cell", "arm"), [("vanilla", "growth -0.1"), ("minimal", "growth -0.05")])
+def test_a_learning_case_has_its_growth_an_inner_rate_and_a_curve(monkeypatch, cell, arm):
     pytest.importorskip("torch")
-    settings = {
-        "cell": cell,
-        **curves.CELLS[cell],
-        **curves.SIZES["quick"][196],
-        "weights": "gaussian",
-        "mu_b": 0.0,
-    }
-    settings |= {
-        "T": 28,
-        "N": 12,
-        "batch": 4,
-        "steps": 6,
-        "sigma_w": 1.0,
-        "R": 0.46,
-        "seed": 1,
-        "size": "quick",
-    }
-    accuracy, _ = curves.train(settings, fake_digits())
-    assert accuracy.shape == (settings["seeds"], len(curves.marks(6)))
-    assert np.isfinite(accuracy).all()
-    assert (accuracy >= 0).all()
-    assert (accuracy <= 1).all()
+    monkeypatch.setattr(training, "digits", lambda size: fake_digits())
+    monkeypatch.setattr(curves, "CHECKED", 20)
+    settings = {"cell": cell, "weights": "gaussian", "arm": arm, "inputs": "permuted", "T": 28, "R": 0.46}
+    settings |= {"N": 12, "batch": 4, "steps": 12, "search": 8, "seeds": 2, "held_out": 20, "seed": 1}
+    with core.Workers(1) as workers:
+        meta, arrays = curves.compute(core.Case("own", settings | {"size": "quick"}), workers)
+    placed = meta["placed"]
+    assert placed["growth"] == pytest.approx([arms.GROWTHS[arm]] * 2, abs=2e-3)
+    assert placed["sigma_w"][0] != placed["sigma_w"][1]
+    tried = placed["area at rates"]
+    assert max(tried, key=tried.get) == f"{placed['rate']:.3g}"
+    assert arrays["accuracy"].shape == (2, len(curves.marks(12)))
+    assert ((arrays["accuracy"] >= 0) & (arrays["accuracy"] <= 1)).all()
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "minimal"])
+def test_the_growth_on_data_is_that_of_the_gradient(cell):
+    """Against autograd through the module: one direction for each sequence."""
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).standard_normal((5, 9, 3)).astype(np.float32)
+    net = arms.module(arms.published(cell, "orthogonal"), x, 8, 3)
+    h0 = torch.zeros((1, 5, 8), dtype=torch.float64, requires_grad=True)
+    _, last = net.double()(torch.from_numpy(x.astype(float)).transpose(0, 1), h0)
+    direction = torch.from_numpy(random.stream(0, arms.DIRECTIONS).standard_normal((5, 8)))
+    (last[0] * direction).sum().backward()
+    norms = torch.linalg.norm(h0.grad[0], dim=1) / torch.linalg.norm(direction, dim=1)
+    assert arms.module_growth(net, x) == pytest.approx(float(norms.log().mean()) / 9, rel=1e-6)
+
+
+def test_no_gain_has_a_growth_out_of_reach():
+    assert arms.begins("growth 0.1", "vanilla", "orthogonal", 28, lambda ens: -1.0) is None
 
 
 def test_streams_read_side_by_side():

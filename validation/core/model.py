@@ -107,8 +107,8 @@ class Study:
     ``report(results, size, folder)`` writes tables and figures from what was saved. ``cost`` says what each
     size takes, in words. ``claims(results)`` and ``requires``: see the top of this module. A ``draft``
     writes to ``build/figures`` unless a folder is given: newcomers run it, and their clone stays clean.
-    ``long``: no one run makes all cases of the committed size. What ``paper_figures`` holds may be a part, from
-    which ``--resume`` goes on in any clone; ``report`` and ``claims`` say which cases were not run.
+    ``long``: no one run makes all cases of the committed size. What ``paper_figures`` holds may be a part,
+    from which ``--resume`` goes on in any clone; ``report`` and ``claims`` say which cases were not run.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """Does dynamical isometry speed up learning? Accuracy against training step, digits read pixel by pixel.
 
-Vanilla and minimalRNN × orthogonal and Gaussian weights × eight initialisations: the published point, σ_w where
-the gradient measured on the data grows by 0, ±0.05, ±0.1 per step, `rmtrnn.critical`, `rmtrnn.initialize`.
-Digits are sequences of T = 196 steps (4 pixels each) in reading order or permuted, and of T = 784 (1 pixel);
-every network has a learning rate of its own; bands are over seeds.
+Vanilla and minimalRNN × orthogonal and Gaussian weights × eight initialisations: the published point, σ_w
+where the gradient measured on the data grows by 0, ±0.05, ±0.1 per step, `rmtrnn.critical` and
+`rmtrnn.initialize`. Digits are sequences of T = 196 steps (4 pixels each) in reading order or permuted, and
+of T = 784 (1 pixel); every network has a learning rate of its own; bands are over seeds.
 """
 
 from __future__ import annotations

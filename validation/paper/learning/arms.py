@@ -38,12 +38,13 @@ PUBLISHED: dict[str, dict[str, float]] = {
 R = 0.46  # second moment of what the cell reads
 # Multiples of the published σ_w among which a growth is looked for, by steps of the given factor.
 REACH, STEP = 4.0, 1.2
+DIRECTIONS = 5  # stream of the directions of gradients
 DIGITS = 64  # sequences over which a growth is averaged
 
 
 def published(cell: str, weights: str) -> rt.Ensemble:
     """The published point; for vanilla cells χ = 1 at the published σ_v."""
-    given = {"sigma_w": 1.0} | PUBLISHED[cell]
+    given: dict[str, Any] = {"sigma_w": 1.0} | PUBLISHED[cell]
     ens = rt.Ensemble(cell, **given, mu_b=0.0, R=R, weights=weights)
     if "sigma_w" in PUBLISHED[cell]:
         return ens
@@ -72,7 +73,7 @@ def begins(arm: str, cell: str, weights: str, T: int, growth: Callable[[rt.Ensem
     while abs(last + step) <= math.log(REACH):
         after = excess(last + step)
         if after * value <= 0.0:
-            found = brentq(excess, *sorted((last, last + step)), xtol=1e-3)
+            found: Any = brentq(excess, *sorted((last, last + step)), xtol=1e-3)
             return ens.replace(sigma_w=centre * math.exp(found))
         last, value = last + step, after
     return None
@@ -108,7 +109,7 @@ def module_growth(net: Any, x: np.ndarray, seed: int = 0) -> float:
             h = np.tanh(e)
             kept.append(0.0)
             weighted.append(1.0 - h**2)
-    g = _random.stream(seed, 5).standard_normal(h.shape)
+    g = _random.stream(seed, DIRECTIONS).standard_normal(h.shape)
     g /= np.linalg.norm(g, axis=1)[:, None]
     total = np.zeros(len(x))
     for own, factor in zip(reversed(kept), reversed(weighted), strict=True):

@@ -139,8 +139,8 @@ def best_rate(
 ) -> tuple[float, dict[str, float]]:
     """The rate of the largest `area` after a short training, and the areas of all rates tried.
 
-    A best rate at an end of those tried sends the search on, until it is inside, or the rates are `LOWEST_RATE`
-    or `HIGHEST_RATE`.
+    A best rate at an end of those tried sends the search on, until it is inside, or the rates are
+    `LOWEST_RATE` or `HIGHEST_RATE`.
     """
     found: dict[int, float] = {}
     missing = list(FIRST_RATES[settings["cell"]])
