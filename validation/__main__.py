@@ -30,6 +30,7 @@ from validation.paper import (
     jacobian_spectra,
     language,
     learning,
+    learning_growth,
     mean_field_dynamics,
     trainability,
 )
@@ -48,6 +49,7 @@ STUDIES = {
         jacobian_spectra,
         trainability,
         learning,
+        learning_growth,
         language,
         lyapunov,
         memory,

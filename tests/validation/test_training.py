@@ -11,12 +11,12 @@ import rmtrnn as rt
 from rmtrnn._core import random
 from validation import core, data
 from validation.core import places
-from validation.paper import learning, trainability, training
+from validation.paper import learning, learning_growth, trainability, training
 from validation.paper.language import cases as models
 from validation.paper.language.findings import claims as language_claims
-from validation.paper.learning import arms
 from validation.paper.learning import cases as curves
-from validation.paper.learning import findings as learning_results
+from validation.paper.learning_growth import arms
+from validation.paper.learning_growth import cases as growth_cases
 from validation.paper.trainability import cases as cells
 from validation.paper.trainability import findings as results
 from validation.paper.trainability.slope import bounds, regression
@@ -136,13 +136,13 @@ def test_the_verdict_follows_the_numbers(law, verdict):
 
 def test_area_and_first_step():
     steps = np.array([1, 2, 4, 8])
-    assert curves.area(steps, np.full(4, 0.3)) == pytest.approx(0.3)
-    assert curves.area(steps, np.array([0.0, 1.0, 1.0, 1.0])) == pytest.approx(2.5 / 3)
-    assert learning_results.first_step(steps, np.array([0.1, 0.5, 0.4, 0.9])) == 2
-    assert math.isinf(learning_results.first_step(steps, np.zeros(4)))
+    assert training.area(steps, np.full(4, 0.3)) == pytest.approx(0.3)
+    assert training.area(steps, np.array([0.0, 1.0, 1.0, 1.0])) == pytest.approx(2.5 / 3)
+    assert training.first_step(steps, np.array([0.1, 0.5, 0.4, 0.9]), 0.5) == 2
+    assert math.isinf(training.first_step(steps, np.zeros(4), 0.5))
 
 
-def learning_results_of(gains: dict[str, float]) -> dict[str, core.Result]:
+def growth_results(gains: dict[str, float]) -> dict[str, core.Result]:
     """Results of the quick size, by how much the accuracy of each arm differs."""
     seeds = np.array([[0.40, 0.45, 0.5], [0.45, 0.5, 0.55]])
     return {
@@ -150,7 +150,7 @@ def learning_results_of(gains: dict[str, float]) -> dict[str, core.Result]:
             {"settings": case.settings, "placed": {"growth": [0.0, 0.0]}},
             {"step": np.array([4, 8, 16]), "accuracy": seeds + gains.get(case.settings["arm"], 0.0)},
         )
-        for case in curves.list_cases("quick")
+        for case in growth_cases.list_cases("quick")
     }
 
 
@@ -163,27 +163,56 @@ def learning_results_of(gains: dict[str, float]) -> dict[str, core.Result]:
         (0.01, -0.01, core.Verdict.UNDECIDED),
     ],
 )
-def test_learning_verdicts(lower, upper, verdict):
-    made = learning_results_of({"growth -0.1": lower, "growth 0.1": upper})
-    found = learning.STUDY.claims(made)
+def test_verdicts_by_growth(lower, upper, verdict):
+    made = growth_results({"growth -0.1": lower, "growth 0.1": upper})
+    found = learning_growth.STUDY.claims(made)
     assert [claim.verdict for claim in found] == [verdict] * 2
     slow = {
         key: (meta, arrays | {"accuracy": arrays["accuracy"] - 0.4}) for key, (meta, arrays) in made.items()
     }
-    assert {claim.verdict for claim in learning.STUDY.claims(slow)} == {core.Verdict.UNDECIDED}
+    assert {claim.verdict for claim in learning_growth.STUDY.claims(slow)} == {core.Verdict.UNDECIDED}
 
 
-def test_learning_says_what_was_not_run():
-    made = learning_results_of({})
+def test_the_growth_study_says_what_was_not_run():
+    made = growth_results({})
     part = {key: one for key, one in made.items() if key.startswith("minimal") and "growth_0.1" not in key}
-    cell, rest = learning.STUDY.claims(part)
+    cell, rest = learning_growth.STUDY.claims(part)
     assert {cell.verdict, rest.verdict} == {core.Verdict.UNDECIDED}
     assert "growth 0.1" in cell.numbers and "vanilla orthogonal pixels T = 196" in rest.numbers
 
 
+def learning_result(curve: np.ndarray, key: str, T: int, rate_of: str) -> core.Result:
+    settings = {"T": T, "cell": key.partition("-")[0], "rate of": rate_of}
+    return {"settings": settings}, {"step": np.array([4, 8, 16]), "accuracy": curve}
+
+
+@pytest.mark.parametrize(
+    ("ordered", "chaotic", "rate_of", "verdict"),
+    [
+        (-0.3, -0.3, "cell", core.Verdict.DIFFERENCE),
+        (0.01, -0.3, "cell", core.Verdict.DIFFERENCE),
+        (0.3, -0.3, "each network", core.Verdict.NOT_REPRODUCED),
+        (0.3, -0.3, "cell", core.Verdict.UNDECIDED),
+        (0.01, -0.01, "each network", core.Verdict.UNDECIDED),
+    ],
+)
+def test_learning_verdicts(ordered, chaotic, rate_of, verdict):
+    seeds = np.array([[0.40, 0.45, 0.5], [0.45, 0.5, 0.55]])
+    gains = {"critical": 0.0, "ordered": ordered, "chaotic": chaotic}
+    made = {
+        case.key: learning_result(
+            seeds + gains[case.settings["regime"]], case.key, case.settings["T"], rate_of
+        )
+        for case in curves.list_cases("quick")
+    }
+    found = [claim for claim in learning.STUDY.claims(made) if "the critical" in claim.claim]
+    assert len(found) == 8
+    assert {claim.verdict for claim in found} == {verdict}
+
+
 def test_marks_end_with_the_last_step():
-    assert curves.marks(100)[-1] == 100
-    assert curves.marks(128) == [4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128]
+    assert training.marks(100)[-1] == 100
+    assert training.marks(128) == [4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128]
 
 
 def test_embedding_gives_the_second_moment():
@@ -240,17 +269,17 @@ def test_a_row_of_the_trainability_grid_learns_a_short_sequence_and_repeats(posi
 def test_a_learning_case_has_its_growth_an_inner_rate_and_a_curve(monkeypatch, cell, arm):
     pytest.importorskip("torch")
     monkeypatch.setattr(training, "digits", lambda size: fake_digits())
-    monkeypatch.setattr(curves, "CHECKED", 20)
+    monkeypatch.setattr(growth_cases, "CHECKED", 20)
     settings = {"cell": cell, "weights": "gaussian", "arm": arm, "inputs": "permuted", "T": 28, "R": 0.46}
     settings |= {"N": 12, "batch": 4, "steps": 12, "search": 8, "seeds": 2, "held_out": 20, "seed": 1}
     with core.Workers(1) as workers:
-        meta, arrays = curves.compute(core.Case("own", settings | {"size": "quick"}), workers)
+        meta, arrays = growth_cases.compute(core.Case("own", settings | {"size": "quick"}), workers)
     placed = meta["placed"]
     assert placed["growth"] == pytest.approx([arms.GROWTHS[arm]] * 2, abs=2e-3)
     assert placed["sigma_w"][0] != placed["sigma_w"][1]
     tried = placed["area at rates"]
     assert max(tried, key=tried.get) == f"{placed['rate']:.3g}"
-    assert arrays["accuracy"].shape == (2, len(curves.marks(12)))
+    assert arrays["accuracy"].shape == (2, len(training.marks(12)))
     assert ((arrays["accuracy"] >= 0) & (arrays["accuracy"] <= 1)).all()
 
 
@@ -270,6 +299,33 @@ def test_the_growth_on_data_is_that_of_the_gradient(cell):
 
 def test_no_gain_has_a_growth_out_of_reach():
     assert arms.begins("growth 0.1", "vanilla", "orthogonal", 28, lambda ens: -1.0) is None
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "minimal"])
+def test_a_learning_curve_has_a_value_at_every_mark(cell):
+    pytest.importorskip("torch")
+    settings = {
+        "cell": cell,
+        **curves.CELLS[cell],
+        **curves.SIZES["quick"][196],
+        "weights": "gaussian",
+        "mu_b": 0.0,
+    }
+    settings |= {
+        "T": 28,
+        "N": 12,
+        "batch": 4,
+        "steps": 6,
+        "sigma_w": 1.0,
+        "R": 0.46,
+        "seed": 1,
+        "size": "quick",
+    }
+    accuracy, _ = curves.train(settings, fake_digits())
+    assert accuracy.shape == (settings["seeds"], len(training.marks(6)))
+    assert np.isfinite(accuracy).all()
+    assert (accuracy >= 0).all()
+    assert (accuracy <= 1).all()
 
 
 def test_streams_read_side_by_side():

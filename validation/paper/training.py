@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,6 +185,69 @@ def train(
         if after is not None:
             after(step)
     return time.process_time() - start
+
+
+def marks(steps: int) -> list[int]:
+    """Training steps at which the accuracy is measured: powers of √2, rounded, from 4 to ``steps``."""
+    return sorted({*(round(2 ** (k / 2)) for k in range(4, 64) if 2 ** (k / 2) < steps), steps})
+
+
+def area(steps: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """Mean accuracy over the logarithm of the training step (trapezoidal rule): high if learning is fast.
+
+    steps (k,), accuracy (..., k)
+    """
+    x = np.log(steps)
+    return ((accuracy[..., 1:] + accuracy[..., :-1]) / 2 * np.diff(x)).sum(axis=-1) / (x[-1] - x[0])
+
+
+def first_step(steps: np.ndarray, accuracy: np.ndarray, target: float) -> float:
+    """The first measured step with at least this accuracy; inf if there is none."""
+    reached = np.flatnonzero(accuracy >= target)
+    return float(steps[reached[0]]) if len(reached) else float("inf")
+
+
+def accuracy_curves(
+    nets: Sequence[Any],
+    seeds: list[int],
+    rates: list[float],
+    steps: int,
+    batch: int,
+    digits: dict[str, np.ndarray],
+) -> np.ndarray:
+    """Train the modules together, each by its seed and rate; test accuracies (networks, marks).
+
+    digits : x (n, T, inputs) and labels (n,) to learn from, held_out and wanted to be tested on
+    """
+    import torch
+
+    from validation.paper import stacked
+
+    where = device()
+    readouts = [readout(nets[0].hidden_size, CLASSES, seed) for seed in seeds]
+    parameters = stacked.stack(nets, readouts, where)
+    choose = [_random.stream(seed, BATCHES) for seed in seeds]
+    kind = type(nets[0])
+
+    def losses_of() -> Any:
+        rows = [rng.integers(len(digits["x"]), size=batch) for rng in choose]
+        x = torch.from_numpy(np.stack([digits["x"][r] for r in rows])).to(where).transpose(1, 2)
+        labels = torch.from_numpy(np.stack([digits["labels"][r] for r in rows])).to(where)
+        return stacked.cross_entropies(stacked.scores(kind, parameters, x), labels)
+
+    tested, wanted = (torch.from_numpy(digits[name]).to(where) for name in ("held_out", "wanted"))
+    at = marks(steps)
+    accuracy = np.full((len(nets), len(at)), np.nan)
+
+    def measure(step: int) -> None:
+        if step in at:
+            found = stacked.accuracies(
+                lambda x: stacked.scores(kind, parameters, x), tested, wanted, part=250
+            )
+            accuracy[:, at.index(step)] = found.cpu().numpy()
+
+    stacked.train(parameters, losses_of, steps, torch.tensor(rates, device=where), after=measure)
+    return accuracy
 
 
 def critical_gain(

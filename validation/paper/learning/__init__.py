@@ -1,9 +1,7 @@
 """Does dynamical isometry speed up learning? Accuracy against training step, digits read pixel by pixel.
 
-Vanilla and minimalRNN × orthogonal and Gaussian weights × eight initialisations: the published point, σ_w
-where the gradient measured on the data grows by 0, ±0.05, ±0.1 per step, `rmtrnn.critical` and
-`rmtrnn.initialize`. Digits are sequences of T = 196 steps (4 pixels each) in reading order or permuted, and
-of T = 784 (1 pixel); every network has a learning rate of its own; bands are over seeds.
+Vanilla and minimalRNN × orthogonal and Gaussian weights × critical, ordered and chaotic; digits as sequences
+of T = 196 steps (4 pixels each) and T = 784 (1 pixel each); several seeds, bands over them.
 """
 
 from __future__ import annotations
@@ -15,12 +13,11 @@ STUDY = core.Study.of(
     cases,
     findings,
     name="learning",
-    summary="digits pixel by pixel: accuracy against training step, from eight initialisations",
+    summary="digits pixel by pixel: accuracy against training step, critical or not, orthogonal or Gaussian",
     cost={
-        "quick": "about two minutes of one core; 5,000 digits",
-        "standard": "about twelve hours of one core, case by case; all of MNIST",
+        "quick": "about a minute of one core; 5,000 digits",
+        "standard": "about half an hour of one core; all of MNIST",
         "full": "not run; days on 2 cores, a GPU is used where there is one",
     },
     requires=("torch",),
-    long=True,
 )
