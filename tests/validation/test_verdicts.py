@@ -95,6 +95,13 @@ def test_the_report_is_put_together_from_what_is_stored():
     assert all(f"python -m validation {name}" in text for name in ("gated", "phase"))
 
 
+def test_the_report_is_short():
+    """At most 3,000 words before the rules and parameters."""
+    text, rules, _ = report.render(report.collect(places.FIGURES)).partition('## <a id="rules">')
+    assert rules
+    assert len(text.split()) <= 3000
+
+
 @pytest.mark.slow
 def test_the_command_of_the_readme_runs(tmp_path):
     """``python -m validation quickstart``; its words stand in the README."""

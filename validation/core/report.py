@@ -136,13 +136,11 @@ def _claim(record: dict[str, Any], claim: dict[str, Any], rules: list[str]) -> s
 
 
 def _pictures(record: dict[str, Any], claim: dict[str, Any], shown: set[tuple[str, str]]) -> str:
-    """The figures of a claim that were not shown before."""
+    """The figures of a claim that were not shown before, each a link to its PDF."""
     folder = record["study"]
     new = [name for name in claim["figures"] if (folder, name) not in shown]
     shown.update((folder, name) for name in new)
-    return "".join(
-        f"\n![{folder}: {name}]({folder}/{name}.png)\n([PDF]({folder}/{name}.pdf))\n" for name in new
-    )
+    return "".join(f"\n[![{name}]({folder}/{name}.png)]({folder}/{name}.pdf)\n" for name in new)
 
 
 def _made(record: dict[str, Any]) -> str:

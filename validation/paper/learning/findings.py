@@ -20,9 +20,9 @@ LINES = {"critical": "-", "ordered": "--", "chaotic": ":"}
 NAMES = {"vanilla": "vanilla", "minimal": "minimalRNN"}
 
 
-def separation(faster: np.ndarray, slower: np.ndarray) -> tuple[float, float]:
-    """Mean difference, and the seeds' worst: least of the faster minus greatest of the slower."""
-    return float(faster.mean() - slower.mean()), float(faster.min() - slower.max())
+def separation(faster: np.ndarray, slower: np.ndarray) -> float:
+    """Least of the faster seeds minus greatest of the slower ones."""
+    return float(faster.min() - slower.max())
 
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
@@ -131,15 +131,14 @@ def _claim(text: str, results: dict[str, core.Result], first: str, others: list[
         lasts[key] = float(arrays["accuracy"][:, -1].mean())
     words, ahead, behind = [], [], []
     for other in others:
-        difference, worst = separation(areas[first], areas[other])
-        _, opposite = separation(areas[other], areas[first])
+        worst = separation(areas[first], areas[other])
+        opposite = separation(areas[other], areas[first])
         ahead += [other] if worst > 0 else []
         behind += [other] if opposite > 0 else []
         order = "every seed faster" if worst > 0 else "every seed slower" if opposite > 0 else "seeds mixed"
         words.append(
             f"against {other.rpartition('-T')[0]}: last accuracy {lasts[first]:.2f} and {lasts[other]:.2f}, "
-            f"mean over log training step {areas[first].mean():.3f} and {areas[other].mean():.3f}, "
-            f"difference {difference:+.3f}, {order}"
+            f"mean over log step {areas[first].mean():.3f} and {areas[other].mean():.3f}, {order}"
         )
     learned = max(lasts.values()) >= TARGET
     own_rates = all(results[key][0]["settings"].get("rate of") == "each network" for key in (first, *others))
