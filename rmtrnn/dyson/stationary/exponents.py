@@ -35,9 +35,9 @@ class PathSettings:
     distance of the first point from a positive largest exponent, in units of this exponent, at most: sums of
     positive exponents need points among them. ``apart``: largest change of p between points; the monotone
     cubic between them errs by some 1e-4. ``last``: p at which the path ends; ``end``: p beyond which a point
-    that is not solved ends it, as at a lower edge; before, it ends in the bulk. ``most``: points. ``every``:
-    of so many points one has its error measured. ``shares``: of the distance to the next point, tried in turn
-    until it is solved.
+    that is not solved ends it, as at a lower edge; before, two in a row end it in the bulk. ``most``: points.
+    ``every``: of so many points one has its error measured. ``shares``: of the distance to the next point,
+    tried in turn until it is solved.
     """
 
     first: float = 0.02
@@ -87,7 +87,7 @@ def follow(steps: SiteSteps, shorter: SiteSteps, largest: float) -> Path:
         point = follower.after(points)
         if not np.isfinite(point.found.residual):
             break
-        if not point.found.converged and point.found.above > SETTINGS.end:
+        if not point.found.converged and (point.found.above > SETTINGS.end or _unsolved(points)):
             break
         if len(points) % SETTINGS.every == 0:
             measured.append((point.mu, follower.error(point)))
@@ -103,6 +103,11 @@ def follow(steps: SiteSteps, shorter: SiteSteps, largest: float) -> Path:
         max(one.found.residual for one in points),
         all(one.found.converged for one in points) and points[-1].found.above > SETTINGS.end,
     )
+
+
+def _unsolved(points: list[_Point]) -> bool:
+    """Whether the last point is not solved: another after it is no start for a third."""
+    return bool(points) and not points[-1].found.converged
 
 
 class _Follower:

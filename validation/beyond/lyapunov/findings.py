@@ -49,6 +49,13 @@ def _of_networks(results: dict[str, core.Result]) -> list[list[str]]:
     return rows
 
 
+def _of_gains(name: str, result: core.Result) -> str:
+    """How many laws of a cell are known to their lower end."""
+    converged = result[0]["converged"]
+    rest = "" if all(converged) else "; of the others the lowest exponents are not, which no figure shows"
+    return f"- {name}: {sum(converged)} of {len(converged)} laws are known to their lower end{rest}."
+
+
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write data, figures and ``report.md``."""
     core.save_data(folder, "data", results, single=True)
@@ -63,6 +70,12 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         "One sampled network each: its largest exponent, and the largest distance of the distribution "
         "functions.\n",
         core.table(columns, _of_networks(results)),
+        "\nAgainst gain:\n",
+        *[
+            _of_gains(name, results[name + AGAINST_GAIN])
+            for name in ensembles()
+            if name + AGAINST_GAIN in results
+        ],
         f"\nMade by `python -m validation lyapunov --{size}` with {core.describe(results)}.\n",
     ]
     (folder / "report.md").write_text("\n".join(text))
@@ -86,7 +99,7 @@ def draw(results: dict[str, core.Result], folder: Path) -> None:
             for colour, name in zip(plotting.PALETTE, TITLES, strict=False):
                 _draw_against_gain(ax, results, name, number, colour)
             ax.set(xlabel=r"gain $\sigma_w$", ylabel=label)
-        axes[0].set_ylim(0.0, 0.45)
+        axes[0].set_ylim(0.0, 0.6)
         axes[1].set(yscale="log", ylim=(3e-6, 0.1))
         for ending, marker in MARKERS.items():
             (N,) = {own["settings"]["N"] for key, (own, _) in results.items() if key in _keys(ending)}
