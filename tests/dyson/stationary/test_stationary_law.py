@@ -7,6 +7,7 @@ import pytest
 from reference.kolmogorov import distance
 
 import rmtrnn as rt
+from rmtrnn._core.status import Status
 from rmtrnn.dyson.quantiles import log_quantiles
 from rmtrnn.dyson.stationary import edge, equation, exponents, law
 from rmtrnn.dyson.stationary.equation import solve
@@ -85,6 +86,25 @@ def test_the_path_has_points_among_few_positive_exponents(monkeypatch):
     monkeypatch.setattr(exponents, "SETTINGS", coarse)
     other = stationary_law(ens, 16, 128, 0).law
     assert abs(other.entropy_rate / exact.entropy_rate - 1.0) > 4e-3
+
+
+@pytest.mark.equation(24)
+def test_a_path_whose_points_are_not_solved_ends_in_the_bulk(monkeypatch):
+    """The upper exponents stay as they are, and the law says that the lower ones are not known."""
+    ens = TANH.replace(sigma_w=1.1)
+    whole, solve, asked = stationary_law(ens, 16, 128, 0), exponents.solve, []
+
+    def fail_below(*arguments):
+        found = solve(*arguments)
+        asked.append(found.above)
+        return found._replace(converged=found.above < 0.4)
+
+    monkeypatch.setattr(exponents, "solve", fail_below)
+    found = stationary_law(ens, 16, 128, 0)
+    assert max(asked) < 0.65
+    assert found.status is Status.MAX_ITERATIONS
+    assert found.error > 0.35
+    assert found.law.entropy_rate == pytest.approx(whole.law.entropy_rate, rel=1e-6)
 
 
 @pytest.mark.sweep
