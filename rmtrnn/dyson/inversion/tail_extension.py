@@ -110,6 +110,8 @@ def monotone_tails(points: SupportPoints, atom: float, resolution: Resolution) -
     for side, start in ((-1, bulk[0]), (1, bulk[-1])):
         tail = np.arange(start, len(u) if side > 0 else -1, side)
         tail = tail[outer[side][tail] > single[side]]
+        if tail.size == 0:  # of so few sites, all of the side are single ones
+            continue
         kept = clearly_falling(outer[side][tail])
         kept = kept[densest_panel(side * u[tail[kept]], outer[side][tail[kept]], TAILS.peak * single[side]) :]
         tail, kept = tail[kept[0] :], tail[kept]
