@@ -52,7 +52,7 @@ def _of_networks(results: dict[str, core.Result]) -> list[list[str]]:
 def _of_gains(name: str, result: core.Result) -> str:
     """How many laws of a cell are known to their lower end."""
     converged = result[0]["converged"]
-    rest = "" if all(converged) else "; of the others the lowest exponents are not, which no figure shows"
+    rest = "" if all(converged) else "; the lowest exponents of the others are not, and no figure shows them"
     return f"- {name}: {sum(converged)} of {len(converged)} laws are known to their lower end{rest}."
 
 
@@ -99,7 +99,7 @@ def draw(results: dict[str, core.Result], folder: Path) -> None:
             for colour, name in zip(plotting.PALETTE, TITLES, strict=False):
                 _draw_against_gain(ax, results, name, number, colour)
             ax.set(xlabel=r"gain $\sigma_w$", ylabel=label)
-        axes[0].set_ylim(0.0, 0.6)
+        axes[0].set_ylim(0.0, 0.75)
         axes[1].set(yscale="log", ylim=(3e-6, 0.1))
         for ending, marker in MARKERS.items():
             (N,) = {own["settings"]["N"] for key, (own, _) in results.items() if key in _keys(ending)}
