@@ -15,5 +15,5 @@ STUDY = core.Study.of(
     findings,
     name="lyapunov",
     summary="Lyapunov spectra of the tanh and the leaky map, GRU and LSTM against published and own samples",
-    cost={"quick": "about 10 minutes of one core"},
+    cost={"quick": "about 15 minutes of one core"},
 )
