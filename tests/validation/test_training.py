@@ -288,7 +288,7 @@ def test_the_growth_on_data_is_that_of_the_gradient(cell):
     """Against autograd through the module: one direction for each sequence."""
     torch = pytest.importorskip("torch")
     x = np.random.default_rng(0).standard_normal((5, 9, 3)).astype(np.float32)
-    net = arms.module(arms.published(cell, "orthogonal"), x, 8, 3)
+    net = training.digit_network(arms.published(cell, "orthogonal"), x, 8, 3)
     h0 = torch.zeros((1, 5, 8), dtype=torch.float64, requires_grad=True)
     _, last = net.double()(torch.from_numpy(x.astype(float)).transpose(0, 1), h0)
     direction = torch.from_numpy(random.stream(0, arms.DIRECTIONS).standard_normal((5, 8)))

@@ -133,6 +133,16 @@ def recurrent(ens: rt.Ensemble, inputs: int, N: int, seed: int, embedding: np.nd
     return module
 
 
+def digit_network(ens: rt.Ensemble, x: np.ndarray, N: int, seed: int) -> Any:
+    """A module for the sequences ``x`` (n, T, inputs), drawn from ``ens``; minimalRNN with an input map.
+
+    The map has the second moment ``ens.R``, by the first 200 sequences.
+    """
+    gated = isinstance(ens.cell, rt.MinimalRNN)
+    sample = x[:200].reshape(-1, x.shape[2])
+    return recurrent(ens, x.shape[2], N, seed, embedding(sample, N, ens.R, seed) if gated else None)
+
+
 def embedding(sample: np.ndarray, N: int, second_moment: float, seed: int) -> np.ndarray:
     """Gaussian W_z, (N, inputs), scaled: tanh(W_z x) has this mean square over the rows x of ``sample``."""
     matrix = _random.stream(seed, EMBEDDING).standard_normal((N, sample.shape[1]))

@@ -71,7 +71,7 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
 def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, float]:
     """Train all seeds on ``source``; return test accuracies (seeds, marks) and the processor's seconds."""
     start = time.process_time()
-    N, pixels = settings["N"], 784 // settings["T"]
+    pixels = 784 // settings["T"]
     seeds = [settings["seed"] + index for index in range(settings["seeds"])]
     own, held_out = training.scaled(
         training.digit_sequences(source.train_images, pixels),
@@ -80,12 +80,7 @@ def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, fl
     )
     names = ("sigma_w", "sigma_v", "mu_b", "R", "weights")
     ens = rt.Ensemble(settings["cell"], **{name: settings[name] for name in names})
-    sample = own[:200].reshape(-1, pixels)
-    gated = ens.cell == rt.MinimalRNN()
-    drawn = [
-        training.recurrent(ens, pixels, N, seed, training.embedding(sample, N, R, seed) if gated else None)
-        for seed in seeds
-    ]
+    drawn = [training.digit_network(ens, own, settings["N"], seed) for seed in seeds]
     pick = _random.stream(settings["seed"], training.HELD_OUT).permutation(len(held_out))
     pick = pick[: settings["held_out"]]
     digits = {"x": own, "labels": source.train_labels}

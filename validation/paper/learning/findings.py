@@ -11,7 +11,7 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.paper import training
+from validation.paper import accuracy_figures, training
 from validation.paper.learning import cases
 
 TARGET = 0.5  # the accuracy whose step is compared
@@ -64,20 +64,13 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
 def _figure(results: dict[str, core.Result], folder: Path) -> None:
     panels = list(dict.fromkeys((m["settings"]["cell"], m["settings"]["T"]) for m, _ in results.values()))
     with plotting.style():
-        columns = min(2, len(panels))
-        rows = -(-len(panels) // columns)
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(5.6 * columns, 4.2 * rows), squeeze=False, layout="constrained"
-        )
-        for ax in axes.flat[len(panels) :]:
-            ax.set_axis_off()
-        for ax, (cell, T) in zip(axes.flat, panels, strict=False):
+        figure, axes = accuracy_figures.panels(len(panels))
+        for ax, (cell, T) in zip(axes, panels, strict=True):
             for meta, arrays in results.values():
                 settings = meta["settings"]
                 if (settings["cell"], settings["T"]) == (cell, T):
                     _curve(ax, settings, meta["theory"], arrays)
-            ax.axhline(0.1, color="0.6", linewidth=0.8, linestyle=":")
-            ax.set(xscale="log", ylim=(0.0, 1.0), xlabel="training step", ylabel="test accuracy")
+            accuracy_figures.chance(ax)
             width, seeds = settings_of(results, cell, T)
             ax.set_title(f"{NAMES[cell]}, $T = {T}$, $N = {width}$, {seeds} seeds")
             ax.legend(fontsize="small", loc="upper left")
@@ -98,13 +91,9 @@ def settings_of(results: dict[str, core.Result], cell: str, T: int) -> tuple[int
 def _curve(
     ax: Any, settings: dict[str, Any], theory: dict[str, float], arrays: dict[str, np.ndarray]
 ) -> None:
-    accuracy, colour = arrays["accuracy"], COLOURS[settings["weights"]]
     name = rf"{settings['weights']}, {settings['regime']}, $\chi = {theory['chi']:.2f}$"
-    line = LINES[settings["regime"]]
-    ax.plot(arrays["step"], accuracy.mean(axis=0), line, color=colour, label=name)
-    ax.fill_between(
-        arrays["step"], accuracy.min(axis=0), accuracy.max(axis=0), color=colour, alpha=0.15, lw=0
-    )
+    line, colour = LINES[settings["regime"]], COLOURS[settings["weights"]]
+    accuracy_figures.band(ax, arrays["step"], arrays["accuracy"], line, colour, name)
 
 
 def claims(results: dict[str, core.Result]) -> list[core.Claim]:

@@ -79,15 +79,6 @@ def begins(arm: str, cell: str, weights: str, T: int, growth: Callable[[rt.Ensem
     return None
 
 
-def module(ens: rt.Ensemble, x: np.ndarray, N: int, seed: int) -> Any:
-    """A module for the sequences ``x`` (n, T, inputs), drawn from ``ens``; minimalRNN with an input map."""
-    gated = isinstance(ens.cell, rt.MinimalRNN)
-    sample = x[:200].reshape(-1, x.shape[2])
-    return training.recurrent(
-        ens, x.shape[2], N, seed, training.embedding(sample, N, R, seed) if gated else None
-    )
-
-
 def module_growth(net: Any, x: np.ndarray, seed: int = 0) -> float:
     """λ of one module over the sequences ``x`` (n, T, inputs) and one random direction for each."""
     parts = {name: value.detach().double().numpy() for name, value in net.named_parameters()}
@@ -125,7 +116,7 @@ def drawn(arm: str, settings: dict[str, Any], x: np.ndarray, seed: int) -> tuple
     N = settings["N"]
 
     def growth(ens: rt.Ensemble) -> float:
-        return module_growth(module(ens, x, N, seed), x[:DIGITS])
+        return module_growth(training.digit_network(ens, x, N, seed), x[:DIGITS])
 
     ens = begins(arm, settings["cell"], settings["weights"], settings["T"], growth)
-    return ens, None if ens is None else module(ens, x, N, seed)
+    return ens, None if ens is None else training.digit_network(ens, x, N, seed)

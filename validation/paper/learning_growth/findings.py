@@ -11,7 +11,7 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.paper import training
+from validation.paper import accuracy_figures, training
 from validation.paper.learning_growth import arms, cases
 
 ITEM = "Fig. 3, by the growth on the data"
@@ -98,20 +98,13 @@ def _figure(results: dict[str, core.Result], T: int, inputs: str, folder: Path) 
     }
     panels = list(dict.fromkeys((m["settings"]["cell"], m["settings"]["weights"]) for m, _ in own.values()))
     with plotting.style():
-        columns = min(2, len(panels))
-        rows = -(-len(panels) // columns)
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(5.2 * columns, 4.2 * rows), squeeze=False, layout="constrained"
-        )
-        for ax in axes.flat[len(panels) :]:
-            ax.set_axis_off()
-        for ax, (cell, weights) in zip(axes.flat, panels, strict=False):
+        figure, axes = accuracy_figures.panels(len(panels))
+        for ax, (cell, weights) in zip(axes, panels, strict=True):
             for meta, arrays in own.values():
                 settings = meta["settings"]
                 if (settings["cell"], settings["weights"]) == (cell, weights) and meta["placed"] is not None:
                     _curve(ax, settings["arm"], meta["placed"], arrays)
-            ax.axhline(0.1, color="0.6", linewidth=0.8, linestyle=":")
-            ax.set(xscale="log", ylim=(0.0, 1.0), xlabel="training step", ylabel="test accuracy")
+            accuracy_figures.chance(ax)
             ax.set_title(f"{NAMES[cell]}, {weights}, {inputs}, $T = {T}$")
             ax.legend(
                 fontsize="x-small", loc="upper left", title="initialisation: growth", title_fontsize="x-small"
@@ -126,12 +119,9 @@ def figure_name(T: int, inputs: str) -> str:
 
 
 def _curve(ax: Any, arm: str, placed: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    accuracy, colour = arrays["accuracy"], COLOURS[arm]
     name = f"{arm.partition(' ')[0]}: {np.mean(placed['growth']):+.3f}"
     line = "--" if arm in DASHED else "-"
-    ax.plot(arrays["step"], accuracy.mean(axis=0), line, color=colour, label=name)
-    ends = accuracy.min(axis=0), accuracy.max(axis=0)
-    ax.fill_between(arrays["step"], *ends, color=colour, alpha=0.12, lw=0)
+    accuracy_figures.band(ax, arrays["step"], arrays["accuracy"], line, COLOURS[arm], name)
 
 
 def claims(results: dict[str, core.Result]) -> list[core.Claim]:
