@@ -19,6 +19,7 @@ Letters: N, the number of units; n, the number of inputs; K, of gates.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from rmtrnn._core import random as _random
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import GRU, LSTM, VanillaRNN
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.entry_laws import BiasLaw
 from rmtrnn.sampling.random_matrices import random_matrix
 
 LAYOUTS = ("torch", "keras", "flax")
@@ -42,10 +44,10 @@ class Drawn(NamedTuple):
 
 
 class GateLaws(NamedTuple):
-    """Laws of one gate of a framework's layer: what `draw_arrays` draws from.
+    """Laws of one gate of a framework's layer.
 
-    W: kind ``weights``, scale ``sigma_w``; V ~ N(0, σ_v²/n); the bias with the input N(μ_b, σ_b²), and
-    that with W h N(own_mu, own_sigma²), which only the GRU's candidate has.
+    W: kind ``weights``, scale ``sigma_w``; V ~ N(0, σ_v²/n); the bias with the input: mean μ_b, deviation
+    σ_b, and law ``bias``; that with W h N(own_mu, own_sigma²), which only the GRU's candidate has.
     """
 
     weights: Any
@@ -55,6 +57,7 @@ class GateLaws(NamedTuple):
     sigma_b: float
     own_mu: float
     own_sigma: float
+    bias: BiasLaw
 
 
 _ORDERS = {
@@ -79,15 +82,26 @@ def framework_ensemble(ens: Ensemble) -> Ensemble:
     """
     if ens.cell != GRU():
         return ens
-    values = {}
-    for name in ("sigma_w", "sigma_v", "mu_b", "sigma_b"):
-        law = {gate: getattr(ens.gate(gate), name) for gate in "ruc"}
-        moved = {"c": law["c"], "i": 1.0} if name == "sigma_w" else {"c": 0.0, "i": law["c"]}
-        values[name] = law | moved
-    weights = {gate: ens.gate(gate).weights for gate in "ruc"} | {"i": "gaussian"}
+    gates = {gate: ens.gate(gate) for gate in "ruc"}
+    laws = {gate: gates[gate].bias_law for gate in "ruc"}
+    moved = {"c": "i"}  # whose bias and input weights these are in the other variant
+    values: dict[str, dict[str, float]] = {
+        "sigma_w": {gate: law.sigma_w for gate, law in gates.items()} | {"i": 1.0},
+        "sigma_v": {moved.get(gate, gate): law.sigma_v for gate, law in gates.items()},
+    }
+    for name in ("mu_b", "sigma_b"):
+        values[name] = {
+            moved.get(gate, gate): getattr(law, name) if laws[gate].is_scaled else 0.0
+            for gate, law in gates.items()
+        }
+    biases = {
+        moved.get(gate, gate): replace(law, source=moved.get(law.source, law.source))
+        for gate, law in laws.items()
+    }
+    weights = {gate: law.weights for gate, law in gates.items()} | {"i": "gaussian"}
     return Ensemble(
         GRU(reset_after=True), **values, weights=weights, R=ens.R, Sigma=ens.Sigma, tied=ens.tied,
-        input_law=ens.input_law,
+        input_law=ens.input_law, bias_law=biases,
     )  # fmt: skip
 
 
@@ -105,9 +119,14 @@ def draw_arrays(
     kind, laws = framework_laws(ens)
     generator = _random.generator(rng)
     order = _ORDERS[kind, layout]
-    drawn = {
-        gate: _drawn(laws[gate], kind == "gru" and gate == "c", n, N, generator) for gate in sorted(order)
-    }
+    biases = _biases(framework_ensemble(ens), N, generator)
+    drawn = {}
+    for gate in sorted(order):
+        W = random_matrix(laws[gate].weights, N, laws[gate].sigma_w, generator)
+        V = laws[gate].sigma_v / math.sqrt(n) * generator.standard_normal((N, n))
+        is_candidate = kind == "gru" and gate == "c"
+        own = biases["c"] if is_candidate else np.zeros(N)
+        drawn[gate] = Drawn(W, V, biases["i"] if is_candidate else biases[gate], own)
     gates = [drawn[gate] for gate in order]
     if layout == "torch":
         return {
@@ -153,15 +172,18 @@ def _laws(ens: Ensemble, kind: str, gate: str) -> GateLaws:
     law = ens.gate(gate)
     fed = ens.gate("i") if kind == "gru" and gate == "c" else law
     own = (0.0, 0.0) if fed is law else (law.mu_b, law.sigma_b)
-    return GateLaws(law.weights, law.sigma_w, fed.sigma_v, fed.mu_b, fed.sigma_b, *own)
+    return GateLaws(law.weights, law.sigma_w, fed.sigma_v, fed.mu_b, fed.sigma_b, *own, fed.bias_law)
 
 
-def _drawn(laws: GateLaws, has_own: bool, n: int, N: int, generator: np.random.Generator) -> Drawn:
-    W = random_matrix(laws.weights, N, laws.sigma_w, generator)
-    V = laws.sigma_v / math.sqrt(n) * generator.standard_normal((N, n))
-    bias = laws.mu_b + laws.sigma_b * generator.standard_normal(N)
-    own = laws.own_mu + laws.own_sigma * generator.standard_normal(N) if has_own else np.zeros(N)
-    return Drawn(W, V, bias, own)
+def _biases(ens: Ensemble, N: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """The biases of all gates, each (N,)."""
+    gates, z = ens.cell.gates, generator.standard_normal((len(ens.cell.gates), N))
+    deviations = ens.bias_deviations(generator.uniform(2.0**-53, 1.0, z.shape))
+    laws = [ens.gate(gate) for gate in gates]
+    return {
+        gate: law.mu_b + (law.sigma_b * z[k] if law.has_normal_bias else deviations[k])
+        for k, (gate, law) in enumerate(zip(gates, laws, strict=True))
+    }
 
 
 def _flax(kind: str, order: str, drawn: dict[str, Drawn]) -> dict[str, np.ndarray]:

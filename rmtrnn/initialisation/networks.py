@@ -20,6 +20,7 @@ import numpy as np
 from rmtrnn._core import random as _random
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.input_derivative import input_derivatives
+from rmtrnn.initialisation.time_scales import BiasPattern
 from rmtrnn.meanfield.site_process import memory
 from rmtrnn.sampling.random_matrices import random_matrix
 from rmtrnn.sampling.step_jacobian import StagePattern
@@ -46,7 +47,7 @@ class Observed(NamedTuple):
 
     ``log_input`` (lags, P): log of the mean square of ∂h^T/∂x^{T−k}, summed over the entries of x.
     ``log_state`` (lags, P): log of the mean squared singular value of the Jacobian of k steps.
-    ``log_typical`` (P,): mean log singular value per step of the components that are carried.
+    ``log_typical`` (P,): mean log singular value per step of the components that slow units carry.
     ``q`` (K, P): variances of the pre-activations.
     """
 
@@ -81,10 +82,22 @@ class Size:
 
 
 class NetworkBatch:
-    """Networks of the cell, weight laws, inputs and ties of ``ens``; its other parameters are not used."""
+    """Networks of the cell, weight laws, inputs and ties of ``ens``; its other parameters are not used.
 
-    def __init__(self, ens: Ensemble, T: int, seed: int = 0, size: Size | None = None) -> None:
+    ``pattern``: how the biases of the units come from those of a point; None: as the laws of ``ens`` say.
+    """
+
+    def __init__(
+        self,
+        ens: Ensemble,
+        T: int,
+        seed: int = 0,
+        size: Size | None = None,
+        pattern: BiasPattern | None = None,
+    ) -> None:
         self.ens, self.T, self.size = ens, T, Size() if size is None else size
+        self._pattern = pattern
+        self._slow = np.arange(self.size.units) if pattern is None else pattern.slow(self.size.units)
         self.burn_in = max(self.size.least_burn_in, self.size.memories * T)
         self._entries = [_Entries.of(StagePattern.of(stage)) for stage in ens.cell.stages]
         counts = [len(stage.gates) for stage in ens.cell.stages]
@@ -102,6 +115,10 @@ class NetworkBatch:
         self._weights = np.array([random_matrix(kind, n, 1.0, rng) for kind in kinds])
         self._input_weights = rng.standard_normal((K, n, n)) / np.sqrt(n)
         self._bias = self._biases(rng, (K, 1 if self.ens.tied else steps, n))
+        self._means = np.ones((K, 1))
+        if self._pattern is not None:
+            self._bias = self._pattern.deviations(self._bias)
+            self._means = self._pattern.means(n)
         self._x = self.ens.sample_input(rng, (steps, n))
         if self.ens.tied:
             self._drive = self._x @ self._input_weights.swapaxes(1, 2)
@@ -214,7 +231,7 @@ class NetworkBatch:
     def _without_recurrence(self, t: int, points: Points) -> np.ndarray:
         """Pre-activations (K, P, N) at step t without W h."""
         e = points.sigma_v[:, :, None] * self._drive[:, t, None]
-        e += points.mu_b[:, :, None]
+        e += points.mu_b[:, :, None] * self._means[:, None]
         e += points.sigma_b[:, :, None] * self._bias[:, 0 if self.ens.tied else t, None]
         return e
 
@@ -272,13 +289,13 @@ class NetworkBatch:
         return change
 
     def _log_determinant(self, linear: list[Any], points: Points, t: int) -> np.ndarray:
-        """Mean log singular value (P,) of the step from the carried components to themselves."""
-        n, s, P = self.size.units, len(self.ens.cell.state), points.mu_b.shape[1]
+        """Mean log singular value (P,) of the step between the carried components of the slow units."""
+        n, s, P = len(self._slow), len(self.ens.cell.state), points.mu_b.shape[1]
         width = len(self._carried) * n
-        unit = np.zeros((s, P, n, width))
+        unit = np.zeros((s, P, self.size.units, width))
         for place, component in enumerate(self._carried):
-            unit[component, :, np.arange(n), place * n + np.arange(n)] = 1.0
-        image = self._applied(linear, unit, points, t)[self._carried]
+            unit[component, :, self._slow, place * n + np.arange(n)] = 1.0
+        image = self._applied(linear, unit, points, t)[self._carried][:, :, self._slow]
         return np.linalg.slogdet(image.transpose(1, 0, 2, 3).reshape(P, width, width))[1] / width
 
 

@@ -32,8 +32,9 @@ from rmtrnn.initialisation.sensitivity import (
     mean_squares,
     spaced_lags,
 )
-from rmtrnn.initialisation.space import Space, build_space, carrying_gates
+from rmtrnn.initialisation.space import Space, build_space
 from rmtrnn.initialisation.tied import MeanSquares
+from rmtrnn.initialisation.time_scales import carrying_gates
 
 QUICK = Settings(sites=512, longest=32, N=96, trials=4, quantile_N=32, quantile_trials=1, quantile_lags=7)
 
@@ -49,7 +50,7 @@ class Plan(Result):
     profile : `Sensitivity` of h^T to the input and to the state k steps back, k = 0 … T
     smallest : smallest root mean square sensitivity to the input over the lags 0 … T, as the search saw it in
         the draw that it fitted; ``profile.smallest`` is that of other networks (LSTM, T = 10: half as large)
-    typical : geometric mean of the singular values over T steps, of the components that are carried
+    typical : geometric mean of the singular values over T steps, of the components that slow units carry
     growth : largest root mean square singular value over the lags
     limits : what the answer runs into, in words
     output : second moment E[h²] of the last state component, what a layer above reads
@@ -127,9 +128,9 @@ class Plan(Result):
         rows.append(f"  {'gate':<8}{'mu_b':>10}{'sigma_b':>10}{'sigma_w':>10}{'sigma_v':>10}")
         for gate in gates:
             law = self.ensemble.gate(gate)
-            rows.append(
-                f"  {gate:<8}{law.mu_b:10.4g}{law.sigma_b:10.4g}{law.sigma_w:10.4g}{law.sigma_v:10.4g}"
-            )
+            mean = f"{law.mu_b:10.4g}{law.sigma_b:10.4g}" if law.bias_law.is_scaled else f"{'see below':>20}"
+            rows.append(f"  {gate:<8}{mean}{law.sigma_w:10.4g}{law.sigma_v:10.4g}")
+        rows += [f"  {line}" for line in _bias_notes(self.ensemble)]
         rows.append(
             f"  smallest sensitivity to the last {self.T} inputs: {self.profile.smallest:.3g} "
             "(root mean square)"
@@ -138,6 +139,22 @@ class Plan(Result):
             f"  singular values over {self.T} steps: typical {self.typical:.3g}, rms ≤ {self.growth:.3g}"
         )
         return "\n".join([*rows, f"  {self.message}"])
+
+
+def _bias_notes(ens: Ensemble) -> list[str]:
+    """The laws of biases of two values, and of those that copy another gate's."""
+    notes = []
+    for gate in ens.cell.gates:
+        law = ens.gate(gate).bias_law
+        if law.kind == "discrete":
+            values = " and ".join(
+                f"{value:.4g} at {100 * mass:.3g} % of the units"
+                for value, mass in zip(law.values, law.masses, strict=True)
+            )
+            notes.append(f"biases of {gate!r}: {values}")
+        elif law.source:
+            notes.append(f"biases of {gate!r}: {'minus ' if law.sign < 0.0 else ''}those of {law.source!r}")
+    return notes
 
 
 def initialize(
@@ -157,9 +174,18 @@ def initialize(
     """Find the parameters whose smallest sensitivity to the inputs of the last T steps is largest.
 
     Maximises min_k E[(∂h^T/∂x^{T−k})²] over 0 ≤ k ≤ T (see `rmtrnn.initialisation.search`), under three
-    limits: the typical singular value over T steps is ≥ 0.1 and the root mean square one ≤ 1; every
-    pre-activation has a standard deviation ≤ 1; a gate that does not set what is carried has a mean in [−1,
-    1], one that does a mean in ±(log T + 1). Vanilla cells have a closed form (theory.md (5), χ = 1); other
+    limits: the typical singular value of the slow units over T steps is ≥ 0.1 and the root mean square one
+    of all units ≤ 1; every pre-activation has a standard deviation ≤ 1 over the units with the same bias; a
+    gate that does not set what is carried has a mean in [−1, 1], one that does a mean in ±(log T + 1); cells
+    with such a gate have σ_w ≤ 1.
+
+    Networks that keep their weights have two time scales (`rmtrnn.initialisation.time_scales`): the gates
+    that set what is carried have the bias 0 at a quarter of the units, which answer at once, and the one that
+    is searched at the others, which remember. A gate that writes what another one keeps (i of an LSTM) has
+    minus the bias of that one at every unit. Fixing σ_b or μ_b of such gates, or bounds for a writing gate,
+    turns this off for them; ``bounds={"fast": 0.0}`` gives all units the same time scale.
+
+    Vanilla cells have a closed form (theory.md (5), χ = 1); other
     cells are searched with networks of 48 units, the same random numbers at all points. The profile is that
     of `sensitivity`, for T > 32 by sampled networks; ``rt.sensitivity(plan.ensemble, T)`` has smaller errors
     and takes longer.
@@ -173,7 +199,8 @@ def initialize(
     bias : mean of the biases to keep, the same as ``fix={"mu_b": bias}``
     fix : parameters to keep: {"sigma_w": 1.0, "mu_b": {"u": 3.0}}, names mu_b, sigma_w, sigma_v, sigma_b
     bounds : {name: (low, high)} or {name: {gate: (low, high)}}; "s": (typical, root mean square) for the band
-        of the singular values, "spread": largest standard deviation of a pre-activation
+        of the singular values, "spread": largest standard deviation of a pre-activation, "fast": share of
+        the fast units, 0 ≤ fast < 1
     effort : numbers of the search, `Effort`
     progress : None, True, or callable (done, total, label)
 

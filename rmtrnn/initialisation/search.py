@@ -317,7 +317,7 @@ def field_of(space: Space, T: int, N: int | None) -> Field:
     """Closed forms of vanilla cells, else networks of N units."""
     if isinstance(space.base.cell, VanillaRNN):
         return VanillaField(space.base, T)
-    return NetworkBatch(space.base, T, 0, SMALL if N is None else replace(SMALL, units=N))
+    return NetworkBatch(space.base, T, 0, SMALL if N is None else replace(SMALL, units=N), space.pattern)
 
 
 def ladder(T: int, first: int) -> list[int]:

@@ -6,7 +6,6 @@ unit cube of the free numbers.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ import numpy as np
 
 from rmtrnn._core import validate as _validate
 from rmtrnn.cells import Cell
-from rmtrnn.cells.functions import differentiate
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.networks import Points
-from rmtrnn.meanfield.expansion import composed, gate_symbols
-from rmtrnn.meanfield.site_process import memory
+from rmtrnn.initialisation.time_scales import BiasPattern, Copy, carrying_gates, writing_gates
 
 PARAMETERS = ("mu_b", "sigma_w", "sigma_v", "sigma_b")
-CONSTRAINTS = ("s", "spread")
+CONSTRAINTS = ("s", "spread", "fast")
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,25 @@ class Limits:
     spread : largest standard deviation of a pre-activation. A logistic gate at one standard deviation has
         0.79 of its steepest slope, tanh 0.42.
     sigma_w : between weak weights and a gain at which tanh units are saturated.
+    gain : largest σ_w in place of that for cells with a gate that sets what is carried. Orthogonal weights
+        with σ_w ≤ 1 stretch nothing, and units with slopes ≤ 1 neither, however training opens the gates.
+        Larger gains buy a factor of 1 to 3 of the smallest sensitivity, but such GRUs and LSTMs train slower.
     beyond : the mean of a gate that sets what is carried may exceed log T, at which it forgets 1/(T + 1) per
         step, by so much.
     mean : largest mean of every other gate; a logistic one at 1 is open to 73 %.
+    fast : share of the units that are fast (`rmtrnn.initialisation.time_scales`). With a share of 1/2 the
+        smallest sensitivity in closed form is that of chrono biases, e^−1 (2 T²)^(−1/2); a quarter has 1.22
+        times as much. Chosen among 1/4, 1/2 and 3/4, and ``gain`` among 1 and 4, by training at T = 100 on
+        seeds that the study does not use (`validation.initialisation.variants`).
     """
 
     s: tuple[float, float] = (0.1, 1.0)
     spread: float = 1.0
     sigma_w: tuple[float, float] = (0.01, 4.0)
+    gain: float = 1.0
     beyond: float = 1.0
     mean: float = 1.0
+    fast: float = 0.25
 
 
 LIMITS = Limits()
@@ -95,25 +101,51 @@ class Free(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """The free numbers, the point of the kept ones (each (K,)), and the limits of s and of the spread."""
+    """The free numbers, the point of the kept ones (each (K,)), and the limits of s and of the spread.
+
+    ``split``: gates whose bias is 0 at the share ``fast`` of the units; ``copies``: gates with the bias of
+    another one. Points hold the bias of the slow units.
+    """
 
     base: Ensemble
     free: tuple[Free, ...]
     kept: Points
     s: tuple[float, float]
     spread: float
+    split: tuple[str, ...]
+    copies: Mapping[str, Copy]
+    fast: float
 
     def points(self, x: np.ndarray) -> Points:
         """Parameters at rows x (P, d)."""
         columns = {name: np.repeat(getattr(self.kept, name)[:, None], len(x), axis=1) for name in PARAMETERS}
         for place, one in enumerate(self.free):
             columns[one.name][one.gate] = one.value(x[:, place])
+        gates = self.base.cell.gates
+        for gate, (source, sign) in self.copies.items():
+            k, own = gates.index(gate), gates.index(source)
+            columns["mu_b"][k], columns["sigma_b"][k] = sign * columns["mu_b"][own], columns["sigma_b"][own]
         return Points(**columns)
 
+    @property
+    def pattern(self) -> BiasPattern:
+        """How the biases of the units come from those of a point."""
+        gates, source = self.base.cell.gates, np.arange(len(self.base.cell.gates))
+        sign, split = np.ones(len(gates)), np.isin(gates, self.split)
+        for gate, copy in self.copies.items():
+            k, own = gates.index(gate), gates.index(copy.source)
+            source[k], sign[k], split[k] = own, copy.sign, split[own]
+        return BiasPattern(source, sign, split, self.fast)
+
     def place(self, ens: Ensemble) -> np.ndarray:
-        """x (d,) of the parameters of an ensemble, moved into the bounds."""
-        gates = ens.cell.gates
-        found = [one.coordinate(getattr(ens.gate(gates[one.gate]), one.name)) for one in self.free]
+        """x (d,) of an ensemble, moved into the bounds; of two biases that of the slow units."""
+        found = []
+        for one in self.free:
+            law = ens.gate(ens.cell.gates[one.gate])
+            value = float(getattr(law, one.name))
+            if one.name == "mu_b" and law.bias_law.kind == "discrete":
+                value = max(law.bias_law.values, key=abs)
+            found.append(one.coordinate(value))
         return np.array(found, dtype=float)
 
     def ensemble(self, x: np.ndarray) -> Ensemble:
@@ -123,7 +155,12 @@ class Space:
             name: dict(zip(gates, map(float, getattr(points, name)[:, 0]), strict=True))
             for name in PARAMETERS
         }
-        return self.base.replace(**values)
+        laws: dict[str, Any] = {gate: copy.law() for gate, copy in self.copies.items()}
+        for gate in self.split:
+            laws[gate] = ((0.0, values["mu_b"][gate]), (self.fast, 1.0 - self.fast))
+        for gate in laws:
+            values["mu_b"][gate] = values["sigma_b"][gate] = 0.0
+        return self.base.replace(**values, bias_law=laws) if laws else self.base.replace(**values)
 
     def at_bound(self, x: np.ndarray) -> list[str]:
         """The free parameters that end on a bound other than a variance of 0."""
@@ -139,11 +176,24 @@ def build_space(base: Ensemble, T: int, fix: Mapping[str, Any], bounds: Mapping[
     cell = base.cell
     fixed = _fixed(cell, fix)
     allowed = _bounds(cell, T, base.R, bounds)
+    fast = _validate.real(
+        "bounds['fast']", bounds.get("fast", LIMITS.fast), low=0.0, high=1.0, high_open=True
+    )
+    chosen = _chosen(cell, fix, bounds)
+    copies = {
+        gate: copy for gate, copy in (writing_gates(cell) if base.tied else {}).items() if gate not in chosen
+    }
+    split = carrying_gates(cell) if base.tied and fast > 0.0 else ()
+    split = () if any((name, gate) in fixed for name in ("mu_b", "sigma_b") for gate in split) else split
     kept = {name: np.zeros(len(cell.gates)) for name in PARAMETERS}
     kept["sigma_w"][:] = 1.0  # where W multiplies zero, any scale will do
     free = []
     for gate, (name, reads) in enumerate(zip(cell.gates, _reads(cell), strict=True)):
         for parameter in PARAMETERS:
+            if parameter in ("mu_b", "sigma_b") and name in copies:
+                continue
+            if parameter == "sigma_b" and name in split:
+                continue
             if (parameter, name) in fixed:
                 kept[parameter][gate] = fixed[parameter, name]
             elif (parameter == "sigma_w" and not reads) or (parameter == "sigma_v" and base.R == 0.0):
@@ -157,7 +207,17 @@ def build_space(base: Ensemble, T: int, fix: Mapping[str, Any], bounds: Mapping[
     s = bounds.get("s", LIMITS.s)
     low, high = _pair("bounds['s']", s, 0.0)
     spread = _validate.real("bounds['spread']", bounds.get("spread", LIMITS.spread), low=0.0, low_open=True)
-    return Space(base, tuple(free), Points(**kept), (low, high), spread)
+    return Space(base, tuple(free), Points(**kept), (low, high), spread, split, copies, fast)
+
+
+def _chosen(cell: Cell, fix: Mapping[str, Any], bounds: Mapping[str, Any]) -> set[str]:
+    """The gates of whose biases the caller says something by name, or which all have the same fixed."""
+    found: set[str] = set()
+    for given in (fix, bounds):
+        for name in ("mu_b", "sigma_b"):
+            if name in given:
+                found |= set(given[name]) if isinstance(given[name], Mapping) else set(cell.gates)
+    return found
 
 
 def _reads(cell: Cell) -> list[bool]:
@@ -188,7 +248,8 @@ def _bounds(
     reach, spread = math.log(T) + LIMITS.beyond, bounds.get("spread", LIMITS.spread)
     spread = _validate.real("bounds['spread']", spread, low=0.0, low_open=True)
     drive = spread / math.sqrt(R) if R > 0.0 else 0.0
-    usual = {"sigma_w": LIMITS.sigma_w, "sigma_v": (0.0, drive), "sigma_b": (0.0, spread)}
+    gains = (LIMITS.sigma_w[0], LIMITS.gain) if carrying_gates(cell) else LIMITS.sigma_w
+    usual = {"sigma_w": gains, "sigma_v": (0.0, drive), "sigma_b": (0.0, spread)}
     means = {gate: reach if gate in carrying_gates(cell) else LIMITS.mean for gate in cell.gates}
     found = {}
     for parameter in PARAMETERS:
@@ -201,15 +262,6 @@ def _bounds(
             name = f"bounds[{parameter!r}][{gate!r}]"
             found[parameter, gate] = _pair(name, by_gate.get(gate, default), low)
     return found
-
-
-@functools.lru_cache(maxsize=64)
-def carrying_gates(cell: Cell) -> tuple[str, ...]:
-    """The gates that set which share of a carried component is kept: ∂²h'/∂h∂e ≠ 0."""
-    updates, _ = composed(cell)
-    kept = [differentiate(updates[i], cell.state[i]) for i in memory(cell)]
-    named = zip(cell.gates, gate_symbols(cell), strict=True)
-    return tuple(gate for gate, symbol in named if any(share.has(symbol) for share in kept))
 
 
 def _pair(name: str, value: Any, low: float) -> tuple[float, float]:

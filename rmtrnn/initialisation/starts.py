@@ -10,7 +10,8 @@ import itertools
 import numpy as np
 
 from rmtrnn._core import random as _random
-from rmtrnn.initialisation.space import Space, carrying_gates
+from rmtrnn.initialisation.space import Space
+from rmtrnn.initialisation.time_scales import carrying_gates
 from rmtrnn.meanfield.site_process import SobolStream
 
 

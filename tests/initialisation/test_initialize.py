@@ -11,8 +11,9 @@ import rmtrnn.initialisation.layouts
 from rmtrnn.initialisation.closed_form import chrono_bias, forgetting_rate
 from rmtrnn.initialisation.layouts import framework_ensemble
 from rmtrnn.initialisation.search import EFFORT, Problem, ladder
-from rmtrnn.initialisation.space import build_space, carrying_gates
+from rmtrnn.initialisation.space import build_space
 from rmtrnn.initialisation.starts import grid
+from rmtrnn.initialisation.time_scales import carrying_gates
 
 WEAK = {"sigma_w": 0.01, "sigma_v": 0.0, "sigma_b": 0.0}
 
@@ -140,7 +141,7 @@ def test_gates_that_carry():
         assert carrying_gates(rt.Ensemble(cell).cell) == gates
     assert ladder(1000, 16) == [15, 62, 250, 1000]
     space = build_space(rt.Ensemble("gru", weights="orthogonal", tied=True), 10, {}, {})
-    assert len(grid(space, 10)) == 9 and len(space.free) == 12
+    assert len(grid(space, 10)) == 6 and len(space.free) == 11
 
 
 @pytest.mark.parametrize(
@@ -213,6 +214,69 @@ def test_arrays_are_the_cell(layout, cell):
         assert not np.allclose(step(kind, layout, swapped, h, x, c), wanted, atol=1e-3)
     scale = np.std(np.concatenate([part.ravel() for part in V])) * np.sqrt(n)
     assert scale == pytest.approx(0.8, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("cell", "keeping", "writing"),
+    [("lstm", "f", {"i": "-f"}), ("gru", "u", {}), ("cfn", "t", {"i": "-t"}), ("minlstm", None, {})],
+)
+def test_two_time_scales(cell, keeping, writing):
+    """A quarter of the units has the bias 0; what writes has minus the bias of what keeps; unless fixed."""
+    plan = rt.initialize(cell, 12)
+    laws = {gate: plan.ensemble.gate(gate).bias_law for gate in plan.ensemble.cell.gates}
+    for gate in carrying_gates(plan.ensemble.cell):
+        values, masses = laws[gate].values, laws[gate].masses
+        assert 0.0 in values and masses[values.index(0.0)] == 0.25 and max(map(abs, values)) > 0.5
+    assert {gate: law.argument() for gate, law in laws.items() if law.source} == writing
+    space = build_space(rt.Ensemble(cell, weights="orthogonal", tied=True), 12, {}, {})
+    x = space.place(plan.ensemble)
+    np.testing.assert_allclose(space.place(space.ensemble(x)), x, atol=1e-6)
+    one = rt.initialize(cell, 12, bounds={"fast": 0.0}).ensemble
+    assert all(one.gate(gate).bias_law.kind in ("normal", "copy") for gate in one.cell.gates)
+    drawn = rt.initialize(
+        cell, 12, tied=False
+    ).ensemble  # a bias that is drawn at every step is no time scale
+    assert drawn.has_normal_biases
+    if keeping is not None:
+        fixed = rt.initialize(cell, 12, fix={"mu_b": {keeping: 2.0}}).ensemble
+        assert fixed.gate(keeping).mu_b == 2.0 and fixed.gate(keeping).bias_law.kind == "normal"
+
+
+def test_fast_units_answer_and_slow_ones_remember():
+    """Without weights: I_0 and I_T are means over the two classes, and the slow one sets the limit of s."""
+    T, fix = 30, {"sigma_w": 0.01, "sigma_v": 0.0}
+    plan = rt.initialize("minimal", T, fix=fix)
+    (zero, slow), masses = plan.ensemble.gate("e").bias_law.values, (0.25, 0.75)
+    assert zero == 0.0 and slow == pytest.approx(chrono_bias(T), abs=0.02)
+    kept = expit(np.array([zero, slow]))
+    for lag in (0, T):
+        wanted = np.dot(masses, (kept**lag * (1.0 - kept)) ** 2)
+        error = plan.profile.input.error[lag]
+        assert abs(plan.profile.input.mean_square[lag] - wanted) < error < 0.3 * wanted
+    assert plan.typical == pytest.approx(kept[1] ** T, rel=0.02)
+    alone = rt.initialize("minimal", T, fix=fix, bounds={"fast": 0.0})
+    assert alone.profile.input.mean_square[0] < 0.1 * plan.profile.input.mean_square[0]
+    drawn = rt.initialize("minimal", 4, tied=False).ensemble  # a bias drawn at every step is no time scale
+    assert drawn.has_normal_biases
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("layout", ["torch", "keras", "flax"])
+def test_arrays_have_both_time_scales(cell, layout):
+    """The biases of an array are those of the law, at the same units for the gates that go together."""
+    plan, N = rt.initialize(cell, 10), 400
+    arrays = plan.arrays(layout, input_size=3, hidden_size=N, rng=0)
+    gate = {"gru": "u", "lstm": "f"}[cell]
+    values = plan.ensemble.gate(gate).bias_law.values
+    if layout == "flax":
+        kept = arrays[{"gru": "iz.bias", "lstm": "hf.bias"}[cell]]
+        writes = arrays.get("hi.bias")
+    else:
+        bias = arrays["bias_ih_l0" if layout == "torch" else "bias"].reshape(-1, N)
+        kept, writes = bias[0 if (cell, layout) == ("gru", "keras") else 1], bias[0]
+    assert set(kept) == set(values) and np.mean(kept == 0.0) == pytest.approx(0.25, abs=0.1)
+    if cell == "lstm":
+        np.testing.assert_array_equal(writes, -kept)
 
 
 def test_cells_that_frameworks_do_not_have():

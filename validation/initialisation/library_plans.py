@@ -32,7 +32,8 @@ from rmtrnn._core.status import CONFIDENCE
 from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
 from rmtrnn.initialisation.search import EFFORT, field_of, terms_of
 from rmtrnn.initialisation.sensitivity import spaced_lags
-from rmtrnn.initialisation.space import Space, build_space, carrying_gates
+from rmtrnn.initialisation.space import Space, build_space
+from rmtrnn.initialisation.time_scales import carrying_gates
 from validation.core.rows import read_rows, write_rows
 
 STEPS = (10, 100, 1000)
