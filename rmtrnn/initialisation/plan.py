@@ -179,7 +179,7 @@ def initialize(
     gate that does not set what is carried has a mean in [−1, 1], one that does a mean in ±(log T + 1); cells
     with such a gate have σ_w ≤ 1.
 
-    Networks that keep their weights have two time scales (`rmtrnn.initialisation.time_scales`): the gates
+    Tied networks have two time scales (`rmtrnn.initialisation.time_scales`): the gates
     that set what is carried have the bias 0 at a quarter of the units, which answer at once, and the one that
     is searched at the others, which remember. A gate that writes what another one keeps (i of an LSTM) has
     minus the bias of that one at every unit. Fixing σ_b or μ_b of such gates, or bounds for a writing gate,
