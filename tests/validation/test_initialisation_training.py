@@ -9,7 +9,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import rmtrnn as rt  # noqa: E402
 from validation.initialisation import arms, steps, tasks, trainer, variants  # noqa: E402
 
 N, B = 6, 3
@@ -156,14 +155,18 @@ def test_recipes_are_drawn_as_named(cell: str) -> None:
     np.testing.assert_array_equal(W[N], keeps.astype(np.float32))
 
 
-def test_variants_change_the_biases_they_name() -> None:
-    task, plan = tasks.adding(10), rt.Ensemble("lstm", mu_b={"f": 2.0}, weights="orthogonal", tied=True)
-    for variant, keeps, writes in (
-        (variants.FAST, [0.0, 2.0], [0.0, 0.0]),
-        (variants.NEGATED, [2.0, 2.0], [-2.0, -2.0]),
-        (variants.BOTH, [0.0, 2.0], [0.0, -2.0]),
-    ):
-        net, _ = variants.network("lstm", variant, plan, task, 0)
-        biases = net.bias_ih_l0.detach().numpy()
-        np.testing.assert_allclose(biases[variants.N :][:2], keeps)
-        np.testing.assert_allclose(biases[:2], writes)
+def test_variants_are_plans_under_other_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"T": 6, "N": 8, "STEPS": 30, "SEEDS": range(1), "RATES": (0.01,)}
+    for name, value in (small | {"BOUNDS": {"plan": {}, "no fast units": {"fast": 0.0}}}).items():
+        monkeypatch.setattr(variants, name, value)
+    rows = variants.compare("adding", "lstm")
+    assert [row[2] for row in rows] == [*variants.BOUNDS, *variants.UNTIED, *variants.RECIPES]
+    assert len({row[3] for row in rows}) == 4 and all(int(row[4]) != 0 for row in rows)
+
+
+def test_the_arm_of_the_plan_has_both_time_scales() -> None:
+    task = tasks.adding(10)
+    net, _ = arms.module("lstm", "initialize", arms.source("lstm", "initialize", task, 64), task, 64, 0)
+    writes, keeps = net.bias_ih_l0.detach().split(64)[:2]
+    assert 0 < int((keeps == 0.0).sum()) < 32 and len(keeps.unique()) == 2
+    assert torch.equal(writes, -keeps)

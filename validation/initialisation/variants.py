@@ -1,9 +1,10 @@
-"""What a plan lacks where it trains slowly: the same draws with other biases of the gates.
+"""What the share of fast units, the largest gain and the tie of writing gates do to training.
 
 python -m validation.initialisation.variants FOLDER
 
-GRU, minimalRNN and LSTM, adding and copying with T = 50, N = 32; steps to the targets of `cases.RULE`, on
-seeds that no other run uses. Written to ``variants.txt``; about two minutes of one core.
+Plans of GRU, minimalRNN and LSTM for T = 100 under other bounds, adding and copying, N = 128; steps to the
+targets of `cases.RULE`, on seeds that no other run uses. `rmtrnn.initialisation.space.LIMITS` was chosen by
+such runs, before those of the study. Written to ``variants.txt``; some ten minutes of one core.
 """
 
 from __future__ import annotations
@@ -16,66 +17,58 @@ from typing import Any
 import numpy as np
 import torch
 
+import rmtrnn as rt
 from validation import core
 from validation.core.provenance import code_digest
 from validation.initialisation import arms, tasks, trainer
 from validation.initialisation.cases import RULE
 from validation.initialisation.steps import layout
 
-T, N, STEPS, RATES, SEEDS = 50, 32, 500, (0.01, 0.03), range(8000, 8004)
-NEGATED, FAST, BOTH = "bias of i = −bias of f", "half of the units fast", "both"
-VARIANTS = {
-    "gru": ("plan", FAST, "chrono", "orthogonal, bias 1"),
-    "minimal": ("plan", FAST, "chrono", "orthogonal, bias 1"),
-    "lstm": ("plan", FAST, NEGATED, BOTH, "chrono", "orthogonal, bias 1"),
+T, N, STEPS, RATES, SEEDS = 100, 128, 400, (0.01, 0.03), range(9003, 9006)
+BOUNDS: dict[str, dict[str, Any]] = {
+    "plan": {},
+    "no fast units": {"fast": 0.0},
+    "fast: 1/2": {"fast": 0.5},
+    "fast: 3/4": {"fast": 0.75},
+    "σ_w ≤ 4": {"sigma_w": (0.01, 4.0)},
 }
-
-
-def network(cell: str, variant: str, plan: Any, task: tasks.Task, seed: int) -> tuple[Any, Any]:
-    """The module and its readout: a recipe of `arms`, or the plan with the biases that the variant names.
-
-    Fast units have a bias of 0 of the gate that keeps (LSTM with "both": and of the input gate).
-    """
-    if variant in arms.METHODS:
-        return arms.module(cell, variant, None, task, N, seed)
-    net, readout = arms.module(cell, "initialize", plan, task, N, seed)
-    bias = next(p for name, p in net.named_parameters() if name.startswith("bias"))
-    rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(arms.BLOCKS[cell])}
-    with torch.no_grad():
-        keeping = bias[rows[arms.KEEPING[cell]]]
-        if variant in (FAST, BOTH):
-            keeping[::2] = 0.0
-        if variant in (NEGATED, BOTH):
-            bias[rows["i"]] = -keeping
-    return net, readout
+UNTIED = {"bias of i free": {"mu_b": {"i": (-1.0, 1.0)}}}  # LSTM
+RECIPES = ("chrono", "orthogonal, bias 1")
 
 
 def compare(name: str, cell: str) -> list[list[str]]:
     """A row for each variant: steps of every seed at each rate, −1 where the target is not reached."""
     task = tasks.task(name, T)
+    R = arms.second_moment(cell, task, N)
     target, shapes = RULE.target(name) * task.without, layout(cell, N, task.inputs, task.outputs)
-    plan = arms.source(cell, "initialize", task, N)
-    runs = {
-        (variant, rate): [
-            trainer.Run(arms.flat(cell, shapes, *network(cell, variant, plan, task, seed)), rate, seed, STEPS)
-            for seed in SEEDS
-        ]
-        for variant in VARIANTS[cell]
-        for rate in RATES
-    }
+    bounds = BOUNDS | (UNTIED if cell == "lstm" else {})
+    plans = {variant: rt.initialize(cell, T, R=R, bounds=own) for variant, own in bounds.items()}
+
+    def run(variant: str, rate: float, seed: int) -> trainer.Run:
+        method = variant if variant in RECIPES else "initialize"
+        drawn = arms.module(cell, method, plans.get(variant), task, N, seed)
+        return trainer.Run(arms.flat(cell, shapes, *drawn), rate, seed, STEPS)
+
+    names = [*plans, *RECIPES]
+    runs = {(v, rate): [run(v, rate, seed) for seed in SEEDS] for v in names for rate in RATES}
     trainer.train(cell, task, N, RULE.batch, [run for own in runs.values() for run in own], target)
     return [
-        [name, cell, variant]
+        [name, cell, variant, f"{plans[variant].smallest:.2g}" if variant in plans else ""]
         + [", ".join(str(run.reached(target)) for run in runs[variant, rate]) for rate in RATES]
-        for variant in VARIANTS[cell]
+        for variant in names
     ]
 
 
 def main(folder: Path) -> None:
     """Write ``variants.txt``."""
     start = time.process_time()
-    rows = [row for name in ("copy", "adding") for cell in VARIANTS for row in compare(name, cell)]
-    header = ("task", "cell", "biases", *(f"steps at rate {rate:g}" for rate in RATES))
+    rows = [
+        row
+        for name in ("copy", "adding")
+        for cell in ("gru", "lstm", "minimal")
+        for row in compare(name, cell)
+    ]
+    header = ("task", "cell", "bounds", "smallest", *(f"steps at rate {rate:g}" for rate in RATES))
     text = core.table(header, rows)
     made = f"{time.process_time() - start:.0f} s of one core, rmtrnn {code_digest()}, NumPy {np.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
