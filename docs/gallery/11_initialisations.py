@@ -1,8 +1,8 @@
 """Five initialisations
 
 Root mean square sensitivity of a GRU (tied weights, T = 100) to its inputs, k steps back, under five
-initialisations; sampled networks of 64 units. The plan of `rt.initialize` (thick) has the largest minimum of
-those whose gradients do not grow.
+initialisations; sampled networks of 64 units. The plan of `rt.initialize` (thick) answers at once by its fast
+units, remembers by its slow ones, and has the largest minimum of those whose gradients do not grow.
 """
 
 import matplotlib.pyplot as plt
