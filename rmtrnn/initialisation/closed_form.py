@@ -5,7 +5,12 @@ One gate that forgets a share δ per step, with weak recurrence (leaky, minimalR
 
     δ = 1/(T + 1),    for 1 − u = δ, u = σ(μ_b):  μ_b = log T,
 
-the chrono bias (Tallec and Ollivier 2018), and is e^−1/T for long T.
+the chrono bias (Tallec and Ollivier 2018), and is e^−1/T for long T. If a share f of the units is fast, the
+mean square I_T is (1 − f) e^−2/T². Biases log U, U uniform from 1 to T, make the time scales τ uniform, and
+
+    I_T = T^−1 ∫ τ^−2 e^(−2T/τ) dτ = e^−2/(2 T²),
+
+as much as f = 1/2 does.
 
 Vanilla cells: I_k = σ_v² E[φ'²] χ^k. At a given variance q of the pre-activation, σ_w² = χ/E[φ'²] and
 σ_v² R = q − σ_b² − σ_w² E[φ²]: larger χ lowers I_0 and raises I_T/I_0 = χ^T, so that min(I_0, I_T) is
