@@ -20,6 +20,7 @@ import sympy
 
 from rmtrnn.cells import Cell
 from rmtrnn.cells.functions import differentiate
+from rmtrnn.cells.numeric import compile_expressions
 from rmtrnn.meanfield.expansion import composed, gate_symbols
 from rmtrnn.meanfield.site_process import memory
 
@@ -78,7 +79,8 @@ def _carried(cell: Cell) -> list[tuple[sympy.Symbol, sympy.Expr, sympy.Expr]]:
 def _on_a_grid(expr: sympy.Expr, symbol: sympy.Symbol) -> np.ndarray:
     """The expression, with 1 for all other symbols, from −3 to 3."""
     plain = expr.subs(dict.fromkeys(expr.free_symbols - {symbol}, 1))
-    return np.array([float(plain.subs(symbol, value).evalf()) for value in (-3, -1, 0, 1, 3)])
+    function, grid = compile_expressions([symbol], [plain], np), np.linspace(-3.0, 3.0, 7)
+    return np.asarray(function(grid)[0], dtype=float) * np.ones(len(grid))
 
 
 class BiasPattern(NamedTuple):

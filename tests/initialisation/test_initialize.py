@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sympy
 from scipy.special import expit
 
 import rmtrnn as rt
@@ -13,7 +14,7 @@ from rmtrnn.initialisation.layouts import framework_ensemble
 from rmtrnn.initialisation.search import EFFORT, Problem, ladder
 from rmtrnn.initialisation.space import build_space
 from rmtrnn.initialisation.starts import grid
-from rmtrnn.initialisation.time_scales import carrying_gates
+from rmtrnn.initialisation.time_scales import Copy, carrying_gates, writing_gates
 
 WEAK = {"sigma_w": 0.01, "sigma_v": 0.0, "sigma_b": 0.0}
 
@@ -217,29 +218,33 @@ def test_arrays_are_the_cell(layout, cell):
 
 
 @pytest.mark.parametrize(
-    ("cell", "keeping", "writing"),
-    [("lstm", "f", {"i": "-f"}), ("gru", "u", {}), ("cfn", "t", {"i": "-t"}), ("minlstm", None, {})],
+    ("cell", "writing"),
+    [("lstm", {"i": "-f"}), ("gru", {}), ("cfn", {"i": "-t"}), ("minlstm", {}), ("vanilla", {})],
 )
-def test_two_time_scales(cell, keeping, writing):
+def test_two_time_scales(cell, writing):
     """A quarter of the units has the bias 0; what writes has minus the bias of what keeps; unless fixed."""
-    plan = rt.initialize(cell, 12)
-    laws = {gate: plan.ensemble.gate(gate).bias_law for gate in plan.ensemble.cell.gates}
-    for gate in carrying_gates(plan.ensemble.cell):
+    base = rt.Ensemble(cell, weights="orthogonal", tied=True)
+    space, keeping = build_space(base, 12, {}, {}), carrying_gates(base.cell)
+    x = np.linspace(0.2, 0.9, len(space.free))
+    ens = space.ensemble(x)
+    np.testing.assert_allclose(space.place(ens), x, atol=1e-9)
+    laws = {gate: ens.gate(gate).bias_law for gate in base.cell.gates}
+    for gate in keeping:
         values, masses = laws[gate].values, laws[gate].masses
-        assert 0.0 in values and masses[values.index(0.0)] == 0.25 and max(map(abs, values)) > 0.5
+        assert 0.0 in values and masses[values.index(0.0)] == 0.25 and max(map(abs, values)) > 0.1
     assert {gate: law.argument() for gate, law in laws.items() if law.source} == writing
-    space = build_space(rt.Ensemble(cell, weights="orthogonal", tied=True), 12, {}, {})
-    x = space.place(plan.ensemble)
-    np.testing.assert_allclose(space.place(space.ensemble(x)), x, atol=1e-6)
-    one = rt.initialize(cell, 12, bounds={"fast": 0.0}).ensemble
-    assert all(one.gate(gate).bias_law.kind in ("normal", "copy") for gate in one.cell.gates)
-    drawn = rt.initialize(
-        cell, 12, tied=False
-    ).ensemble  # a bias that is drawn at every step is no time scale
-    assert drawn.has_normal_biases
-    if keeping is not None:
-        fixed = rt.initialize(cell, 12, fix={"mu_b": {keeping: 2.0}}).ensemble
-        assert fixed.gate(keeping).mu_b == 2.0 and fixed.gate(keeping).bias_law.kind == "normal"
+    one = build_space(base, 12, {}, {"fast": 0.0})
+    assert one.split == () and one.copies == space.copies
+    # a bias that is drawn at every step is no time scale
+    drawn = build_space(base.replace(tied=False), 12, {}, {})
+    assert drawn.split == () and not drawn.copies
+    for gate in keeping:
+        fixed = build_space(base, 12, {"mu_b": {gate: 2.0}}, {})
+        found = fixed.ensemble(np.full(len(fixed.free), 0.5)).gate(gate)
+        assert fixed.split == () and found.mu_b == 2.0 and found.bias_law.kind == "normal"
+    for gate in writing:
+        freed = build_space(base, 12, {}, {"mu_b": {gate: (-1.0, 1.0)}})
+        assert not freed.copies and freed.split == keeping
 
 
 def test_fast_units_answer_and_slow_ones_remember():
@@ -294,3 +299,21 @@ def test_cells_that_frameworks_do_not_have():
 def test_every_library_cell(cell, T):
     plan = rt.initialize(cell, T)
     assert np.isfinite(plan.smallest) and plan.smallest > 0.0 and plan.message
+
+
+def test_writing_gates_of_a_cell_of_ones_own():
+    """A gate that forgets, 1 − f kept, and one that writes: the same bias; an odd factor is no gate."""
+    h, x, f, i, g = sympy.symbols("h x f i g")
+    share, writes = 1 / (1 + sympy.exp(-f)), 1 / (1 + sympy.exp(-i))
+    cell = rt.Cell(
+        "forgetting",
+        state=h,
+        input=x,
+        gates={f: h, i: h, g: h},
+        update={h: (1 - share) * h + writes * sympy.tanh(g)},
+    )
+    assert carrying_gates(cell) == ("f",)
+    assert writing_gates(cell) == {"i": Copy("f", 1.0)}
+    plan = rt.initialize(cell, 6)
+    assert plan.ensemble.gate("i").bias_law.argument() == "f"
+    assert min(plan.ensemble.gate("f").bias_law.values) < -0.5
