@@ -232,6 +232,13 @@ class NumericStage:
         update, a, b, c = self._evaluated(self._advance, self._arguments(site, x, e), shapes)
         return update, a, b, c
 
+    def parts(self, site: Iterable[Any], x: Any, e: Iterable[Any]) -> list[Any]:
+        """The entries of `advance` one after another, update, a, b, c, row by row; constants are numbers.
+
+        For loops over many steps; not checked, as in `assign`.
+        """
+        return list(self._advance(*site, x, *e))
+
     def _jacobian_shapes(self) -> tuple[tuple[int, ...], ...]:
         return (self._s_out, self._s_in), (self._gates, self._s_out), (self._gates, self._s_in)
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rmtrnn._core import random as _random
+from rmtrnn.cells.cell import Stage
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.initialisation.input_derivative import input_derivatives
 from rmtrnn.initialisation.time_scales import BiasPattern
@@ -66,10 +67,10 @@ class Size:
         memories e^−3 of the first state is left, e^−6 of its square; an LSTM with peepholes at T = 10 takes
         400 steps to settle.
     start : standard deviation of the first state: large enough for chaos to saturate in the burn-in, small
-    since a
-        slow unit averages its inputs.
+        since a slow unit averages its inputs.
     looks : times at which variances and determinants are taken; 0 leaves them nan.
     rescaled : steps after which D is brought back to size 1, long before it over- or underflows.
+    dtype : of D. States, variances and determinants always have double precision.
     """
 
     units: int = 64
@@ -79,6 +80,11 @@ class Size:
     start: float = 0.3
     looks: int = 6
     rescaled: int = 16
+    dtype: str = "float64"
+
+
+# Steps, and sites of all points together, whose derivatives are taken at once. They decide the time alone.
+_BLOCK, _BLOCK_SITES = 32, 2**16
 
 
 class NetworkBatch:
@@ -99,12 +105,14 @@ class NetworkBatch:
         self._pattern = pattern
         self._slow = np.arange(self.size.units) if pattern is None else pattern.slow(self.size.units)
         self.burn_in = max(self.size.least_burn_in, self.size.memories * T)
-        self._entries = [_Entries.of(StagePattern.of(stage)) for stage in ens.cell.stages]
-        counts = [len(stage.gates) for stage in ens.cell.stages]
-        self._slices = [slice(sum(counts[:i]), sum(counts[: i + 1])) for i in range(len(counts))]
-        sizes = [len(stage.update) for stage in ens.cell.stages]
-        parts = ens.cell.numeric(np).stages, self._slices, input_derivatives(ens.cell), sizes
-        self._passes = list(zip(*parts, strict=True))
+        self._stages: list[_StageOf] = []
+        first = 0
+        for stage, numeric, by_input in zip(
+            ens.cell.stages, ens.cell.numeric(np).stages, input_derivatives(ens.cell), strict=True
+        ):
+            gates = slice(first, first + len(stage.gates))
+            self._stages.append(_StageOf(numeric, gates, by_input, _Entries.of(stage), len(stage.update)))
+            first = gates.stop
         self._carried = list(memory(ens.cell)) or list(range(len(ens.cell.state)))
         self._draw(seed)
 
@@ -126,8 +134,9 @@ class NetworkBatch:
             scale = np.sqrt(np.mean(self._x**2, axis=-1))
             self._drive = scale[:, None] * rng.standard_normal((K, steps, n))
         self._start = rng.standard_normal((len(self.ens.cell.state), n))
-        self._along_x = rng.standard_normal((n, self.size.directions))
-        self._along_h = rng.standard_normal((len(self.ens.cell.state), n, self.size.directions))
+        self._along_x = rng.standard_normal((n, self.size.directions)).T.copy()
+        along_h = rng.standard_normal((len(self.ens.cell.state), n, self.size.directions))
+        self._along_h = along_h.swapaxes(1, 2).copy()
         self._seed = seed
 
     def _biases(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -148,28 +157,22 @@ class NetworkBatch:
             return self._observe(points, lags)
 
     def _observe(self, points: Points, lags: np.ndarray) -> Observed:
-        P = points.mu_b.shape[1]
-        site = np.repeat(self.size.start * self._start[:, None], P, axis=1)
-        for t in range(self.burn_in):
-            site, _ = self._step(t, site, points, linear=False)
+        P, run = points.mu_b.shape[1], self._begun(points)
         looks = {int(t) for t in np.linspace(0, self.T, self.size.looks)}
-        moving = _Directions(self._along_x, self._along_h)
+        moving = _Directions(self._along_x, self._along_h, self.size.dtype)
         rows: list[tuple[np.ndarray, np.ndarray]] = []
         seen: list[tuple[np.ndarray, np.ndarray]] = []
         wanted = set(lags.tolist())
-        for k in range(self.T + 1):
-            t = self.burn_in + k
-            if k in looks:
-                self._reads: list[np.ndarray] = []
-            site, linear = self._step(t, site, points, linear=True, keep=k in looks)
+        for k, step in enumerate(run.linear_steps(self.burn_in, self.burn_in + self.T)):
             if k == 0:
-                moving.begin(self._applied(linear, None, points, t))
+                moving.begin(step.of_input(self._along_x))
             else:
-                moving.D = self._applied(linear, moving.D, points, t)
+                moving.D = step(moving.D)
             if k in wanted:
                 rows.append(moving.sizes())
             if k in looks:
-                seen.append((self._log_determinant(linear, points, t), np.array(self._reads)))
+                squares = [np.mean(read**2, axis=-1) * np.ones(P) for read in step.reads()]
+                seen.append((self._log_determinant(step, P), np.array(squares)))
             if k % self.size.rescaled == 0:
                 moving.rescale()
         log_input, log_state = (np.array(column) for column in zip(*rows, strict=True))
@@ -181,59 +184,34 @@ class NetworkBatch:
 
     def states(self, points: Points) -> Iterator[np.ndarray]:
         """States (s, P, N) of the steps after the burn-in, T + 1 of them."""
-        site = np.repeat(self.size.start * self._start[:, None], points.mu_b.shape[1], axis=1)
-        for t in range(self.burn_in + self.T + 1):
-            site, _ = self._step(t, site, points, linear=False)
-            if t >= self.burn_in:
-                yield site
+        run = self._begun(points)
+        for t in range(self.burn_in, self.burn_in + self.T + 1):
+            run.step(t)
+            yield run.site
 
     def jacobians(self, points: Points, T: int) -> Iterator[Callable[[np.ndarray | None], np.ndarray]]:
         """Of the steps 0 … T of one point: Y ↦ J Y for (1, s N, columns), and None ↦ ∂h/∂x, (1, s N, N).
 
-        ``directions`` must be N: the columns of ∂h/∂x are the entries of x.
+        The columns of ∂h/∂x are the entries of x.
         """
-        self._along_x = np.eye(self.size.units)
-        site = self.size.start * self._start[:, None]
-        for t in range(self.burn_in):
-            site, _ = self._step(t, site, points, linear=False)
-        for t in range(self.burn_in, self.burn_in + T + 1):
-            site, linear = self._step(t, site, points, linear=True)
+        run, n, s = self._begun(points), self.size.units, len(self.ens.cell.state)
+        for step in run.linear_steps(self.burn_in, self.burn_in + T):
 
-            def apply(y: np.ndarray | None, linear: list[Any] = linear, t: int = t) -> np.ndarray:
-                n, s = self.size.units, len(self.ens.cell.state)
-                D = None if y is None else y.reshape(s, 1, n, -1)
-                return self._applied(linear, D, points, t).reshape(1, s * n, -1)
+            def apply(y: np.ndarray | None, step: _Step = step) -> np.ndarray:
+                if y is None:
+                    image = step.of_input(np.eye(n))
+                else:
+                    image = step(y.reshape(s, n, -1).swapaxes(1, 2)[:, :, None])
+                return image[:, :, 0].swapaxes(1, 2).reshape(1, s * n, -1)
 
             yield apply
 
-    def _step(
-        self, t: int, site: np.ndarray, points: Points, *, linear: bool, keep: bool = False
-    ) -> tuple[np.ndarray, list[Any]]:
-        """The next state (s, P, N), and for every stage (a, b, c, ∂F/∂x) along the way."""
-        found, x = [], self._x[t]
-        e_all = self._without_recurrence(t, points)
-        for stage, gates, by_input, outputs in self._passes:
-            reads = np.empty((gates.stop - gates.start, *site.shape[1:]))
-            stage.assign_reads(reads, site)
-            if keep:
-                self._reads.extend(np.mean(read**2, axis=-1) * np.ones(site.shape[1]) for read in reads)
-            e = e_all[gates]
-            e += points.sigma_w[gates, :, None] * (reads @ self._transposed_weights(gates, t))
-            if not linear:
-                before, site = site, np.empty((outputs, *site.shape[1:]))
-                stage.assign(site, before, x, e)
-                continue
-            direct = None if by_input is None else by_input(site, x, e)
-            site, a, b, c = stage.advance(site, x, e)
-            found.append((a, b, c, direct))
-        return site, found
-
-    def _without_recurrence(self, t: int, points: Points) -> np.ndarray:
-        """Pre-activations (K, P, N) at step t without W h."""
-        e = points.sigma_v[:, :, None] * self._drive[:, t, None]
-        e += points.mu_b[:, :, None] * self._means[:, None]
-        e += points.sigma_b[:, :, None] * self._bias[:, 0 if self.ens.tied else t, None]
-        return e
+    def _begun(self, points: Points) -> _Run:
+        """All points after the burn-in."""
+        run = _Run(self, points)
+        for t in range(self.burn_in):
+            run.step(t)
+        return run
 
     def _transposed_weights(self, gates: slice, t: int) -> np.ndarray:
         """Wᵀ of the gates of one stage at σ_w = 1, (gates, N, N)."""
@@ -242,122 +220,255 @@ class NetworkBatch:
         return np.array([self._weight(k, t) for k in range(gates.start, gates.stop)]).swapaxes(1, 2)
 
     def _weight(self, k: int, t: int) -> np.ndarray:
-        """W of gate k at σ_w = 1. Untied: rows and columns of one draw, permuted and signed anew.
+        """W of gate k of untied weights at σ_w = 1: rows and columns of one draw, permuted and signed anew.
 
         This keeps the law of W, and makes the weights of different steps uncorrelated.
         """
-        if self.ens.tied:
-            return self._weights[k]
         rng, n = np.random.Generator(np.random.SFC64([self._seed, k, t])), self.size.units
         rows, columns, signs = rng.permutation(n), rng.permutation(n), rng.choice((-1.0, 1.0), (2, n))
         return signs[0][:, None] * self._weights[k][np.ix_(rows, columns)] * signs[1]
 
-    def _applied(self, linear: list[Any], D: np.ndarray | None, points: Points, t: int) -> np.ndarray:
-        """J D of one step; D None: ∂h^t/∂x^t applied to the directions of the input, both (s, P, N, m)."""
-        source = D is None
-        for (a, b, c, direct), entries, gates in zip(linear, self._entries, self._slices, strict=True):
-            outputs = np.zeros((a.shape[0], *a.shape[2:], self._columns(D)))
-            if D is not None:
-                for i, j, is_one in entries.a:
-                    outputs[i] += D[j] if is_one else a[i, j][..., None] * D[j]
-            if source and direct is not None:
-                outputs += direct[..., None] * self._along_x
-            for row, k in enumerate(range(gates.start, gates.stop)):
-                read = None if D is None else _combined(c[row], entries.c[row], D)
-                change = self._gate_change(k, read, points, t, source)
-                if change is not None:
-                    for i in entries.b[row]:
-                        outputs[i] += b[row, i][..., None] * change
-            D = outputs
-        assert D is not None
+    def _log_determinant(self, step: _Step, P: int) -> np.ndarray:
+        """Mean log singular value (P,) of the step between the carried components of the slow units."""
+        n, s = len(self._slow), len(self.ens.cell.state)
+        width = len(self._carried) * n
+        unit = np.zeros((s, width, P, self.size.units))
+        for place, component in enumerate(self._carried):
+            unit[component, place * n + np.arange(n), :, self._slow] = 1.0
+        image = step(unit)[self._carried][..., self._slow]
+        return np.linalg.slogdet(image.transpose(2, 0, 3, 1).reshape(P, width, width))[1] / width
+
+
+class _StageOf(NamedTuple):
+    """One stage: its functions, the places of its gates, ∂F/∂x, the entries of a, b, c, its outputs."""
+
+    numeric: Any
+    gates: slice
+    by_input: Any
+    entries: _Entries
+    outputs: int
+
+
+class _Run:
+    """The networks of a batch at P points, at one step after another.
+
+    ``site`` (s, P, N). Directions D have the shape (s, m, P, N), so that a product with W is one product of
+    matrices for all points, and a product with site values runs along the memory.
+    """
+
+    def __init__(self, batch: NetworkBatch, points: Points) -> None:
+        self.batch, P = batch, points.mu_b.shape[1]
+        self.site = np.repeat(batch.size.start * batch._start[:, None], P, axis=1)
+        self.sigma_w, self.sigma_v = points.sigma_w[:, :, None], points.sigma_v[:, :, None]
+        self._mean = points.mu_b[:, :, None] * batch._means[:, None]
+        self._spread = points.sigma_b[:, :, None]
+        self._constant = self._mean + self._spread * batch._bias[:, 0, None] if batch.ens.tied else None
+        self.weights: dict[tuple[int, str], np.ndarray] = {}
+
+    def _without_recurrence(self, t: int) -> np.ndarray:
+        """Pre-activations (K, P, N) at step t without W h."""
+        batch = self.batch
+        e = self.sigma_v * batch._drive[:, t, None]
+        e += self._mean + self._spread * batch._bias[:, t, None] if self._constant is None else self._constant
+        return e
+
+    def step(self, t: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """One step; the state before, the pre-activations and what the gates read, of every stage."""
+        batch, x, e_all, along = self.batch, self.batch._x[t], self._without_recurrence(t), []
+        for stage in batch._stages:
+            before = self.site
+            reads = np.empty((stage.gates.stop - stage.gates.start, *before.shape[1:]))
+            stage.numeric.assign_reads(reads, before)
+            e = reads @ batch._transposed_weights(stage.gates, t)
+            e *= self.sigma_w[stage.gates]
+            e += e_all[stage.gates]
+            self.site = np.empty((stage.outputs, *before.shape[1:]))
+            stage.numeric.assign(self.site, before, x, e)
+            along.append((before, e, reads))
+        return along
+
+    def linear_steps(self, first: int, last: int) -> Iterator[_Step]:
+        """The Jacobians of the steps ``first`` … ``last``, derived for many steps at once."""
+        count = max(1, min(_BLOCK, _BLOCK_SITES // self.site[0].size))
+        for start in range(first, last + 1, count):
+            times = range(start, min(start + count, last + 1))
+            along = zip(*(self.step(t) for t in times), strict=True)
+            block = [
+                _Linear(self, stage, times, *(np.stack(column, axis=1) for column in zip(*steps, strict=True)))
+                for stage, steps in zip(self.batch._stages, along, strict=True)
+            ]
+            for i, t in enumerate(times):
+                yield _Step(self, t, block, i)
+
+    def transposed_weight(self, k: int, t: int, dtype: np.dtype) -> np.ndarray:
+        """Wᵀ of gate k at σ_w = 1."""
+        if not self.batch.ens.tied:
+            return np.asarray(self.batch._weight(k, t).T, dtype)
+        if (k, dtype.char) not in self.weights:
+            self.weights[k, dtype.char] = np.ascontiguousarray(self.batch._weights[k].T, dtype)
+        return self.weights[k, dtype.char]
+
+
+class _Linear:
+    """Entries of a, σ_w b, c and ∂F/∂x of one stage at several steps: (steps, P, N), or numbers.
+
+    ``site`` (s, steps, P, N), ``e`` and ``reads`` (K, steps, P, N).
+    """
+
+    def __init__(
+        self, run: _Run, stage: _StageOf, times: range, site: np.ndarray, e: np.ndarray, reads: np.ndarray
+    ) -> None:
+        x = run.batch._x[times.start : times.stop, None]
+        parts, inputs, gates = stage.numeric.parts(site, x, e), len(site), len(e)
+        self.stage, self.reads = stage, reads
+        self.direct = None if stage.by_input is None else stage.by_input(site, x, e)
+        b, c = stage.outputs * (1 + inputs), stage.outputs * (1 + inputs + gates)
+        entries, gain = stage.entries, run.sigma_w[stage.gates]
+        self.b = {
+            (row, i): parts[b + row * stage.outputs + i] for row in range(gates) for i in entries.b[row]
+        }
+        # At one step: what D is multiplied by.
+        plain = {("a", i, j): parts[stage.outputs + i * inputs + j] for i, j, one in entries.a if not one}
+        plain |= {("b", row, i): value * gain[row] for (row, i), value in self.b.items()}
+        plain |= {
+            ("c", row, j): parts[c + row * inputs + j]
+            for row, _ in entries.groups
+            for j, one in entries.c[row]
+            if not one
+        }
+        self._in = {"d": plain}
+
+    def factors(self, dtype: np.dtype) -> dict[tuple[str, int, int], Any]:
+        """The entries that are not 0 or 1 by their places, in the precision of D."""
+        if dtype.char not in self._in:
+            self._in[dtype.char] = {place: _as(value, dtype) for place, value in self._in["d"].items()}
+        return self._in[dtype.char]
+
+
+def _as(value: Any, dtype: np.dtype) -> Any:
+    return value.astype(dtype) if isinstance(value, np.ndarray) else dtype.type(value)
+
+
+def _at(value: Any, i: int) -> Any:
+    """Site values of one step; a number, or one for each point, is that of all steps."""
+    return value[i] if np.ndim(value) == 3 else value
+
+
+class _Step:
+    """The Jacobian of step ``i`` of a block: D ↦ J D, both (s, m, P, N)."""
+
+    def __init__(self, run: _Run, t: int, block: list[_Linear], i: int) -> None:
+        self._run, self._t, self._block, self._i = run, t, block, i
+
+    def reads(self) -> list[np.ndarray]:
+        """What the gates read, each (P, N)."""
+        return [read[self._i] for linear in self._block for read in linear.reads]
+
+    def __call__(self, D: np.ndarray) -> np.ndarray:
+        for linear in self._block:
+            D = self._through(linear, D)
         return D
 
-    def _columns(self, D: np.ndarray | None) -> int:
-        return self.size.directions if D is None else D.shape[-1]
+    def of_input(self, along: np.ndarray) -> np.ndarray:
+        """∂h/∂x along directions (m, N) of the input."""
+        run, i = self._run, self._i
+        D = np.zeros((len(run.batch.ens.cell.state), len(along), *run.site.shape[1:]))
+        for linear in self._block:
+            after = self._through(linear, D)
+            if linear.direct is not None:
+                after += linear.direct[:, i, None] * along[:, None]
+            first = linear.stage.gates.start
+            for (row, output), value in linear.b.items():
+                weights = run.batch._input_weights[first + row]
+                change = run.sigma_v[first + row] * (along @ weights.T)[:, None]
+                after[output] += _at(value, i) * change
+            D = after
+        return D
 
-    def _gate_change(
-        self, k: int, read: np.ndarray | None, points: Points, t: int, source: bool
-    ) -> np.ndarray | None:
-        """Derivative of the pre-activation of gate k along what it reads, and along the input itself."""
-        change = None
-        if source:
-            change = points.sigma_v[k, :, None, None] * (self._input_weights[k] @ self._along_x)
-        if read is not None:
-            recurrent = np.matmul(self._weight(k, t), read)
-            recurrent *= points.sigma_w[k, :, None, None]
-            change = recurrent if change is None else change + recurrent
-        return change
-
-    def _log_determinant(self, linear: list[Any], points: Points, t: int) -> np.ndarray:
-        """Mean log singular value (P,) of the step between the carried components of the slow units."""
-        n, s, P = len(self._slow), len(self.ens.cell.state), points.mu_b.shape[1]
-        width = len(self._carried) * n
-        unit = np.zeros((s, P, self.size.units, width))
-        for place, component in enumerate(self._carried):
-            unit[component, :, self._slow, place * n + np.arange(n)] = 1.0
-        image = self._applied(linear, unit, points, t)[self._carried][:, :, self._slow]
-        return np.linalg.slogdet(image.transpose(1, 0, 2, 3).reshape(P, width, width))[1] / width
+    def _through(self, linear: _Linear, D: np.ndarray) -> np.ndarray:
+        """One stage: Σ_j a_ij D_j + Σ_k b_ki σ_k W_k Σ_j c_kj D_j."""
+        entries, factors, at = linear.stage.entries, linear.factors(D.dtype), self._i
+        first = linear.stage.gates.start
+        out = np.zeros((linear.stage.outputs, *D.shape[1:]), D.dtype)
+        for i, j, is_one in entries.a:
+            out[i] += D[j] if is_one else _at(factors["a", i, j], at) * D[j]
+        for row, others in entries.groups:
+            read = None
+            for j, is_one in entries.c[row]:
+                term = D[j] if is_one else _at(factors["c", row, j], at) * D[j]
+                read = term if read is None else read + term
+            if read is None:
+                continue
+            flat = read.reshape(-1, read.shape[-1])
+            for other in others:
+                change = (flat @ self._run.transposed_weight(first + other, self._t, D.dtype)).reshape(read.shape)
+                for i in entries.b[other]:
+                    out[i] += _at(factors["b", other, i], at) * change
+        return out
 
 
 class _Entries(NamedTuple):
     """Of a, b and c of one stage, the entries that are not 0, and whether they are 1, as expressions.
 
-    ``a``: (i, j, is one). By gate, ``b``: i; ``c``: (j, is one).
+    ``a``: (i, j, is one). By gate, ``b``: i; ``c``: (j, is one). ``groups``: gates that read the same, the
+    first and all of them.
     """
 
     a: list[tuple[int, int, bool]]
     b: list[list[int]]
     c: list[list[tuple[int, bool]]]
+    groups: list[tuple[int, list[int]]]
 
     @classmethod
-    def of(cls, pattern: StagePattern) -> _Entries:
+    def of(cls, stage: Stage) -> _Entries:
         """Listed once, since a step costs little more than to look for them."""
+        pattern = StagePattern.of(stage)
         zero, one = pattern.a
         by_gate = zip(*pattern.c, strict=True)
+        alike: dict[Any, list[int]] = {}
+        for row, gate in enumerate(stage.gates):
+            alike.setdefault(gate.reads, []).append(row)
         return cls(
             [(i, j, bool(one[i, j])) for i, j in np.argwhere(~zero).tolist()],
             [np.flatnonzero(~row).tolist() for row in pattern.b[0]],
             [[(j, bool(is_one[j])) for j in np.flatnonzero(~row).tolist()] for row, is_one in by_gate],
+            [(rows[0], rows) for rows in alike.values()],
         )
-
-
-def _combined(c: np.ndarray, entries: list[tuple[int, bool]], D: np.ndarray) -> np.ndarray | None:
-    """Σ_j c_j D_j, what one gate reads of the changes D (s, P, N, m); None if it reads nothing."""
-    total = None
-    for j, is_one in entries:
-        term = D[j] if is_one else c[j][..., None] * D[j]
-        total = term if total is None else total + term
-    return total
 
 
 class _Directions:
     """Derivatives along m directions of one input, and m of the state after it, side by side in D."""
 
-    def __init__(self, along_x: np.ndarray, along_h: np.ndarray) -> None:
+    def __init__(self, along_x: np.ndarray, along_h: np.ndarray, dtype: str) -> None:
         self.D = np.empty(0)
-        self._along_h, self._m = along_h, along_x.shape[1]
+        self._along_h, self._m, self._dtype = along_h, len(along_x), dtype
         self._unit = np.mean(along_x**2), np.mean(along_h**2)
         self._log = np.zeros((2, 1))
 
     def begin(self, by_x: np.ndarray) -> None:
         """At the step that takes the input: ∂h/∂x along its directions, and the directions of h."""
-        along_h = np.broadcast_to(self._along_h[:, None], (*by_x.shape[:-1], self._m))
-        self.D = np.concatenate([by_x, along_h], axis=-1)
-        self._log = np.zeros((2, by_x.shape[1]))
+        along_h = np.broadcast_to(self._along_h[:, :, None], by_x.shape)
+        self.D = np.concatenate([by_x, along_h], axis=1).astype(self._dtype)
+        self._log = np.zeros((2, by_x.shape[2]))
 
     def sizes(self) -> tuple[np.ndarray, np.ndarray]:
         """Log mean squares: of the last state component along the input, of the whole state along itself."""
-        by_x = np.log(np.mean(self.D[-1, ..., : self._m] ** 2, axis=(1, 2)) / self._unit[0])
-        by_h = np.log(np.mean(self.D[..., self._m :] ** 2, axis=(0, 2, 3)) / self._unit[1])
+        by_x = np.log(_mean_square(self.D[-1:, : self._m]) / self._unit[0])
+        by_h = np.log(_mean_square(self.D[:, self._m :]) / self._unit[1])
         return by_x + self._log[0], by_h + self._log[1]
 
     def rescale(self) -> None:
         """Bring both to size 1, and keep what they were."""
-        for row, part in enumerate((self.D[..., : self._m], self.D[..., self._m :])):
-            size = np.sqrt(np.mean(part**2, axis=(0, 2, 3)))
+        for row, part in enumerate((self.D[:, : self._m], self.D[:, self._m :])):
+            size = np.sqrt(_mean_square(part))
             safe = np.where((size > 0.0) & np.isfinite(size), size, 1.0)
-            part /= safe[:, None, None]
+            part /= safe[:, None].astype(self.D.dtype)
             self._log[row] += 2.0 * np.log(safe)
+
+
+def _mean_square(D: np.ndarray) -> np.ndarray:
+    """Over components, directions and units of D (s, m, P, N), in double precision."""
+    return np.mean(np.square(D, dtype=float), axis=(0, 1, 3))
 
 
 def _standardised(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -77,7 +77,7 @@ class Effort:
 
 EFFORT = Effort()
 # The networks of the search have seen T steps, as in training, and are not quite stationary.
-SMALL = Size(units=48, directions=8, least_burn_in=64, memories=1, looks=4)
+SMALL = Size(units=48, directions=8, least_burn_in=64, memories=1, looks=4, rescaled=8, dtype="float32")
 FLOOR = -700.0  # log of the smallest double: where nothing arrives, log I is this
 
 
