@@ -9,7 +9,7 @@ geometric mean over T steps (log |det| adds up), m_1(k) the mean squared singula
 variance of every pre-activation. As a smooth problem: max t − ρ Σ v over (x, t, v ≥ 0) with t ≤ log I_k, and
 every limit relaxed by v; it always has a solution. It is solved by linear programs in boxes around the best
 point so far (sequential linear programming: at an optimum as many terms are equal as numbers are free), from
-the best of many points at a small T, then at 4 T, 16 T, …, each from where the one before ended and from
+the best of many points at a small T, then at 3 T, 9 T, …, each from where the one before ended and from
 points spread anew. Where the end breaks a limit, the violations come first: a higher price ρ, their sum
 alone, and, since networks in chaos have no useful slopes, points spread in shrinking boxes.
 
@@ -26,6 +26,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from rmtrnn.cells import VanillaRNN
+from rmtrnn.initialisation.coordinates import fine
 from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
 from rmtrnn.initialisation.sensitivity import spaced_lags
 from rmtrnn.initialisation.space import Space
@@ -40,11 +41,12 @@ class Effort:
     basins : points from which short searches start, at every T; the best goes on.
     scattered : points spread over the cube, at every T, at most.
     iterations : linear programs at the last T, at most; half of them before, a third in short searches.
+    race : iterations of the short searches after which only the better half of them goes on.
     work : steps of all networks at each T, at most, for each of: the points spread (a quarter), the short
         searches, the long one, and every part of the search for a point within the limits.
     call : points that take as long as the overhead of looking at any. Measured: 0.09 ms a step against 0.01
         for each point (minimal gated unit, 48 units).
-    first : steps of the smallest T, at most.
+    first, ratio : steps of the smallest T, at most, and of one T to the next smaller one.
     lags : at which I_k is looked at, evenly spaced in log(1 + k).
     step : of difference quotients, in the unit cube.
     width, widths, narrow : half width of the first box, of those tried next to the last one, and of the last.
@@ -59,9 +61,11 @@ class Effort:
     basins: int = 5
     scattered: int = 256
     iterations: int = 24
+    race: int = 2
     work: int = 60_000
     call: int = 8
     first: int = 16
+    ratio: int = 3
     lags: int = 8
     step: float = 3e-4
     width: float = 0.1
@@ -185,14 +189,21 @@ class Problem:
         """Points spread over the cube, as many as the work allows."""
         return scattered(len(self.space.free), self.affordable(1, 0, self.effort.scattered, 0.25))
 
-    def solve(self, starts: np.ndarray, iterations: int, price: Price) -> list[Ended]:
-        """Linear programs in boxes around the best points so far, from all ``starts`` (B, d) side by side."""
+    def solve(self, starts: np.ndarray, iterations: int, price: Price, race: int = 0) -> list[Ended]:
+        """Linear programs in boxes around the best points so far, from all ``starts`` (B, d) side by side.
+
+        ``race``: after so many iterations, and again and again, the better half goes on alone.
+        """
         descents = [Descent(self, x, price) for x in starts]
         terms = self.terms(starts)
         for one, rows in zip(descents, terms.rows().T, strict=True):
             one.begin(rows)
-        for _ in range(iterations):
-            active = [one for one in descents if not one.finished]
+        for i in range(iterations):
+            running = [one for one in descents if one.running]
+            if race and i and i % race == 0:
+                for one in sorted(running, key=lambda one: -one.merit)[(len(running) + 1) // 2 :]:
+                    one.running = False
+            active = [one for one in descents if one.running]
             if not active:
                 break
             for ask, answer in (
@@ -231,7 +242,7 @@ class Descent:
     """
 
     def __init__(self, problem: Problem, x: np.ndarray, price: Price) -> None:
-        self.x, self.finished = x, False
+        self.x, self.finished, self.running = x, False, True
         self._effort, self._lags, self._price = problem.effort, len(problem.lags), price
         self._width = problem.effort.width
 
@@ -289,6 +300,12 @@ class Descent:
         trail.append(max(float(merits[chosen]), trail[-1]))
         gained_little = len(trail) > 4 and trail[-1] - trail[-5] < self._effort.enough
         self.finished = self._width < self._effort.narrow or gained_little
+        self.running = not self.finished
+
+    @property
+    def merit(self) -> float:
+        """Of the best point so far."""
+        return self._trail[-1]
 
     def ended(self) -> Ended:
         """Where it stands."""
@@ -320,11 +337,11 @@ def field_of(space: Space, T: int, N: int | None) -> Field:
     return NetworkBatch(space.base, T, 0, SMALL if N is None else replace(SMALL, units=N), space.pattern)
 
 
-def ladder(T: int, first: int) -> list[int]:
-    """T, T/4, T/16, … down to ``first`` at most, ascending."""
+def ladder(T: int, first: int, ratio: int) -> list[int]:
+    """T, T/ratio, T/ratio², … down to ``first`` at most, ascending."""
     found = [T]
     while found[-1] > first:
-        found.append(max(found[-1] // 4, 1))
+        found.append(max(found[-1] // ratio, 1))
     return found[::-1]
 
 
@@ -335,12 +352,15 @@ def search(
     d, evaluations, price = len(space.free), 0, Price(effort.penalty)
     if d == 0:
         return Problem(space, T, effort, N).found(np.zeros(0), 0.0, True, 1)
-    own, ends, before, problem = np.array(starts).reshape(-1, d), [], None, None
+    given, space = space, fine(space, T)
+    own = np.array([space.place(given.ensemble(x)) for x in starts]).reshape(-1, d)
+    ends: list[Ended] = []
+    before, problem = None, None
     end, candidates = Ended(np.zeros(d), 0.0, 0.0, True), own
-    for steps in ladder(T, effort.first):
+    for steps in ladder(T, effort.first, effort.ratio):
         problem = Problem(space, steps, effort, N)
-        usual = carried(space, end.x, before) if ends else grid(space, steps)
-        others = [carried(space, one.x, None, every=False) for one in ends if one.x is not end.x]
+        usual = carried(space, end.x, before, effort.ratio) if ends else grid(space, steps)
+        others = [carried(space, one.x, None, effort.ratio, every=False) for one in ends if one.x is not end.x]
         before = end.x if ends else None
         candidates = np.vstack([usual, *others, own, problem.spread()])
         ends = _promising(problem, candidates, price)
@@ -353,7 +373,8 @@ def search(
         earlier = problem.evaluations
         end = _nearest(problem, end, candidates)
         evaluations += problem.evaluations - earlier
-    return problem.found(end.x, end.gain, end.finished, evaluations)
+    found = problem.found(end.x, end.gain, end.finished, evaluations)
+    return found._replace(x=given.place(space.ensemble(end.x)))
 
 
 def _promising(problem: Problem, candidates: np.ndarray, price: Price) -> list[Ended]:
@@ -363,7 +384,8 @@ def _promising(problem: Problem, candidates: np.ndarray, price: Price) -> list[E
     chosen = unlike(candidates, merit, effort.basins, 2.0 * effort.width)
     while len(chosen) > 1 and problem.iterations(1.0 / 3.0, len(chosen)) < 2:
         chosen = chosen[:-1]
-    return problem.solve(chosen, problem.iterations(1.0 / 3.0, len(chosen)) if len(chosen) > 1 else 0, price)
+    short = problem.iterations(1.0 / 3.0, len(chosen)) if len(chosen) > 1 else 0
+    return problem.solve(chosen, short, price, effort.race)
 
 
 def _nearest(problem: Problem, end: Ended, candidates: np.ndarray) -> Ended:

@@ -26,14 +26,14 @@ def scattered(d: int, count: int) -> np.ndarray:
 def grid(space: Space, T: int) -> np.ndarray:
     """Rows x: gates that carry open, half open or shut for T steps; weights weak, and of gain 1 and 2.
 
-    Other gates have the mean 0. The inputs drive every pre-activation to 0.7 of its largest spread; biases
-    do not vary.
+    Other gates have the mean 0. The inputs drive every pre-activation to 0.7 of its largest spread, with weak
+    weights also to 1/(T + 1) of it, where states add up over T steps and stay small. Biases do not vary.
     """
     carrying = carrying_gates(space.base.cell)
     names = space.base.cell.gates
     means = [i for i, one in enumerate(space.free) if one.name == "mu_b" and names[one.gate] in carrying]
     rows = []
-    for gain in (0.1, 1.0, 2.0):
+    for gain, weaker in ((0.1, T + 1.0), (0.1, 1.0), (1.0, 1.0), (2.0, 1.0)):
         for signs in itertools.product((-1.0, 0.0, 1.0), repeat=min(len(means), 5)):
             x = np.zeros(len(space.free))
             by_place = dict(zip(means, signs, strict=False))
@@ -43,16 +43,19 @@ def grid(space: Space, T: int) -> np.ndarray:
                 elif one.name == "sigma_w":
                     x[place] = one.coordinate(gain)
                 elif one.name == "sigma_v":
-                    x[place] = one.coordinate(np.sqrt(0.5) * one.high)
+                    x[place] = one.coordinate(np.sqrt(0.5) * one.high / weaker)
             rows.append(x)
     return np.unique(np.array(rows), axis=0)
 
 
-def carried(space: Space, x: np.ndarray, before: np.ndarray | None, *, every: bool = True) -> np.ndarray:
-    """Starts at 4 T from the best point x at T, as rows: itself, extrapolated in log T, with slower gates.
+def carried(
+    space: Space, x: np.ndarray, before: np.ndarray | None, ratio: float, *, every: bool = True
+) -> np.ndarray:
+    """Starts at ratio · T from the best point x at T, as rows: itself, extrapolated in log T, slower gates.
 
-    A gate that lets the state last four times longer collects four times the variance of the inputs: also
-    with σ_v a half and a quarter. ``every``: also with the mean of one gate alone moved.
+    A gate that lets the state last longer collects more variance of the inputs, and what acts on it less
+    often may do less each time: also with σ_v, or σ_v and σ_w, divided by √ratio and by the ratio. ``every``:
+    also with the mean of one gate alone moved.
     """
     gates, carrying = space.base.cell.gates, carrying_gates(space.base.cell)
     means = [place for place, one in enumerate(space.free) if one.name == "mu_b"]
@@ -61,17 +64,18 @@ def carried(space: Space, x: np.ndarray, before: np.ndarray | None, *, every: bo
     for place in means:
         one, shifted = space.free[place], x.copy()
         mean = float(one.value(x[place]))
-        shifted[place] = one.coordinate(mean + np.sign(mean) * np.log(4.0))
+        shifted[place] = one.coordinate(mean + np.sign(mean) * np.log(ratio))
         if every:
             found.append(shifted)
         if gates[one.gate] in carrying:
             slower[place] = shifted[place]
-    for factor in (1.0, 0.5, 0.25):
+    for power, names in itertools.product((0.0, 0.5, 1.0), (("sigma_v",), ("sigma_v", "sigma_w"))):
         weaker = slower.copy()
         for place, one in enumerate(space.free):
-            if one.name == "sigma_v":
-                weaker[place] = one.coordinate(factor * float(one.value(x[place])))
-        found.append(weaker)
+            if one.name in names:
+                weaker[place] = one.coordinate(ratio**-power * float(one.value(x[place])))
+        if power > 0.0 or len(names) == 1:
+            found.append(weaker)
     return np.clip(np.array(found), 0.0, 1.0)
 
 
