@@ -294,7 +294,9 @@ class _Run:
             times = range(start, min(start + count, last + 1))
             along = zip(*(self.step(t) for t in times), strict=True)
             block = [
-                _Linear(self, stage, times, *(np.stack(column, axis=1) for column in zip(*steps, strict=True)))
+                _Linear(
+                    self, stage, times, *(np.stack(column, axis=1) for column in zip(*steps, strict=True))
+                )
                 for stage, steps in zip(self.batch._stages, along, strict=True)
             ]
             for i, t in enumerate(times):
@@ -401,7 +403,9 @@ class _Step:
                 continue
             flat = read.reshape(-1, read.shape[-1])
             for other in others:
-                change = (flat @ self._run.transposed_weight(first + other, self._t, D.dtype)).reshape(read.shape)
+                change = (flat @ self._run.transposed_weight(first + other, self._t, D.dtype)).reshape(
+                    read.shape
+                )
                 for i in entries.b[other]:
                     out[i] += _at(factors["b", other, i], at) * change
         return out

@@ -140,9 +140,9 @@ def test_gates_that_carry():
     }
     for cell, gates in expected.items():
         assert carrying_gates(rt.Ensemble(cell).cell) == gates
-    assert ladder(1000, 16) == [15, 62, 250, 1000]
+    assert ladder(1000, 16, 3) == [12, 37, 111, 333, 1000]
     space = build_space(rt.Ensemble("gru", weights="orthogonal", tied=True), 10, {}, {})
-    assert len(grid(space, 10)) == 6 and len(space.free) == 11
+    assert len(grid(space, 10)) == 9 and len(space.free) == 11
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,15 @@ def observed(size: Size) -> Observed:
     return NetworkBatch(ENS, 8, size=size).observe(Points.of(ENS), LAGS)
 
 
+def test_single_precision_of_directions():
+    """Rounding alone: it does not add up over the steps."""
+    usual, single = observed(USUAL), observed(replace(USUAL, dtype="float32"))
+    for name in ("log_input", "log_state"):
+        distance = np.abs(getattr(single, name) - getattr(usual, name)).max()
+        assert 0.0 < distance < 30.0 * np.finfo("float32").eps
+    assert np.array_equal(single.q, usual.q) and np.array_equal(single.log_typical, usual.log_typical)
+
+
 @pytest.mark.parametrize("factor", [1 / 3, 3])
 @pytest.mark.parametrize(
     "name", ["units", "directions", "least_burn_in", "memories", "start", "looks", "rescaled"]

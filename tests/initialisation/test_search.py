@@ -7,6 +7,7 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn.initialisation import space as spaces
+from rmtrnn.initialisation.coordinates import fine
 from rmtrnn.initialisation.search import EFFORT, Price, Problem
 from rmtrnn.initialisation.space import Coordinates, Free, build_space
 from rmtrnn.initialisation.starts import carried, scattered, unlike
@@ -21,6 +22,36 @@ def test_coordinates_and_values_are_inverse(free):
     assert [free.coordinate(value) for value in free.value(x)] == pytest.approx(list(x), abs=1e-12)
     assert free.value(np.array([-1.0, 2.0])) == pytest.approx([free.low, free.high])
     assert free.coordinate(1e3) == 1.0
+
+
+@pytest.mark.parametrize("T", [2, 1000])
+def test_fine_coordinates(T):
+    """Inverse of each other, the same bounds; variances of 1/T² are no corner of the cube."""
+    space = build_space(BASE, T, {}, {})
+    finer, x = fine(space, T), np.linspace(0.0, 1.0, 11)
+    for one, usual in zip(finer.free, space.free, strict=True):
+        assert [one.coordinate(value) for value in one.value(x)] == pytest.approx(list(x), abs=1e-12)
+        assert one.value(np.array([-1.0, 2.0])) == pytest.approx([usual.low, usual.high])
+    ens = BASE.replace(mu_b=1.0, sigma_w=0.5, sigma_v=1.0 / T, sigma_b=0.0)
+    x = finer.place(ens)
+    assert finer.ensemble(x).sigma_v == pytest.approx(1.0 / T) and space.place(finer.ensemble(x)) is not None
+    assert x[[one.name for one in finer.free].index("sigma_v")] > 0.04
+
+
+@pytest.mark.slow
+def test_continual_update_network_of_long_memory_has_a_solution():
+    """Its inputs must be of the order 1/T: coordinates that resolve 1/400 of a variance miss all points."""
+    assert rt.initialize("cfn", 1000).status is not rt.Status.NO_SOLUTION
+
+
+def test_a_race_leaves_the_better_half():
+    problem = Problem(build_space(BASE, 6, {}, {}), 6, replace(EFFORT, scattered=0))
+    starts, price = scattered(4, 4), Price(EFFORT.penalty)
+    before = problem.terms(starts).merit(*price)
+    raced, whole = problem.solve(starts, 3, price, race=1), problem.solve(starts, 3, price)
+    assert max(one.merit for one in raced) >= before.max()
+    slower = [one.merit < other.merit for one, other in zip(raced, whole, strict=True)]
+    assert 2 <= sum(slower) <= 3  # half of them stopped after one step, a half of the rest after two
 
 
 @pytest.mark.sweep
@@ -62,9 +93,10 @@ def test_starts():
     assert unlike(candidates, np.array([1.0, 2.0, 0.0, 3.0]), 2, 0.2)[:, 0].tolist() == [0.9, 0.01]
     space = build_space(BASE, 40, {"sigma_b": 0.0}, {})
     x = space.place(BASE.replace(mu_b=2.0, sigma_w=1.0, sigma_v=0.8))
-    found = space.points(carried(space, x, None, every=False))
-    assert found.mu_b[0] == pytest.approx([2.0, *[2.0 + np.log(4.0)] * 3])
-    assert found.sigma_v[0] == pytest.approx([0.8, 0.8, 0.4, 0.2])
+    found = space.points(carried(space, x, None, 4.0, every=False))
+    assert found.mu_b[0] == pytest.approx([2.0, *[2.0 + np.log(4.0)] * 5])
+    assert found.sigma_v[0] == pytest.approx([0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
+    assert found.sigma_w[0] == pytest.approx([1.0, 1.0, 1.0, 0.5, 1.0, 0.25])
     assert np.array_equal(scattered(3, 50), scattered(3, 50)) and scattered(3, 1).shape == (0, 3)
 
 
