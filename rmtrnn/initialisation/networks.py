@@ -11,7 +11,7 @@ respect to m directions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -90,6 +90,7 @@ _BLOCK, _BLOCK_SITES = 32, 2**16
 class NetworkBatch:
     """Networks of the cell, weight laws, inputs and ties of ``ens``; its other parameters are not used.
 
+    ``seed``: of one network, which all points have; or of several, each of which has one point of its own.
     ``pattern``: how the biases of the units come from those of a point; None: as the laws of ``ens`` say.
     """
 
@@ -97,7 +98,7 @@ class NetworkBatch:
         self,
         ens: Ensemble,
         T: int,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         size: Size | None = None,
         pattern: BiasPattern | None = None,
     ) -> None:
@@ -114,30 +115,35 @@ class NetworkBatch:
             self._stages.append(_StageOf(numeric, gates, by_input, _Entries.of(stage), len(stage.update)))
             first = gates.stop
         self._carried = list(memory(ens.cell)) or list(range(len(ens.cell.state)))
-        self._draw(seed)
+        self._seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+        self._means = np.ones((len(ens.cell.gates), 1)) if pattern is None else pattern.means(self.size.units)
+        # With R networks: weights (K, R, N, N), everything else with the axes (R, N) last.
+        drawn = zip(*map(self._drawn, self._seeds), strict=True)
+        weights, input_weights, *others = (list(arrays) for arrays in drawn)
+        self._weights, self._input_weights = np.stack(weights, axis=1), np.stack(input_weights, axis=1)
+        self._bias, self._x, self._drive, self._start, self._along_x, self._along_h = (
+            np.stack(arrays, axis=-2) for arrays in others
+        )
 
-    def _draw(self, seed: int) -> None:
+    def _drawn(self, seed: int) -> tuple[np.ndarray, ...]:
+        """Of one network: W, V, biases, inputs, V x, first state, directions of x and of h."""
         n, K, steps = self.size.units, len(self.ens.cell.gates), self.burn_in + self.T + 1
         rng = _random.stream(seed, 61)
         kinds = [self.ens.gate(name).weights for name in self.ens.cell.gates]
-        self._weights = np.array([random_matrix(kind, n, 1.0, rng) for kind in kinds])
-        self._input_weights = rng.standard_normal((K, n, n)) / np.sqrt(n)
-        self._bias = self._biases(rng, (K, 1 if self.ens.tied else steps, n))
-        self._means = np.ones((K, 1))
+        weights = np.array([random_matrix(kind, n, 1.0, rng) for kind in kinds])
+        input_weights = rng.standard_normal((K, n, n)) / np.sqrt(n)
+        bias = self._biases(rng, (K, 1 if self.ens.tied else steps, n))
         if self._pattern is not None:
-            self._bias = self._pattern.deviations(self._bias)
-            self._means = self._pattern.means(n)
-        self._x = self.ens.sample_input(rng, (steps, n))
+            bias = self._pattern.deviations(bias)
+        x = self.ens.sample_input(rng, (steps, n))
         if self.ens.tied:
-            self._drive = self._x @ self._input_weights.swapaxes(1, 2)
+            drive = x @ input_weights.swapaxes(1, 2)
         else:
-            scale = np.sqrt(np.mean(self._x**2, axis=-1))
-            self._drive = scale[:, None] * rng.standard_normal((K, steps, n))
-        self._start = rng.standard_normal((len(self.ens.cell.state), n))
-        self._along_x = rng.standard_normal((n, self.size.directions)).T.copy()
-        along_h = rng.standard_normal((len(self.ens.cell.state), n, self.size.directions))
-        self._along_h = along_h.swapaxes(1, 2).copy()
-        self._seed = seed
+            drive = np.sqrt(np.mean(x**2, axis=-1))[:, None] * rng.standard_normal((K, steps, n))
+        start = rng.standard_normal((len(self.ens.cell.state), n))
+        along_x = rng.standard_normal((n, self.size.directions)).T
+        along_h = rng.standard_normal((len(self.ens.cell.state), n, self.size.directions)).swapaxes(1, 2)
+        return weights, input_weights, bias, x, drive, start, along_x, along_h
 
     def _biases(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """(b − μ_b)/σ_b of the gates."""
@@ -199,7 +205,7 @@ class NetworkBatch:
 
             def apply(y: np.ndarray | None, step: _Step = step) -> np.ndarray:
                 if y is None:
-                    image = step.of_input(np.eye(n))
+                    image = step.of_input(np.eye(n)[:, None])
                 else:
                     image = step(y.reshape(s, n, -1).swapaxes(1, 2)[:, :, None])
                 return image[:, :, 0].swapaxes(1, 2).reshape(1, s * n, -1)
@@ -213,20 +219,22 @@ class NetworkBatch:
             run.step(t)
         return run
 
-    def _transposed_weights(self, gates: slice, t: int) -> np.ndarray:
-        """Wᵀ of the gates of one stage at σ_w = 1, (gates, N, N)."""
+    def transposed_weights(self, k: int | slice, t: int) -> np.ndarray:
+        """Wᵀ of one gate, (R, N, N), or of several ones at σ_w = 1."""
         if self.ens.tied:
-            return self._weights[gates].swapaxes(1, 2)
-        return np.array([self._weight(k, t) for k in range(gates.start, gates.stop)]).swapaxes(1, 2)
+            return self._weights[k].swapaxes(-1, -2)
+        gates = range(k, k + 1) if isinstance(k, int) else range(k.start, k.stop)
+        found = np.array([[self._permuted(r, gate, t) for r in range(len(self._seeds))] for gate in gates])
+        return (found[0] if isinstance(k, int) else found).swapaxes(-1, -2)
 
-    def _weight(self, k: int, t: int) -> np.ndarray:
+    def _permuted(self, r: int, k: int, t: int) -> np.ndarray:
         """W of gate k of untied weights at σ_w = 1: rows and columns of one draw, permuted and signed anew.
 
         This keeps the law of W, and makes the weights of different steps uncorrelated.
         """
-        rng, n = np.random.Generator(np.random.SFC64([self._seed, k, t])), self.size.units
+        rng, n = np.random.Generator(np.random.SFC64([self._seeds[r], k, t])), self.size.units
         rows, columns, signs = rng.permutation(n), rng.permutation(n), rng.choice((-1.0, 1.0), (2, n))
-        return signs[0][:, None] * self._weights[k][np.ix_(rows, columns)] * signs[1]
+        return signs[0][:, None] * self._weights[k, r][np.ix_(rows, columns)] * signs[1]
 
     def _log_determinant(self, step: _Step, P: int) -> np.ndarray:
         """Mean log singular value (P,) of the step between the carried components of the slow units."""
@@ -257,19 +265,20 @@ class _Run:
     """
 
     def __init__(self, batch: NetworkBatch, points: Points) -> None:
-        self.batch, P = batch, points.mu_b.shape[1]
-        self.site = np.repeat(batch.size.start * batch._start[:, None], P, axis=1)
+        self.batch, P = batch, max(points.mu_b.shape[1], len(batch._seeds))
+        shape = (len(batch._start), P, batch.size.units)
+        self.site = batch.size.start * np.broadcast_to(batch._start, shape)
         self.sigma_w, self.sigma_v = points.sigma_w[:, :, None], points.sigma_v[:, :, None]
         self._mean = points.mu_b[:, :, None] * batch._means[:, None]
         self._spread = points.sigma_b[:, :, None]
-        self._constant = self._mean + self._spread * batch._bias[:, 0, None] if batch.ens.tied else None
+        self._constant = self._mean + self._spread * batch._bias[:, 0] if batch.ens.tied else None
         self.weights: dict[tuple[int, str], np.ndarray] = {}
 
     def _without_recurrence(self, t: int) -> np.ndarray:
         """Pre-activations (K, P, N) at step t without W h."""
         batch = self.batch
-        e = self.sigma_v * batch._drive[:, t, None]
-        e += self._mean + self._spread * batch._bias[:, t, None] if self._constant is None else self._constant
+        e = self.sigma_v * batch._drive[:, t]
+        e += self._mean + self._spread * batch._bias[:, t] if self._constant is None else self._constant
         return e
 
     def step(self, t: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -279,7 +288,7 @@ class _Run:
             before = self.site
             reads = np.empty((stage.gates.stop - stage.gates.start, *before.shape[1:]))
             stage.numeric.assign_reads(reads, before)
-            e = reads @ batch._transposed_weights(stage.gates, t)
+            e = self._times_weights(reads, stage.gates, t)
             e *= self.sigma_w[stage.gates]
             e += e_all[stage.gates]
             self.site = np.empty((stage.outputs, *before.shape[1:]))
@@ -302,13 +311,23 @@ class _Run:
             for i, t in enumerate(times):
                 yield _Step(self, t, block, i)
 
-    def transposed_weight(self, k: int, t: int, dtype: np.dtype) -> np.ndarray:
-        """Wᵀ of gate k at σ_w = 1."""
-        if not self.batch.ens.tied:
-            return np.asarray(self.batch._weight(k, t).T, dtype)
-        if (k, dtype.char) not in self.weights:
-            self.weights[k, dtype.char] = np.ascontiguousarray(self.batch._weights[k].T, dtype)
-        return self.weights[k, dtype.char]
+    def _times_weights(self, reads: np.ndarray, gates: slice, t: int) -> np.ndarray:
+        """W r of the gates of one stage at σ_w = 1, (gates, P, N)."""
+        weights = self.batch.transposed_weights(gates, t)
+        if weights.shape[1] == 1:
+            return reads @ weights[:, 0]
+        return (reads[:, :, None] @ weights)[:, :, 0]
+
+    def times_weights(self, D: np.ndarray, k: int, t: int) -> np.ndarray:
+        """W of gate k at σ_w = 1 along the sites of D (m, P, N)."""
+        weights = self.weights.get((k, D.dtype.char))
+        if weights is None:
+            weights = np.ascontiguousarray(self.batch.transposed_weights(k, t), D.dtype)
+            if self.batch.ens.tied:
+                self.weights[k, D.dtype.char] = weights
+        if len(weights) == 1:
+            return (D.reshape(-1, D.shape[-1]) @ weights[0]).reshape(D.shape)
+        return (D.swapaxes(0, 1) @ weights).swapaxes(0, 1)
 
 
 class _Linear:
@@ -320,7 +339,7 @@ class _Linear:
     def __init__(
         self, run: _Run, stage: _StageOf, times: range, site: np.ndarray, e: np.ndarray, reads: np.ndarray
     ) -> None:
-        x = run.batch._x[times.start : times.stop, None]
+        x = run.batch._x[times.start : times.stop]
         parts, inputs, gates = stage.numeric.parts(site, x, e), len(site), len(e)
         self.stage, self.reads = stage, reads
         self.direct = None if stage.by_input is None else stage.by_input(site, x, e)
@@ -372,17 +391,17 @@ class _Step:
         return D
 
     def of_input(self, along: np.ndarray) -> np.ndarray:
-        """∂h/∂x along directions (m, N) of the input."""
+        """∂h/∂x along directions (m, R, N) of the input."""
         run, i = self._run, self._i
         D = np.zeros((len(run.batch.ens.cell.state), len(along), *run.site.shape[1:]))
         for linear in self._block:
             after = self._through(linear, D)
             if linear.direct is not None:
-                after += linear.direct[:, i, None] * along[:, None]
+                after += linear.direct[:, i, None] * along
             first = linear.stage.gates.start
             for (row, output), value in linear.b.items():
-                weights = run.batch._input_weights[first + row]
-                change = run.sigma_v[first + row] * (along @ weights.T)[:, None]
+                weights = run.batch._input_weights[first + row].swapaxes(1, 2)
+                change = run.sigma_v[first + row] * (along.swapaxes(0, 1) @ weights).swapaxes(0, 1)
                 after[output] += _at(value, i) * change
             D = after
         return D
@@ -401,11 +420,8 @@ class _Step:
                 read = term if read is None else read + term
             if read is None:
                 continue
-            flat = read.reshape(-1, read.shape[-1])
             for other in others:
-                change = (flat @ self._run.transposed_weight(first + other, self._t, D.dtype)).reshape(
-                    read.shape
-                )
+                change = self._run.times_weights(read, first + other, self._t)
                 for i in entries.b[other]:
                     out[i] += _at(factors["b", other, i], at) * change
         return out
@@ -446,12 +462,12 @@ class _Directions:
     def __init__(self, along_x: np.ndarray, along_h: np.ndarray, dtype: str) -> None:
         self.D = np.empty(0)
         self._along_h, self._m, self._dtype = along_h, len(along_x), dtype
-        self._unit = np.mean(along_x**2), np.mean(along_h**2)
+        self._unit = np.mean(along_x**2, axis=(0, 2)), np.mean(along_h**2, axis=(0, 1, 3))
         self._log = np.zeros((2, 1))
 
     def begin(self, by_x: np.ndarray) -> None:
         """At the step that takes the input: ∂h/∂x along its directions, and the directions of h."""
-        along_h = np.broadcast_to(self._along_h[:, :, None], by_x.shape)
+        along_h = np.broadcast_to(self._along_h, by_x.shape)
         self.D = np.concatenate([by_x, along_h], axis=1).astype(self._dtype)
         self._log = np.zeros((2, by_x.shape[2]))
 

@@ -32,6 +32,9 @@ def test_rules_of_the_profile_and_of_the_recipes():
     best = library_plans.best_recipe(recipes)
     assert best is not None and best["name"] == "c"
     assert library_plans.best_recipe(recipes[:2]) is None
+    recipes[3]["within bounds"] = False
+    best = library_plans.best_recipe(recipes)
+    assert best is not None and best["name"] == "b"
 
 
 def test_rows_are_kept(tmp_path):
