@@ -38,3 +38,14 @@ def test_numbers_change_what_is_seen_by_the_draw_only(name, factor):
     assert np.abs(moved.log_state - usual.log_state).max() < (1e-9 if exact else 0.3)
     assert np.abs(moved.q / usual.q - 1.0).max() < 0.15
     assert np.ptp(usual.log_input) > 1.0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_networks_side_by_side_are_those_of_one_after_another(tied):
+    ens, size = ENS.replace(sigma_b=0.2, tied=tied), Size(units=24, least_burn_in=30, looks=0)
+    together = NetworkBatch(ens, 8, range(3, 6), size).observe(Points.of(ens), LAGS)
+    for column, seed in enumerate(range(3, 6)):
+        alone = NetworkBatch(ens, 8, seed, size).observe(Points.of(ens), LAGS)
+        np.testing.assert_allclose(together.log_input[:, column], alone.log_input[:, 0], atol=1e-9)
+        np.testing.assert_allclose(together.log_state[:, column], alone.log_state[:, 0], atol=1e-9)
+    assert np.ptp(together.log_input, axis=1).min() > 1e-3

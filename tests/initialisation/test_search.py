@@ -100,6 +100,33 @@ def test_starts():
     assert np.array_equal(scattered(3, 50), scattered(3, 50)) and scattered(3, 1).shape == (0, 3)
 
 
+def moved(name, factor):
+    value = getattr(EFFORT, name)
+    if isinstance(value, tuple):
+        return tuple(factor * one for one in value)
+    return type(value)(max(round(factor * value), 2 if name == "ratio" else 1))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("factor", [1 / 3, 3])
+@pytest.mark.parametrize("name", ["corrected", "call", "race", "ratio", "final", "basins"])
+def test_numbers_of_the_descents_hardly_matter(name, factor):
+    kept = {"sigma_b": 0.0, "sigma_w": 0.5}
+    usual = rt.initialize("minimal", 40, fix=kept)
+    other = rt.initialize("minimal", 40, fix=kept, effort=replace(EFFORT, **{name: moved(name, factor)}))
+    assert other.smallest == pytest.approx(usual.smallest, rel=0.05)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("factor", [1 / 3, 3])
+@pytest.mark.parametrize("name", ["dearer", "zooms", "call", "corrected"])
+def test_numbers_of_the_search_within_the_limits_hardly_matter(name, factor):
+    """A UGRNN that an earlier search said to have no solution."""
+    cell, T, kinds, fix = random_fixed.problem(101)
+    plan = rt.initialize(cell, T, fix=fix, effort=replace(EFFORT, **{name: moved(name, factor)}), **kinds)
+    assert plan.status is not rt.Status.NO_SOLUTION
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("index", [100, 101, 183])
 def test_problems_on_which_a_scan_was_better(index):
