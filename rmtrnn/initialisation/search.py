@@ -63,7 +63,7 @@ class Effort:
     scattered: int = 256
     iterations: int = 24
     race: int = 2
-    work: int = 80_000
+    work: int = 50_000
     final: int = 4
     call: int = 14
     first: int = 16
