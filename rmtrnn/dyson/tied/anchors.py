@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn.dyson.tied.functional import Sites
+from rmtrnn.dyson.tied.more_sites import MORE, MoreSites
 from rmtrnn.dyson.tied.path import Node, node_at
 
 
@@ -46,21 +47,31 @@ class SharedNode(NamedTuple):
     groups: np.ndarray
 
 
-def on_all_sites(whole: Sites, some: Sites, nodes: list[Node], groups: int) -> list[SharedNode]:
-    """F over ``whole`` of ``nodes`` over the sites ``some``.
+def on_all_sites(
+    whole: Sites, some: Sites, nodes: list[Node], groups: int, more: MoreSites | None = None
+) -> list[SharedNode]:
+    """F over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` sites by regression.
 
-    Both have their sites in ``groups`` equal groups, one after the other.
+    All have their sites in ``groups`` equal groups, one after the other.
     """
     values = np.array([node.site_value for node in nodes]).reshape(-1, some.n).T
     own = group_means(np.imag(values), some.weights, groups).T
     if whole.n == some.n or not nodes:
         return [SharedNode(*pair) for pair in zip(nodes, own, strict=True)]
-    full = {i: node_at(whole, nodes[i].point) for i in anchors(values, some.weights)}
+    found = anchors(values, some.weights)
+    full = {i: node_at(whole, nodes[i].point) for i in found}
     chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
     few = regressors(values[:, chosen])
     many = regressors(np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T)
     differ = group_means(many, whole.weights, groups) - group_means(few, some.weights, groups)
     change = (differ @ regression(few, np.imag(values), some.weights)).T
+    if more is not None:
+        near, ours, all_drawn = map(
+            regressors, more.variables([nodes[i].point for i in found[: MORE.points]])
+        )
+        equal = np.full(len(all_drawn), 1.0 / len(all_drawn))
+        differ = group_means(all_drawn, equal, groups) - group_means(ours, whole.weights, groups)
+        change += (differ @ regression(near, np.imag(values), some.weights)).T
     mean = change.mean(axis=1)
     slopes = _slopes(np.array([node.u for node in nodes]), mean)
     return [

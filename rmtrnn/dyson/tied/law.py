@@ -32,6 +32,7 @@ from rmtrnn.dyson.tied.bordered_sites import BorderedSites
 from rmtrnn.dyson.tied.functional import Sites
 from rmtrnn.dyson.tied.iteration import Point, solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
+from rmtrnn.dyson.tied.more_sites import MoreSites
 from rmtrnn.dyson.tied.path import PathFollower, PathSettings, error_of_sites, node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field
@@ -198,7 +199,8 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
         error += error_of_form(some, points, settings)
     if not nodes:
         return no_law()[0]
-    shared = on_all_sites(whole, some, nodes, population.groups)
+    more = MoreSites.of(population.drawn, full, picks[0][0]) if isinstance(whole, SiteMatrices) else None
+    shared = on_all_sites(whole, some, nodes, population.groups, more)
     solution = as_solution(shared, settings, error)
     solved = np.flatnonzero(solution.converged)
     if solved.size:  # what lies beyond the outermost solved points is an error of the tails

@@ -11,7 +11,7 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class DrawSettings:
     field: int = 8192
     # Sites of each group whose self-energies at large λ say how much the others count for.
     pilot: int = 64
+    # Steps up to which all that were drawn are kept: 3 MB for each of one weight matrix.
+    kept: int = 64
     # Spread of all features below which one site is like the other: far above rounding, far below a draw's.
     equal: float = 1e-9
 
@@ -57,7 +59,8 @@ class Population:
     """Sites in `GROUPS` equal groups, one after the other, each with a two-time mean field of its own.
 
     ``low`` and ``high`` rank the sites: the size of the product of their gates, and their share of m_1. Sites
-    that are all equal are one, in one group: then it is exact.
+    that are all equal are one, in one group: then it is exact. ``drawn``: the stages of all sites that these
+    were picked from, in the same groups; none where they are not kept.
     """
 
     stages: list[Stage]
@@ -65,6 +68,7 @@ class Population:
     low: np.ndarray
     high: np.ndarray
     groups: int = GROUPS
+    drawn: list[Stage] = field(default_factory=list)
 
 
 def draw_population(
@@ -96,16 +100,16 @@ def draw_population(
     if np.ptp(site_features(pilot, small, far)[1], axis=1).max() < _DRAW.equal:  # the dead state
         return Population(at_sites(pilot, slice(1)), *np.ones((3, 1)), groups=1)
     reserve = min(max(_DRAW.reserve // (GROUPS * n), _DRAW.least), _DRAW.most)
-    stages = prepared(draw(GROUPS * reserve * n, seed), ens, T, seed)
+    drawn = prepared(draw(GROUPS * reserve * n, seed), ens, T, seed)
     groups = [
-        _picked(at_sites(stages, slice(i * reserve * n, (i + 1) * reserve * n)), n, small, far)
+        _picked(at_sites(drawn, slice(i * reserve * n, (i + 1) * reserve * n)), n, small, far)
         for i in range(GROUPS)
     ]
     stages = [side_by_side(list(parts)) for parts in zip(*(group.stages for group in groups), strict=True)]
     weights, low, high = (
         np.concatenate([getattr(group, name) for group in groups]) for name in ("weights", "low", "high")
     )
-    return Population(stages, weights / GROUPS, low, high)
+    return Population(stages, weights / GROUPS, low, high, drawn=drawn if _DRAW.kept >= T else [])
 
 
 def stationary_field(ens: Ensemble, seed: int) -> TiedField:
