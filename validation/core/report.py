@@ -94,8 +94,16 @@ def _line(title: str, claims: list[dict[str, Any]]) -> str:
         (claim,) = claims
         return f"- **{title}.** {claim['claim'].rstrip('.')}: {claim['numbers'].partition(';')[0]}."
     same = len({_what(claim) for claim in claims}) == 1 and ": " in claims[0]["claim"]
-    names = ";\n  ".join(_where(claim) if same else claim["claim"].rstrip(".") for claim in claims)
+    names = ";\n  ".join(_where(claim) for claim in claims) if same else ";\n  ".join(_texts(claims))
     return f"- **{title}.** {_what(claims[0]) + ': ' if same else ''}{names}."
+
+
+def _texts(claims: list[dict[str, Any]]) -> list[str]:
+    """The claims, each once; one that is made of several things with the last words of their names."""
+    items: dict[str, list[str]] = {}
+    for claim in claims:
+        items.setdefault(claim["claim"].rstrip("."), []).append(claim["item"].rpartition(", ")[2])
+    return [text + (f" ({' and '.join(own)})" if len(own) > 1 else "") for text, own in items.items()]
 
 
 def _what(claim: dict[str, Any]) -> str:
