@@ -27,12 +27,13 @@ def test_rules_of_the_profile_and_of_the_recipes():
         "error of networks": [0.4] * 2,
     }
     assert library_plans.score(side) == pytest.approx(1.0)
-    recipes = [{"name": name, "smallest": size, "slack": slack} for name, size, slack in
-               [("plan", 1.0, 0.0), ("a", 2.0, -1.0), ("b", 0.5, 0.0), ("c", 0.6, -0.01)]]  # fmt: skip
+    made_up = [("plan", 1.0, 0.0), ("free plan", 3.0, 0.0)]
+    made_up += [("a", 2.0, -1.0), ("b", 0.5, 0.0), ("c", 0.6, -0.01)]
+    recipes = [{"name": name, "smallest": size, "slack": slack} for name, size, slack in made_up]
     best = library_plans.best_recipe(recipes)
     assert best is not None and best["name"] == "c"
-    assert library_plans.best_recipe(recipes[:2]) is None
-    recipes[3]["within bounds"] = False
+    assert library_plans.best_recipe(recipes[:3]) is None
+    recipes[4]["within bounds"] = False
     best = library_plans.best_recipe(recipes)
     assert best is not None and best["name"] == "b"
 

@@ -8,12 +8,14 @@
   with tied weights, drawn independently of the search, beside ``plan.profile`` and its errors;
 - the smallest sensitivity of the plan and of the recipes below on four other networks of `WIDTH` units, the
   same for all, and which recipes meet the plan's limits there within the tolerance of the search. The plan
-  has slow and fast units, the recipes one class: their limit of the typical singular value is that of all.
+  has slow and fast units and ties the biases of writing gates; the recipes have one class of units. So they
+  are compared with the "free" plan, under ``fast`` = 0 and with writing gates of their own mean.
 
-Recipes: chrono biases, log T for the gates that carry and also with the law log U, U uniform on [1, T − 1],
-of either sign, with orthogonal weights of gain ½ and 1 and σ_v of 0.3 and 0.7; and χ = 1, for the same σ_v
+Recipes: chrono biases, log T for the gates that carry and the opposite for those that write (Tallec and
+Ollivier 2018), also with the law log U, U uniform on [1, T − 1], of either sign, with orthogonal weights of
+gain ½ and 1 and σ_v of 0.3 and 0.7, and the same without the opposite bias; and χ = 1, for the same σ_v
 and for biases of 0, ±1 and ± log T of the gates that carry: the gain at which m_1(T) of the networks of the
-search is 1. About 15 minutes of one core.
+search is 1. About half an hour of one core.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ from rmtrnn import cells
 from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
 from rmtrnn.initialisation.search import EFFORT, field_of, terms_of
 from rmtrnn.initialisation.sensitivity import error_of_mean, spaced_lags
-from rmtrnn.initialisation.space import Space, build_space
-from rmtrnn.initialisation.time_scales import BiasPattern, carrying_gates
+from rmtrnn.initialisation.space import LIMITS, Space, build_space
+from rmtrnn.initialisation.time_scales import BiasPattern, carrying_gates, writing_gates
 from validation.core.rows import read_rows, write_rows
 
 STEPS = (10, 100, 1000)
@@ -106,15 +108,19 @@ def recipes(cell: str, T: int, space: Space) -> Iterator[tuple[str, rt.Ensemble]
     """Names and ensembles."""
     base, carrying = space.base, carrying_gates(space.base.cell)
     fed = {"gru_reset_after": [gate for gate in base.cell.gates if gate != "c"]}.get(cell, base.cell.gates)
-    signs = (1.0, -1.0) if carrying else (1.0,)
+    signs, writing = (1.0, -1.0) if carrying else (1.0,), writing_gates(space.base.cell)
     for sign, drive in itertools.product(signs, DRIVES):
         sigma_v = dict.fromkeys(fed, drive)
         for gain in GAINS:
             name = f"{sign:+.0f}, gain {gain:g}, drive {drive:g}"
             mean = {gate: sign * np.log(T) * (gate in carrying) for gate in base.cell.gates}
+            if writing:
+                yield f"chrono, writing 0, {name}", base.replace(mu_b=mean, sigma_w=gain, sigma_v=sigma_v)
+            mean |= {gate: copy.sign * mean[copy.source] for gate, copy in writing.items()}
             yield f"chrono {name}", base.replace(mu_b=mean, sigma_w=gain, sigma_v=sigma_v)
             if carrying and sign > 0.0:
-                law = {gate: ("log_uniform", 1.0, float(max(T - 1, 2))) for gate in carrying}
+                law: dict[str, Any] = {gate: ("log_uniform", 1.0, float(max(T - 1, 2))) for gate in carrying}
+                law |= {gate: copy.law() for gate, copy in writing.items()}
                 spread = base.replace(sigma_w=gain, sigma_v=sigma_v, bias_law=law)
                 yield f"chrono law {name}", spread
         for size in (0.0, 1.0, float(np.log(T))) if sign > 0.0 else (1.0, float(np.log(T))):
@@ -139,11 +145,17 @@ def critical_gain(space: Space, T: int, ens: rt.Ensemble) -> rt.Ensemble | None:
 
 
 def compared(plan: Any, cell: str) -> list[dict[str, Any]]:
-    """Smallest sensitivity and limits of the plan, which comes first, and of every recipe."""
-    T = plan.T
-    space = build_space(rt.Ensemble(cell, weights="orthogonal", tied=True), T, {}, {})
-    own = space.points(space.place(plan.ensemble)[None])
-    seen = _judged(space, T, space.base, own, ["plan"], space.pattern)
+    """Smallest sensitivity and limits of the plan, of the free plan, and of every recipe, in this order."""
+    T, seen = plan.T, []
+    base = rt.Ensemble(cell, weights="orthogonal", tied=True)
+    writing = dict.fromkeys(writing_gates(base.cell), (-LIMITS.mean, LIMITS.mean))
+    free: dict[str, Any] = {"fast": 0.0} | ({"mu_b": writing} if writing else {})
+    for name, bounds in (("plan", {}), ("free plan", free)):
+        space = build_space(base, T, {}, bounds)
+        found = plan if not bounds or not carrying_gates(base.cell) else rt.initialize(cell, T, bounds=bounds)
+        own = space.points(space.place(found.ensemble)[None])
+        seen += _judged(space, T, space.base, own, [name], space.pattern)
+    space = build_space(base, T, {}, {})
     named = list(recipes(cell, T, space))
     usual = [(one, ens) for one, ens in named if ens.has_normal_biases]
     seen += _judged(space, T, space.base, _together([ens for _, ens in usual]), [one for one, _ in usual])
@@ -152,7 +164,8 @@ def compared(plan: Any, cell: str) -> list[dict[str, Any]]:
             seen += _judged(space, T, ens, Points.of(ens), [one])
     allowed = dict(named)
     return [
-        one | {"within bounds": one["name"] == "plan" or within(space, allowed[one["name"]])} for one in seen
+        one | {"within bounds": one["name"] not in allowed or within(space, allowed[one["name"]])}
+        for one in seen
     ]
 
 
@@ -204,7 +217,7 @@ def _together(ensembles: list[rt.Ensemble]) -> Points:
 def best_recipe(recipes: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The best of those that meet the limits; None if none does."""
     meets = [
-        one for one in recipes[1:] if one["slack"] >= -EFFORT.tolerance and one.get("within bounds", True)
+        one for one in recipes[2:] if one["slack"] >= -EFFORT.tolerance and one.get("within bounds", True)
     ]
     return max(meets, key=lambda one: one["smallest"], default=None)
 
@@ -215,13 +228,14 @@ def best_recipe(recipes: list[dict[str, Any]]) -> dict[str, Any] | None:
 def summary(rows: list[dict[str, Any]]) -> str:
     """A line for each plan, and counts."""
     header = f"{'cell':16}{'T':>5}{'CPU s':>7}  {'status':15}{'smallest':>10}{'score':>7}{'plan':>10}"
-    lines = [f"{header}{'best recipe':>12}"]
+    lines = [f"{header}{'free plan':>11}{'best recipe':>12}"]
     for one in rows:
-        own, best = one["recipes"][0], best_recipe(one["recipes"])
+        (own, free, *_), best = one["recipes"], best_recipe(one["recipes"])
         scored = max(score(one["sampled"][side]) for side in ("input", "state")) if "sampled" in one else None
         lines.append(
             f"{one['cell']:16}{one['T']:5}{one['seconds']:7.1f}  {one['status']:15}{one['smallest']:10.3g}"
             f"{'' if scored is None else format(scored, '.2f'):>7}{own['smallest']:10.3g}"
+            f"{free['smallest']:11.3g}"
             f"{'none' if best is None else format(best['smallest'], '.3g'):>12}"
             f"{'' if best is None else '  ' + best['name']}"
         )
