@@ -210,7 +210,9 @@ def _figure(results: dict[str, core.Result], size: str) -> Any:
         Line2D([], [], color=colour, lw=1.2, label=name)
         for name, colour in zip(_arms(results), plotting.PALETTE, strict=False)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=6)
+    figure.supxlabel("training step", fontsize=7)
+    figure.supylabel("loss (logarithmic)", fontsize=7)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=6)
     return figure
 
 
