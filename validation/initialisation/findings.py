@@ -212,7 +212,7 @@ def _figure(results: dict[str, core.Result], size: str) -> Any:
     ]
     figure.supxlabel("training step", fontsize=7)
     figure.supylabel("loss (logarithmic)", fontsize=7)
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=6)
+    figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=6)
     return figure
 
 
