@@ -16,7 +16,8 @@ weighed at every step by exp(e (c x)²/2 + c x zeta): d, beta, A for P, and e, g
 for its covariance U gives log det(1 - Q h) at a site at a cost of O(T). It is not that of (15) but a variable
 next to it: see `more_sites`.
 
-Letters: X, P or Q of (15); T, steps; n, sites; a, b, c, x as in (1); A, B, beta, gamma, d, e as above.
+Letters: X, P or Q of (15); T, steps; n, sites; a, b, c, x as in (1); A, B,
+beta, gamma, d, e as above.
 """
 
 from __future__ import annotations
@@ -139,15 +140,15 @@ def log_determinants(stages: Sequence[Stage], energy: np.ndarray, inverse_lambda
 
     ``stages``: T of one weight matrix and one state; ``inverse_lambda``: 1/λ in their units.
     """
-    p, q = memories(energy)
+    of_p, of_q = memories(energy)
     n = stages[0].a.shape[2]
     return np.concatenate(
-        [_portion(stages, slice(i, i + _PORTION), p, q, inverse_lambda) for i in range(0, n, _PORTION)]
+        [_portion(stages, slice(i, i + _PORTION), of_p, of_q, inverse_lambda) for i in range(0, n, _PORTION)]
     )
 
 
 def _portion(
-    stages: Sequence[Stage], some: slice, p: Memory, q: Memory, inverse_lambda: complex
+    stages: Sequence[Stage], some: slice, of_p: Memory, of_q: Memory, inverse_lambda: complex
 ) -> np.ndarray:
     """The recursion (32), with U by its six entries."""
     xx = np.ones(stages[0].a[0, 0, some].shape, dtype=complex)
@@ -157,7 +158,7 @@ def _portion(
         a, b, c = (block[some].astype(complex) for block in (stage.a[0, 0], stage.b[0, 0], stage.c[0, 0]))
         # z = c x weighed by e z²/2 + z zeta: U (1 - K U)^{-1} by its pivot in (z, zeta)
         first, second = (c * xx, c * xk, c * xz), (xz, kz, zz)
-        low, high = 1.0 - first[2], zz + q.diagonal[t]
+        low, high = 1.0 - first[2], zz + of_q.diagonal[t]
         own = c * first[0]
         det = low * low - own * high
         log_det.add(det)
@@ -171,13 +172,13 @@ def _portion(
         kz = kz + first[1] * left[2] + second[1] * right[2]
         zz = zz + first[2] * left[2] + second[2] * right[2]
         # x' = a x + b (xi + w), xi' = A xi + v, zeta' = B zeta + gamma c x
-        A, B, read = p.decay[t], q.decay[t], q.start[t] * c
+        A, B, read = of_p.decay[t], of_q.decay[t], of_q.start[t] * c
         ax, ak, az = a * xx + b * xk, a * xk + b * kk, a * xz + b * kz  # with x, xi, zeta before
         zz = B * B * zz + read * (2.0 * B * xz + read * xx)
         kz = A * (B * kz + read * xk)
         xz = B * az + read * ax
-        xk = A * ak + p.start[t] * b
-        xx = a * ax + b * (ak + p.diagonal[t] * b)
+        xk = A * ak + of_p.start[t] * b
+        xx = a * ax + b * (ak + of_p.diagonal[t] * b)
         kk = A * A * kk
     log_det.add(1.0 - inverse_lambda * xx)
     return log_det.flush()
