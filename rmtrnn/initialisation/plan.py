@@ -36,7 +36,7 @@ from rmtrnn.initialisation.space import Space, build_space
 from rmtrnn.initialisation.tied import MeanSquares
 from rmtrnn.initialisation.time_scales import carrying_gates
 
-QUICK = Settings(sites=512, longest=32, N=48, trials=16, quantile_N=32, quantile_trials=1, quantile_lags=7)
+QUICK = Settings(sites=512, longest=32, N=64, trials=16, quantile_N=32, quantile_trials=1, quantile_lags=7)
 
 
 @stored("initialisation plan")
