@@ -20,7 +20,7 @@ log of the smallest mean square; v, violations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -330,9 +330,12 @@ class Descent:
         inside = np.column_stack([np.maximum(-width, -x), np.minimum(width, 1.0 - x)])
         low = np.concatenate([inside[:, 0], [2.0 * FLOOR], np.zeros(limits)])
         high = np.concatenate([inside[:, 1], [-2.0 * FLOOR], np.full(limits, np.inf)])
-        # Without integers, and with less to do beside the solver than `scipy.optimize.linprog` has.
-        below = LinearConstraint(np.hstack([-self._slopes, relaxed]), -np.inf, rows)
-        solved = milp(cost, constraints=below, bounds=Bounds(low, high))
+        # Without integers, and with less to do beside the solver than `scipy.optimize.linprog` has. Its
+        # annotations know numbers only, its documentation arrays.
+        upper: Any = rows
+        box: Any = low, high
+        below = LinearConstraint(np.hstack([-self._slopes, relaxed]), -np.inf, upper)
+        solved = milp(cost, constraints=below, bounds=Bounds(*box))
         return np.zeros(d) if solved.x is None else np.clip(solved.x[:d], inside[:, 0], inside[:, 1])
 
 

@@ -192,10 +192,10 @@ class _Logarithm:
         self.value = np.zeros(n, dtype=complex)
 
     def add(self, pivot: np.ndarray) -> None:
-        before = self.product.imag >= 0.0
-        same = before == (pivot.imag >= 0.0)
+        before = np.imag(self.product) >= 0.0
+        same = before == (np.imag(pivot) >= 0.0)
         self.product = self.product * pivot
-        crossed = same & ((self.product.imag >= 0.0) != before)
+        crossed = same & ((np.imag(self.product) >= 0.0) != before)
         self.value += 2j * np.pi * (crossed * (2.0 * before - 1.0))
         self.count += 1
         if self.count == _PIVOTS:
