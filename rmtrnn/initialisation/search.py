@@ -26,7 +26,6 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from rmtrnn.cells import VanillaRNN
-from rmtrnn.initialisation.coordinates import fine
 from rmtrnn.initialisation.networks import NetworkBatch, Observed, Points, Size
 from rmtrnn.initialisation.sensitivity import spaced_lags
 from rmtrnn.initialisation.space import Space
@@ -361,7 +360,7 @@ def search(
     d, evaluations, price = len(space.free), 0, Price(effort.penalty)
     if d == 0:
         return Problem(space, T, effort, N).found(np.zeros(0), 0.0, True, 1)
-    given, space = space, fine(space, T)
+    given, space = space, space.resolving(T)
     own = np.array([space.place(given.ensemble(x)) for x in starts]).reshape(-1, d)
     ends: list[Ended] = []
     before, problem = None, None

@@ -7,7 +7,6 @@ import pytest
 
 import rmtrnn as rt
 from rmtrnn.initialisation import space as spaces
-from rmtrnn.initialisation.coordinates import fine
 from rmtrnn.initialisation.search import EFFORT, Price, Problem
 from rmtrnn.initialisation.space import Coordinates, Free, build_space
 from rmtrnn.initialisation.starts import carried, scattered, unlike
@@ -28,7 +27,7 @@ def test_coordinates_and_values_are_inverse(free):
 def test_fine_coordinates(T):
     """Inverse of each other, the same bounds; variances of 1/T² are no corner of the cube."""
     space = build_space(BASE, T, {}, {})
-    finer, x = fine(space, T), np.linspace(0.0, 1.0, 11)
+    finer, x = space.resolving(T), np.linspace(0.0, 1.0, 11)
     for one, usual in zip(finer.free, space.free, strict=True):
         assert [one.coordinate(value) for value in one.value(x)] == pytest.approx(list(x), abs=1e-12)
         assert one.value(np.array([-1.0, 2.0])) == pytest.approx([usual.low, usual.high])
