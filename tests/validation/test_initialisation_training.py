@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from validation.initialisation import arms, steps, tasks, trainer, variants  # noqa: E402
+from validation.initialisation import arms, tasks, trainer, variants  # noqa: E402
+from validation.networks import modules, steps  # noqa: E402
 
 N, B = 6, 3
 CELLS = ("vanilla", "minimal", "gru", "lstm")
@@ -20,9 +21,8 @@ def stacked(
 ) -> tuple[list[Any], list[trainer.Run]]:
     """Modules with their readouts, and the same networks as runs."""
     drawn = [arms.module(cell, "default", None, task, N, seed) for seed in range(count)]
-    own = steps.layout(cell, N, task.inputs, task.outputs)
     runs = [
-        trainer.Run(arms.flat(cell, own, *pair), rate=0.01, seed=seed, steps=steps_each)
+        trainer.Run(modules.flat(*pair), rate=0.01, seed=seed, steps=steps_each)
         for seed, pair in enumerate(drawn)
     ]
     return drawn, runs
@@ -44,19 +44,19 @@ def test_losses_and_gradients_are_those_of_the_modules(cell: str, name: str) -> 
     task = tasks.task(name, 12)
     drawn, runs = stacked(cell, task, 2)
     stack = trainer.Stack(cell, task, N, B, runs)
-    losses = stack.losses()
-    own = steps.layout(cell, N, task.inputs, task.outputs)
+    batches = [task.batch(trainer._random.stream(k, trainer.BATCHES), B) for k in range(len(drawn))]
+    x, answers = (torch.from_numpy(np.stack(part)) for part in zip(*batches, strict=True))
+    losses = stack.losses(x, answers)
     for k, pair in enumerate(drawn):
         for part in pair:
             part.double()
-        x, answers = task.batch(trainer._random.stream(k, trainer.BATCHES), B)
-        loss = module_loss(pair, task, x, answers)
+        loss = module_loss(pair, task, *batches[k])
         loss.backward()
         assert losses[k].item() == pytest.approx(loss.item(), rel=1e-5)
         with torch.no_grad():
             for parameter in (*pair[0].parameters(), *pair[1].parameters()):
                 parameter.copy_(parameter.grad)
-        found, wanted = stack.slope[k].double(), arms.flat(cell, own, *pair, gradient=True).double()
+        found, wanted = stack.slope[k].double(), modules.flat(*pair, gradient=True).double()
         assert (found - wanted).norm() < 1e-5 * wanted.norm()
 
 
@@ -150,8 +150,8 @@ def test_recipes_are_drawn_as_named(cell: str) -> None:
     for block in net.weight_hh_l0.detach().split(N):
         np.testing.assert_allclose(block @ block.T, np.eye(N), atol=1e-5)
     own = steps.layout(cell, N, task.inputs, task.outputs)
-    W = own.views(arms.flat(cell, own, net, torch.nn.Linear(N, 1))[None])["W"][0]
-    keeps = np.repeat([gate == arms.KEEPING[cell] for gate in arms.COLUMNS[cell]], N)
+    W = own.views(modules.flat(net, torch.nn.Linear(N, 1))[None])["W"][0]
+    keeps = np.repeat([gate == arms.KEEPING[cell] for gate in modules.COLUMNS.get(cell, "e")], N)
     np.testing.assert_array_equal(W[N], keeps.astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""The initialisations that are compared: drawn as modules, laid out for the stacked trainer."""
+"""The initialisations that are compared: drawn as PyTorch modules."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import rmtrnn as rt
 from rmtrnn import torch as rt_torch
 from rmtrnn._core import random as _random
 from rmtrnn.initialisation.layouts import framework_ensemble
-from validation.initialisation.steps import Layout
 from validation.initialisation.tasks import Task
+from validation.networks.modules import BLOCKS
 
 METHODS = ("default", "orthogonal, bias 1", "chrono", "critical", "initialize")
 KEEPING = {"vanilla": "", "minimal": "e", "gru": "u", "lstm": "f"}  # the gate that keeps the state
-BLOCKS = {"vanilla": "e", "minimal": "e", "gru": "ruc", "lstm": "ifgo"}  # rows of PyTorch's weights
-COLUMNS = {"vanilla": "e", "minimal": "e", "gru": "ruc", "lstm": "ifog"}  # columns of the trainer
 WEIGHTS, BIASES, SAMPLE = 71, 73, 74  # streams of a seed
 
 
@@ -92,7 +90,7 @@ def _module(cell: str, method: str, drawn_from: Any, task: Task, N: int, seed: i
 
 def _recipe(net: Any, cell: str, method: str, T: int, N: int, seed: int) -> None:
     """Orthogonal recurrent weights and biases 0, then 1 or log U(1, T − 1) for the gate that keeps."""
-    rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(BLOCKS[cell])}
+    rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(BLOCKS.get(cell, "e"))}
     biases = [p for name, p in net.named_parameters() if name.startswith("bias")]
     with torch.no_grad():
         for part in rows.values():
@@ -105,37 +103,6 @@ def _recipe(net: Any, cell: str, method: str, T: int, N: int, seed: int) -> None
         biases[0][rows[KEEPING[cell]]] = times if method == "chrono" else 1.0
         if method == "chrono" and cell == "lstm":
             biases[0][rows["i"]] = -times
-
-
-def flat(cell: str, layout: Layout, net: Any, readout: Any, gradient: bool = False) -> torch.Tensor:
-    """Parameters (size,) in the layout of the trainer; PyTorch's two biases of a gate become their sum.
-
-    gradient : the module holds gradients in place of parameters: both biases hold that of the sum.
-    """
-    with torch.no_grad():
-        found = torch.zeros((1, layout.size), dtype=readout.weight.dtype)
-        views = {name: view[0] for name, view in layout.views(found).items()}
-        part = dict(net.named_parameters())
-        N = net.hidden_size
-        rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(BLOCKS[cell])}
-        fed = part["weight_ih_l0"]
-        if "bias_l0" in part:
-            bias, own = part["bias_l0"], torch.zeros_like(part["bias_l0"])
-        else:
-            bias, own = part["bias_ih_l0"], part["bias_hh_l0"] * (not gradient)
-        for k, gate in enumerate(COLUMNS[cell]):
-            columns, row = slice(k * N, (k + 1) * N), rows[gate]
-            views["W"][:N, columns] = part["weight_hh_l0"][row].T
-            if (cell, gate) == ("gru", "c"):
-                views["W"][N, columns] = part["bias_hh_l0"][row]
-                views["C"][0], views["C"][1:] = bias[row], fed[row].T
-            else:
-                views["W"][N, columns] = bias[row] + own[row]
-                views["W"][N + 1 :, columns] = fed[row].T
-        if "Z" in views:
-            views["Z"][0], views["Z"][1:] = part["embeddings.0.bias"], part["embeddings.0.weight"].T
-        views["out"][:N], views["out"][N] = readout.weight.T, readout.bias
-    return found[0]
 
 
 def described(drawn_from: Any) -> str:

@@ -94,11 +94,11 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
     import torch
 
     from validation.initialisation import arms, tasks, trainer
-    from validation.initialisation.steps import layout
+    from validation.networks.modules import flat
 
     own, start = case.settings, time.process_time()
     task = tasks.task(own["task"], own["T"])
-    target, shapes = own["target"] * task.without, layout(own["cell"], own["N"], task.inputs, task.outputs)
+    target = own["target"] * task.without
     found, sources = {method: {} for method in arms.METHODS}, {}
     for method in arms.METHODS:
         try:
@@ -108,7 +108,7 @@ def compute(case: core.Case, workers: core.Workers) -> core.Result:
 
     def run(method: str, rate: float, seed: int) -> Any:
         drawn = arms.module(own["cell"], method, sources[method], task, own["N"], seed)
-        return trainer.Run(arms.flat(own["cell"], shapes, *drawn), rate, seed, own["steps"])
+        return trainer.Run(flat(*drawn), rate, seed, own["steps"])
 
     def train(runs: list[Any]) -> None:
         trainer.train(own["cell"], task, own["N"], own["batch"], runs, target)

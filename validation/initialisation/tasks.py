@@ -18,7 +18,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from validation import data
 from validation.paper import training
@@ -97,19 +96,3 @@ def task(name: str, T: int) -> Task:
     if name == "digits":
         return digits(784 // T)
     return {"adding": adding, "copy": copying}[name](T)
-
-
-def losses_and_gradients(scores: torch.Tensor, answers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean losses (M,) and ∂loss/∂scores, (M, read, B, outputs), of answers (M, read, B).
-
-    Squared error for real answers, cross entropy for classes.
-    """
-    count = answers[0].numel()
-    if answers.dtype == torch.int64:
-        logs = torch.log_softmax(scores, dim=-1)
-        right = answers[..., None]
-        losses = -logs.gather(-1, right).flatten(1).mean(1)
-        slope = logs.exp().scatter_add_(-1, right, torch.full(right.shape, -1.0))
-        return losses, slope / count
-    error = scores[..., 0] - answers
-    return (error**2).flatten(1).mean(1), (2.0 / count) * error[..., None]

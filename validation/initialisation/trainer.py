@@ -1,7 +1,6 @@
-"""Trains a queue of networks of one cell on one task, some side by side (`validation.initialisation.steps`).
+"""Trains a queue of networks of one cell on one task, some side by side (`validation.networks`).
 
-Adam with the gradient's norm clipped at `training.CLIP`, each network alone: its own rate, its own count of
-steps. A network leaves its slot when it has reached the target, has used its budget, or its loss or gradient
+A network leaves its slot when it has reached the target, has used its budget, or its loss or gradient
 is not finite; the next of the queue takes the slot. All networks of one seed see the same batches.
 """
 
@@ -15,8 +14,8 @@ import numpy as np
 import torch
 
 from rmtrnn._core import random as _random
-from validation.initialisation.steps import CELLS, layout
-from validation.initialisation.tasks import Task, losses_and_gradients
+from validation.initialisation.tasks import Task
+from validation.networks.side_by_side import Networks
 from validation.paper import training
 
 TOGETHER = 5  # networks side by side: their weights and the state of a step fit into a cache of 2 MB
@@ -74,70 +73,30 @@ class Run:
         return self.failed or there or len(self.losses) >= self.steps
 
 
-class Stack:
-    """M networks in training: parameters, Adam's moments, buffers."""
+class Stack(Networks):
+    """The networks in training, each with its run and the random numbers of its batches."""
 
     def __init__(self, cell: str, task: Task, N: int, B: int, runs: Sequence[Run]) -> None:
-        self.cell, self.task, self.N, self.B = cell, task, N, B
+        starts, rates = [run.start for run in runs], [run.rate for run in runs]
+        super().__init__(cell, N, task.inputs, task.outputs, starts, rates)
+        self.task, self.B = task, B
         self.runs, self.draws = list(runs), [_random.stream(run.seed, BATCHES) for run in runs]
-        self.flat = torch.stack([run.start for run in runs])
-        self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self._make()
-
-    def _make(self) -> None:
-        """Views and buffers for the present number of networks."""
-        M, task = len(self.runs), self.task
-        own = layout(self.cell, self.N, task.inputs, task.outputs)
-        self.slope = torch.empty_like(self.flat)
-        self.weights, self.gradients = own.views(self.flat), own.views(self.slope)
-        self.network = CELLS[self.cell](M, task.T, self.B, self.N, task.inputs)
-        self.rates = torch.tensor([run.rate for run in self.runs])
 
     def replace(self, slot: int, run: Run) -> None:
-        """Put another network into a slot."""
+        """Put the network of another run into a slot."""
         self.runs[slot], self.draws[slot] = run, _random.stream(run.seed, BATCHES)
-        self.flat[slot], self.rates[slot] = run.start, run.rate
-        self.first[slot], self.second[slot] = 0.0, 0.0
+        self.put(slot, run.start, run.rate)
 
     def keep(self, slots: list[int]) -> None:
-        """Go on with these slots alone."""
         self.runs, self.draws = [self.runs[k] for k in slots], [self.draws[k] for k in slots]
-        self.flat, self.first, self.second = (a[slots] for a in (self.flat, self.first, self.second))
-        self._make()
-
-    def losses(self) -> torch.Tensor:
-        """Losses (M,) of a fresh batch; the gradients are in ``slope`` then."""
-        drawn = [self.task.batch(rng, self.B) for rng in self.draws]
-        x = torch.from_numpy(np.stack([inputs for inputs, _ in drawn]))
-        answers = torch.from_numpy(np.stack([wanted for _, wanted in drawn]))
-        M, read = len(drawn), self.task.read
-        states = self.network.forward(self.weights, x)[:, -read:].flatten(1, 2)
-        out = self.weights["out"]
-        scores = torch.bmm(states, out).unflatten(1, (read, self.B))
-        losses, of_scores = losses_and_gradients(scores, answers)
-        of_scores = of_scores.flatten(1, 2)
-        torch.bmm(states.transpose(1, 2), of_scores, out=self.gradients["out"])
-        of_states = torch.bmm(of_scores, out[:, : self.N].transpose(1, 2))
-        self.network.backward(self.weights, self.gradients, of_states.view(M, read, self.B, self.N))
-        return losses
+        super().keep(slots)
 
     def step(self) -> None:
-        """One step of Adam for every network whose loss and gradient are finite."""
-        losses = self.losses()
-        norms = self.slope.norm(dim=1)
-        good = norms.isfinite() & losses.isfinite()
-        if not good.all():
-            self.slope[~good] = 0.0
-        scale = torch.where(good, torch.clamp(training.CLIP / (norms + 1e-6), max=1.0), 0.0)
-        counts = torch.tensor([len(run.losses) + 1.0 for run in self.runs], dtype=torch.float64)
-        sizes = torch.where(good, self.rates / (1.0 - 0.9**counts), 0.0).float()[:, None]
-        root = torch.sqrt(1.0 - 0.999**counts).float()[:, None]
-        self.slope *= scale[:, None]
-        self.first.lerp_(self.slope, 0.1)
-        self.second.mul_(0.999).addcmul_(self.slope, self.slope, value=0.001)
-        torch.sqrt(self.second, out=self.slope).div_(root).add_(1e-8)
-        self.flat -= torch.div(self.first, self.slope, out=self.slope).mul_(sizes)
-        for run, loss, fine in zip(self.runs, losses.tolist(), good.tolist(), strict=True):
+        """One step of Adam on fresh batches, for every network whose loss and gradient are finite."""
+        drawn = [self.task.batch(rng, self.B) for rng in self.draws]
+        x = torch.from_numpy(np.stack([inputs for inputs, _ in drawn]))
+        losses = self.losses(x, torch.from_numpy(np.stack([wanted for _, wanted in drawn])))
+        for run, loss, fine in zip(self.runs, losses.tolist(), self.update(losses).tolist(), strict=True):
             if fine:
                 run.losses.append(loss)
             else:

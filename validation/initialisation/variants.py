@@ -22,7 +22,7 @@ from validation import core
 from validation.core.provenance import code_digest
 from validation.initialisation import arms, tasks, trainer
 from validation.initialisation.cases import RULE
-from validation.initialisation.steps import layout
+from validation.networks.modules import flat
 
 T, N, STEPS, RATES, SEEDS = 100, 128, 400, (0.01, 0.03), range(9003, 9006)
 BOUNDS: dict[str, dict[str, Any]] = {
@@ -40,14 +40,14 @@ def compare(name: str, cell: str) -> list[list[str]]:
     """A row for each variant: steps of every seed at each rate, −1 where the target is not reached."""
     task = tasks.task(name, T)
     R = arms.second_moment(cell, task, N)
-    target, shapes = RULE.target(name) * task.without, layout(cell, N, task.inputs, task.outputs)
+    target = RULE.target(name) * task.without
     bounds = BOUNDS | (UNTIED if cell == "lstm" else {})
     plans = {variant: rt.initialize(cell, T, R=R, bounds=own) for variant, own in bounds.items()}
 
     def run(variant: str, rate: float, seed: int) -> trainer.Run:
         method = variant if variant in RECIPES else "initialize"
         drawn = arms.module(cell, method, plans.get(variant), task, N, seed)
-        return trainer.Run(arms.flat(cell, shapes, *drawn), rate, seed, STEPS)
+        return trainer.Run(flat(*drawn), rate, seed, STEPS)
 
     names = [*plans, *RECIPES]
     runs = {(v, rate): [run(v, rate, seed) for seed in SEEDS] for v in names for rate in RATES}

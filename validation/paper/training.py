@@ -31,6 +31,7 @@ from validation.core.provenance import code_digest
 # Streams of one training run: (seed, purpose).
 WEIGHTS, READOUT, BATCHES, EMBEDDING, HELD_OUT = range(5)
 CLASSES = 10
+TESTED = 125  # digits that are run at once to be tested
 CLIP = 1.0  # largest norm of the gradient: without it a chaotic network ends in NaN, not in a low accuracy
 
 
@@ -231,32 +232,29 @@ def accuracy_curves(
     """
     import torch
 
-    from validation.paper import stacked
+    from validation.networks import modules, side_by_side
 
     where = device()
-    readouts = [readout(nets[0].hidden_size, CLASSES, seed) for seed in seeds]
-    parameters = stacked.stack(nets, readouts, where)
+    starts = [
+        modules.flat(net, readout(net.hidden_size, CLASSES, seed))
+        for net, seed in zip(nets, seeds, strict=True)
+    ]
+    first = nets[0]
+    networks = side_by_side.Networks(
+        modules.kind(first), first.hidden_size, first.input_size, CLASSES, starts, rates, where
+    )
     choose = [_random.stream(seed, BATCHES) for seed in seeds]
-    kind = type(nets[0])
-
-    def losses_of() -> Any:
-        rows = [rng.integers(len(digits["x"]), size=batch) for rng in choose]
-        x = torch.from_numpy(np.stack([digits["x"][r] for r in rows])).to(where).transpose(1, 2)
-        labels = torch.from_numpy(np.stack([digits["labels"][r] for r in rows])).to(where)
-        return stacked.cross_entropies(stacked.scores(kind, parameters, x), labels)
-
     tested, wanted = (torch.from_numpy(digits[name]).to(where) for name in ("held_out", "wanted"))
     at = marks(steps)
     accuracy = np.full((len(nets), len(at)), np.nan)
-
-    def measure(step: int) -> None:
+    for step in range(1, steps + 1):
+        rows = [rng.integers(len(digits["x"]), size=batch) for rng in choose]
+        x = torch.from_numpy(np.stack([digits["x"][r] for r in rows])).to(where).transpose(1, 2)
+        labels = torch.from_numpy(np.stack([digits["labels"][r] for r in rows])).to(where)
+        networks.update(networks.losses(x, labels[:, None]))
         if step in at:
-            found = stacked.accuracies(
-                lambda x: stacked.scores(kind, parameters, x), tested, wanted, part=250
-            )
+            found = side_by_side.accuracies(networks.scores, tested, wanted, part=TESTED)
             accuracy[:, at.index(step)] = found.cpu().numpy()
-
-    stacked.train(parameters, losses_of, steps, torch.tensor(rates, device=where), after=measure)
     return accuracy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, np
     """
     import torch
 
-    from validation.paper import stacked
+    from validation.networks import modules, side_by_side
 
     T, seed = settings["T"], settings["seed"]
     where = training.device()
@@ -113,27 +114,30 @@ def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, np
     networks = [ensemble(settings, value) for value in settings["values"]]
     drawn = [training.recurrent(ens, own.shape[1], settings["N"], seed) for ens in networks]
     outs = [training.readout(settings["N"], training.CLASSES, seed) for _ in drawn]
-    parameters = stacked.stack(drawn, outs, where)
+    starts = [modules.flat(*pair) for pair in zip(drawn, outs, strict=True)]
+    kind, rates = modules.kind(drawn[0]), [settings["rate"]] * len(drawn)
+    group = side_by_side.Networks(kind, settings["N"], own.shape[1], training.CLASSES, starts, rates, where)
     inputs, labels = torch.from_numpy(own).to(where), torch.from_numpy(source.train_labels).to(where)
     choose = _random.stream(seed, training.BATCHES, T)
     noise = torch.Generator(device=where).manual_seed(1000 * seed + T)
     deviation = settings["R"] ** 0.5
 
-    def scores(first: Any) -> Any:
-        """Of digits (1, 1, B, inputs) with noise after them."""
+    def sequences(first: Any) -> Any:
+        """Digits (1, 1, B, inputs) with noise after them."""
         later = torch.randn((1, T - 1, *first.shape[2:]), generator=noise, device=where, dtype=first.dtype)
-        return stacked.scores(type(drawn[0]), parameters, torch.cat([first, later.mul_(deviation)], dim=1))
+        return torch.cat([first, later.mul_(deviation)], dim=1)
 
-    def losses_of() -> Any:
+    start, last = time.process_time(), torch.empty(0)
+    for _ in range(settings["steps"]):
         rows = torch.from_numpy(choose.integers(len(labels), size=settings["batch"])).to(where)
-        return stacked.cross_entropies(scores(inputs[rows][None, None]), labels[rows].expand(len(drawn), -1))
-
-    rates = torch.full((len(drawn),), settings["rate"], device=where)
-    last, seconds = stacked.train(parameters, losses_of, settings["steps"], rates)
+        last = group.losses(sequences(inputs[rows][None, None]), labels[rows].expand(len(drawn), 1, -1))
+        group.update(last)
+    seconds = time.process_time() - start
     tested = slice(0, settings["held_out"])
-    accuracy = stacked.accuracies(
-        scores,
+    accuracy = side_by_side.accuracies(
+        lambda first: group.scores(sequences(first)),
         torch.from_numpy(held_out[tested]).to(where)[:, None],
         torch.from_numpy(source.test_labels[tested]).to(where),
+        part=training.TESTED,
     )
     return accuracy.cpu().numpy(), last.cpu().numpy().astype(float), seconds

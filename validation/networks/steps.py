@@ -7,8 +7,9 @@ and one more product over all steps gives the gradient of all weights. Every buf
 made once. The networks do not see each other.
 
 Letters: M, networks; T, steps; B, sequences; N, units; n, inputs. Parameters of a network lie in one row of
-an (M, size) array; `Layout` cuts it into matrices. Gates by columns: GRU r, u, c, and a matrix of the input
-part of the candidate (PyTorch's variant, whose reset gate acts after the product); LSTM i, f, o, g.
+an (M, size) tensor; `Layout` cuts it into matrices. Inputs x are (M, T, B, n), or (1, T, B, n) for all alike.
+Gates by columns: GRU r, u, c, and a matrix of the input part of the candidate (PyTorch's variant, whose reset
+gate acts after the product); LSTM i, f, o, g.
 """
 
 from __future__ import annotations
@@ -46,24 +47,25 @@ class Layout:
 class Cell:
     """Buffers of M networks and their steps; see the subclasses for the equations.
 
-    ``forward(weights, x)``: x (M, T, B, n) → states and ones (M, T + 1, B, N + 1), h^0 = 0.
+    ``forward(weights, x)``: x (M or 1, T, B, n) → states and ones (M, T + 1, B, N + 1), h^0 = 0.
     ``backward(weights, gradients, of_states)``: from ∂loss/∂h of the last steps, (M, K, B, N), write the
     gradient of every matrix of the cell.
+    ``like`` : a tensor of the numbers' kind and place.
     """
 
     gates = 1
 
-    def __init__(self, M: int, T: int, B: int, N: int, inputs: int) -> None:
+    def __init__(self, M: int, T: int, B: int, N: int, inputs: int, like: torch.Tensor) -> None:
         self.M, self.T, self.B, self.N, self.inputs = M, T, B, N, inputs
         self.fed = self.fed_size(N, inputs)
-        self.S = torch.zeros((M, T + 1, B, N + 1 + self.fed))
+        self.S = like.new_zeros((M, T + 1, B, N + 1 + self.fed))
         self.S[..., N] = 1.0
-        self.F = torch.empty((M, T, B, self.gates * N))
+        self.F = like.new_empty((M, T, B, self.gates * N))
         self.rows = self.S.unbind(1)
         self.states = self.S[..., :N].unbind(1)
         self.fields = self.F.unbind(1)
-        self.product = torch.empty((M, B, self.gates * N))
-        self.carry = torch.empty((M, B, N))
+        self.product = like.new_empty((M, B, self.gates * N))
+        self.carry = like.new_empty((M, B, N))
 
     @classmethod
     def fed_size(cls, N: int, inputs: int) -> int:
@@ -131,14 +133,34 @@ class Vanilla(Cell):
         return False
 
 
-class Minimal(Cell):
-    """u = σ(e), h' = u h + (1 − u) z; z = tanh(Z [1, x]) is what the gate reads."""
+class BareMinimal(Cell):
+    """u = σ(e), h' = u h + (1 − u) x: minimalRNN without a map of its inputs, of which there are N."""
 
-    def __init__(self, M: int, T: int, B: int, N: int, inputs: int) -> None:
-        super().__init__(M, T, B, N, inputs)
-        self.read = torch.ones((M, T, B, 1 + inputs))
-        self.Z, self.of_Z = torch.empty((M, T, B, N)), torch.empty((M, T, B, N))
-        self.z, self.of_z = self.Z.unbind(1), self.of_Z.unbind(1)
+    def feed(self, weights: dict[str, torch.Tensor], x: torch.Tensor) -> None:
+        self.z = x.unbind(1)
+        super().feed(weights, x)
+
+    def step(self, t: int) -> None:
+        u = self.fields[t]
+        torch.sigmoid(self.product, out=u)
+        torch.lerp(self.z[t], self.states[t], u, out=self.states[t + 1])
+
+    def step_back(self, t: int, g: torch.Tensor) -> bool:
+        u = self.fields[t]
+        torch.mul(g, u, out=self.carry)
+        torch.sub(self.states[t], self.z[t], out=self.product).mul_(g)
+        aten.sigmoid_backward.grad_input(self.product, u, grad_input=u)
+        return True
+
+
+class Minimal(BareMinimal):
+    """minimalRNN of z = tanh(Z [1, x]) in the place of x."""
+
+    def __init__(self, M: int, T: int, B: int, N: int, inputs: int, like: torch.Tensor) -> None:
+        super().__init__(M, T, B, N, inputs, like)
+        self.read = like.new_ones((M, T, B, 1 + inputs))
+        self.Z, self.of_Z = like.new_empty((M, T, B, N)), like.new_empty((M, T, B, N))
+        self.of_z = self.of_Z.unbind(1)
 
     @classmethod
     def fed_size(cls, N: int, inputs: int) -> int:
@@ -151,21 +173,12 @@ class Minimal(Cell):
     def feed(self, weights: dict[str, torch.Tensor], x: torch.Tensor) -> None:
         self.read[..., 1:] = x
         torch.bmm(self.read.flatten(1, 2), weights["Z"], out=self.Z.flatten(1, 2))
-        self.Z.tanh_()
-        super().feed(weights, self.Z)
-
-    def step(self, t: int) -> None:
-        u = self.fields[t]
-        torch.sigmoid(self.product, out=u)
-        torch.lerp(self.z[t], self.states[t], u, out=self.states[t + 1])
+        super().feed(weights, self.Z.tanh_())
 
     def step_back(self, t: int, g: torch.Tensor) -> bool:
-        u = self.fields[t]
-        torch.mul(g, u, out=self.carry)
+        past = super().step_back(t, g)
         torch.sub(g, self.carry, out=self.of_z[t])
-        torch.sub(self.states[t], self.z[t], out=self.product).mul_(g)
-        aten.sigmoid_backward.grad_input(self.product, u, grad_input=u)
-        return True
+        return past
 
     def finish(self, weights: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> None:
         input_part = weights["W"][:, self.N + 1 :].transpose(1, 2).contiguous()
@@ -181,9 +194,9 @@ class GRU(Cell):
 
     gates = 3
 
-    def __init__(self, M: int, T: int, B: int, N: int, inputs: int) -> None:
-        super().__init__(M, T, B, N, inputs)
-        self.P = torch.empty((M, T, B, N))
+    def __init__(self, M: int, T: int, B: int, N: int, inputs: int, like: torch.Tensor) -> None:
+        super().__init__(M, T, B, N, inputs, like)
+        self.P = like.new_empty((M, T, B, N))
         self.candidates = self.P.unbind(1)
         self.product_ru, self.product_c = self.product[..., : 2 * N], self.product[..., 2 * N :]
         self.ru = self.F[..., : 2 * N].unbind(1)
@@ -229,14 +242,14 @@ class LSTM(Cell):
 
     gates = 4
 
-    def __init__(self, M: int, T: int, B: int, N: int, inputs: int) -> None:
-        super().__init__(M, T, B, N, inputs)
-        self.C, self.Q = torch.zeros((M, T + 1, B, N)), torch.empty((M, T, B, N))
+    def __init__(self, M: int, T: int, B: int, N: int, inputs: int, like: torch.Tensor) -> None:
+        super().__init__(M, T, B, N, inputs, like)
+        self.C, self.Q = like.new_zeros((M, T + 1, B, N)), like.new_empty((M, T, B, N))
         self.c, self.q = self.C.unbind(1), self.Q.unbind(1)
         self.product_ifo, self.product_g = self.product[..., : 3 * N], self.product[..., 3 * N :]
         self.ifo = self.F[..., : 3 * N].unbind(1)
         self.i, self.f, self.o, self.g = (part.unbind(1) for part in self.F.split(N, dim=-1))
-        self.scratch = torch.empty((M, B, N))
+        self.scratch = like.new_empty((M, B, N))
 
     def start(self) -> None:
         self.carry.zero_()
@@ -264,7 +277,13 @@ class LSTM(Cell):
         return False
 
 
-CELLS: dict[str, type[Cell]] = {"vanilla": Vanilla, "minimal": Minimal, "gru": GRU, "lstm": LSTM}
+CELLS: dict[str, type[Cell]] = {
+    "vanilla": Vanilla,
+    "bare minimal": BareMinimal,
+    "minimal": Minimal,
+    "gru": GRU,
+    "lstm": LSTM,
+}
 
 
 @functools.cache
