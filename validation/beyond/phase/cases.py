@@ -28,7 +28,7 @@ OFFSET = 0.05  # wanted |χ - 1| at the points beside the boundary, to first ord
 # Points on a side by cell: moments of one gate are fast, those of two stages slow; the LSTM is sampled.
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {"points": {"gru": 8, "lstm": 12}, "one gate": 60, "N": 500, "trials": 4, "steps": 100},
-    "standard": {"points": {"gru": 21, "lstm": 25}, "one gate": 200, "N": 1000, "trials": 6, "steps": 150},
+    "standard": {"points": {"gru": 61, "lstm": 49}, "one gate": 200, "N": 1000, "trials": 6, "steps": 150},
 }
 LONGEST = {"quick": 300, "standard": 2500}  # burn-in of the networks
 SMALL, DIFFERENT = 1e-6, 1e-4  # second moment to start from; relative difference of χ that tells two states

@@ -22,6 +22,8 @@ LABELS = {
 }
 TIMESCALES = (3.0, 10.0, 30.0)
 SPREADS = (0.1, 0.3, 1.0, 3.0, 10.0)
+THIN: dict[str, Any] = {"colors": "0.25", "linewidths": 0.8}
+NAMES = {"vanilla": "vanilla", "minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM"}
 
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
@@ -83,9 +85,11 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
         ax = axes[0, 0]
         _background(figure, ax, xs, ys, np.log(arrays["chi"]).T, r"$\log \chi$")
         if "timescale" in arrays:
-            finite = np.where(np.isfinite(arrays["timescale"]), arrays["timescale"], np.nan)
-            lines = ax.contour(xs, ys, finite.T, TIMESCALES, colors="0.25", linewidths=0.8)
-            ax.clabel(lines, fmt=lambda value: rf"$\xi = {value:g}$", fontsize=7)
+            # 1/ξ has no pole at the boundary, so that its contours are smooth on a grid.
+            with np.errstate(divide="ignore"):
+                rate = 1.0 / arrays["timescale"]
+            lines = ax.contour(xs, ys, rate.T, sorted(1.0 / xi for xi in TIMESCALES), **THIN)
+            ax.clabel(lines, fmt=lambda rate: rf"$\xi = {1.0 / rate:.3g}$", fontsize=7)
         _boundary(ax, xs, ys, arrays["chi"])
         _gain(ax, key, xs, ys)
         if "chi of the other state" in arrays:
@@ -101,7 +105,7 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
                 figure, ax, few_x, few_y, np.log10(_positive(arrays["spread"])).T,
                 r"$\log_{10}$ Var$(s^2)/m_1^2$",
             )  # fmt: skip
-            lines = ax.contour(few_x, few_y, arrays["spread"].T, SPREADS, colors="0.25", linewidths=0.8)
+            lines = ax.contour(few_x, few_y, arrays["spread"].T, SPREADS, **THIN)
             ax.clabel(lines, fmt="%g", fontsize=7)
             _boundary(ax, xs, ys, arrays["chi"])
             weights = {"orthogonal": "orthogonal", "gaussian": "Gaussian"}[
@@ -185,4 +189,4 @@ def _title(key: str, meta: dict[str, Any]) -> str:
         and name not in meta["settings"]["axes"]
         and name in LABELS
     ]
-    return f"{key.split('-')[0]}" + (f", {', '.join(values)}" if values else "")
+    return NAMES[key.split("-")[0]] + (f", {', '.join(values)}" if values else "")
