@@ -85,11 +85,7 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
         ax = axes[0, 0]
         _background(figure, ax, xs, ys, np.log(arrays["chi"]).T, r"$\log \chi$")
         if "timescale" in arrays:
-            # 1/ξ has no pole at the boundary, so that its contours are smooth on a grid.
-            with np.errstate(divide="ignore"):
-                rate = 1.0 / arrays["timescale"]
-            lines = ax.contour(xs, ys, rate.T, sorted(1.0 / xi for xi in TIMESCALES), **THIN)
-            ax.clabel(lines, fmt=lambda rate: rf"$\xi = {1.0 / rate:.3g}$", fontsize=7)
+            _timescales(ax, xs, ys, arrays["timescale"])
         _boundary(ax, xs, ys, arrays["chi"])
         _gain(ax, key, xs, ys)
         if "chi of the other state" in arrays:
@@ -136,7 +132,17 @@ def _boundary(ax: Any, xs: np.ndarray, ys: np.ndarray, chi: np.ndarray) -> None:
     if np.nanmin(chi) < 1.0 < np.nanmax(chi):
         ax.contour(xs, ys, chi.T, [1.0], colors=plotting.PALETTE[0], linewidths=2.0)
         ax.plot([], [], color=plotting.PALETTE[0], linewidth=2.0, label=r"$\chi = 1$")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+
+
+def _timescales(ax: Any, xs: np.ndarray, ys: np.ndarray, timescale: np.ndarray) -> None:
+    """Contours of ξ, by 1/ξ, which has no pole at the boundary and so is smooth on a grid."""
+    with np.errstate(divide="ignore"):
+        rate = 1.0 / timescale
+    styles = dict(zip(TIMESCALES, ("-", "--", ":"), strict=True))
+    for xi, style in styles.items():
+        ax.contour(xs, ys, rate.T, [1.0 / xi], linestyles=style, **THIN)
+        ax.plot([], [], style, color=THIN["colors"], linewidth=THIN["linewidths"], label=rf"$\xi = {xi:g}$")
 
 
 def _two_states(ax: Any, xs: np.ndarray, ys: np.ndarray, other: np.ndarray) -> None:
@@ -159,7 +165,7 @@ def _gain(ax: Any, key: str, xs: np.ndarray, ys: np.ndarray) -> None:
     else:
         return
     shown = (gain >= xs[0]) & (gain <= xs[-1])
-    ax.plot(gain[shown], ys[shown], "--", color="black", linewidth=1.2, label="zero state, tied")
+    ax.plot(gain[shown], ys[shown], "-.", color="black", linewidth=1.2, label="zero state, tied")
 
 
 def _points(ax: Any, meta: dict[str, Any]) -> None:
@@ -177,7 +183,7 @@ def _points(ax: Any, meta: dict[str, Any]) -> None:
                 markeredgecolor="white",
                 label=name,
             )
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
 
 
 def _title(key: str, meta: dict[str, Any]) -> str:
