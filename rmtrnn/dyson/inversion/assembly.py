@@ -7,9 +7,11 @@ ends of a panel need few points, and no error is summed up along the curve.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.inversion.error_budget import (
@@ -32,6 +34,11 @@ from rmtrnn.dyson.inversion.tail_extension import (
 from rmtrnn.dyson.sites.error import errors_by_groups, largest_error
 from rmtrnn.laws.tabulated import Interval, Panel, TabulatedLaw, monotone_panels
 
+# Largest factor on the length of the upper tail, or divisor of it, that a known m_1 may ask for. Derived: a
+# square-root edge moves by 0.46 of the mass beyond the last point, an exponential tail by 0.33, and half of
+# that mass is an error of the tail. Moved by three in tests/dyson/inversion/test_assembly.py.
+_STRETCH = 2.5
+
 
 def no_law() -> tuple[TabulatedLaw, ErrorParts]:
     """A law that was not found."""
@@ -45,13 +52,15 @@ def assemble(
     groups: int,
     atom: float | None = None,
     one: tuple[float, float] | None = None,
+    log_m1: float | None = None,
 ) -> tuple[TabulatedLaw, ErrorParts]:
     """Build the law of u = log s from F and F' of theory.md (14) at solved points, and its error.
 
     One interval for every run of points inside the support, monotone cubics of F between them. ``atom``: the
     mass at s = 0 if it is known; else that of a point far below all others. ``one``: the mass of one site, at
     the lower and the upper end, of the population that the self-energies come from; by default that of the
-    solution.
+    solution. ``log_m1``: log E s² where it is known; beyond the last point the law is then made longer or
+    shorter until it has it, as far as the error of the tail allows.
     """
     solution = solution.sorted()
     good = solution.converged
@@ -60,11 +69,22 @@ def assemble(
     resolution = Resolution.of(weights, groups, one)
     found = _support(solution, resolution, atom)
     points = monotone_tails(found.points, found.atom, resolution) if groups > 1 else found.points
-    pieces = [_interval(points, *ends, found.atom, resolution) for ends in _runs(~points.empty)]
+    atoms = [(-math.inf, found.atom)] if found.atom else []
+    runs = _runs(~points.empty)
+
+    def built(stretch: float = 1.0) -> tuple[TabulatedLaw, list[_Piece]]:
+        """The law and its pieces, the upper tail longer by a factor."""
+        pieces = [
+            _interval(points, *ends, found.atom, resolution, stretch if ends is runs[-1] else 1.0)
+            for ends in runs
+        ]
+        return TabulatedLaw([piece.panels for piece in pieces], atoms=atoms), pieces
+
+    law, pieces = built()
     if not pieces and not found.atom:
         return no_law()
-    atoms = [(-math.inf, found.atom)] if found.atom else []
-    law = TabulatedLaw([piece.panels for piece in pieces], atoms=atoms)
+    if log_m1 is not None and pieces:
+        law, pieces = built(_stretch_of_known_mean(lambda stretch: built(stretch)[0], log_m1))
     left_out = float(np.abs(law.cdf(found.points.u) - found.points.cdf).max())  # at all points
     lost = lost_mass(found.missing, found.points.u, found.points.cdf)
     inside = good & (solution.density > 0)
@@ -111,6 +131,19 @@ def _support(solution: Solution, resolution: Resolution, atom: float | None) -> 
     return _Support(points, atom, missing.at(missing.u > u[0]), power.error)
 
 
+def _stretch_of_known_mean(law: Callable[[float], TabulatedLaw], log_m1: float) -> float:
+    """The factor on the length of the upper tail with which the ``law`` has log E s², or next to it."""
+
+    def excess(log_stretch: float) -> float:
+        return math.log(law(math.exp(log_stretch)).moment(1)) - log_m1
+
+    far = -math.log(_STRETCH) if excess(0.0) > 0.0 else math.log(_STRETCH)
+    if excess(0.0) * excess(far) > 0.0:
+        return math.exp(far)
+    found: Any = brentq(excess, *sorted((0.0, far)), xtol=1e-6)
+    return math.exp(found)
+
+
 class _Piece(NamedTuple):
     """One interval of the support with its panels, the error of the cubics, the mass beyond its points."""
 
@@ -139,10 +172,12 @@ def _runs(inside: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _interval(points: SupportPoints, first: int, last: int, atom: float, resolution: Resolution) -> _Piece:
-    """The interval of the points ``first`` to ``last``, with its tails."""
+def _interval(
+    points: SupportPoints, first: int, last: int, atom: float, resolution: Resolution, stretch: float
+) -> _Piece:
+    """The interval of the points ``first`` to ``last``, with its tails, the upper one times ``stretch``."""
     left, low = end_of_interval(points, first, -1, atom, resolution.few[-1])
-    right, high = end_of_interval(points, last, 1, 1.0, resolution.few[1])
+    right, high = end_of_interval(points, last, 1, 1.0, resolution.few[1], stretch)
     inside = slice(first, last + 1)
     u = np.concatenate([points.u[first] - left.x[::-1], points.u[inside], points.u[last] + right.x])
     cdf = np.concatenate([low + left.mass[::-1], points.cdf[inside], high - right.mass])

@@ -156,11 +156,11 @@ def power_tail(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> PowerTail
 
 
 def end_of_interval(
-    points: SupportPoints, index: int, side: int, bound: float, few: float
+    points: SupportPoints, index: int, side: int, bound: float, few: float, stretch: float = 1.0
 ) -> tuple[Tail, float]:
     """What lies beyond the outermost point of an interval of the support, and F there.
 
-    ``bound`` is F where there is no interval further out.
+    ``bound`` is F where there is no interval further out; ``stretch``, a factor on the length of the tail.
     """
     u, cdf, density, empty = points
     further = ~empty[index + 1 :] if side > 0 else ~empty[:index]
@@ -181,4 +181,6 @@ def end_of_interval(
         beyond = side * (bound - float(cdf[inner]))
         inner_hazard = float(density[inner]) / beyond if beyond > 0.0 else 0.0
         spacing = abs(float(u[inner] - u[index]))
-    return pareto_tail(mass, hazard, inner_hazard, spacing, EDGE if sparse else SHARPEST, room), bound
+    tail = pareto_tail(mass, hazard, inner_hazard, spacing, EDGE if sparse else SHARPEST, room)
+    stretch = min(stretch, room / tail.reach)
+    return Tail(tail.x * stretch, tail.mass, tail.density / stretch, tail.reach * stretch), bound

@@ -56,30 +56,59 @@ def on_all_sites(
     """
     values = np.array([node.site_value for node in nodes]).reshape(-1, some.n).T
     own = group_means(np.imag(values), some.weights, groups).T
-    if whole.n == some.n or not nodes:
+    if not nodes or (whole.n == some.n and more is None):
         return [SharedNode(*pair) for pair in zip(nodes, own, strict=True)]
     found = anchors(values, some.weights)
-    full = {i: node_at(whole, nodes[i].point) for i in found}
-    chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
-    few = regressors(values[:, chosen])
-    many = regressors(np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T)
-    differ = group_means(many, whole.weights, groups) - group_means(few, some.weights, groups)
-    change = (differ @ regression(few, np.imag(values), some.weights)).T
+    change = np.zeros_like(own)
+    if whole.n > some.n:
+        change = _by_all_sites(whole, some, nodes, values, found, groups)
+    u = np.array([node.u for node in nodes])
+    slopes = _slopes(u, change.mean(axis=1))
     if more is not None:
-        near, ours, all_drawn = map(
-            regressors, more.variables([nodes[i].point for i in found[: MORE.points]])
-        )
-        equal = np.full(len(all_drawn), 1.0 / len(all_drawn))
-        differ = group_means(all_drawn, equal, groups) - group_means(ours, whole.weights, groups)
-        change += (differ @ regression(near, np.imag(values), some.weights)).T
+        further, density = _by_more_sites(more, nodes, found, some.weights, groups)
+        change += further
+        slopes = _slopes(u, further.mean(axis=1))  # that of the rest is part of the density
+        nodes = [
+            replace(node, density=max(node.density + add, 0.0))
+            for node, add in zip(nodes, density, strict=True)
+        ]
     mean = change.mean(axis=1)
-    slopes = _slopes(np.array([node.u for node in nodes]), mean)
     return [
         SharedNode(_moved(node, *step), shares + by_group)
         for node, shares, by_group, step in zip(
             nodes, own, change, zip(mean, slopes, strict=True), strict=True
         )
     ]
+
+
+def _by_all_sites(
+    whole: Sites, some: Sites, nodes: list[Node], values: np.ndarray, found: list[int], groups: int
+) -> np.ndarray:
+    """What ``whole`` adds to P(s² > λ) over ``some`` of its sites, (nodes, groups); ``found``, anchors."""
+    full = {i: node_at(whole, nodes[i].point) for i in found}
+    chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
+    few = regressors(values[:, chosen])
+    many = regressors(np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T)
+    differ = group_means(many, whole.weights, groups) - group_means(few, some.weights, groups)
+    return (differ @ regression(few, np.imag(values), some.weights)).T
+
+
+def _by_more_sites(
+    more: MoreSites, nodes: list[Node], found: list[int], weights: np.ndarray, groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What all drawn sites add to P(s² > λ), (nodes, groups), and what ``more.sites`` add to the density.
+
+    ``found``, the anchors; ``weights`` of the sites of the path.
+    """
+    points, own = [node.point for node in nodes], more.sites.weights
+    chosen = found[: MORE.points]
+    ours, drawn = more.at_sites(points), more.of_all([points[i] for i in chosen])
+    few, many = regressors(ours.log_det[:, chosen]), regressors(drawn.log_det)
+    equal = np.full(len(many), 1.0 / len(many))
+    differ = group_means(many, equal, groups) - group_means(few, own, groups)
+    further = (differ @ regression(few, np.imag(ours.log_det), own)).T
+    m = own @ ours.m - weights @ ours.m[more.path]
+    return further, -2.0 / np.pi * np.imag(m)
 
 
 def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -207,8 +207,10 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
         solution = solution.at(np.arange(solved[0], solved[-1] + 1))
     light = float(np.quantile(full.weights, TAILS.light))
     equal = np.full(population.groups, 1.0 / population.groups)
-    law, _ = assemble(equal, solution, population.groups, one=(light, light))
-    return law.restated(known=_known_moments(full, population.groups))
+    known = _known_moments(full, population.groups)
+    log_m1 = known.log_m1 if more is not None else None
+    law, _ = assemble(equal, solution, population.groups, one=(light, light), log_m1=log_m1)
+    return law.restated(known=known)
 
 
 def _one_step(population: Population, settings: PathSettings, xp: Any) -> TabulatedLaw:

@@ -135,21 +135,25 @@ def _fitted(matrix: np.ndarray) -> Memory:
     return Memory(diagonal, size * (own @ beta), np.exp(rates @ rate))
 
 
-def log_determinants(stages: Sequence[Stage], energy: np.ndarray, inverse_lambda: complex) -> np.ndarray:
-    """log det(1 - Q h) (n,) with the nearest ``energy`` (2, T, T) of the form (31).
+def log_determinants(
+    stages: Sequence[Stage], energy: np.ndarray, inverse_lambda: complex
+) -> tuple[np.ndarray, np.ndarray]:
+    """log det(1 - Q h) and s²/(λ - s²), (n,), with the nearest ``energy`` (2, T, T) of the form (31).
 
     ``stages``: T of one weight matrix and one state; ``inverse_lambda``: 1/λ in their units.
     """
     of_p, of_q = memories(energy)
     n = stages[0].a.shape[2]
-    return np.concatenate(
-        [_portion(stages, slice(i, i + _PORTION), of_p, of_q, inverse_lambda) for i in range(0, n, _PORTION)]
-    )
+    parts = [
+        _portion(stages, slice(i, i + _PORTION), of_p, of_q, inverse_lambda) for i in range(0, n, _PORTION)
+    ]
+    log_det, m = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return log_det, m
 
 
 def _portion(
     stages: Sequence[Stage], some: slice, of_p: Memory, of_q: Memory, inverse_lambda: complex
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """The recursion (32), with U by its six entries."""
     xx = np.ones(stages[0].a[0, 0, some].shape, dtype=complex)
     xk, xz, kk, kz, zz = np.zeros((5, xx.size), dtype=complex)  # k: xi, z: zeta
@@ -180,8 +184,9 @@ def _portion(
         xk = A * ak + of_p.start[t] * b
         xx = a * ax + b * (ak + of_p.diagonal[t] * b)
         kk = A * A * kk
-    log_det.add(1.0 - inverse_lambda * xx)
-    return log_det.flush()
+    last = 1.0 - inverse_lambda * xx  # nothing follows x_L
+    log_det.add(last)
+    return log_det.flush(), 1.0 / last - 1.0
 
 
 class _Logarithm:

@@ -2,11 +2,14 @@
 
 log det(1 - Q h) with self-energies of the form (31) costs a tenth of the dense one and explains all but some
 thousandths of its variance over the sites. Its mean is found on all sites that were drawn, some sixteen times
-as many. To F at a point is added the regression of what the sites of the path add to F there, on these
-variables at a few points, times what their means differ by between all drawn sites and those that F was
-averaged over (two-phase sampling with a regression estimator: Cochran 1977, Sampling Techniques, chapter 12).
-Whatever the self-energies of the form (31), the estimate is consistent: a bad form explains less of the
-variance. The bias is that of a regression: its error, over the number of sites of the path.
+as many, at a few points, the anchors. To F at a point is added the regression of the variable there on those
+at the anchors, over the sites that F was averaged over, times what the means of the latter differ by between
+all drawn sites and these (two-phase sampling with a regression estimator: Cochran 1977, Sampling Techniques,
+chapter 12). Whatever the self-energies of the form (31), the estimate is consistent: a bad form explains less
+of the variance. The bias is that of a regression: its error, over the number of sites.
+
+The density of the sites of the path is the rougher, the fewer they are. To it is added what s²/(λ - s²), from
+the same recursion, differs by between them and all that F is averaged over.
 
 Letters: as in `memory_form`.
 """
@@ -14,6 +17,7 @@ Letters: as in `memory_form`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,9 +41,18 @@ class MoreSettings:
 MORE = MoreSettings()
 
 
+class Variables(NamedTuple):
+    """log det/π and s²/(λ - s²), (n, points)."""
+
+    log_det: np.ndarray
+    m: np.ndarray
+
+
 @dataclass(frozen=True)
 class MoreSites:
     """All drawn sites by their ``stages``, in the units of the ``sites`` that F is averaged over.
+
+    The drawn ones count all the same, the ``sites`` by their weights.
 
     ``path``: which of these the points were solved on.
     """
@@ -57,20 +70,24 @@ class MoreSites:
             return None
         return cls(tuple(drawn), sites, path)
 
-    def variables(self, points: list[Point]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """log det/π at the points, (n, points): sites of the path, all that F uses, all drawn."""
-        sites, many = (self._at(stages, points) for stages in (self.sites.stages, self.stages))
-        return sites[self.path], sites, many
+    def at_sites(self, points: list[Point]) -> Variables:
+        """The variables of the sites that F is averaged over."""
+        return self._at(self.sites.stages, points)
 
-    def _at(self, stages: tuple[Stage, ...], points: list[Point]) -> np.ndarray:
+    def of_all(self, points: list[Point]) -> Variables:
+        """The variables of all drawn sites."""
+        return self._at(self.stages, points)
+
+    def _at(self, stages: tuple[Stage, ...], points: list[Point]) -> Variables:
         grown = self.sites.log_growth
         scaled = [
             replace(stage, a=np.exp(-0.5 * log) * stage.a, b=np.exp(-0.5 * log) * stage.b)
             for stage, log in zip(stages, grown, strict=True)
         ]
 
-        def values(point: Point) -> np.ndarray:
+        def values(point: Point) -> tuple[np.ndarray, np.ndarray]:
             end = complex(np.exp(self.sites.log_mean - point.log_lambda))
             return log_determinants(scaled, point.energy[:, 0], end)
 
-        return np.array(thread_map(values, points)).T / np.pi
+        log_det, m = zip(*thread_map(values, points), strict=True)
+        return Variables(np.array(log_det).T / np.pi, np.array(m).T)

@@ -35,7 +35,7 @@ def with_memory(steps, rng):
 
 @pytest.mark.equation(31, 32)
 def test_a_site_with_a_memory_is_that_of_dense_matrices():
-    """The form is found again; log det on the same branch. Without memory it would be far off."""
+    """The form is found again; log det on the same branch, and m. Without memory it would be far off."""
     rng = np.random.default_rng(3)
     stages = one_state(8, 5, rng)
     sites = SiteMatrices.of(stages, 8)
@@ -43,12 +43,13 @@ def test_a_site_with_a_memory_is_that_of_dense_matrices():
     energy = np.array([one.matrix for one in with_memory(8, rng)])
     again = np.array([one.matrix for one in memories(energy)])
     np.testing.assert_allclose(again, energy, atol=2e-4)
-    expected, _ = sites.log_determinant(again[:, None], POINT)  # of a Q that is shifted by 1e-8
+    expected, m = sites.log_determinant(again[:, None], POINT)  # of a Q that is shifted by 1e-8
     point = Point(POINT, energy[:, None], 0.0, 0.0, 1, True, Differences.none(energy))
-    found = np.pi * more.variables([point])[2][:, 0]
+    found = np.pi * more.of_all([point]).log_det[:, 0]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert sites.weights @ more.of_all([point]).m[:, 0] == pytest.approx(m, rel=1e-6)
     lost = point._replace(energy=energy[:, None] * np.eye(8))
-    assert np.abs(np.pi * more.variables([lost])[2][:, 0] - expected).max() > 1e-3
+    assert np.abs(np.pi * more.of_all([lost]).log_det[:, 0] - expected).max() > 1e-3
 
 
 def test_the_logarithm_counts_turns():
@@ -86,8 +87,8 @@ def estimate(solved):
     """Mean of Im log det/π: over few sites, by regression, over all drawn; what is left of the spread."""
     population, sites, point, (ours, many) = solved
     more = MoreSites.of(population.drawn, sites, slice(None))
-    near, few, drawn = map(regressors, more.variables([point]))
-    share = regression(near, ours[:, None], sites.weights)
+    few, drawn = (regressors(one.log_det) for one in (more.at_sites([point]), more.of_all([point])))
+    share = regression(few, ours[:, None], sites.weights)
     equal = np.full(len(drawn), 1.0 / len(drawn))
     differ = group_means(drawn, equal, GROUPS) - group_means(few, sites.weights, GROUPS)
     plain = float(sites.weights @ ours)
@@ -95,7 +96,7 @@ def estimate(solved):
         plain,
         plain + float((differ @ share).mean()),
         float(many.mean()),
-        float((ours - near @ share[:, 0]).std()),
+        float((ours - few @ share[:, 0]).std()),
     )
 
 
@@ -136,9 +137,9 @@ def test_numbers_of_the_fit_moved_by_three(name, factor, solved, monkeypatch):
 def test_numbers_of_speed_change_nothing(name, factor, monkeypatch):
     rng = np.random.default_rng(5)
     stages, energy = one_state(8, 50, rng), np.array([one.matrix for one in with_memory(8, rng)])
-    plain = log_determinants(stages, energy, 0.5 - 0.4j)
+    plain = log_determinants(stages, energy, 0.5 - 0.4j)[0]
     monkeypatch.setattr(memory_form, name, max(1, round(factor * getattr(memory_form, name) / 50)))
-    np.testing.assert_allclose(log_determinants(stages, energy, 0.5 - 0.4j), plain, atol=1e-10)
+    np.testing.assert_allclose(log_determinants(stages, energy, 0.5 - 0.4j)[0], plain, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", [one.name for one in fields(more_sites.MoreSettings)])

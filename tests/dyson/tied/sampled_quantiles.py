@@ -1,0 +1,72 @@
+"""Quantiles of log s of sampled networks with tied weights, and the script that found them.
+
+``python tests/dyson/tied/sampled_quantiles.py NAME T`` prints an entry of `QUANTILES` anew. The error is the
+scatter of P(log s <= quantile) over single networks, over the square root of their number: units of one
+network share a mean field, so that they scatter by more than independent units would.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+from reference.cells import leaky
+
+import rmtrnn as rt
+
+LEVELS = np.array([0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98])
+NETWORKS = {
+    "minimal": rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True),
+    "leaky": rt.Ensemble(leaky(), sigma_w=1.5, sigma_v=0.5, tied=True),
+}
+# N, networks and steps before the first: the states have forgotten their start.
+SIZE, TRIALS, BURN_IN, SEED = 800, 16, 300, 20261130
+
+
+class Sampled(NamedTuple):
+    """Quantiles of log s at `LEVELS`, and the standard errors of the cdf there."""
+
+    quantiles: list[float]
+    errors: list[float]
+
+
+# By network and T; NumPy 2.4, one core of an x86-64 virtual machine, 2026-11-30: 11 to 57 s each.
+QUANTILES = {
+    ("minimal", 20): Sampled(
+        [-16.8893, -14.6922, -12.7814, -9.9351, -7.4384, -5.6219, -4.458, -3.9392, -3.4578],
+        [0.00107, 0.0014, 0.00182, 0.00278, 0.00328, 0.00305, 0.00217, 0.0017, 0.00127],
+    ),
+    ("minimal", 30): Sampled(
+        [-24.6144, -21.4661, -18.7204, -14.718, -11.2294, -8.7229, -7.1372, -6.4287, -5.8261],
+        [0.00091, 0.00127, 0.00152, 0.00229, 0.00278, 0.00267, 0.00202, 0.00161, 0.00124],
+    ),
+    ("minimal", 60): Sampled(
+        [-47.4575, -41.4588, -36.3814, -28.8695, -22.4748, -17.9948, -15.2402, -14.0674, -13.0511],
+        [0.00065, 0.00099, 0.00132, 0.00149, 0.00193, 0.002, 0.00181, 0.00156, 0.00109],
+    ),
+    ("minimal", 100): Sampled(
+        [-77.7398, -68.1291, -59.8524, -47.6482, -37.3856, -30.3145, -26.0681, -24.2919, -22.7932],
+        [0.00057, 0.00103, 0.0013, 0.00175, 0.00192, 0.00206, 0.00161, 0.0015, 0.00103],
+    ),
+    ("leaky", 20): Sampled(
+        [-13.9321, -12.6567, -11.2461, -8.4608, -5.4274, -2.7411, -0.885, -0.083, 0.5411],
+        [0.00095, 0.00126, 0.00159, 0.00151, 0.00077, 0.00221, 0.00196, 0.00158, 0.00114],
+    ),
+    ("leaky", 100): Sampled(
+        [-65.4036, -60.0135, -53.5852, -40.96, -27.2241, -15.1563, -6.9564, -3.5282, -0.911],
+        [0.00099, 0.00117, 0.00143, 0.00143, 0.00065, 0.00211, 0.0019, 0.00155, 0.00107],
+    ),
+}
+
+
+def sampled(name: str, T: int) -> Sampled:
+    log_s = rt.sample(NETWORKS[name], T, N=SIZE, trials=TRIALS, seed=SEED, burn_in=BURN_IN).log_s
+    quantiles = np.quantile(log_s, LEVELS)
+    shares = (log_s[:, :, None] <= quantiles).mean(axis=1)
+    errors = shares.std(axis=0, ddof=1) / np.sqrt(TRIALS)
+    return Sampled(np.round(quantiles, 4).tolist(), np.round(errors, 5).tolist())
+
+
+if __name__ == "__main__":
+    print(sampled(sys.argv[1], int(sys.argv[2])))
