@@ -82,8 +82,8 @@ def further_growth(
     exact = field.filtered is not None or field.constant is not None
     if state is None or exact or growth.site_limited or not growth.converged or error <= tolerance:
         return growth.chi, error
-    sites, settings = state.sites.moved(state.sites.ens), state.settings  # a run moves the states
-    recorder = Recorder(sites.run(sites.pre_activations(state.spectra.positive_groups)[0]))
+    sites, settings = state.sites, state.settings
+    recorder = Recorder(sites.visited(sites.pre_activations(state.spectra.positive_groups)[0]))
     memory = memory_error(own_rates(sites, recorder), growth.chi)
     if memory > tolerance:
         return growth.chi, error

@@ -371,6 +371,13 @@ class PeriodicSites:
         self.state[replica][...] = taken[0][:, steps]
         return Trajectory(self, [rows[:, :steps] for rows in taken], x[:steps], e[:, :steps])
 
+    def visited(self, e: np.ndarray) -> Trajectory:
+        """A run around the period that leaves the states where they are: of what a solved field consists.
+
+        A reader that moved them would give the next one another start, and the same question another answer.
+        """
+        return self.moved(self.ens).run(e)
+
     def _step_by_step(self, taken: list[np.ndarray], x: np.ndarray, e: np.ndarray, steps: int) -> None:
         """Fill what the stages take, one step after the other."""
         stages = [

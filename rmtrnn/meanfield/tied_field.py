@@ -248,7 +248,7 @@ def standard_error(groups: np.ndarray) -> np.ndarray:
 
 def _second_moments(process: PeriodicSites, values: np.ndarray) -> np.ndarray:
     """E[h²] (s, groups) at spectra (D, groups or 1, nodes)."""
-    states = process.run(process.pre_activations(values)[0]).states
+    states = process.visited(process.pre_activations(values)[0]).states
     return np.mean((states**2).reshape(len(states), process.period, GROUPS, -1), axis=(1, 3))
 
 
@@ -338,4 +338,4 @@ def group_error(groups: np.ndarray, joint: np.ndarray | float) -> np.ndarray:
 
 
 def _recorded(process: PeriodicSites, values: np.ndarray) -> Recorder:
-    return Recorder(process.run(process.pre_activations(values)[0]))
+    return Recorder(process.visited(process.pre_activations(values)[0]))

@@ -202,7 +202,7 @@ def _covariances(ens: Ensemble, field: TiedField) -> dict[str, np.ndarray]:
         return {state.name: field.filtered.state, gate: field.filtered.gate}
     process, values = field.state.sites, field.state.spectra.values
     read, nodes = process.readings, process.nodes
-    states = process.run(process.pre_activations(values[:, None])[0]).states
+    states = process.visited(process.pre_activations(values[:, None])[0]).states
     found = {}
     for symbol, series in zip(ens.cell.state, states, strict=True):
         power = np.mean(np.abs(np.fft.rfft(series, axis=0)) ** 2, axis=1) / process.period

@@ -8,6 +8,7 @@ import sympy
 
 import rmtrnn as rt
 from rmtrnn.meanfield import tied_field as tied
+from rmtrnn.meanfield.growth import growth_rates, tied_error
 from rmtrnn.meanfield.tied_solver import DEFAULT, Settings
 
 h, x, e = sympy.symbols("h x e")
@@ -192,3 +193,15 @@ def test_a_static_start_is_left_where_differences_grow():
     assert field.state is not None and not field.state.is_static
     assert field.state.sites.period >= 2048
     assert abs(field.Q.value[0] - 1.924805) < field.Q.error[0] + 0.1
+
+
+@pytest.mark.parametrize("cell", ["minimal", "gru"])
+def test_the_same_question_has_the_same_answer(cell):
+    """Fields are kept between calls: reading χ of one must not move its sites, in whatever order."""
+    ens = rt.Ensemble(cell, sigma_w=4.0, sigma_v=0.5, R=0.46, tied=True)
+    first = growth_rates([ens], quick=True)[0][0]
+    error = tied_error(ens)
+    assert growth_rates([ens], quick=True)[0][0] == first
+    tied.tied_field.cache_clear()
+    assert tied_error(ens) == error
+    assert growth_rates([ens], quick=True)[0][0] == first
