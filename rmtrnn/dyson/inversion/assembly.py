@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.inversion.error_budget import (
+    ERRORS,
     ErrorParts,
     law_status,
     leave_one_out_error,
@@ -84,6 +85,8 @@ def assemble(
     if not pieces and not found.atom:
         return no_law()
     if log_m1 is not None and pieces:
+        while _is_out_of_reach(lambda stretch: built(stretch)[0], points, log_m1):
+            points, runs = points.without_last(), _runs(~points.without_last().empty)
         law, pieces = built(_stretch_of_known_mean(lambda stretch: built(stretch)[0], log_m1))
     left_out = float(np.abs(law.cdf(found.points.u) - found.points.cdf).max())  # at all points
     lost = lost_mass(found.missing, found.points.u, found.points.cdf)
@@ -129,6 +132,18 @@ def _support(solution: Solution, resolution: Resolution, atom: float | None) -> 
     pairs = ((power.u, u), (power.cdf, cdf), (power.density, density), (below, empty))
     points = SupportPoints(*(np.concatenate(pair) for pair in pairs))
     return _Support(points, atom, missing.at(missing.u > u[0]), power.error)
+
+
+def _is_out_of_reach(law: Callable[[float], TabulatedLaw], points: SupportPoints, log_m1: float) -> bool:
+    """Whether no tail gives the ``law`` its E s², and little lies beyond the point before the last one.
+
+    F is known to an error there that hardly counts but in E s².
+    """
+    inside = np.flatnonzero(~points.empty)
+    if len(inside) < 5 or 0.5 * (1.0 - float(points.cdf[inside[-2]])) > ERRORS.aim:
+        return False
+    least, most = (math.log(law(stretch).moment(1)) for stretch in (1.0 / _STRETCH, _STRETCH))
+    return not least < log_m1 < most
 
 
 def _stretch_of_known_mean(law: Callable[[float], TabulatedLaw], log_m1: float) -> float:

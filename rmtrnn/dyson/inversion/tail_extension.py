@@ -71,6 +71,11 @@ class SupportPoints(NamedTuple):
     density: np.ndarray
     empty: np.ndarray
 
+    def without_last(self) -> SupportPoints:
+        """Without the uppermost point inside the support, and all above."""
+        last = np.flatnonzero(~self.empty)[-1]
+        return SupportPoints(*(values[:last] for values in self))
+
 
 class Resolution(NamedTuple):
     """Masses at the lower (side -1) and upper end (side 1) of a law from a finite population.

@@ -12,12 +12,14 @@ Letters: n, sites of the path.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rmtrnn.dyson.tied.functional import Sites
+from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.more_sites import MORE, MoreSites
 from rmtrnn.dyson.tied.path import Node, node_at
 
@@ -48,29 +50,41 @@ class SharedNode(NamedTuple):
 
 
 def on_all_sites(
-    whole: Sites, some: Sites, nodes: list[Node], groups: int, more: MoreSites | None = None
+    whole: Sites,
+    some: Sites,
+    nodes: list[Node],
+    groups: int,
+    more: MoreSites | None = None,
+    at: Callable[[Any, Point], Node] = node_at,
 ) -> list[SharedNode]:
     """F over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` sites by regression.
 
-    All have their sites in ``groups`` equal groups, one after the other.
+    All have their sites in ``groups`` equal groups, one after the other. ``at``: how nodes are evaluated.
     """
     values = np.array([node.site_value for node in nodes]).reshape(-1, some.n).T
     own = group_means(np.imag(values), some.weights, groups).T
     if not nodes or (whole.n == some.n and more is None):
         return [SharedNode(*pair) for pair in zip(nodes, own, strict=True)]
-    found = anchors(values, some.weights)
+    known, slope = None, np.ones(len(nodes))
+    if more is not None:
+        known = more.at_sites([node.point for node in nodes])
+        slope = _slope_of(np.imag(values), np.imag(known.log_det[more.path]), some.weights)
     change = np.zeros_like(own)
     if whole.n > some.n:
-        change = _by_all_sites(whole, some, nodes, values, found, groups)
+        cheap = None
+        if more is not None and known is not None:
+            cheap = slope * known.log_det, slope * known.log_det[more.path]
+        change = _by_all_sites(whole, some, nodes, values, groups, at, cheap)
     u = np.array([node.u for node in nodes])
     slopes = _slopes(u, change.mean(axis=1))
-    if more is not None:
-        further, density = _by_more_sites(more, nodes, found, some.weights, groups)
+    if more is not None and known is not None:
+        further = slope[:, None] * _by_more_sites(more, nodes, known.log_det, groups)
         change += further
         slopes = _slopes(u, further.mean(axis=1))  # that of the rest is part of the density
+        m = whole.weights @ known.m - some.weights @ known.m[more.path]
         nodes = [
-            replace(node, density=max(node.density + add, 0.0))
-            for node, add in zip(nodes, density, strict=True)
+            replace(node, m=node.m + add, density=max(node.density - 2.0 / np.pi * add.imag, 0.0))
+            for node, add in zip(nodes, m, strict=True)
         ]
     mean = change.mean(axis=1)
     return [
@@ -81,34 +95,56 @@ def on_all_sites(
     ]
 
 
+def _slope_of(values: np.ndarray, cheap: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of a regression of ``values`` (sites, nodes) on ``cheap`` ones: 1 where they are alike."""
+    left, right = (one - weights @ one for one in (values, cheap))
+    share = (weights @ (left * right)) / np.maximum(weights @ right**2, 1e-300)
+    return np.clip(share, 0.0, 1.0)
+
+
 def _by_all_sites(
-    whole: Sites, some: Sites, nodes: list[Node], values: np.ndarray, found: list[int], groups: int
+    whole: Sites,
+    some: Sites,
+    nodes: list[Node],
+    values: np.ndarray,
+    groups: int,
+    at: Callable[[Any, Point], Node],
+    cheap: tuple[np.ndarray, np.ndarray] | None,
 ) -> np.ndarray:
-    """What ``whole`` adds to P(s² > λ) over ``some`` of its sites, (nodes, groups); ``found``, anchors."""
-    full = {i: node_at(whole, nodes[i].point) for i in found}
-    chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
-    few = regressors(values[:, chosen])
-    many = regressors(np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T)
-    differ = group_means(many, whole.weights, groups) - group_means(few, some.weights, groups)
-    return (differ @ regression(few, np.imag(values), some.weights)).T
+    """What ``whole`` adds to P(s² > λ) over ``some`` of its sites, (nodes, groups).
 
-
-def _by_more_sites(
-    more: MoreSites, nodes: list[Node], found: list[int], weights: np.ndarray, groups: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """What all drawn sites add to P(s² > λ), (nodes, groups), and what ``more.sites`` add to the density.
-
-    ``found``, the anchors; ``weights`` of the sites of the path.
+    ``cheap``: variables (sites, nodes) next to the ``values``, of both; then anchors say what these leave.
     """
-    points, own = [node.point for node in nodes], more.sites.weights
-    chosen = found[: MORE.points]
-    ours, drawn = more.at_sites(points), more.of_all([points[i] for i in chosen])
-    few, many = regressors(ours.log_det[:, chosen]), regressors(drawn.log_det)
+    rest = values if cheap is None else values - cheap[1]
+    found = anchors(rest, some.weights)
+    full = {i: at(whole, nodes[i].point) for i in found}
+    chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
+    dense = np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T
+    few, many = (
+        regressors(rest[:, chosen]),
+        regressors(dense if cheap is None else dense - cheap[0][:, chosen]),
+    )
+    differ = group_means(many, whole.weights, groups) - group_means(few, some.weights, groups)
+    change = (differ @ regression(few, np.imag(rest), some.weights)).T
+    if cheap is None:
+        return change
+    means = [
+        group_means(np.imag(one), own.weights, groups) for one, own in zip(cheap, (whole, some), strict=True)
+    ]
+    return change + (means[0] - means[1]).T
+
+
+def _by_more_sites(more: MoreSites, nodes: list[Node], ours: np.ndarray, groups: int) -> np.ndarray:
+    """What all drawn sites add to P(s² > λ), (nodes, groups); ``ours``, the variables of ``more.sites``."""
+    own = more.sites.weights
+    chosen = anchors(ours, own)[: MORE.points]
+    if not chosen:  # one site is like the other
+        return np.zeros((len(nodes), groups))
+    few = regressors(ours[:, chosen])
+    many = regressors(more.of_all([nodes[i].point for i in chosen]).log_det)
     equal = np.full(len(many), 1.0 / len(many))
     differ = group_means(many, equal, groups) - group_means(few, own, groups)
-    further = (differ @ regression(few, np.imag(ours.log_det), own)).T
-    m = own @ ours.m - weights @ ours.m[more.path]
-    return further, -2.0 / np.pi * np.imag(m)
+    return (differ @ regression(few, np.imag(ours), own)).T
 
 
 def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from rmtrnn._core.progress import advance
 from rmtrnn.dyson.full_population import CORRECTION
 from rmtrnn.dyson.self_energy import REAL_AXIS
 from rmtrnn.dyson.tied.functional import Sites, gradient, image
+from rmtrnn.dyson.tied.time_modes import diagonal_size
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,7 @@ class Point(NamedTuple):
 
 def gauge_unit(energy: np.ndarray) -> np.ndarray:
     """sqrt(|x_tt x_ss|) of every entry, floored where nothing passes."""
-    diagonal = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
-    root = np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(axis=-1, keepdims=True) + 1e-300))
+    root = np.sqrt(diagonal_size(energy))
     return root[..., :, None] * root[..., None, :]
 
 

@@ -28,6 +28,7 @@ from rmtrnn.dyson.reduction import VanishingJacobian, onto_the_smaller_state, re
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
+from rmtrnn.dyson.tied.angled import AngledFollower, angled_node, on_the_real_axis
 from rmtrnn.dyson.tied.bordered_sites import BorderedSites
 from rmtrnn.dyson.tied.functional import Sites
 from rmtrnn.dyson.tied.iteration import Point, solve
@@ -187,11 +188,13 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
     sizes = _sizes(full.ports)
     picks = [picked(population, n) for n in (sizes.path, sizes.check)]
     far = large_lambda(full.at(*picks[0]))
+    more = MoreSites.of(population.drawn, full, picks[0][0])
     whole: Sites = full
-    if full.ports > MODES.dense_rows:
+    if more is None and full.ports > MODES.dense_rows:
         whole = BorderedSites.of(population.stages, full, MODES.count(T))
     some, check = (whole.at(*pick) for pick in picks)
-    follower = PathFollower(some, far, settings, 1.0 / full.n if full.n > 1 else 0.0)
+    follow = PathFollower if more is None else AngledFollower
+    follower = follow(some, far, settings, 1.0 / full.n if full.n > 1 else 0.0)
     nodes = follower.refined(follower.march())
     points = [node.point for node in nodes]
     error = largest_error_of_sites(check, points)
@@ -199,8 +202,13 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
         error += error_of_form(some, points, settings)
     if not nodes:
         return no_law()[0]
-    more = MoreSites.of(population.drawn, full, picks[0][0]) if isinstance(whole, SiteMatrices) else None
-    shared = on_all_sites(whole, some, nodes, population.groups, more)
+    shared = on_all_sites(
+        whole, some, nodes, population.groups, more, node_at if more is None else angled_node
+    )
+    if more is not None:
+        on_axis, left = on_the_real_axis([one.node for one in shared])
+        shared = [one._replace(node=node) for one, node in zip(shared, on_axis, strict=True)]
+        error += left
     solution = as_solution(shared, settings, error)
     solved = np.flatnonzero(solution.converged)
     if solved.size:  # what lies beyond the outermost solved points is an error of the tails

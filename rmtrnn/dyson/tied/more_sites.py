@@ -42,7 +42,7 @@ MORE = MoreSettings()
 
 
 class Variables(NamedTuple):
-    """log det/π and s²/(λ - s²), (n, points)."""
+    """log det/π, to first order in arg λ that on the real axis, and m = s²/(λ - s²), (n, points)."""
 
     log_det: np.ndarray
     m: np.ndarray
@@ -87,7 +87,8 @@ class MoreSites:
 
         def values(point: Point) -> tuple[np.ndarray, np.ndarray]:
             end = complex(np.exp(self.sites.log_mean - point.log_lambda))
-            return log_determinants(scaled, point.energy[:, 0], end)
+            log_det, m = log_determinants(scaled, point.energy[:, 0], end)
+            return log_det - 1j * point.log_lambda.imag * m, m
 
         log_det, m = zip(*thread_map(values, points), strict=True)
         return Variables(np.array(log_det).T / np.pi, np.array(m).T)

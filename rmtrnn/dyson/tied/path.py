@@ -67,7 +67,7 @@ class PathSettings:
 class Node:
     """A point of the real axis: F = P(log s <= u), the density of u, and the error of F.
 
-    ``site_value``: log det of every site, over π s_L.
+    ``site_value``: log det of every site, over π s_L; ``m``, E[s²/(λ - s²)].
     """
 
     u: float
@@ -76,6 +76,7 @@ class Node:
     error: float
     point: Point
     site_value: np.ndarray
+    m: complex = 0j
 
 
 def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
@@ -206,8 +207,9 @@ class PathFollower:
         tried: set[float] = set()
         nodes = sorted((node for node in nodes if self.is_solved(node)), key=lambda node: node.u)
         while 2 <= len(nodes) < self.settings.max_points:
+            seen = self._on_real_axis(nodes)
             u, cdf, density = (
-                np.array([getattr(node, one) for node in nodes]) for one in ("u", "cdf", "density")
+                np.array([getattr(node, one) for node in seen]) for one in ("u", "cdf", "density")
             )
             # m_1 is known from large λ: panels need not be good to it.
             left = panels_to_halve(u, cdf, np.maximum(density, 0.0), math.inf, settings)
@@ -220,6 +222,9 @@ class PathFollower:
             ]
             new = [node for node in new if self.is_solved(node)]
             nodes = sorted([*nodes, *new], key=lambda node: node.u)
+        return nodes
+
+    def _on_real_axis(self, nodes: list[Node]) -> list[Node]:
         return nodes
 
     def _both(self, nodes: list[Node]) -> list[Node]:

@@ -260,7 +260,12 @@ class SiteMatrices(TiedSites):
         return found[: size**2].reshape(size, size), self.chain.added.mean(found[size**2 :])
 
     def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
-        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s²/(λ - s²)].
+        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s²/(λ - s²)]."""
+        log_det, m = self.site_values(energy, log_lambda)
+        return log_det, complex(self.weights @ m)
+
+    def site_values(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
+        """The same of every site, and what it adds to m, (n,).
 
         It is log det Q_z + log det N^{-1} of (30). Im Q < 0 and Im N^{-1} > 0: the eigenvalues of Q lie in
         the lower half plane, the pivots of the other without exchanges in the upper one. Nothing follows x_L,
@@ -278,14 +283,11 @@ class SiteMatrices(TiedSites):
         def part(some: slice, weights: Any) -> Any:
             L, B = self._chain_at(some, scale)
             found = eliminate(L.around(inverse) - B.around(P), self.s_out)
-            m = weights @ xp.trace(found.last, axis1=1, axis2=2)
-            return xp.concatenate([found.log_det, m[None]])
+            return xp.stack([found.log_det, xp.trace(found.last, axis1=1, axis2=2)])
 
-        parts = self.over_sites(self.chain.size, part)
-        m = total([one[-1:] for one in parts])
-        found = to_host(xp.concatenate([*(one[:-1] for one in parts), m]))
+        log_det, last = to_host(xp.concatenate(self.over_sites(self.chain.size, part), axis=1))
         end = unit[-1] ** 2 * np.exp(log_lambda - self.log_mean)
-        return base + found[:-1], complex(found[-1] * end / self.s_out - 1.0)
+        return base + log_det, last * end / self.s_out - 1.0
 
 
 def _inverse(energy: np.ndarray) -> np.ndarray | None:

@@ -45,8 +45,9 @@ class DrawSettings:
     field: int = 8192
     # Sites of each group whose self-energies at large λ say how much the others count for.
     pilot: int = 64
-    # Steps up to which all that were drawn are kept: 3 MB for each of one weight matrix.
-    kept: int = 64
+    # Steps up to which all that were drawn are kept: 3 MB for each of one weight matrix, less than 1 MB from
+    # 41 on.
+    kept: int = 128
     # Spread of all features below which one site is like the other: far above rounding, far below a draw's.
     equal: float = 1e-9
 

@@ -18,6 +18,8 @@ import numpy as np
 
 # Degree of the polynomial in time of the logarithm of the gauge. Empirical.
 GAUGE_DEGREE = 3
+# Least product of P_tt and Q_tt, relative to the largest. Derived: far above rounding.
+_NOTHING = 1e-12
 
 
 class Parts(NamedTuple):
@@ -82,13 +84,26 @@ def legendre(steps: int, count: int) -> np.ndarray:
     return np.linalg.qr(np.polynomial.legendre.legvander(place, count - 1))[0]
 
 
+def diagonal_size(energy: np.ndarray) -> np.ndarray:
+    """|P_tt| and |Q_tt| (2, K, T), floored where nothing passes.
+
+    P comes out of sums of the size of 1/Q, with their rounding, and Q out of 1/P: the product of both says
+    what is there, whatever their growth along the steps.
+    """
+    size = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
+    least = _NOTHING * size.prod(axis=0).max(axis=-1, keepdims=True)
+    largest = size.max(axis=-1, keepdims=True)
+    other = size[::-1]
+    floor = np.where(other > 0.0, least / np.where(other > 0.0, other, 1.0), _NOTHING * largest)
+    return np.maximum(size, floor + 1e-300)
+
+
 def smooth_gauge(energy: np.ndarray, degree: int) -> np.ndarray:
     """G (K, T) of (22): |P_tt/Q_tt|^{1/4}, its logarithm fitted by a polynomial in t of ``degree``.
 
     A gauge that is not smooth would make the smooth part rough.
     """
-    size = np.abs(np.diagonal(energy, axis1=-2, axis2=-1))
-    y, x = np.maximum(size, 1e-12 * size.max(axis=-1, keepdims=True) + 1e-300)  # 0: nothing passes
+    y, x = diagonal_size(energy)
     logs = 0.25 * (np.log(y) - np.log(x))
     basis = legendre(energy.shape[-1], min(degree + 1, energy.shape[-1]))
     return np.exp(logs @ basis @ basis.T)

@@ -14,7 +14,7 @@ STEPS = 20
 @pytest.fixture(scope="module", params=["minimal", "leaky"])
 def corrected(request):
     name = request.param
-    return name, rt.spectrum(NETWORKS[name], STEPS, population=1024, tol=2e-3, max_points=24)
+    return name, rt.spectrum(NETWORKS[name], STEPS, population=1024, tol=2e-3)
 
 
 def share_of_error(law, name, T):
@@ -37,8 +37,11 @@ def test_sampled_networks_have_the_law_of_tied_weights(corrected):
 
 def test_the_table_has_the_first_moment_that_large_lambda_gives(corrected):
     """Half of it lies above the last per cent of s, where no population of sites knows F well enough."""
-    name, law = corrected
-    assert law.density_moment(1) == pytest.approx(law.moment(1), rel=1e-5 if name == "minimal" else 3e-3)
+    _, law = corrected
+    # What the stated error of the cdf alone would do to it, at the quantile where it is all that is left.
+    allowed = law.error * np.exp(2 * law.log_s.icdf(1.0 - law.error)) / law.moment(1)
+    assert allowed < 0.5
+    assert law.density_moment(1) == pytest.approx(law.moment(1), rel=float(allowed))
     u = np.linspace(law.log_s.icdf(0.99), law.log_s.icdf(1.0 - 1e-9), 4001)
     share = np.sum(np.exp(u[1:] + u[:-1]) * np.diff(law.log_s.cdf(u))) / law.moment(1)
     assert share > 0.2

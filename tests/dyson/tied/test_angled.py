@@ -1,0 +1,98 @@
+"""Laws found at a positive arg λ: the way back to the real axis, and long chains against sampled networks."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from sampled_quantiles import NETWORKS
+from test_corrected_law import share_of_error
+
+import rmtrnn as rt
+from rmtrnn.dyson.tied import angled
+from rmtrnn.dyson.tied.angled import on_the_real_axis
+from rmtrnn.dyson.tied.iteration import Differences, Point, gauge_unit
+from rmtrnn.dyson.tied.path import Node
+
+ANGLE = 0.3
+
+
+def logistic_nodes(angle, spacing=0.4):
+    """log s logistic: 1 - F, continued to x + i angle, x = 2 u; to first order as `angled_node` has it.
+
+    Ψ = log(1 - s²/λ) averaged over s, by quadrature.
+    """
+    t = np.linspace(-40.0, 40.0, 80001)
+    weight = np.exp(-np.abs(t)) / (1.0 + np.exp(-np.abs(t))) ** 2 * (t[1] - t[0])
+    none = np.zeros((2, 1, 1, 1), dtype=complex)
+    nodes = []
+    for u in np.arange(-6.0, 6.0, spacing):
+        ratio = np.exp(2.0 * (t - u) - 1j * angle)
+        psi, m = weight @ np.log(1.0 - ratio), weight @ (ratio / (1.0 - ratio))
+        point = Point(complex(2 * u, angle), none, 0.0, 0.0, 2, True, Differences.none(none))
+        survival = (psi - 1j * angle * m).imag / np.pi
+        nodes.append(Node(u, 1.0 - survival, -2.0 / np.pi * m.imag, 0.0, point, np.zeros(0), m))
+    return nodes
+
+
+def test_a_smooth_law_is_found_on_the_real_axis():
+    """Within the stated error; to first order alone it is off by more."""
+    nodes = logistic_nodes(ANGLE)
+    found, error = on_the_real_axis(nodes)
+    u = np.array([node.u for node in nodes])
+    exact = 1.0 / (1.0 + np.exp(-u))
+    off = np.abs(np.array([node.cdf for node in found]) - exact).max()
+    before = np.abs(np.array([node.cdf for node in nodes]) - exact).max()
+    assert off < max(error, 1e-5) and error < 1e-3 and before > 3 * off
+    slopes = np.array([node.density for node in found])[1:-1]
+    np.testing.assert_allclose(slopes, (exact * (1.0 - exact))[1:-1], atol=0.02)
+
+
+def test_points_that_are_not_solved_stay():
+    nodes = logistic_nodes(ANGLE)
+    nodes[3] = replace(nodes[3], cdf=np.nan)
+    found, error = on_the_real_axis(nodes)
+    assert found[3] is nodes[3] and np.isfinite(error)
+    assert on_the_real_axis(nodes[:3]) == (nodes[:3], np.inf)
+
+
+def test_what_grows_by_many_orders_along_the_steps_is_not_nothing():
+    """P from 1 to 1e-40 and Q the other way: the units of an entry are those of its own size."""
+    decay = 10.0 ** -np.arange(0.0, 40.0)
+    energy = np.array([np.diag(decay), np.diag(1.0 / decay)])[:, None] * (1.0 - 1.0j)
+    unit = gauge_unit(energy)
+    np.testing.assert_allclose(np.diagonal(unit[0, 0]), np.sqrt(2.0) * decay, rtol=1e-12)
+    energy[0, 0, -1, -1] = energy[1, 0, -1, -1] = 0.0  # here nothing passes
+    assert (gauge_unit(energy) > 0.0).all()
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return law()
+
+
+def law():
+    return rt.spectrum(NETWORKS["minimal"], 16, population=512, tol=4e-3)
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(angled.AngleSettings)])
+@pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
+def test_numbers_moved_by_three(name, factor, plain, monkeypatch):
+    value = min(factor * getattr(angled._ANGLE, name), 0.9)
+    monkeypatch.setattr(angled, "_ANGLE", replace(angled._ANGLE, **{name: value}))
+    found = law()
+    u = plain.log_s.icdf(np.linspace(0.05, 0.95, 19))
+    assert found.converged
+    assert np.abs(found.log_s.cdf(u) - plain.log_s.cdf(u)).max() < plain.error + found.error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "T"), [("minimal", 100)])
+def test_a_hundred_steps(name, T):
+    """Converged, the whole law within both errors of 16 networks of 800 units; another length is rejected."""
+    found = rt.spectrum(NETWORKS[name], T)
+    assert found.converged and found.error < 2e-2
+    assert share_of_error(found, name, T) < 1.0
+    assert found.density_moment(1) == pytest.approx(found.moment(1), rel=1e-3)
+    assert share_of_error(rt.spectrum(NETWORKS[name], 20, population=512), name, T) > 2.0
