@@ -11,10 +11,9 @@ import rmtrnn as rt
 from rmtrnn._core import random
 from validation import core, data
 from validation.core import places
-from validation.paper import learning, learning_growth, trainability, training
+from validation.paper import learning_growth, trainability, training
 from validation.paper.language import cases as models
 from validation.paper.language.findings import claims as language_claims
-from validation.paper.learning import cases as curves
 from validation.paper.learning_growth import arms
 from validation.paper.learning_growth import cases as growth_cases
 from validation.paper.trainability import cases as cells
@@ -181,35 +180,6 @@ def test_the_growth_study_says_what_was_not_run():
     assert "growth 0.1" in cell.numbers and "vanilla orthogonal pixels T = 196" in rest.numbers
 
 
-def learning_result(curve: np.ndarray, key: str, T: int, rate_of: str) -> core.Result:
-    settings = {"T": T, "cell": key.partition("-")[0], "rate of": rate_of}
-    return {"settings": settings}, {"step": np.array([4, 8, 16]), "accuracy": curve}
-
-
-@pytest.mark.parametrize(
-    ("ordered", "chaotic", "rate_of", "verdict"),
-    [
-        (-0.3, -0.3, "cell", core.Verdict.DIFFERENCE),
-        (0.01, -0.3, "cell", core.Verdict.DIFFERENCE),
-        (0.3, -0.3, "each network", core.Verdict.NOT_REPRODUCED),
-        (0.3, -0.3, "cell", core.Verdict.UNDECIDED),
-        (0.01, -0.01, "each network", core.Verdict.UNDECIDED),
-    ],
-)
-def test_learning_verdicts(ordered, chaotic, rate_of, verdict):
-    seeds = np.array([[0.40, 0.45, 0.5], [0.45, 0.5, 0.55]])
-    gains = {"critical": 0.0, "ordered": ordered, "chaotic": chaotic}
-    made = {
-        case.key: learning_result(
-            seeds + gains[case.settings["regime"]], case.key, case.settings["T"], rate_of
-        )
-        for case in curves.list_cases("quick")
-    }
-    found = [claim for claim in learning.STUDY.claims(made) if "the critical" in claim.claim]
-    assert len(found) == 8
-    assert {claim.verdict for claim in found} == {verdict}
-
-
 def test_marks_end_with_the_last_step():
     assert training.marks(100)[-1] == 100
     assert training.marks(128) == [4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128]
@@ -299,33 +269,6 @@ def test_the_growth_on_data_is_that_of_the_gradient(cell):
 
 def test_no_gain_has_a_growth_out_of_reach():
     assert arms.begins("growth 0.1", "vanilla", "orthogonal", 28, lambda ens: -1.0) is None
-
-
-@pytest.mark.parametrize("cell", ["vanilla", "minimal"])
-def test_a_learning_curve_has_a_value_at_every_mark(cell):
-    pytest.importorskip("torch")
-    settings = {
-        "cell": cell,
-        **curves.CELLS[cell],
-        **curves.SIZES["quick"][196],
-        "weights": "gaussian",
-        "mu_b": 0.0,
-    }
-    settings |= {
-        "T": 28,
-        "N": 12,
-        "batch": 4,
-        "steps": 6,
-        "sigma_w": 1.0,
-        "R": 0.46,
-        "seed": 1,
-        "size": "quick",
-    }
-    accuracy, _ = curves.train(settings, fake_digits())
-    assert accuracy.shape == (settings["seeds"], len(training.marks(6)))
-    assert np.isfinite(accuracy).all()
-    assert (accuracy >= 0).all()
-    assert (accuracy <= 1).all()
 
 
 def test_streams_read_side_by_side():

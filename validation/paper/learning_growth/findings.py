@@ -11,10 +11,10 @@ import numpy as np
 
 from rmtrnn import plotting
 from validation import core
-from validation.paper import accuracy_figures, training
-from validation.paper.learning_growth import arms, cases
+from validation.paper import training
+from validation.paper.learning_growth import arms, cases, curves
 
-ITEM = "Fig. 3, by the growth on the data"
+ITEM = "Fig. 3"
 TARGET = 0.5  # accuracy that a network must reach for its speed to be compared
 NAMES = {"vanilla": "vanilla", "minimal": "minimalRNN"}
 COLOURS = {
@@ -56,7 +56,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         "lies. The paper's off-critical values, widths, optimiser and rates are unknown. In brackets: range "
         "over seeds."
         f"\n\n{core.table(header, [_row(key, one) for key, one in results.items()])}\n\n"
-        f"Made by `python -m validation learning --{size}` with {core.describe(results)}, "
+        f"Made by `python -m validation learning_growth --{size}` with {core.describe(results)}, "
         f"PyTorch {used['torch']} on {used['training']}.\n"
     )
     for T, inputs in dict.fromkeys(
@@ -98,13 +98,13 @@ def _figure(results: dict[str, core.Result], T: int, inputs: str, folder: Path) 
     }
     panels = list(dict.fromkeys((m["settings"]["cell"], m["settings"]["weights"]) for m, _ in own.values()))
     with plotting.style():
-        figure, axes = accuracy_figures.panels(len(panels))
+        figure, axes = curves.panels(len(panels))
         for ax, (cell, weights) in zip(axes, panels, strict=True):
             for meta, arrays in own.values():
                 settings = meta["settings"]
                 if (settings["cell"], settings["weights"]) == (cell, weights) and meta["placed"] is not None:
                     _curve(ax, settings["arm"], meta["placed"], arrays)
-            accuracy_figures.chance(ax)
+            curves.chance(ax)
             ax.set_title(f"{NAMES[cell]}, {weights}, {inputs}, $T = {T}$")
             ax.legend(
                 fontsize="x-small", loc="upper left", title="initialisation: growth", title_fontsize="x-small"
@@ -121,7 +121,7 @@ def figure_name(T: int, inputs: str) -> str:
 def _curve(ax: Any, arm: str, placed: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     name = f"{arm.partition(' ')[0]}: {np.mean(placed['growth']):+.3f}"
     line = "--" if arm in DASHED else "-"
-    accuracy_figures.band(ax, arrays["step"], arrays["accuracy"], line, COLOURS[arm], name)
+    curves.band(ax, arrays["step"], arrays["accuracy"], line, COLOURS[arm], name)
 
 
 def claims(results: dict[str, core.Result]) -> list[core.Claim]:

@@ -1,4 +1,4 @@
-"""Figures of the studies of learning: test accuracy against training step, a panel for each network."""
+"""Figures of learning: test accuracy against training step, a panel for each network."""
 
 from __future__ import annotations
 
