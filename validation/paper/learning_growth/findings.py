@@ -79,14 +79,20 @@ def _row(key: str, result: core.Result) -> list[str]:
     areas = training.area(arrays["step"], arrays["accuracy"])
     return [
         key,
-        ", ".join(f"{value:.3f}" for value in dict.fromkeys(placed["sigma_w"])),
-        ", ".join(f"{value:+.3f}" for value in placed["growth"]),
+        ", ".join(dict.fromkeys(f"{value:.3f}" for value in placed["sigma_w"])),
+        ", ".join(map(_signed, placed["growth"])),
         f"{np.mean(placed['chi']):.3f}",
         f"{placed['rate']:.2g}",
         f"{finals.mean():.2f} ({finals.min():.2f} to {finals.max():.2f})",
         f"{areas.mean():.3f} ({areas.min():.3f} to {areas.max():.3f})",
         ", ".join("not reached" if math.isinf(step) else f"{step:.0f}" for step in reached),
     ]
+
+
+def _signed(growth: float) -> str:
+    """Three decimals, a zero without a sign."""
+    rounded = round(float(growth), 3)
+    return f"{rounded:+.3f}" if rounded else "0.000"
 
 
 def _figure(results: dict[str, core.Result], T: int, inputs: str, folder: Path) -> None:
@@ -119,7 +125,7 @@ def figure_name(T: int, inputs: str) -> str:
 
 
 def _curve(ax: Any, arm: str, placed: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    name = f"{arm.partition(' ')[0]}: {np.mean(placed['growth']):+.3f}"
+    name = f"{arm.partition(' ')[0]}: {_signed(np.mean(placed['growth']))}"
     line = "--" if arm in DASHED else "-"
     curves.band(ax, arrays["step"], arrays["accuracy"], line, COLOURS[arm], name)
 
@@ -217,7 +223,7 @@ class _Areas:
         meta, arrays = result
         self.areas = training.area(arrays["step"], arrays["accuracy"])
         self.last = float(arrays["accuracy"][:, -1].mean())
-        self.growths = ", ".join(f"{value:+.3f}" for value in meta["placed"]["growth"])
+        self.growths = ", ".join(map(_signed, meta["placed"]["growth"]))
 
 
 def _areas(results: dict[str, core.Result], key: str) -> _Areas | None:
