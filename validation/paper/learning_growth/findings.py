@@ -17,6 +17,7 @@ from validation.paper.learning_growth import arms, cases, curves
 ITEM = "Fig. 3"
 TARGET = 0.5  # accuracy that a network must reach for its speed to be compared
 NAMES = {"vanilla": "vanilla", "minimal": "minimalRNN"}
+WEIGHTS = {"orthogonal": "orthogonal", "gaussian": "Gaussian"}
 COLOURS = {
     "published": "black",
     "growth 0": "#009e73",
@@ -111,7 +112,7 @@ def _figure(results: dict[str, core.Result], T: int, inputs: str, folder: Path) 
                 if (settings["cell"], settings["weights"]) == (cell, weights) and meta["placed"] is not None:
                     _curve(ax, settings["arm"], meta["placed"], arrays)
             curves.chance(ax)
-            ax.set_title(f"{NAMES[cell]}, {weights}, {inputs}, $T = {T}$")
+            ax.set_title(f"{NAMES[cell]}, {WEIGHTS[weights]}, {inputs}, $T = {T}$")
             ax.legend(
                 fontsize="x-small", loc="upper left", title="initialisation: growth", title_fontsize="x-small"
             )
