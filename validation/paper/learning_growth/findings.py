@@ -186,8 +186,10 @@ def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int]) -> c
     return core.Claim(
         item=ITEM,
         claim=text,
-        numbers=f"mean accuracy over log training step, and the last one: growth 0 {first.areas.mean():.3f}, "
-        f"{first.last:.2f}; {'; '.join(words)} ({len(first.areas)} seeds each)"
+        numbers=f"mean accuracy over log training step {first.areas.mean():.3f} at growth 0, "
+        + " and ".join(f"{others[arm].areas.mean():.3f} at {arm.partition(' ')[2]}" for arm in FAR)
+        + f"; with the last accuracy: growth 0 {first.areas.mean():.3f}, {first.last:.2f}; "
+        f"{'; '.join(words)} ({len(first.areas)} seeds each)"
         + (f"; the published point has growth {published.growths}" if published else ""),
         verdict=verdict(learned, ahead, behind),
         reason=RULE,
