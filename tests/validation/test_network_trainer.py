@@ -27,10 +27,8 @@ def networks(kind, options, rates=(0.1, 0.1, 0.1)):
         cells = [kind(N, N, **options).double() for _ in range(M)]
         readouts = [torch.nn.Linear(N, CLASSES).double() for _ in range(M)]
         x, labels = torch.randn((M, T, B, N)).double(), torch.randint(CLASSES, (M, B))
-    pairs = list(zip(cells, readouts, strict=True))
-    starts = [modules.flat(*pair) for pair in pairs]
-    group = side_by_side.Networks(modules.kind(cells[0]), N, N, CLASSES, starts, rates)
-    return pairs, group, x, labels
+    group = side_by_side.Networks.of(cells, readouts, rates, "cpu")
+    return list(zip(cells, readouts, strict=True)), group, x, labels
 
 
 def loss_of(pair, x, labels):

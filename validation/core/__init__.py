@@ -4,10 +4,12 @@ from validation.core.model import SIZES, Case, Claim, Result, Study, Verdict
 from validation.core.provenance import describe, of_other_code
 from validation.core.records import cpu_seconds, finished, load_data, save_claims, save_data
 from validation.core.runner import Workers, destination, redraw, run
-from validation.core.writing import save_figure, table
+from validation.core.writing import CELL_NAMES, WEIGHT_NAMES, save_figure, table
 
 __all__ = [
+    "CELL_NAMES",
     "SIZES",
+    "WEIGHT_NAMES",
     "Case",
     "Claim",
     "Result",

@@ -9,6 +9,10 @@ from typing import Any
 
 from PIL import Image
 
+# What cells and laws of weights are called in text and figures.
+CELL_NAMES = {"vanilla": "vanilla", "minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM"}
+WEIGHT_NAMES = {"orthogonal": "orthogonal", "gaussian": "Gaussian"}
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table with aligned columns."""

@@ -12,7 +12,7 @@ from rmtrnn import torch as rt_torch
 from rmtrnn._core import random as _random
 from rmtrnn.initialisation.layouts import framework_ensemble
 from validation.initialisation.tasks import Task
-from validation.networks.modules import BLOCKS
+from validation.networks.modules import blocks
 
 METHODS = ("default", "orthogonal, bias 1", "chrono", "critical", "initialize")
 KEEPING = {"vanilla": "", "minimal": "e", "gru": "u", "lstm": "f"}  # the gate that keeps the state
@@ -90,7 +90,7 @@ def _module(cell: str, method: str, drawn_from: Any, task: Task, N: int, seed: i
 
 def _recipe(net: Any, cell: str, method: str, T: int, N: int, seed: int) -> None:
     """Orthogonal recurrent weights and biases 0, then 1 or log U(1, T − 1) for the gate that keeps."""
-    rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(BLOCKS.get(cell, "e"))}
+    rows = blocks(cell, N)
     biases = [p for name, p in net.named_parameters() if name.startswith("bias")]
     with torch.no_grad():
         for part in rows.values():

@@ -17,7 +17,6 @@ from validation.initialisation import cases
 
 OWN = "initialize"
 SHORT = {"orthogonal, bias 1": "orthogonal"}
-NAMES = {"gru": "GRU", "lstm": "LSTM", "minimal": "minimalRNN", "vanilla": "vanilla"}
 MEANING = {
     "first": "the plan is first, or within 10 % of the first",
     "later": "another arm is first by more than 10 %",
@@ -55,7 +54,7 @@ def sentence(key: str, meta: dict[str, Any]) -> str:
     best = min(others, key=lambda name: others[name])
     task, T, cell = key.split()
     own = meta["arms"][OWN]["steps"]
-    start = f"{NAMES[cell]}, {task}, T = {T}: "
+    start = f"{core.CELL_NAMES[cell]}, {task}, T = {T}: "
     if found == "undecided":
         seeds = ", ".join(
             f"{name} {sum(s >= 0 for s in arm['steps'])}"
@@ -93,7 +92,7 @@ def _rows(results: dict[str, core.Result], size: str) -> list[list[str]]:
     rows = []
     for case in cases.list_cases(size):
         own = case.settings
-        head = [own["task"], str(own["T"]), NAMES[own["cell"]]]
+        head = [own["task"], str(own["T"]), core.CELL_NAMES[own["cell"]]]
         if case.key not in results:
             rows.append([*head, *[""] * len(_arms(results)), "not run"])
             continue
@@ -200,7 +199,7 @@ def _figure(results: dict[str, core.Result], size: str) -> Any:
             if row == 0:
                 ax.set_title(f"{task} {T}", fontsize=6)
             if column == 0:
-                ax.set_ylabel(NAMES[cell], fontsize=6)
+                ax.set_ylabel(core.CELL_NAMES[cell], fontsize=6)
             if key not in results:
                 ax.text(0.5, 0.5, "not run", ha="center", va="center", fontsize=6, transform=ax.transAxes)
                 ax.set(xticks=[], yticks=[])

@@ -29,6 +29,11 @@ def kind(net: Any) -> str:
     raise TypeError(f"net = {net!r}: expected a vanilla cell with tanh, a minimalRNN, a GRU or an LSTM")
 
 
+def blocks(cell: str, N: int) -> dict[str, slice]:
+    """The rows of every gate in PyTorch's weights and biases."""
+    return {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(BLOCKS.get(cell, "e"))}
+
+
 def flat(net: Any, readout: Any, gradient: bool = False) -> torch.Tensor:
     """Parameters (size,) of one layer and its readout; PyTorch's two biases of a gate become their sum.
 
@@ -40,7 +45,7 @@ def flat(net: Any, readout: Any, gradient: bool = False) -> torch.Tensor:
         found = torch.zeros((1, own.size), dtype=readout.weight.dtype)
         views = {name: view[0] for name, view in own.views(found).items()}
         part = dict(net.named_parameters())
-        rows = {gate: slice(k * N, (k + 1) * N) for k, gate in enumerate(BLOCKS.get(cell, "e"))}
+        rows = blocks(cell, N)
         fed = part["weight_ih_l0"]
         if "bias_l0" in part:
             bias, second = part["bias_l0"], torch.zeros_like(part["bias_l0"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from validation.networks.modules import flat, kind
 from validation.networks.steps import CELLS, Cell, layout
 from validation.paper import training
 
@@ -40,6 +41,13 @@ class Networks:
         self.counts = torch.zeros_like(self.rates)
         self.alive = torch.ones(len(rates), dtype=torch.bool, device=where)
         self._make()
+
+    @classmethod
+    def of(cls, nets: Sequence[Any], readouts: Sequence[Any], rates: Sequence[float], where: Any) -> Networks:
+        """The networks of modules of one kind and size, each with its readout and its rate."""
+        first, starts = nets[0], [flat(*pair) for pair in zip(nets, readouts, strict=True)]
+        outputs = readouts[0].out_features
+        return cls(kind(first), first.hidden_size, first.input_size, outputs, starts, rates, where)
 
     def _make(self) -> None:
         """Views and buffers for the present number of networks."""

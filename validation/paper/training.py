@@ -232,17 +232,11 @@ def accuracy_curves(
     """
     import torch
 
-    from validation.networks import modules, side_by_side
+    from validation.networks import side_by_side
 
     where = device()
-    starts = [
-        modules.flat(net, readout(net.hidden_size, CLASSES, seed))
-        for net, seed in zip(nets, seeds, strict=True)
-    ]
-    first = nets[0]
-    networks = side_by_side.Networks(
-        modules.kind(first), first.hidden_size, first.input_size, CLASSES, starts, rates, where
-    )
+    readouts = [readout(net.hidden_size, CLASSES, seed) for net, seed in zip(nets, seeds, strict=True)]
+    networks = side_by_side.Networks.of(nets, readouts, rates, where)
     choose = [_random.stream(seed, BATCHES) for seed in seeds]
     tested, wanted = (torch.from_numpy(digits[name]).to(where) for name in ("held_out", "wanted"))
     at = marks(steps)

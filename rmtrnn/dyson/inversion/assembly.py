@@ -6,6 +6,7 @@ ends of a panel need few points, and no error is summed up along the curve.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -86,7 +87,8 @@ def assemble(
         return no_law()
     if log_m1 is not None and pieces:
         while _is_out_of_reach(lambda stretch: built(stretch)[0], points, log_m1):
-            points, runs = points.without_last(), _runs(~points.without_last().empty)
+            points = points.without_last()
+            runs = _runs(~points.empty)
         law, pieces = built(_stretch_of_known_mean(lambda stretch: built(stretch)[0], log_m1))
     left_out = float(np.abs(law.cdf(found.points.u) - found.points.cdf).max())  # at all points
     lost = lost_mass(found.missing, found.points.u, found.points.cdf)
@@ -149,6 +151,7 @@ def _is_out_of_reach(law: Callable[[float], TabulatedLaw], points: SupportPoints
 def _stretch_of_known_mean(law: Callable[[float], TabulatedLaw], log_m1: float) -> float:
     """The factor on the length of the upper tail with which the ``law`` has log E s², or next to it."""
 
+    @functools.cache  # the root search asks for both ends again
     def excess(log_stretch: float) -> float:
         return math.log(law(math.exp(log_stretch)).moment(1)) - log_m1
 

@@ -23,7 +23,6 @@ LABELS = {
 TIMESCALES = (3.0, 10.0, 30.0)
 SPREADS = (0.1, 0.3, 1.0, 3.0, 10.0)
 THIN: dict[str, Any] = {"colors": "0.25", "linewidths": 0.8}
-NAMES = {"vanilla": "vanilla", "minimal": "minimalRNN", "gru": "GRU", "lstm": "LSTM"}
 
 
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
@@ -104,9 +103,7 @@ def draw(key: str, meta: dict[str, Any], arrays: dict[str, np.ndarray], folder: 
             lines = ax.contour(few_x, few_y, arrays["spread"].T, SPREADS, **THIN)
             ax.clabel(lines, fmt="%g", fontsize=7)
             _boundary(ax, xs, ys, arrays["chi"])
-            weights = {"orthogonal": "orthogonal", "gaussian": "Gaussian"}[
-                meta["settings"]["ensemble"]["weights"]
-            ]
+            weights = core.WEIGHT_NAMES[meta["settings"]["ensemble"]["weights"]]
             ax.set_title(_title(key, meta) + f": spread of $s^2$, one step,\n{weights} weights (0: isometry)")
         for ax in axes[0]:
             ax.set(xlabel=LABELS[meta["settings"]["axes"][0]], ylabel=LABELS[meta["settings"]["axes"][1]])
@@ -195,4 +192,4 @@ def _title(key: str, meta: dict[str, Any]) -> str:
         and name not in meta["settings"]["axes"]
         and name in LABELS
     ]
-    return NAMES[key.split("-")[0]] + (f", {', '.join(values)}" if values else "")
+    return core.CELL_NAMES[key.split("-")[0]] + (f", {', '.join(values)}" if values else "")

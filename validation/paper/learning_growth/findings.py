@@ -16,8 +16,7 @@ from validation.paper.learning_growth import arms, cases, curves
 
 ITEM = "Fig. 3"
 TARGET = 0.5  # accuracy that a network must reach for its speed to be compared
-NAMES = {"vanilla": "vanilla", "minimal": "minimalRNN"}
-WEIGHTS = {"orthogonal": "orthogonal", "gaussian": "Gaussian"}
+CELLS = ("vanilla", "minimal")  # in the order of the claims
 COLOURS = {
     "published": "black",
     "growth 0": "#009e73",
@@ -112,7 +111,7 @@ def _figure(results: dict[str, core.Result], T: int, inputs: str, folder: Path) 
                 if (settings["cell"], settings["weights"]) == (cell, weights) and meta["placed"] is not None:
                     _curve(ax, settings["arm"], meta["placed"], arrays)
             curves.chance(ax)
-            ax.set_title(f"{NAMES[cell]}, {WEIGHTS[weights]}, {inputs}, $T = {T}$")
+            ax.set_title(f"{core.CELL_NAMES[cell]}, {core.WEIGHT_NAMES[weights]}, {inputs}, $T = {T}$")
             ax.legend(
                 fontsize="x-small", loc="upper left", title="initialisation: growth", title_fontsize="x-small"
             )
@@ -141,12 +140,12 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     for T, own in cases.SIZES[size].items():
         for inputs in own["inputs"]:
             for weights in own["weights"]:
-                for cell in NAMES:
+                for cell in CELLS:
                     key = (cell, weights, inputs, T)
                     if any(cases.key_of(*key[:2], arm, inputs, T) in results for arm in arms.ARMS):
                         made.append(_claim(results, key))
                     else:
-                        absent.append(f"{NAMES[cell]} {weights} {inputs} T = {T}")
+                        absent.append(f"{core.CELL_NAMES[cell]} {weights} {inputs} T = {T}")
             if len(own["weights"]) > 1:
                 made.append(_orthogonal(results, inputs, T))
     if absent:
@@ -168,7 +167,8 @@ def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int]) -> c
     found = {arm: _areas(results, cases.key_of(cell, weights, arm, inputs, T)) for arm in arms.ARMS}
     first = found["growth 0"]
     others = {arm: one for arm in OFF if (one := found[arm]) is not None}
-    text = f"{NAMES[cell]}, {weights} weights, {inputs}, T = {T}: the critical initialisation learns faster."
+    network = f"{core.CELL_NAMES[cell]}, {weights} weights, {inputs}, T = {T}"
+    text = f"{network}: the critical initialisation learns faster."
     if first is None or not set(FAR) <= set(others):
         missing = ", ".join(arm for arm in ("growth 0", *FAR) if found[arm] is None)
         numbers = f"not run, or without a σ_w: {missing}"

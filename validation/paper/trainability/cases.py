@@ -104,7 +104,7 @@ def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, np
     """
     import torch
 
-    from validation.networks import modules, side_by_side
+    from validation.networks import side_by_side
 
     T, seed = settings["T"], settings["seed"]
     where = training.device()
@@ -114,9 +114,7 @@ def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, np
     networks = [ensemble(settings, value) for value in settings["values"]]
     drawn = [training.recurrent(ens, own.shape[1], settings["N"], seed) for ens in networks]
     outs = [training.readout(settings["N"], training.CLASSES, seed) for _ in drawn]
-    starts = [modules.flat(*pair) for pair in zip(drawn, outs, strict=True)]
-    kind, rates = modules.kind(drawn[0]), [settings["rate"]] * len(drawn)
-    group = side_by_side.Networks(kind, settings["N"], own.shape[1], training.CLASSES, starts, rates, where)
+    group = side_by_side.Networks.of(drawn, outs, [settings["rate"]] * len(drawn), where)
     inputs, labels = torch.from_numpy(own).to(where), torch.from_numpy(source.train_labels).to(where)
     choose = _random.stream(seed, training.BATCHES, T)
     noise = torch.Generator(device=where).manual_seed(1000 * seed + T)
