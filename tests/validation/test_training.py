@@ -56,11 +56,14 @@ def test_scaled_has_the_second_moment_asked_for():
     assert (held_out.astype(float) ** 2).mean() == pytest.approx(0.46, rel=0.3)
 
 
-def test_longest_trainable_interpolates_in_log_T_and_says_what_is_censored():
-    T = np.array([4.0, 16.0, 64.0])
-    assert results.longest_trainable(T, np.array([0.9, 0.7, 0.3])) == (pytest.approx(32.0), 0)
-    assert results.longest_trainable(T, np.array([0.9, 0.8, 0.7])) == (64.0, 1)
-    assert results.longest_trainable(T, np.array([0.1, 0.8, 0.7])) == (4.0, -1)
+def test_the_median_seed_counts_and_the_longest_length_is_censored():
+    T, never = np.array([4.0, 16.0, 64.0]), np.inf
+    arrays = {"steps": np.array([[8.0, 11.0, 90.0], [64.0, 128.0, never], [16.0, never, never]])}
+    assert results.learned(arrays).tolist() == [True, True, False]
+    assert results.learned(arrays, 100).tolist() == [True, False, False]
+    assert bounds(T, results.learned(arrays)) == pytest.approx((math.log(16.0), math.log(64.0)))
+    assert bounds(T, np.array([True, True, True])) == (math.log(64.0), math.inf)
+    assert bounds(T, np.array([False, True, True])) == (-math.inf, math.log(4.0))
 
 
 def test_rank_correlation_agrees_with_scipy():
@@ -77,8 +80,7 @@ def sampled_lengths(rng, slope, scatter, lengths, count=14):
     """log ξ and the interval of log T* for T* = 3 ξ^slope with scatter, seen through a grid of lengths."""
     log_xi = np.linspace(0.0, 5.0, count)
     longest = np.log(3.0) + slope * log_xi + scatter * rng.standard_normal(count)
-    accuracy = np.where(longest[:, None] > np.log(lengths), 0.9, 0.1)
-    return log_xi, *np.array([bounds(lengths, row, 0.5) for row in accuracy]).T
+    return log_xi, *np.array([bounds(lengths, one > np.log(lengths)) for one in longest]).T
 
 
 def test_the_interval_of_the_slope_covers():
@@ -112,10 +114,13 @@ def trainability_results(law) -> dict[str, core.Result]:
     """Results as if the longest trainable T were ``law(ξ)`` in every sweep."""
     made: dict[str, core.Result] = {}
     for case in cells.list_cases("standard"):
-        xi = 3.0 * 1.5 ** np.arange(len(case.settings["values"]))
-        accuracy = np.array([0.9 if law(x) > case.settings["T"] else 0.1 for x in xi])
-        theory = {"xi_Sigma0": xi.tolist(), "xi_Sigma1": xi.tolist()}
-        made[case.key] = ({"settings": case.settings, "theory": theory}, {"accuracy": accuracy})
+        sweep, value = case.settings["sweep"], case.settings["value"]
+        xi = 3.0 * 1.5 ** cells.SIZES["standard"][sweep].index(value)
+        T = np.array(case.settings["lengths"])
+        T = T[: np.searchsorted(T, law(xi)) + 1]  # one length that fails
+        steps = np.repeat(np.where(law(xi) > T, 100.0, np.inf)[:, None], 3, axis=1)
+        theory = {"xi_Sigma0": xi, "xi_Sigma1": xi}
+        made[case.key] = ({"settings": case.settings, "theory": theory}, {"T": T, "steps": steps})
     return made
 
 
@@ -220,19 +225,30 @@ def test_an_interrupted_sweep_keeps_its_finished_cells(tmp_path, monkeypatch):
     assert list((tmp_path / "cells").iterdir()) == []
 
 
-@pytest.mark.parametrize(("position", "rate"), [(0, 3e-3), (1, 2e-2)])
-def test_a_row_of_the_trainability_grid_learns_a_short_sequence_and_repeats(position, rate):
+@pytest.mark.parametrize(
+    ("key", "rates"), [("vanilla-sigma_w-0.9", [3e-3, 1e-5]), ("minimal-mu_b-3.5", [2e-2])]
+)
+def test_a_network_of_the_trainability_grid_learns_a_short_sequence_and_repeats(key, rates):
     pytest.importorskip("torch")
-    case = cells.list_cases("quick")[position]
-    settings = dict(case.settings, T=3, steps=60, rate=rate)
-    accuracy, loss, _ = cells.train(settings, fake_digits())
-    assert len(accuracy) == len(settings["values"])
-    assert accuracy.max() > 0.9
-    assert loss.min() < math.log(10) / 2
-    again, *_ = cells.train(settings, fake_digits())
-    np.testing.assert_array_equal(again, accuracy)
-    untrained, *_ = cells.train(dict(settings, steps=0), fake_digits())
-    assert untrained.max() < 0.5
+    case = next(case for case in cells.list_cases("quick") if case.key == key)
+    settings = dict(case.settings, steps=90, rates=rates)
+    steps = cells.train(settings, 3, fake_digits())
+    assert steps.shape == (settings["seeds"],)
+    assert (steps < 90).all()
+    np.testing.assert_array_equal(cells.train(settings, 3, fake_digits()), steps)
+    assert np.isinf(cells.train(dict(settings, rates=[1e-6]), 3, fake_digits())).all()
+
+
+def test_lengths_are_trained_until_no_seed_learns(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(training, "digits", lambda size: fake_digits())
+    found = {4: [9.0, 9.0], 8: [60.0, np.inf], 16: [np.inf, np.inf], 32: [9.0, 9.0]}
+    monkeypatch.setattr(cells, "train", lambda settings, T, source: np.array(found[T]))
+    with core.Workers(1) as workers:
+        meta, arrays = cells.compute(cells.list_cases("quick")[0], workers)
+    assert arrays["T"].tolist() == [4, 8, 16]
+    np.testing.assert_array_equal(arrays["steps"], [found[T] for T in (4, 8, 16)])
+    assert meta["theory"]["xi_Sigma0"] == pytest.approx(0.7213, abs=1e-3)
 
 
 @pytest.mark.parametrize(("cell", "arm"), [("vanilla", "growth -0.1"), ("minimal", "growth -0.05")])

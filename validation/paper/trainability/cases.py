@@ -1,4 +1,4 @@
-"""The grid of trained networks: one case for each sweep and sequence length, all values trained together."""
+"""The trained networks: a case for each sweep and value, at longer and longer T until nothing is learned."""
 
 from __future__ import annotations
 
@@ -16,44 +16,47 @@ R_DIGIT = 0.46  # second moment of the digit's entries
 # The noise after the digit is the input that the theory's R describes. For the vanilla cell it is weak: its
 # state adds the noise of all steps up, so that strong noise buries a digit whatever the time scale is.
 # For minimalRNN it has the digit's own second moment, the paper's R.
-VANILLA = {"cell": "vanilla", "sigma_v": 0.025, "mu_b": 0.0, "R": 0.01, "rate": 1e-3}
-MINIMAL = {"cell": "minimal", "sigma_v": 1.39, "R": R_DIGIT, "rate": 1e-2}
+VANILLA = {"cell": "vanilla", "sigma_v": 0.025, "mu_b": 0.0, "R": 0.01, "rates": [1e-3, 2e-4]}
+MINIMAL = {"cell": "minimal", "sigma_v": 1.39, "R": R_DIGIT, "rates": [1e-2, 3e-3]}
 SIZES: dict[str, dict[str, Any]] = {
     "quick": {
         "vanilla-sigma_w": (0.5, 0.8, 0.9, 1.0, 1.1, 1.3),
         "minimal-mu_b": (-4.0, -2.0, 0.0, 3.5, 5.5, 8.0),
         "minimal-sigma_w": (1.0, 3.0, 5.0, 7.0, 9.0),
-        "T": (4, 8, 16, 32, 64),
+        "lengths": (4, 8, 16, 32, 64),
         "steps": 100,
-        "held_out": 1000,
+        "seeds": 2,
+        "held_out": 500,
     },
     "standard": {
-        "vanilla-sigma_w": (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5),
-        "minimal-mu_b": (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 2.75, 3.5, 4.5, 5.5, 6.5, 8.0),
-        "minimal-sigma_w": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0),
-        "T": (2, 4, 8, 16, 32, 64),
-        "longer": {"minimal-sigma_w": (128,)},  # all of its networks remember a digit for long
-        "steps": 200,
-        "held_out": 2000,
+        "vanilla-sigma_w": (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.3, 1.5),
+        "minimal-mu_b": (-4.0, -2.0, 0.0, 1.0, 2.0, 2.75, 3.5, 4.5, 5.5, 8.0),
+        "minimal-sigma_w": (1.0, 5.0, 6.0, 7.0, 8.0, 9.0),
+        "lengths": (2, 4, 8, 16, 32, 64, 128, 256, 512, 1000),
+        "steps": 2000,
+        "seeds": 3,
+        "held_out": 500,
     },
     "full": {
         "vanilla-sigma_w": tuple(np.linspace(0.5, 1.5, 21).round(3).tolist()),
         "minimal-mu_b": tuple(np.linspace(-4.0, 8.0, 25).tolist()),
         "minimal-sigma_w": tuple(np.linspace(1.0, 10.0, 19).tolist()),
-        "T": (5, 10, 20, 40, 80, 160, 320, 640, 1000),
-        "steps": 2000,
-        "held_out": 10_000,
+        "lengths": (5, 10, 20, 40, 80, 160, 320, 640, 1000),
+        "steps": 10_000,
+        "seeds": 5,
+        "held_out": 2000,
     },
 }
 SWEEPS = ("vanilla-sigma_w", "minimal-mu_b", "minimal-sigma_w")
 N, BATCH = 100, 32
 MU_OF_SIGMA_SWEEP = 4.0  # where ξ is neither tiny nor beyond the longest T, so that σ_w can make a difference
+LEARNED = 0.5  # accuracy with which a digit counts as remembered; chance is 0.1
 
 
 def list_cases(size: str) -> list[core.Case]:
-    """One case for each sweep and each T: the networks of all values are trained together."""
+    """One case for each sweep and each value."""
     own = SIZES[size]
-    shared = {name: own[name] for name in ("steps", "held_out")}
+    shared = {name: own[name] for name in ("steps", "seeds", "held_out")} | {"lengths": list(own["lengths"])}
     shared |= {"size": size, "N": N, "batch": BATCH, "seed": 7, "weights": "orthogonal"}
     fixed = {
         "vanilla-sigma_w": VANILLA,
@@ -61,63 +64,67 @@ def list_cases(size: str) -> list[core.Case]:
         "minimal-sigma_w": {**MINIMAL, "mu_b": MU_OF_SIGMA_SWEEP},
     }
     return [
-        core.Case(
-            f"{sweep}-T{T}",
-            {"sweep": sweep, "values": list(own[sweep]), "T": T, **shared, **fixed[sweep]},
-        )
+        core.Case(f"{sweep}-{value:g}", {"sweep": sweep, "value": value, **shared, **fixed[sweep]})
         for sweep in SWEEPS
-        for T in (*own["T"], *own.get("longer", {}).get(sweep, ()))
+        for value in own[sweep]
     ]
 
 
-def ensemble(settings: dict[str, Any], value: float, Sigma: float = 0.0) -> rt.Ensemble:
-    """The random network of a case at one value; Σ is the correlation of two inputs after the digit."""
-    given: dict[str, Any] = settings | {settings["sweep"].partition("-")[2]: value}
+def ensemble(settings: dict[str, Any], Sigma: float = 0.0) -> rt.Ensemble:
+    """The random network of a case; Σ is the correlation of two inputs after the digit."""
+    given: dict[str, Any] = settings | {settings["sweep"].partition("-")[2]: settings["value"]}
     names = ("sigma_w", "sigma_v", "mu_b", "R", "weights")
     return rt.Ensemble(settings["cell"], Sigma=Sigma, **{name: given[name] for name in names})
 
 
 def compute(case: core.Case, workers: core.Workers) -> core.Result:
-    """Train all values; the theory's ξ for independent noise (Σ = 0) and for equal noise (Σ = 1)."""
+    """Steps to learn at longer and longer T; ξ for independent noise (Σ = 0) and for equal noise (Σ = 1).
+
+    The first length that no seed learns is the last one.
+    """
     settings = case.settings
-    theory: dict[str, list[float]] = {}
+    theory: dict[str, float] = {}
     for Sigma in (0, 1):
-        theory[f"xi_Sigma{Sigma}"] = own = []
-        for value in settings["values"]:
-            field = rt.mean_field(ensemble(settings, value, float(Sigma)))
-            if not field.converged or not np.isfinite(field.timescale):
-                raise RuntimeError(
-                    f"{case.key}: no finite time scale at {value}, Sigma = {Sigma} ({field!r})"
-                )
-            own.append(float(field.timescale))
+        field = rt.mean_field(ensemble(settings, float(Sigma)))
+        if not field.converged or not np.isfinite(field.timescale):
+            raise RuntimeError(f"{case.key}: no finite time scale with Sigma = {Sigma} ({field!r})")
+        theory[f"xi_Sigma{Sigma}"] = float(field.timescale)
     source = training.digits(settings["size"])
-    accuracy, loss, seconds = train(settings, source)
-    arrays = {"accuracy": accuracy, "loss": loss, "seconds": np.array(seconds)}
+    needed: list[np.ndarray] = []
+    start = time.process_time()
+    for T in settings["lengths"]:
+        needed.append(train(settings, T, source))
+        if np.isinf(needed[-1]).all():
+            break
+    arrays = {"T": np.array(settings["lengths"][: len(needed)]), "steps": np.array(needed)}
+    arrays["seconds"] = np.array(time.process_time() - start)
     return {"theory": theory, "training": training.provenance(), "data": source.name}, arrays
 
 
-def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, np.ndarray, float]:
-    """Train a network for every value; return test accuracies, last losses, and the processor's seconds.
+def train(settings: dict[str, Any], T: int, source: data.Digits) -> np.ndarray:
+    """Steps of Adam until the network of a seed is `LEARNED` at its best rate, (seeds,); inf: never.
 
-    All see the same digits of ``source`` and the same noise, and begin with the same random numbers in their
-    weights.
+    Measured at `training.marks` on sequences of T steps; training ends when every seed has learned. All
+    networks see the same digits of ``source`` and the same noise.
     """
     import torch
 
     from validation.networks import side_by_side
 
-    T, seed = settings["T"], settings["seed"]
     where = training.device()
     own, held_out = training.scaled(
         training.digit_vectors(source.train_images), training.digit_vectors(source.test_images), R_DIGIT
     )
-    networks = [ensemble(settings, value) for value in settings["values"]]
-    drawn = [training.recurrent(ens, own.shape[1], settings["N"], seed) for ens in networks]
-    outs = [training.readout(settings["N"], training.CLASSES, seed) for _ in drawn]
-    group = side_by_side.Networks.of(drawn, outs, [settings["rate"]] * len(drawn), where)
+    seeds = [settings["seed"] + index for index in range(settings["seeds"])]
+    ens, size = ensemble(settings), settings["N"]
+    nets = [training.recurrent(ens, own.shape[1], size, seed) for seed in seeds]
+    outs = [training.readout(size, training.CLASSES, seed) for seed in seeds]
+    runs = [(k, rate) for k in range(len(seeds)) for rate in settings["rates"]]
+    starts = [nets[k] for k, _ in runs], [outs[k] for k, _ in runs]
+    group = side_by_side.Networks.of(*starts, [rate for _, rate in runs], where)
     inputs, labels = torch.from_numpy(own).to(where), torch.from_numpy(source.train_labels).to(where)
-    choose = _random.stream(seed, training.BATCHES, T)
-    noise = torch.Generator(device=where).manual_seed(1000 * seed + T)
+    choose = _random.stream(settings["seed"], training.BATCHES, T)
+    noise = torch.Generator(device=where).manual_seed(1000 * settings["seed"] + T)
     deviation = settings["R"] ** 0.5
 
     def sequences(first: Any) -> Any:
@@ -125,17 +132,26 @@ def train(settings: dict[str, Any], source: data.Digits) -> tuple[np.ndarray, np
         later = torch.randn((1, T - 1, *first.shape[2:]), generator=noise, device=where, dtype=first.dtype)
         return torch.cat([first, later.mul_(deviation)], dim=1)
 
-    start, last = time.process_time(), torch.empty(0)
-    for _ in range(settings["steps"]):
+    order = _random.stream(settings["seed"], training.HELD_OUT).permutation(len(held_out))
+    tested = order[: settings["held_out"]]  # the digits of a small set lie in the order of their classes
+    shown = torch.from_numpy(held_out[tested]).to(where)[:, None]
+    wanted = torch.from_numpy(source.test_labels[tested]).to(where)
+    needed, at = np.full(len(seeds), np.inf), set(training.marks(settings["steps"]))
+    for step in range(1, settings["steps"] + 1):
         rows = torch.from_numpy(choose.integers(len(labels), size=settings["batch"])).to(where)
-        last = group.losses(sequences(inputs[rows][None, None]), labels[rows].expand(len(drawn), 1, -1))
-        group.update(last)
-    seconds = time.process_time() - start
-    tested = slice(0, settings["held_out"])
-    accuracy = side_by_side.accuracies(
-        lambda first: group.scores(sequences(first)),
-        torch.from_numpy(held_out[tested]).to(where)[:, None],
-        torch.from_numpy(source.test_labels[tested]).to(where),
-        part=training.TESTED,
-    )
-    return accuracy.cpu().numpy(), last.cpu().numpy().astype(float), seconds
+        answers = labels[rows].expand(len(runs), 1, -1)
+        group.update(group.losses(sequences(inputs[rows][None, None]), answers))
+        if step not in at:
+            continue
+        found = side_by_side.accuracies(
+            lambda first: group.scores(sequences(first)), shown, wanted, part=training.TESTED
+        )
+        for (k, _), accuracy in zip(runs, found.tolist(), strict=True):
+            needed[k] = min(needed[k], step if accuracy >= LEARNED else np.inf)
+        slots = [slot for slot, (k, _) in enumerate(runs) if np.isinf(needed[k])]
+        if not slots:
+            break
+        if len(slots) < len(runs):
+            runs = [runs[slot] for slot in slots]
+            group.keep(slots)
+    return needed

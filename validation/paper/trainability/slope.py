@@ -2,12 +2,12 @@
 
     log T* = a + b log ξ + s ε,   ε ~ N(0, 1),
 
-with interval censoring (Tobin 1958). A network whose accuracy falls below the threshold between two lengths
-of the grid has log T* in that interval; one that learns the longest length has a lower bound, one that fails
-at the shortest an upper bound. The claim T* = const · ξ is b = 1. The interval of b is that of the profile
-likelihood: twice the fall of the log likelihood below its maximum stays under n log(1 + t²/(n − 2)), with t
-the 97.5 % point of Student's t with n − 2 degrees of freedom and n the networks inside the grid. Without
-censoring this is the interval of least squares, exactly. Nothing is drawn at random.
+with interval censoring (Tobin 1958). A network that learns one length of the grid and not the next has log T*
+in that interval; one that learns the longest length has a lower bound, one that fails at the shortest an
+upper bound. The claim T* = const · ξ is b = 1. The interval of b is that of the profile likelihood: twice the
+fall of the log likelihood below its maximum stays under n log(1 + t²/(n − 2)), with t the 97.5 % point of
+Student's t with n − 2 degrees of freedom and n the networks inside the grid. Without censoring this is the
+interval of least squares, exactly. Nothing is drawn at random.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Slope:
     scatter: float
 
 
-def bounds(T: np.ndarray, accuracy: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Interval of log T* from the accuracies at increasing lengths T: up to the first below ``threshold``."""
-    below = np.flatnonzero(accuracy < threshold)
-    if not len(below):
+def bounds(T: np.ndarray, learned: np.ndarray) -> tuple[float, float]:
+    """Interval of log T* from whether each of the increasing lengths T was learned."""
+    failed = np.flatnonzero(~learned)
+    if not len(failed):
         return float(np.log(T[-1])), np.inf
-    first = int(below[0])
+    first = int(failed[0])
     return (float(np.log(T[first - 1])) if first else -np.inf), float(np.log(T[first]))
 
 
