@@ -80,7 +80,7 @@ def test_a_resumed_run_computes_only_what_is_missing():
     assert computed == ["number-1", "number-2"]
     record = json.loads((folder / "claims.json").read_text())
     assert record["claims"][0]["verdict"] == "reproduced"
-    assert record["claims"][0]["numbers"] == "sum 5"
+    assert record["claims"][0]["found"] == "sum 5"
 
 
 def test_a_run_without_resume_computes_all_anew():
@@ -102,11 +102,11 @@ def test_a_long_study_reports_a_part_and_goes_on_from_what_is_committed():
     own = _study(numbers=(1, 2), long=True)
     _run(own, only="-1")
     folder = _run(own, finished_only=True)
-    assert json.loads((folder / "claims.json").read_text())["claims"][0]["numbers"] == "sum 1"
+    assert json.loads((folder / "claims.json").read_text())["claims"][0]["found"] == "sum 1"
     shutil.rmtree(places.CHECKPOINTS)  # another clone
     _run(own, resume=True)
     assert computed == ["number-1", "number-2"]
-    assert json.loads((folder / "claims.json").read_text())["claims"][0]["numbers"] == "sum 5"
+    assert json.loads((folder / "claims.json").read_text())["claims"][0]["found"] == "sum 5"
     with pytest.raises(ValueError, match="need all"):
         _run(_study(), finished_only=True)
     with pytest.raises(ValueError, match="no case"):

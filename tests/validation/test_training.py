@@ -182,7 +182,7 @@ def test_the_growth_study_says_what_was_not_run():
     part = {key: one for key, one in made.items() if key.startswith("minimal") and "growth_0.1" not in key}
     cell, rest = learning_growth.STUDY.claims(part)
     assert {cell.verdict, rest.verdict} == {core.Verdict.UNDECIDED}
-    assert "growth 0.1" in cell.numbers and "vanilla orthogonal pixels T = 196" in rest.numbers
+    assert "growth 0.1" in cell.found and "vanilla, orthogonal, pixels, T = 196" in rest.found
 
 
 def test_marks_end_with_the_last_step():

@@ -86,13 +86,27 @@ def test_stored_results_load_and_their_claims_can_be_judged_again(name):
     own = command.STUDIES[name]
     claims = judged(own.claims(results), results) if own.claims else []
     stored = json.loads((places.FIGURES / name / "claims.json").read_text())
-    assert [found.item for found in claims] == [found["item"] for found in stored["claims"]]
+    names = ("item", "claim", "found", "verdict", "new")
+    assert [[getattr(own, name) for name in names] for own in claims] == [
+        [own[name] for name in names] for own in stored["claims"]
+    ]
     assert "cases of other code" not in stored or isinstance(stored["cases of other code"], list)
 
 
 def test_the_report_is_put_together_from_what_is_stored():
     text = report.render(report.collect(places.FIGURES))
     assert all(f"python -m validation {name}" in text for name in ("gated", "phase"))
+
+
+def test_the_first_page_has_every_finding_once():
+    records = report.collect(places.FIGURES)
+    page, _, rest = report.render(records).partition("## Fig. 1")
+    lines = page.replace("\\|", "|").splitlines()
+    claims = [claim for record in records for claim in record["claims"]]
+    assert len(claims) > 20 and rest
+    for claim in claims:
+        assert sum(claim["claim"] in line and claim["found"] in line for line in lines) == 1, claim
+        assert sum(claim["new"] in line for line in lines) == 1 or not claim["new"], claim
 
 
 def test_the_report_is_short():

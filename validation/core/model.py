@@ -10,7 +10,7 @@ How to add a study
    of a size (never with a part), after ``report``; the answer is saved as ``claims.json`` beside the figures,
    and ``paper_figures/REPORT.md`` is put together from those files alone. So:
 
-   - ``numbers`` is text formatted from ``results``: no number in it is typed in;
+   - ``found`` and ``numbers`` are text formatted from ``results``: no number in them is typed in;
    - ``verdict`` is computed from the same numbers by a rule that ``reason`` states;
    - where a law is not converged, "reproduced" becomes "not decided" (`core.verdicts`);
    - a run too small to tell says `Verdict.UNDECIDED`; a study without a counterpart in the paper says
@@ -25,7 +25,7 @@ How to add a study
                core.Claim(
                    item="Critical initialisation",
                    claim="The closed form makes the growth per step equal to one.",
-                   numbers=f"largest |χ − 1| = {worst:.1e} over {len(found)} points",
+                   found=f"largest |χ − 1| = {worst:.1e} over {len(found)} points",
                    verdict=core.Verdict.REPRODUCED if worst < 1e-10 else core.Verdict.NOT_REPRODUCED,
                    reason="reproduced if every χ is 1 to 1e-10",
                    figures=("critical",),
@@ -74,9 +74,11 @@ class Claim:
 
     item : where it stands, such as "Fig. 1" or "Abstract"
     claim : what the paper says, in our words
-    numbers : what was found, formatted from the results
+    found : what was found, in one phrase with its number; it stands on the first page of the report
     verdict : by the rule that ``reason`` states
     reason : that rule, and for any verdict but `Verdict.REPRODUCED` what the difference is or what is missing
+    numbers : what else was found
+    new : one sentence, with its numbers, where the finding goes beyond the paper
     figures : names (without ending) of the study's figures that show it
     cases : beginnings of the keys of the cases it rests on; none: all. A claim that rests on a law which is
         not converged is never `Verdict.REPRODUCED` (`validation.core.verdicts`).
@@ -84,9 +86,11 @@ class Claim:
 
     item: str
     claim: str
-    numbers: str
+    found: str
     verdict: Verdict
     reason: str
+    numbers: str = ""
+    new: str = ""
     figures: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
 

@@ -7,6 +7,7 @@ and no result is typed in.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,45 +76,34 @@ def render(records: list[dict[str, Any]]) -> str:
 
 
 def _page(records: list[dict[str, Any]]) -> list[str]:
-    """For each verdict the items that have it: a single claim with its first number, several by name."""
-    lines = []
+    """What goes beyond the paper; then a table for each verdict: claim, what was found, figure."""
+    new = [f"- {claim['new']} {_link(record, claim)}" for record, claim in _claims(records) if claim["new"]]
+    lines = ["### What is new here\n", "\n".join(new) + "\n"] if new else []
     for verdict, heading in _PAGE.items():
-        own = [claim for _, claim in _claims(records) if claim["verdict"] == verdict]
-        if not own:
-            continue
-        lines.append(f"### {heading} ({len(own)})\n")
-        by_item = {
-            title: [claim for claim in own if _item(claim["item"]) == title] for title in _titles(records)
-        }
-        lines.append("\n".join(_line(title, claims) for title, claims in by_item.items() if claims) + "\n")
+        own = [
+            [f"**{title}.** {claim['claim']}", claim["found"], _link(record, claim)]
+            for title in _titles(records)
+            for record, claim in _claims(records)
+            if claim["verdict"] == verdict and _item(claim["item"]) == title
+        ]
+        if own:
+            lines += [f"### {heading} ({len(own)})\n", _unpadded(("claim", "found", "see"), own)]
     return lines
 
 
-def _line(title: str, claims: list[dict[str, Any]]) -> str:
-    if len(claims) == 1:
-        (claim,) = claims
-        return f"- **{title}.** {claim['claim'].rstrip('.')}: {claim['numbers'].partition(';')[0]}."
-    same = len({_what(claim) for claim in claims}) == 1 and ": " in claims[0]["claim"]
-    names = ";\n  ".join(_where(claim) for claim in claims) if same else ";\n  ".join(_texts(claims))
-    return f"- **{title}.** {_what(claims[0]) + ': ' if same else ''}{names}."
+def _unpadded(header: Sequence[str], rows: list[list[str]]) -> str:
+    """A table whose columns are not padded: its cells hold sentences."""
+    lines = [header, ["---"] * len(header), *rows]
+    return (
+        "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
+        + "\n"
+    )
 
 
-def _texts(claims: list[dict[str, Any]]) -> list[str]:
-    """The claims, each once; one that is made of several things with the last words of their names."""
-    items: dict[str, list[str]] = {}
-    for claim in claims:
-        items.setdefault(claim["claim"].rstrip("."), []).append(claim["item"].rpartition(", ")[2])
-    return [text + (f" ({' and '.join(own)})" if len(own) > 1 else "") for text, own in items.items()]
-
-
-def _what(claim: dict[str, Any]) -> str:
-    """What a claim says of the case that stands before its colon."""
-    what = claim["claim"].rpartition(": ")[2].rstrip(".")
-    return what[:1].upper() + what[1:]
-
-
-def _where(claim: dict[str, Any]) -> str:
-    return claim["claim"].rpartition(": ")[0]
+def _link(record: dict[str, Any], claim: dict[str, Any]) -> str:
+    """The first figure of a claim, or the study's tables."""
+    folder, first = record["study"], next(iter(claim["figures"]), None)
+    return f"[figure]({folder}/{first}.png)" if first else f"[table]({folder}/report.md)"
 
 
 def _sentence(rule: str) -> str:
@@ -139,8 +129,12 @@ def _claim(record: dict[str, Any], claim: dict[str, Any], rules: list[str]) -> s
     folder = record["study"]
     return (
         f"**{where + ': ' if where else ''}{claim['claim']}** *{_sentence(claim['verdict'])[:-1]}* "
-        f"([rule {number}](#rule-{number}), [{folder}](#{folder})): {claim['numbers']}.\n"
+        f"([rule {number}](#rule-{number}), [{folder}](#{folder})): {_both(claim)}.\n"
     )
+
+
+def _both(claim: dict[str, Any]) -> str:
+    return "; ".join(text for text in (claim["found"], claim["numbers"]) if text)
 
 
 def _pictures(record: dict[str, Any], claim: dict[str, Any], shown: set[tuple[str, str]]) -> str:
@@ -155,6 +149,7 @@ def _made(record: dict[str, Any]) -> str:
     rows = [[f"`{name}`", values.replace("|", "\\|")] for name, values in record["parameters"].items()]
     return (
         f'<a id="{record["study"]}"></a>\n### {record["study"]}\n\n{record["summary"]}\n\n'
+        f"- [all numbers]({record['study']}/report.md)\n"
         f"- command: `{record['command']}` (size {record['size']})\n"
         f"- {record['cases']} cases{_other_code(record)}, {_spent(record)}\n"
         f"- made with {record['made with']}\n\n"

@@ -88,17 +88,20 @@ class _Judged(NamedTuple):
         whole = len(self.in_state("agrees")) == self.rejected == count and self.mean < MEAN_ERROR
         return core.Verdict.REPRODUCED if whole else core.Verdict.DIFFERENCE
 
-    def numbers(self) -> str:
-        """What was counted and measured, in words."""
-        count, agree = len(self.states), len(self.in_state("agrees"))
+    def found(self) -> str:
+        """How many cases agree, and at which T."""
         steps, alone = (", ".join(map(str, some)) for some in (self.steps, self.predicted_only))
+        return f"{len(self.in_state('agrees'))} of {len(self.states)} sampled cases agree (T = {steps}" + (
+            f", of which {alone} predicted only)" if alone else ")"
+        )
+
+    def numbers(self) -> str:
+        """What was measured, in words."""
         named = {"different": self.in_state("differs"), "undecided": self.in_state("undecided")}
         return (
-            f"{agree} of {count} sampled cases agree (T = {steps}"
-            + (f", of which {alone} predicted only" if alone else "")
-            + f"); largest Kolmogorov distance {self.kolmogorov:.4f}; largest stated error of a predicted "
+            f"largest Kolmogorov distance {self.kolmogorov:.4f}; largest stated error of a predicted "
             f"cdf {self.error:.1e}; m₁ of the predicted density differs from χ^T by up to {self.mean:.1e} "
-            f"(relative); theory with σ_w × {CONTROL:g} rejected in {self.rejected} of {count}"
+            f"(relative); theory with σ_w × {CONTROL:g} rejected in {self.rejected} of {len(self.states)}"
             + "".join(f"; {word}: {', '.join(keys)}" for word, keys in named.items() if keys)
         )
 
@@ -120,8 +123,9 @@ def _claim(results: dict[str, core.Result], cell: str) -> core.Claim:
     judged = _Judged.of({key: saved for key, saved in results.items() if key.startswith(cell)})
     return core.Claim(
         item=f"Spectra, {cell}",
-        claim=f"Random matrix theory predicts the singular values of the {cell} network's Jacobian, at and "
-        "off criticality, for Gaussian and orthogonal weights.",
+        claim=f"{core.CELL_NAMES[cell]}: random matrix theory predicts the singular values of the Jacobian, "
+        "at and off criticality, for Gaussian and orthogonal weights.",
+        found=judged.found(),
         numbers=judged.numbers(),
         verdict=judged.verdict,
         reason=_REASON + _BEYOND[cell],

@@ -56,17 +56,13 @@ def _figure1_untied(metas: Metas) -> core.Claim:
         item="Fig. 1, untied panel",
         claim="The mean field predicts the correlation of two sequences step by step, for "
         "weights drawn anew at every step.",
-        numbers=(
-            f"{agree} of {len(metas)} curves agree (five biases, two initial states); largest root mean "
-            f"square "
-            f"deviation of c {worst:.4f}; theory with σ_w × 1.1 rejected in {rejected} of {len(metas)}"
-        ),
+        found=f"{agree} of {len(metas)} curves agree (five biases, two initial states)",
+        numbers=f"largest root mean square deviation of c {worst:.4f}; theory with σ_w × 1.1 rejected in "
+        f"{rejected} of {len(metas)}",
         verdict=core.Verdict.REPRODUCED if good else core.Verdict.DIFFERENCE,
         reason=f"reproduced if every curve agrees; {_RULE}. The curves for h⁰ = 0 and for stationary h⁰ "
-        f"both count: "
-        "how the paper starts its networks is not known. The control cannot be told apart where the "
-        "correlation "
-        "reaches one within a few steps",
+        "both count: how the paper starts its networks is not known. The control cannot be told apart where "
+        "the correlation reaches one within a few steps",
         figures=("correlation-stationary", "correlation-zero"),
     )
 
@@ -79,9 +75,9 @@ def _figure1_tied(metas: Metas) -> core.Claim:
     return core.Claim(
         item="Fig. 1, tied panel",
         claim="A mean field describes networks with tied weights.",
-        numbers=f"{len(metas) - len(apart)} of {len(metas)} curves agree with theory.md (19); largest root "
-        f"mean square deviation of c {worst:.4f}; the theory of untied weights, which is the paper's, is "
-        f"rejected in {untied} of {len(metas)}"
+        found=f"the paper's theory is rejected in {untied} of {len(metas)} curves, theory.md (19) agrees "
+        f"with {len(metas) - len(apart)}",
+        numbers=f"largest root mean square deviation of c {worst:.4f}"
         + (f"; curves that disagree have μ_b = {biases}" if apart else ""),
         verdict=core.Verdict.DIFFERENCE if untied or apart else core.Verdict.REPRODUCED,
         reason=f"{_RULE}. A difference, since the paper's theory does not hold here: the state of a "
@@ -114,16 +110,16 @@ def _evolution_claims(results: Results) -> list[core.Claim]:
         }
         made.append(
             core.Claim(
-                item=f"Mean field, evolution of q and c, {weights} weights",
+                item="Mean field, evolution of q and c",
                 claim="q^t, c^t from any start and the map c → f(c) follow the recursion, for vanilla and "
-                "minimalRNN.",
-                numbers=f"networks that agree: {counts}; largest root mean square deviation: q "
-                f"{worst['q']:.4f} "
-                f"(relative), c {worst['c']:.4f}, map {worst['map']:.4f}"
+                f"minimalRNN, {weights} weights.",
+                found=f"networks that agree: {counts}",
+                numbers=f"largest root mean square deviation: q {worst['q']:.4f} (relative), c "
+                f"{worst['c']:.4f}, map {worst['map']:.4f}"
                 + (f"; different: {', '.join(apart)}" if apart else ""),
                 verdict=core.Verdict.DIFFERENCE if apart else core.Verdict.REPRODUCED,
                 reason=f"{_RULE}; q relative to theory. The map is one step, and the same for both kinds "
-                f"of weights",
+                "of weights",
                 figures=(
                     "evolution-q-vanilla",
                     "evolution-q-minimal",
@@ -143,12 +139,13 @@ def _decay_claim(results: Results) -> core.Claim:
     return core.Claim(
         item="Mean field, time scales",
         claim="The correlation approaches its fixed point with the time scale ξ = −1/log χ at c*.",
-        numbers=f"mean field: late decay fitted on {len(metas)} curves equals ξ to {late:.2%}; simulation: "
-        f"{agree} of {len(metas)} fitted decay times agree with the theory's over the same steps",
+        found=f"the late decay of {len(metas)} curves equals ξ to {late:.2%}",
+        numbers=f"simulation: {agree} of {len(metas)} fitted decay times agree with the theory's over the "
+        "same steps",
         verdict=core.Verdict.REPRODUCED if late < 0.01 and agree == len(metas) else core.Verdict.DIFFERENCE,
         reason="reproduced if all late fits are within 1 % of ξ, and all simulated ones within three "
-        "standard errors "
-        "or 3 % of the fit on the theory's curve; ξ from a few steps to some dozens, untied weights",
+        "standard errors or 3 % of the fit on the theory's curve; ξ from a few steps to some dozens, untied "
+        "weights",
         figures=("decay",),
     )
 

@@ -255,7 +255,9 @@ def _claim(sweep: str, theories: dict[str, Finding], early: dict[str, Finding], 
     return core.Claim(
         item="Fig. 2",
         claim=f"{cell}, {plain} varied: the longest sequence that can be learned is proportional to ξ.",
-        numbers=f"{own.points} points, {own.seen} with a longest T inside the grid; {numbers}",
+        found=f"slope {own.slope.b:.2f} [{own.slope.low:.2f}, {own.slope.high:.2f}] of log T* on log ξ, "
+        f"{own.seen} of {own.points} networks inside the grid",
+        numbers=numbers,
         verdict=_verdict([found.verdict for found in theories.values()]),
         reason=(
             "slope b of log T* against log ξ, censored at the ends of the grid, with the 95 % interval of "
@@ -291,7 +293,7 @@ def _broader(results: dict[str, core.Result]) -> core.Claim:
     return core.Claim(
         item="Abstract",
         claim="Gated networks have a much broader, more robust trainable region.",
-        numbers=", ".join(f"{LABELS[sweep][0]}: {share:.0%} of the grid" for sweep, share in shares.items()),
+        found=", ".join(f"{LABELS[sweep][0]}: {share:.0%} of the grid" for sweep, share in shares.items()),
         verdict=core.Verdict.UNDECIDED,
         reason=(
             "share of the grid that is learned; never decided by this alone, because a "
