@@ -28,6 +28,15 @@ def band(ax: Any, steps: np.ndarray, accuracy: np.ndarray, line: str, colour: st
     ax.fill_between(steps, accuracy.min(axis=0), accuracy.max(axis=0), color=colour, alpha=0.15, lw=0)
 
 
+def read_off(ax: Any, points: dict[str, list[tuple[int, float]]]) -> None:
+    """Points of the paper's curves: full where the network is critical, open where it is not."""
+    for name, face in {"critical": "black", "off-critical": "white"}.items():
+        if name in points:
+            steps, accuracy = zip(*points[name], strict=True)
+            label = f"paper's figure, by eye: {name}"
+            ax.plot(steps, accuracy, "o", color="black", markerfacecolor=face, markersize=4.5, label=label)
+
+
 def chance(ax: Any) -> None:
     """The accuracy of a guess among ten digits, after the curves are drawn."""
     ax.axhline(0.1, color="0.6", linewidth=0.8, linestyle=":")

@@ -13,6 +13,7 @@ from rmtrnn import plotting
 from validation import core
 from validation.paper import training
 from validation.paper.learning_growth import arms, cases, curves
+from validation.paper.learning_growth.read_off import POINTS
 
 ITEM = "Fig. 3"
 TARGET = 0.5  # accuracy that a network must reach for its speed to be compared
@@ -110,10 +111,15 @@ def _figure(results: dict[str, core.Result], T: int, inputs: str, folder: Path) 
                 settings = meta["settings"]
                 if (settings["cell"], settings["weights"]) == (cell, weights) and meta["placed"] is not None:
                     _curve(ax, settings["arm"], meta["placed"], arrays)
+            if inputs == "pixels":
+                curves.read_off(ax, POINTS.get((cell, weights, T), {}))
             curves.chance(ax)
             ax.set_title(f"{core.CELL_NAMES[cell]}, {core.WEIGHT_NAMES[weights]}, {inputs}, $T = {T}$")
             ax.legend(
-                fontsize="x-small", loc="upper left", title="initialisation: growth", title_fontsize="x-small"
+                fontsize="xx-small",
+                loc="upper left",
+                title="initialisation: growth",
+                title_fontsize="xx-small",
             )
         core.save_figure(figure, folder, figure_name(T, inputs))
         plt.close(figure)
