@@ -26,13 +26,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def save_figure(figure: Any, folder: Path, name: str, *, shades: bool = False) -> None:
-    """Write ``name.png`` (300 dpi, 256 colours) and ``name.pdf``, without dates inside: equal pictures, equal
+    """Write ``name.png`` (200 dpi, 256 colours) and ``name.pdf``, without dates inside: equal pictures, equal
     files.
 
-    shades : all colours instead, at 200 dpi: for maps, where few colours make steps
+    shades : all colours instead: for maps, where few colours make steps
     """
     with io.BytesIO() as buffer:
-        figure.savefig(buffer, format="png", dpi=200 if shades else 300)
+        figure.savefig(buffer, format="png", dpi=200)
         picture = flat(Image.open(buffer))
     picture = picture if shades else few_colours(picture)
     picture.save(folder / f"{name}.png", "PNG", optimize=True)

@@ -255,9 +255,10 @@ def _claim(sweep: str, theories: dict[str, Finding], early: dict[str, Finding], 
     return core.Claim(
         item="Fig. 2",
         claim=f"{cell}, {plain} varied: the longest sequence that can be learned is proportional to ξ.",
-        found=f"slope {own.slope.b:.2f} [{own.slope.low:.2f}, {own.slope.high:.2f}] of log T* on log ξ, "
-        f"{own.seen} of {own.points} networks inside the grid",
+        found=f"slope of log T* on log ξ (Σ = 0) {own.slope.b:.2f}, 95 % from {own.slope.low:.2f} to "
+        f"{own.slope.high:.2f}; {own.seen} of {own.points} networks have T* inside the grid",
         numbers=numbers,
+        new=_new(f"{cell}, {plain} varied", theories),
         verdict=_verdict([found.verdict for found in theories.values()]),
         reason=(
             "slope b of log T* against log ξ, censored at the ends of the grid, with the 95 % interval of "
@@ -269,6 +270,19 @@ def _claim(sweep: str, theories: dict[str, Finding], early: dict[str, Finding], 
             "both have one"
         ),
         figures=("heatmaps",),
+    )
+
+
+def _new(network: str, theories: dict[str, Finding]) -> str:
+    """Where T* grows with one of the two time scales and not with the other."""
+    grows = {name: found for name, found in theories.items() if found.slope.low > 0.0}
+    if len(grows) != 1:
+        return ""
+    ((name, own),) = grows.items()
+    (other,) = set(theories) - {name}
+    return (
+        f"{network}: what can be learned goes with the time scale of {THEORIES[name]} (rank correlation "
+        f"{own.rank:.2f}), not with that of {THEORIES[other]} ({theories[other].rank:.2f})."
     )
 
 
