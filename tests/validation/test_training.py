@@ -138,6 +138,16 @@ def test_the_verdict_follows_the_numbers(law, verdict):
     assert [claim.verdict for claim in made[:-1]] == [verdict] * len(cells.SWEEPS)
 
 
+def test_which_time_scale_goes_with_what_is_learned():
+    made = trainability_results(lambda xi: 2 * xi)
+    assert not any(claim.new for claim in trainability.STUDY.claims(made))
+    scales = np.random.default_rng(3).permutation([meta["theory"]["xi_Sigma0"] for meta, _ in made.values()])
+    for (meta, _), xi in zip(made.values(), scales, strict=True):
+        meta["theory"] = meta["theory"] | {"xi_Sigma1": xi}
+    new = [claim.new for claim in trainability.STUDY.claims(made)[:-1]]
+    assert all("independent noise, Σ = 0 (rank" in text for text in new)
+
+
 def test_area_and_first_step():
     steps = np.array([1, 2, 4, 8])
     assert training.area(steps, np.full(4, 0.3)) == pytest.approx(0.3)
