@@ -63,7 +63,8 @@ def test_the_median_seed_counts_and_the_longest_length_is_censored():
     assert results.learned(arrays, 100).tolist() == [True, False, False]
     assert bounds(T, results.learned(arrays)) == pytest.approx((math.log(16.0), math.log(64.0)))
     assert bounds(T, np.array([True, True, True])) == (math.log(64.0), math.inf)
-    assert bounds(T, np.array([False, True, True])) == (-math.inf, math.log(4.0))
+    assert bounds(T, np.array([True, False, True])) == (math.log(64.0), math.inf)
+    assert bounds(T, np.array([False, False, False])) == (-math.inf, math.log(4.0))
 
 
 def test_rank_correlation_agrees_with_scipy():

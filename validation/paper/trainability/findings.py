@@ -119,7 +119,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
         f"network of N = {settings['N']} units with {settings['weights']} weights gives {LEARNED:.0%} right "
         f"answers, at the best of the rates {_listed(rates)}; median of {settings['seeds']} seeds, –: more "
         f"than {settings['steps']}. Digits of {meta['data']}. The first length that no seed learns is the "
-        "last one trained.\n"
+        "last one trained; the longest T is the longest that the median seed learns.\n"
         "Levels of the noise and the rates were chosen in short trial runs: with stronger noise the vanilla "
         "cell recalled less over long sequences at every σ_w tried. "
         f"The rule that a sweep needs {INSIDE} points inside the grid was added after a first look.\n\n"
