@@ -2,10 +2,10 @@
 
     log T* = a + b log ξ + s ε,   ε ~ N(0, 1),
 
-with interval censoring (Tobin 1958). A network that learns one length of the grid and not the next has log T*
-in that interval; one that learns the longest length has a lower bound, one that fails at the shortest an
-upper bound. The claim T* = const · ξ is b = 1. The interval of b is that of the profile likelihood: twice the
-fall of the log likelihood below its maximum stays under n log(1 + t²/(n − 2)), with t the 97.5 % point of
+with interval censoring (Tobin 1958). A network that learns one length of the grid and none above has log T*
+between it and the next; one that learns the longest length has a lower bound, one that learns none an upper
+bound. The claim T* = const · ξ is b = 1. The interval of b is that of the profile likelihood: twice the fall
+of the log likelihood below its maximum stays under n log(1 + t²/(n − 2)), with t the 97.5 % point of
 Student's t with n − 2 degrees of freedom and n the networks inside the grid. Without censoring this is the
 interval of least squares, exactly. Nothing is drawn at random.
 """
@@ -40,12 +40,13 @@ class Slope:
 
 
 def bounds(T: np.ndarray, learned: np.ndarray) -> tuple[float, float]:
-    """Interval of log T* from whether each of the increasing lengths T was learned."""
-    failed = np.flatnonzero(~learned)
-    if not len(failed):
-        return float(np.log(T[-1])), np.inf
-    first = int(failed[0])
-    return (float(np.log(T[first - 1])) if first else -np.inf), float(np.log(T[first]))
+    """Interval of log T* from whether each of the increasing lengths T was learned.
+
+    A failure below a longer T that is learned is an accident of training: what counts is the longest.
+    """
+    padded = np.concatenate([[-np.inf], np.log(T), [np.inf]])
+    longest = max(np.flatnonzero(learned), default=-1)
+    return float(padded[longest + 1]), float(padded[longest + 2])
 
 
 def regression(log_xi: np.ndarray, low: np.ndarray, high: np.ndarray) -> Slope:
