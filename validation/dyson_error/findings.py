@@ -39,7 +39,7 @@ def summary(results: dict[str, core.Result]) -> dict[str, Any]:
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write ``data``, ``report.md`` and the figure of true against reported error."""
     core.save_data(folder, "data", results, single=True)
-    untied = {key: result for key, result in results.items() if "tied" not in result[0]["settings"]}
+    untied = {key: result for key, result in results.items() if not result[0]["ensemble"]["tied"]}
     tied = {key: result for key, result in results.items() if key not in untied}
     parts = [_part("untied weights", untied, "")]
     if tied:
