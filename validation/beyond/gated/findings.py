@@ -90,8 +90,8 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
             found=f"samples with tied weights reject the law of untied ones in {len(rejected)} of {len(own)} "
             f"cases, and agree with that of tied ones to {limit:g} in {len(right)} of {len(tied)}",
             numbers=f"Kolmogorov distance of the law of untied weights up to {apart:.2g} ({farthest})",
-            new="Kept weights have a spectrum of their own, exact by a matrix Dyson equation over all steps: "
-            f"within {limit:g} of {len(right)} of {len(tied)} samples, where the law of redrawn weights is "
+            new="Tied weights have a spectrum of their own, exact by a matrix Dyson equation over all steps: "
+            f"within {limit:g} of {len(right)} of {len(tied)} samples, where the law of untied weights is "
             f"off by up to {apart:.2g}.",
             verdict=core.Verdict.DIFFERENCE if rejected else core.Verdict.REPRODUCED,
             reason=(

@@ -222,7 +222,8 @@ def _heat_map(ax: Axes, sweep: str, rows: list[core.Result], T: np.ndarray) -> A
     if sweep == "minimal-sigma_w":
         fixed += rf", $\mu_b = {first['mu_b']:g}$"
     ax.set(yscale="log", xlabel=symbol, ylabel="sequence length $T$ (steps)")
-    ax.set_xlim(*_edges(values)[[0, -1]])
+    first_edge, last_edge = _edges(values)[[0, -1]]
+    ax.set_xlim(max(first_edge, 0.0) if values[0] > 0.0 else first_edge, last_edge)
     ax.set_ylim(borders[0], borders[-1])
     size = f"$N = {first['N']}$, median of {first['seeds']} seeds; grey: more than {first['steps']} steps"
     ax.set_title(f"{cell}, {fixed}\n{size}", fontsize="medium")
