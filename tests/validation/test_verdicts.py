@@ -113,7 +113,7 @@ def test_the_report_is_short():
     """At most 3,000 words before the rules and parameters."""
     text, rules, _ = report.render(report.collect(places.FIGURES)).partition('## <a id="rules">')
     assert rules
-    assert len(text.split()) <= 3000
+    assert sum(any(map(str.isalnum, word)) for word in text.split()) <= 3000
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def _isometry_claim(metas: Metas, cell: str) -> core.Claim:
     else:
         verdict = core.Verdict.DIFFERENCE if second else core.Verdict.NOT_REPRODUCED
     return core.Claim(
-        item=f"Critical initialisation, isometry of {cell}",
+        item="Critical initialisation",
         claim=f"The critical initialisation achieves dynamical isometry: {core.CELL_NAMES[cell]}, orthogonal "
         "weights.",
         found=f"5–95 % of s lie in [{NEAR[0]:g}, {NEAR[1]:g}] at {_listed(near)} of T = {_listed(steps)}"

@@ -122,7 +122,7 @@ def _claim(results: dict[str, core.Result], cell: str) -> core.Claim:
     """Random matrix theory, (9) or (13), predicts the singular values of this cell's Jacobian."""
     judged = _Judged.of({key: saved for key, saved in results.items() if key.startswith(cell)})
     return core.Claim(
-        item=f"Spectra, {cell}",
+        item="Spectra",
         claim=f"{core.CELL_NAMES[cell]}: random matrix theory predicts the singular values of the Jacobian, "
         "at and off criticality, for Gaussian and orthogonal weights.",
         found=judged.found(),
