@@ -88,7 +88,10 @@ def test_numbers_moved_by_three(name, factor, plain, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "T", "other"), [("minimal", 60, 100), ("minimal", 100, 60)])
+@pytest.mark.parametrize(
+    ("name", "T", "other"),
+    [("minimal", 60, 100), pytest.param("minimal", 100, 60, marks=pytest.mark.sweep)],
+)
 def test_long_chains(name, T, other):
     """Converged, within both errors of 16 networks of 800 units everywhere; another length is rejected."""
     found = rt.spectrum(NETWORKS[name], T)
