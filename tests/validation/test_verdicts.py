@@ -98,6 +98,16 @@ def test_the_report_is_put_together_from_what_is_stored():
     assert all(f"python -m validation {name}" in text for name in ("gated", "phase"))
 
 
+def test_tied_and_untied_networks_of_the_dyson_errors_are_told_apart(tmp_path):
+    """The stored ones too, whose settings do not say it."""
+    results = core.load_data(places.FIGURES / "dyson_error")
+    tied = sum(meta["ensemble"]["tied"] for meta, _ in results.values())
+    command.STUDIES["dyson_error"].report(results, "full", tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert f"## Tied weights\n\n{tied} random networks" in text
+    assert f"## Untied weights\n\n{len(results) - tied} random networks" in text
+
+
 def test_the_first_page_has_every_finding_once():
     records = report.collect(places.FIGURES)
     page, _, rest = report.render(records).partition("## Fig. 1")

@@ -7,7 +7,6 @@ and no result is typed in.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +80,19 @@ def _page(records: list[dict[str, Any]]) -> list[str]:
     lines = ["### What is new here\n", "\n".join(new) + "\n"] if new else []
     for verdict, heading in _PAGE.items():
         own = [
-            [f"**{title}.** {claim['claim']}", claim["found"], _link(record, claim)]
+            [_cell(f"**{title}.** {claim['claim']}"), _cell(claim["found"]), _link(record, claim)]
             for title in _titles(records)
             for record, claim in _claims(records)
             if claim["verdict"] == verdict and _item(claim["item"]) == title
         ]
         if own:
-            lines += [f"### {heading} ({len(own)})\n", _unpadded(("claim", "found", "see"), own)]
+            lines += [f"### {heading} ({len(own)})\n", table(("claim", "found", "see"), own) + "\n"]
     return lines
 
 
-def _unpadded(header: Sequence[str], rows: list[list[str]]) -> str:
-    """A table whose columns are not padded: its cells hold sentences."""
-    lines = [header, ["---"] * len(header), *rows]
-    return (
-        "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines)
-        + "\n"
-    )
+def _cell(text: str) -> str:
+    """Text for a cell of a table, where a bar would end the cell."""
+    return text.replace("|", "\\|")
 
 
 def _link(record: dict[str, Any], claim: dict[str, Any]) -> str:
@@ -146,7 +141,7 @@ def _pictures(record: dict[str, Any], claim: dict[str, Any], shown: set[tuple[st
 
 
 def _made(record: dict[str, Any]) -> str:
-    rows = [[f"`{name}`", values.replace("|", "\\|")] for name, values in record["parameters"].items()]
+    rows = [[f"`{name}`", _cell(values)] for name, values in record["parameters"].items()]
     return (
         f'<a id="{record["study"]}"></a>\n### {record["study"]}\n\n{record["summary"]}\n\n'
         f"- [all numbers]({record['study']}/report.md)\n"

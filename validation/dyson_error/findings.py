@@ -41,9 +41,9 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     core.save_data(folder, "data", results, single=True)
     untied = {key: result for key, result in results.items() if not result[0]["ensemble"]["tied"]}
     tied = {key: result for key, result in results.items() if key not in untied}
-    parts = [_part("untied weights", untied, "")]
+    parts = [_part("untied weights", untied)]
     if tied:
-        parts.append(_part("tied weights", tied, ""))
+        parts.append(_part("tied weights", tied))
     text = "\n\n".join(
         (
             f"# The error of Dyson spectra ({size})",
@@ -55,7 +55,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     _figure({"untied weights": untied} | ({"tied weights": tied} if tied else {}), folder)
 
 
-def _part(name: str, results: dict[str, core.Result], sites: str) -> str:
+def _part(name: str, results: dict[str, core.Result]) -> str:
     """Counts in words, then the table."""
     found = summary(results)
     population = next(iter(results.values()))[0]["settings"]["population"]
@@ -74,7 +74,7 @@ def _part(name: str, results: dict[str, core.Result], sites: str) -> str:
     ]
     return (
         f"## {name.capitalize()}\n\n"
-        f"{found['networks']} random networks, {population} sites{sites} against {FACTOR} times as many; "
+        f"{found['networks']} random networks, {population} sites against {FACTOR} times as many; "
         f"{found['converged']} pairs converged. The true error is below the reported one in "
         f"{found['honest']}; "
         f"reported: median {found['median_reported']:.1e}, largest {found['largest_reported']:.1e}; "
