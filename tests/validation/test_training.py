@@ -145,8 +145,10 @@ def test_which_time_scale_goes_with_what_is_learned():
     scales = np.random.default_rng(3).permutation([meta["theory"]["xi_Sigma0"] for meta, _ in made.values()])
     for (meta, _), xi in zip(made.values(), scales, strict=True):
         meta["theory"] = meta["theory"] | {"xi_Sigma1": xi}
-    new = [claim.new for claim in trainability.STUDY.claims(made)[:-1]]
-    assert all("independent noise, Σ = 0 (rank" in text for text in new)
+    found = trainability.STUDY.claims(made)[:-1]
+    assert len(found) == 2 * len(cells.SWEEPS)  # a claim for each reading of the noise
+    assert all("independent noise, Σ = 0 (rank" in claim.new for claim in found[::2])
+    assert not any(claim.new for claim in found[1::2])
 
 
 def test_area_and_first_step():
@@ -363,3 +365,21 @@ def test_language_verdicts(minimal, fall, verdict):
     assert comparable.verdict == verdict
     assert ("1.020" in comparable.numbers) == (minimal == 102.0)
     assert starts.verdict == (core.Verdict.UNDECIDED if fall > 0.05 else core.Verdict.REPRODUCED)
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ((1.1, 1.1, 1.0, 1.0), core.Verdict.REPRODUCED),
+        ((1.1, 1.1, 0.9, 1.0), core.Verdict.DIFFERENCE),
+        ((0.9, 0.9, 1.1, 1.0), core.Verdict.NOT_REPRODUCED),
+        ((1.1, 1.0, 1.0, 1.0), core.Verdict.UNDECIDED),
+    ],
+)
+def test_the_start_of_language_models(gains, verdict):
+    """By the gain of the critical start in each of the four cells."""
+    made = language_results(102.0, 0.01)
+    for cell, gain in zip(("vanilla", "minimal", "gru", "lstm"), gains, strict=True):
+        arrays = made[f"{cell}-default"][1]
+        arrays["test"] = made[f"{cell}-critical"][1]["test"] + math.log(gain)
+    assert language_claims(made)[1].verdict == verdict

@@ -86,7 +86,7 @@ def test_stored_results_load_and_their_claims_can_be_judged_again(name):
     own = command.STUDIES[name]
     claims = judged(own.claims(results), results) if own.claims else []
     stored = json.loads((places.FIGURES / name / "claims.json").read_text())
-    names = ("item", "claim", "found", "verdict", "new")
+    names = ("item", "claim", "found", "verdict", "difference", "new")
     assert [[getattr(own, name) for name in names] for own in claims] == [
         [own[name] for name in names] for own in stored["claims"]
     ]
@@ -115,7 +115,8 @@ def test_the_first_page_has_every_finding_once():
     claims = [claim for record in records for claim in record["claims"]]
     assert len(claims) > 20 and rest
     for claim in claims:
-        assert sum(claim["claim"] in line and claim["found"] in line for line in lines) == 1, claim
+        parts = (claim["claim"], claim["difference"], claim["found"])
+        assert sum(all(part in line for part in parts) for line in lines) == 1, claim
         assert sum(claim["new"] in line for line in lines) == 1 or not claim["new"], claim
 
 

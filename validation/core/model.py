@@ -32,6 +32,9 @@ How to add a study
                )
            ]
 
+   A rule can come out every way; a test shows it on made-up results. Where the evidence is a number of cases,
+   the rule is `core.by_cases`.
+
 3. Sizes: `SIZES`. A study lists those it has in ``cost``; the larger of quick and standard is the one that
    is committed. `destination` says where a run writes: a smaller size never replaces a larger one.
 4. ``requires`` names packages beyond the core (``("torch",)``): a run of all studies passes over a study
@@ -45,7 +48,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 import numpy as np
 
@@ -68,6 +71,13 @@ class Verdict(StrEnum):
     UNDECIDED = "not decided by this run"
 
 
+class Judged(TypedDict, total=False):
+    """What a rule returns: the fields ``verdict`` and ``difference`` of a `Claim`."""
+
+    verdict: Required[Verdict]
+    difference: str
+
+
 @dataclass(frozen=True)
 class Claim:
     """One statement of the paper and what the run found; all fields go into ``paper_figures/REPORT.md``.
@@ -76,7 +86,8 @@ class Claim:
     claim : what the paper says, in our words
     found : what was found, in one phrase with its number; it stands on the first page of the report
     verdict : by the rule that ``reason`` states
-    reason : that rule, and for any verdict but `Verdict.REPRODUCED` what the difference is or what is missing
+    reason : that rule
+    difference : what the difference is, where the verdict is `Verdict.DIFFERENCE`, and only there
     numbers : what else was found
     new : one sentence, with its numbers, where the finding goes beyond the paper
     figures : names (without ending) of the study's figures that show it
@@ -89,10 +100,15 @@ class Claim:
     found: str
     verdict: Verdict
     reason: str
+    difference: str = ""
     numbers: str = ""
     new: str = ""
     figures: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.verdict == Verdict.DIFFERENCE) != bool(self.difference):
+            raise ValueError(f"difference = {self.difference!r}: the verdict is {str(self.verdict)!r}")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ _HEAD = """# What the paper says and what was found
 The paper is arXiv:1806.05394 (ICML 2018, PMLR 80:873–882). Its full text was not at hand: its claims, figures
 and parameters are those of the abstract, the figures, and statements of others, and where a detail is unknown
 the study says what it chose. Every number was written by a run (`claims.json` in each folder). Verdicts
-follow from the numbers by the rules of [appendix A](#rules).
+follow from the numbers by the rules of [appendix A](#rules). What was found stands on the first page; the
+figures with all other numbers follow it.
 """
 
 # Headings of the first page, one for each verdict.
@@ -80,7 +81,7 @@ def _page(records: list[dict[str, Any]]) -> list[str]:
     lines = ["### What is new here\n", "\n".join(new) + "\n"] if new else []
     for verdict, heading in _PAGE.items():
         own = [
-            [_cell(f"**{title}.** {claim['claim']}"), _cell(claim["found"]), _link(record, claim)]
+            [_cell(f"**{title}.** {claim['claim']}"), _cell(_found(claim)), _link(record, claim)]
             for title in _titles(records)
             for record, claim in _claims(records)
             if claim["verdict"] == verdict and _item(claim["item"]) == title
@@ -124,12 +125,17 @@ def _claim(record: dict[str, Any], claim: dict[str, Any], rules: list[str]) -> s
     folder = record["study"]
     return (
         f"**{where + ': ' if where else ''}{claim['claim']}** *{_sentence(claim['verdict'])[:-1]}* "
-        f"([rule {number}](#rule-{number}), [{folder}](#{folder})): {_both(claim)}.\n"
+        f"([rule {number}](#rule-{number}), [{folder}](#{folder})){_numbers(claim)}.\n"
     )
 
 
-def _both(claim: dict[str, Any]) -> str:
-    return "; ".join(text for text in (claim["found"], claim["numbers"]) if text)
+def _found(claim: dict[str, Any]) -> str:
+    """What was found; before it what the difference is, where there is one."""
+    return ": ".join(text for text in (claim["difference"], claim["found"]) if text)
+
+
+def _numbers(claim: dict[str, Any]) -> str:
+    return f": {claim['numbers']}" if claim["numbers"] else ""
 
 
 def _pictures(record: dict[str, Any], claim: dict[str, Any], shown: set[tuple[str, str]]) -> str:

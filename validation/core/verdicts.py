@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from validation.core.model import Claim, Result, Verdict
+from validation.core.model import Claim, Judged, Result, Verdict
 
 # Parts of a result that hold laws which are meant to be wrong.
 CONTROLS = ("control", "wrong")
+
+BY_CASES = (
+    "reproduced if all that can tell agree; with a difference if at least half of these do; not "
+    "reproduced if fewer; not decided if more than half cannot tell"
+)
+
+
+def by_cases(agree: Collection[str], differ: Collection[str], silent: Collection[str] = ()) -> Judged:
+    """Judge by the rule `BY_CASES`: names of the cases that agree, that differ, that cannot tell."""
+    known, count = len(agree) + len(differ), len(agree) + len(differ) + len(silent)
+    if 2 * len(silent) > count or not count:
+        return {"verdict": Verdict.UNDECIDED}
+    if not differ:
+        return {"verdict": Verdict.REPRODUCED}
+    if 2 * len(agree) >= known:
+        return {"verdict": Verdict.DIFFERENCE, "difference": f"not {', '.join(differ)}"}
+    return {"verdict": Verdict.NOT_REPRODUCED}
 
 
 def unconverged(results: dict[str, Result], prefixes: tuple[str, ...] = ()) -> list[str]:

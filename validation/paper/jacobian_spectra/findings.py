@@ -79,38 +79,32 @@ class _Judged(NamedTuple):
         """The cases in this state."""
         return [key for key, own in self.states.items() if own == state]
 
-    @property
-    def verdict(self) -> core.Verdict:
-        """By the rule that `_REASON` states."""
-        count = len(self.states)
-        if len(self.in_state("undecided")) > count // 2:
-            return core.Verdict.UNDECIDED
-        whole = len(self.in_state("agrees")) == self.rejected == count and self.mean < MEAN_ERROR
-        return core.Verdict.REPRODUCED if whole else core.Verdict.DIFFERENCE
-
     def found(self) -> str:
         """How many cases agree, and at which T."""
         steps, alone = (", ".join(map(str, some)) for some in (self.steps, self.predicted_only))
-        return f"{len(self.in_state('agrees'))} of {len(self.states)} sampled cases agree (T = {steps}" + (
-            f", of which {alone} predicted only)" if alone else ")"
+        silent = len(self.in_state("undecided"))
+        return (
+            f"{len(self.in_state('agrees'))} of {len(self.states)} sampled cases agree"
+            + (f", {silent} cannot tell" if silent else "")
+            + f" (T = {steps}"
+            + (f", of which {alone} predicted only)" if alone else ")")
         )
 
     def numbers(self) -> str:
         """What was measured, in words."""
-        named = {"different": self.in_state("differs"), "undecided": self.in_state("undecided")}
+        silent = self.in_state("undecided")
         return (
             f"largest Kolmogorov distance {self.kolmogorov:.4f}; largest stated error of a predicted "
             f"cdf {self.error:.1e}; m₁ of the predicted density differs from χ^T by up to {self.mean:.1e} "
             f"(relative); theory with σ_w × {CONTROL:g} rejected in {self.rejected} of {len(self.states)}"
-            + "".join(f"; {word}: {', '.join(keys)}" for word, keys in named.items() if keys)
+            + (f"; cannot tell: {', '.join(silent)}" if silent else "")
         )
 
 
 _REASON = (
-    "reproduced if every sampled case agrees by `rmtrnn.compare` at its 1 % level, every control is "
-    f"rejected, and m₁ of the laws is χ^T to {MEAN_ERROR:g}; else a difference. Where a control is not "
-    "rejected, the run is too small to decide; where m₁ is off, the law lacks a part of its far right tail, "
-    "and its density there is not to be trusted; "
+    "a case agrees by `rmtrnn.compare` at its 1 % level; it cannot tell where the law is not converged or "
+    f"its m₁ is not χ^T to {MEAN_ERROR:g} (it lacks a part of its far right tail), or where the sample "
+    f"does not reject σ_w × {CONTROL:g}; {core.BY_CASES}; "
 )
 _BEYOND = {
     "vanilla": "beyond the largest sampled T the prediction stands alone",
@@ -127,7 +121,7 @@ def _claim(results: dict[str, core.Result], cell: str) -> core.Claim:
         "at and off criticality, for Gaussian and orthogonal weights.",
         found=judged.found(),
         numbers=judged.numbers(),
-        verdict=judged.verdict,
+        **core.by_cases(*map(judged.in_state, ("agrees", "differs", "undecided"))),
         reason=_REASON + _BEYOND[cell],
         figures=tuple(name for name in NETWORKS if name.startswith(cell)),
     )
@@ -143,6 +137,8 @@ def _mean_error(meta: dict[str, Any]) -> float:
 
 def _state(meta: dict[str, Any]) -> str:
     text = spectrum_case.theory_verdict(meta["theory"], meta["verdict"]).strip("*")
+    if text == "agrees":
+        return text if _state_of_control(meta) and _mean_error(meta) < MEAN_ERROR else "undecided"
     return "undecided" if text == "not converged" else text
 
 

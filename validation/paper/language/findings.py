@@ -129,13 +129,14 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     falls = {key: _last_fall(arrays["curve"]) for key, (_, arrays) in results.items()}
     slowest = max(falls, key=lambda key: falls[key])
     early = falls[slowest] > SETTLED
+    full = settings["corpus"] == "Penn Treebank" and settings["budget"] == cases.SIZES["full"]["budget"]
+    verdict: core.Judged = {"verdict": core.Verdict.NOT_REPRODUCED}
     if early:
-        verdict = core.Verdict.UNDECIDED
+        verdict = {"verdict": core.Verdict.UNDECIDED}
+    elif ratio <= 1.0 + COMPARABLE and full:
+        verdict = {"verdict": core.Verdict.REPRODUCED}
     elif ratio <= 1.0 + COMPARABLE:
-        full = settings["corpus"] == "Penn Treebank" and settings["budget"] == cases.SIZES["full"]["budget"]
-        verdict = core.Verdict.REPRODUCED if full else core.Verdict.DIFFERENCE
-    else:
-        verdict = core.Verdict.NOT_REPRODUCED
+        verdict = {"verdict": core.Verdict.DIFFERENCE, "difference": "another text and smaller models"}
     listed = ", ".join(f"{NAMES[cell]} {values.mean():.1f}" for cell, values in own.items())
     starts = ", ".join(f"{best_start(results, cell)} ({NAMES[cell]})" for cell in own)
     first = core.Claim(
@@ -147,7 +148,7 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
             f"{gain:.1%}; largest spread over seeds {spread:.1%}; {seen} words seen; in the last quarter the "
             f"validation perplexity fell by up to {falls[slowest]:.1%} ({slowest})"
         ),
-        verdict=verdict,
+        **verdict,
         reason=(
             f"comparable means within {COMPARABLE:.0%} of the better of GRU and LSTM; not decided where a "
             f"validation perplexity still fell by more than {SETTLED:.0%} in the last quarter of training: "
@@ -166,22 +167,24 @@ def _last_fall(curve: np.ndarray) -> float:
 
 
 def _start_claim(test: dict[str, np.ndarray], early: bool) -> core.Claim:
-    better, worse, listed = 0, 0, []
+    better, worse, neither, listed = [], [], [], []
     for cell, name in NAMES.items():
         critical, default = test[f"{cell}-critical"], test[f"{cell}-default"]
-        better += critical.max() < default.min()
-        worse += critical.min() > default.max()
+        ahead, behind = critical.max() < default.min(), critical.min() > default.max()
+        (better if ahead else worse if behind else neither).append(name)
         listed.append(f"{name} {critical.mean():.0f} against {default.mean():.0f}")
-    if early or (better < len(NAMES) and worse < len(NAMES)):
-        verdict = core.Verdict.UNDECIDED
-    else:
-        verdict = core.Verdict.REPRODUCED if better else core.Verdict.NOT_REPRODUCED
+    judged: core.Judged = core.by_cases(better, worse, neither)
+    if early:
+        judged = {"verdict": core.Verdict.UNDECIDED}
     return core.Claim(
         item="Table (language model)",
         claim="The critical start helps the language models.",
-        found=f"every seed better for {better} cells, worse for {worse} of {len(NAMES)}",
+        found=f"every seed better for {len(better)} cells, worse for {len(worse)} of {len(NAMES)}",
         numbers=f"test perplexity, critical against default: {'; '.join(listed)}",
-        verdict=verdict,
-        reason="decided only by a long run in which every seed of every cell is on one side",
+        **judged,
+        reason="a cell agrees if every seed is better from the critical start than every seed from the "
+        f"default one, differs if every seed is worse, and else cannot tell; {core.BY_CASES}; not decided "
+        f"where a validation perplexity still fell by more than {SETTLED:.0%} in the last quarter of "
+        "training",
         figures=("perplexity",),
     )

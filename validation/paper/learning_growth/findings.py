@@ -191,27 +191,36 @@ def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int]) -> c
         return core.Claim(ITEM, text, absent, core.Verdict.UNDECIDED, RULE)
     ahead = [arm for arm, one in others.items() if first.areas.min() > one.areas.max()]
     behind = [arm for arm, one in others.items() if first.areas.max() < one.areas.min()]
-    areas = {
-        arm: f"{one.areas.mean():.3f}"
-        + (" (every seed slower)" if arm in ahead else " (every seed faster)" if arm in behind else "")
-        for arm, one in found.items()
-        if one is not None
-    }
-    rest = [f"{words} ({arm})" for arm, words in areas.items() if arm not in ("growth 0", *FAR)]
+    areas = {arm: f"{one.areas.mean():.3f}" for arm, one in found.items() if one is not None}
+    order = dict.fromkeys(ahead, "every seed slower") | dict.fromkeys(behind, "every seed faster")
+    far = [
+        f"{areas[arm]} at {arm.partition(' ')[2]}" + (f" ({order[arm]})" if arm in order else "")
+        for arm in FAR
+    ]
+    rest = [
+        f"{mean} ({', '.join([arm, *([order[arm]] if arm in order else [])])})"
+        for arm, mean in areas.items()
+        if arm not in ("growth 0", *FAR)
+    ]
     published = found["published"]
     learned = max(one.last for one in (first, *others.values())) >= TARGET
+    judged = verdict(learned, ahead, behind)
     return core.Claim(
         item=ITEM,
         claim=text,
-        found=f"mean accuracy over log step {areas['growth 0']} at growth 0, "
-        + ", ".join(f"{areas[arm]} at {arm.partition(' ')[2]}" for arm in FAR),
+        found=f"mean accuracy over log step {areas['growth 0']} at growth 0, {', '.join(far)}",
         numbers=f"others {', '.join(rest)}; {len(first.areas)} seeds each"
         + (f"; the published point has growth {published.growths}" if published else ""),
         new=_new(network, found),
-        verdict=verdict(learned, ahead, behind),
+        verdict=judged,
         reason=RULE,
+        difference=f"not faster than at {_others(ahead)}" if judged == core.Verdict.DIFFERENCE else "",
         figures=(figure_name(T, inputs),),
     )
+
+
+def _others(ahead: list[str]) -> str:
+    return ", ".join(arm.partition(" ")[2] for arm in FAR if arm not in ahead)
 
 
 def _new(network: str, found: dict[str, _Areas | None]) -> str:
@@ -246,7 +255,7 @@ def verdict(learned: bool, ahead: list[str], behind: list[str]) -> core.Verdict:
         return core.Verdict.NOT_REPRODUCED
     if set(FAR) <= set(ahead):
         return core.Verdict.REPRODUCED
-    return core.Verdict.DIFFERENCE if ahead else core.Verdict.UNDECIDED
+    return core.Verdict.DIFFERENCE if set(FAR) & set(ahead) else core.Verdict.UNDECIDED
 
 
 class _Areas:
