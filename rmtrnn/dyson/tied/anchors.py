@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rmtrnn.dyson.tied.functional import Sites
 from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.more_sites import MORE, MoreSites
 from rmtrnn.dyson.tied.path import Node, node_at
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class SharedNode(NamedTuple):
 
 
 def on_all_sites(
-    whole: Sites,
-    some: Sites,
+    whole: SiteMatrices,
+    some: SiteMatrices,
     nodes: list[Node],
     groups: int,
     more: MoreSites | None = None,
@@ -103,8 +103,8 @@ def _slope_of(values: np.ndarray, cheap: np.ndarray, weights: np.ndarray) -> np.
 
 
 def _by_all_sites(
-    whole: Sites,
-    some: Sites,
+    whole: SiteMatrices,
+    some: SiteMatrices,
     nodes: list[Node],
     values: np.ndarray,
     groups: int,

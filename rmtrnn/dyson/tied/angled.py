@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator, CubicSpline
+from scipy.optimize import isotonic_regression
 
 from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.panel_refinement import PANELS
@@ -87,12 +88,12 @@ class AngledFollower(PathFollower):
             nodes.append(node)
             if node.cdf < self.end or self._is_power(nodes):
                 break
-            wish = settings.above
-            if node.density > settings.inside:
+            wish, density = settings.above, _last_slope(nodes)
+            if density > settings.inside:
                 above, below = max(1.0 - node.cdf, _ANGLE.upper * settings.tol), max(node.cdf, self.end)
                 beyond = min(above, below)
-                wish = min(mass, PANELS.step * beyond) / node.density
-            step = min(max(wish, _ANGLE.least_step), settings.longest, 2.0 * step)
+                wish = min(mass, PANELS.step * beyond) / density
+            step = min(max(wish, _ANGLE.least_step), 2.0 * step)
             u -= step
         return nodes
 
@@ -109,8 +110,8 @@ class AngledFollower(PathFollower):
         return angled_node(self.sites, point)
 
     def is_solved(self, node: Node) -> bool:
-        """To the tolerance: the next point starts from it. Im m < 0 where arg λ > 0."""
-        return node.point.is_solved(self.settings.solver_tol) and node.density > 0.0
+        """To the tolerance: the next point starts from it."""
+        return node.point.is_solved(self.settings.solver_tol)
 
     def _on_real_axis(self, nodes: list[Node]) -> list[Node]:
         return on_the_real_axis(nodes)[0]
@@ -119,10 +120,19 @@ class AngledFollower(PathFollower):
         return nodes
 
 
+def _last_slope(nodes: list[Node]) -> float:
+    """dF/du at the lowest of the ``nodes``, from F: the error of self-energies enters m to first order."""
+    if len(nodes) < 2:
+        return 0.0
+    before, last = nodes[-2:]
+    return (before.cdf - last.cdf) / (before.u - last.u)
+
+
 def on_the_real_axis(nodes: list[Node]) -> tuple[list[Node], float]:
     """F on the real axis, from angled points of the same arg λ, and its slope; the error of F.
 
-    Points that are not solved stay as they are.
+    F is made to rise: what it falls by, as regressions over sites leave it, is an error. Points that are not
+    solved stay as they are.
     """
     good = [
         i for i, node in enumerate(nodes) if node.point.is_solved(ERRORS.fall) and math.isfinite(node.cdf)
@@ -136,9 +146,10 @@ def on_the_real_axis(nodes: list[Node]) -> tuple[list[Node], float]:
     first, second = spline(x, 1), spline(x, 2)
     last = angle**3 / 6.0 / np.pi * np.real(second)
     cdf = np.array([nodes[i].cdf for i in good]) + 0.5 * angle**2 / np.pi * np.imag(first) - last
+    rough, cdf = cdf, isotonic_regression(cdf).x
     # m is wrong by what the self-energies are wrong by, F by the square of it.
     density = Akima1DInterpolator(0.5 * x, cdf, method="makima")(0.5 * x, 1)
     found = list(nodes)
     for i, value, slope in zip(good, cdf, density, strict=True):
         found[i] = replace(nodes[i], cdf=float(value), density=max(float(slope), 0.0))
-    return found, float(np.abs(last).max())
+    return found, float(np.abs(last).max() + np.abs(rough - cdf).max())

@@ -24,14 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn.dyson.tied.bordered_sites import BorderedSites
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites
-
-# Dense in time, or a diagonal and a smooth part.
-Sites = SiteMatrices | BorderedSites
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 
-def image(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndarray:
+def image(sites: SiteMatrices, energy: np.ndarray, found: np.ndarray) -> np.ndarray:
     """The self-energies that g and k ask for: the right-hand side of (15)."""
     sigma2 = np.array(sites.sigma2)[:, None, None]
     new = sigma2 * found
@@ -42,7 +38,7 @@ def image(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndarray
     return 0.5 * (new + np.swapaxes(new, -1, -2))
 
 
-def gradient(sites: TiedSites, energy: np.ndarray, found: np.ndarray) -> np.ndarray:
+def gradient(sites: SiteMatrices, energy: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Gradient of (21) by P and Q, (2, K, T, T): a change d of them changes Ψ by tr(gradient d)."""
     own = energy[::-1] / np.array(sites.sigma2)[:, None, None]
     haar = np.flatnonzero(sites.orthogonal)
@@ -59,17 +55,15 @@ class Values(NamedTuple):
     site_value: np.ndarray
 
 
-def distribution_and_density(sites: Sites, energy: np.ndarray, log_lambda: complex) -> Values:
+def distribution_and_density(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex) -> Values:
     """F and the density at self-energies that may solve (15) on some of the sites."""
-    sites = sites.gauged(energy)
-    energy = sites.represented(energy)
     log_det, m = sites.log_determinant(energy, log_lambda)
     norm = np.pi * sites.s_out
     psi = complex(sites.weights @ log_det) + weight_value(sites, energy)
     return Values(psi.imag / norm, -2.0 / np.pi * m.imag, log_det / norm)
 
 
-def weight_value(sites: TiedSites, energy: np.ndarray) -> complex:
+def weight_value(sites: SiteMatrices, energy: np.ndarray) -> complex:
     """sum_k C_k of (21), on the branch that is 0 at P = 0."""
     total = 0j
     for p, q, variance, haar in zip(*energy, sites.sigma2, sites.orthogonal, strict=True):

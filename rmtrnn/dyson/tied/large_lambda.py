@@ -23,7 +23,7 @@ import numpy as np
 from rmtrnn._core.arrays import namespace, to_host, total
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.tied.read_chain import Ports
-from rmtrnn.dyson.tied.site_matrices import SiteMatrices, TiedSites, ports_of_stages
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices, ports_of_stages
 
 _FLOOR = 1e-300  # a logarithm is taken of what may vanish
 
@@ -37,7 +37,7 @@ class LargeLambda:
     log_m1: float
     ratio: float
 
-    def energy(self, sites: TiedSites, log_lambda: complex) -> np.ndarray:
+    def energy(self, sites: SiteMatrices, log_lambda: complex) -> np.ndarray:
         """Self-energies (2, K, T, T) of (15) to leading order."""
         both = self.y + 0j, self.x * np.exp(sites.log_mean - log_lambda)
         return np.array([[matrix[block, block] for block in sites.blocks()] for matrix in both])

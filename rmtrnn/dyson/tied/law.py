@@ -1,7 +1,8 @@
-"""The law of the singular values with tied weights: theory.md (15), (20)-(23).
+"""The law of the singular values with tied weights: theory.md (15), (20), (21), (30).
 
-Points and their self-energies are found on some of the sites (`path`). F, which is stationary in the
-self-energies, is averaged over all sites.
+Points and their self-energies are found on some of the sites: at a positive arg λ (`angled`), and on the real
+axis (`path`) where the law is too rough for the way back. F, which is stationary in the self-energies, is
+averaged over all sites.
 
 Letters: T, the number of steps.
 """
@@ -9,7 +10,7 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,10 @@ from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
 from rmtrnn.dyson.tied.angled import AngledFollower, angled_node, on_the_real_axis
-from rmtrnn.dyson.tied.bordered_sites import BorderedSites
-from rmtrnn.dyson.tied.functional import Sites
-from rmtrnn.dyson.tied.iteration import Point, solve
+from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.more_sites import MoreSites
-from rmtrnn.dyson.tied.path import PathFollower, PathSettings, error_of_sites, node_at
+from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, error_of_sites, node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field
 from rmtrnn.ensemble import Ensemble
@@ -46,7 +45,7 @@ from rmtrnn.meanfield.shortfall import Shortfall, shortfall_of
 
 @dataclass(frozen=True)
 class Sizes:
-    """Numbers of sites for up to so many ``rows`` K T.
+    """Numbers of sites for up to so many ``rows``: what the weights read at a site.
 
     ``population``: that F is averaged over; ``path``: that (15) is solved on; ``check``: that say by how much
     the self-energies of ``path`` change F.
@@ -63,28 +62,13 @@ _SIZES = (
     Sizes(5, 32768, 2048, 8192),
     Sizes(16, 16384, 2048, 8192),
     Sizes(40, 8192, 1024, 4096),
-    Sizes(math.inf, 2048, 256, 1024),  # with self-energies that are averaged over time
+    Sizes(math.inf, 2048, 256, 1024),
 )
-
-
-@dataclass(frozen=True)
-class Modes:
-    """Where self-energies have the form (22), and with how many Legendre polynomials in time."""
-
-    # Rows K T from which the recursion is cheaper than dense matrices: speed only.
-    dense_rows: int = 64
-    # Polynomials: at least, and one more for so many steps.
-    least: int = 5
-    steps: float = 15.0
-    # Polynomials left out, and points, to see what the form misses.
-    fewer: int = 2
-    checked: int = 5
-
-    def count(self, T: int) -> int:
-        return self.least + round(T / self.steps)
-
-
-MODES = Modes()
+# Points at which more sites say what few of them change.
+_CHECKED = 5
+# Error of the way back from an angle, in units of ``tol``, up to which points lie there. Empirical: laws of a
+# minimalRNN, a GRU and an LSTM then have no larger errors than from a path along the real axis.
+_WAY_BACK = 0.5
 
 
 @dataclass(frozen=True)
@@ -136,14 +120,15 @@ def tied_law(
         Second moments of the centred Gaussian state that the T steps start from, the same weights at all of
         them. None: the stationary state.
 
-    With K weight matrices the cost of a point is O(population (K T)^3), and linear in T above K T = 64. A
-    step that reads no weights (b = 0 or c = 0) has the law of the product of its gates. ``error`` adds up the
-    estimated errors of the populations, of the points, of the tails and of the self-energies. Raises
-    `ConvergenceError` if there is no stationary state, RuntimeError without the device.
+    The cost of a point is O(population (K T)^3), with K what the weights read in a step. A step that reads no
+    weights (b = 0 or c = 0) has the law of the product of its gates. ``error`` adds up the estimated errors
+    of the populations, of the points, of the tails and of the self-energies. Raises `ConvergenceError` if
+    there is no stationary state, RuntimeError without the device.
     """
     device = resolve_device(device)
     T = _validate.cost("T", _validate.integer("T", T, low=1), 10.0)
-    rows = T * sum(ens.gate(gate).sigma_w > 0 for gate in ens.cell.gates)
+    gates = [[gate for gate in stage.gates if ens.is_recurrent(gate)] for stage in ens.cell.stages]
+    ports, rows = T * sum(map(len, gates)), T * sum(len({gate.reads for gate in some}) for some in gates)
     named = ("T", T) if population is None else ("population", population)
     if population is None:
         population = _sizes(rows).population
@@ -151,10 +136,9 @@ def tied_law(
     population = _validate.cost("population", population, 0.01)
     tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
     max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
-    passing = T * sum(ens.is_recurrent(gate) for stage in ens.cell.stages for gate in stage.gates)
-    check_memory(*named, 2 * 8.0 * population * passing**2, device)  # the propagators, and a copy
-    _validate.cost("T", T, _SECONDS.site * population * passing**3 / T)
-    announce("Dyson equation, tied weights", _seconds(population, passing))
+    check_memory(*named, 2 * 8.0 * population * ports**2, device)  # the propagators, and a copy
+    _validate.cost("T", T, _SECONDS.site * population * rows**3 / T)
+    announce("Dyson equation, tied weights", _seconds(population, rows))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
     settings = PathSettings(tol=tol, max_points=max_points)
     law = law_of_population(sites, T, settings, module_for(device))
@@ -171,7 +155,7 @@ def inheriting(law: TabulatedLaw, field: Shortfall) -> TabulatedLaw:
 
 def _seconds(population: int, rows: int) -> float:
     """Estimate the time of a law, on one core."""
-    return rows * (_SECONDS.path + _SECONDS.site * population * min(rows, MODES.dense_rows) ** 2)
+    return rows * (_SECONDS.path + _SECONDS.site * population * rows**2)
 
 
 def _sizes(rows: int) -> Sizes:
@@ -185,27 +169,17 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
     if all(len(stage.sigma2) == 0 for stage in population.stages):
         return chain_law(Chain(population.stages), GROUPS)[0]
     full = SiteMatrices.of(population.stages, T, population.weights, xp)
-    sizes = _sizes(full.ports)
+    sizes = _sizes(full.chain.size - full.s_out)
     picks = [picked(population, n) for n in (sizes.path, sizes.check)]
-    far = large_lambda(full.at(*picks[0]))
+    some, check = (full.at(*pick) for pick in picks)
     more = MoreSites.of(population.drawn, full, picks[0][0])
-    whole: Sites = full
-    if more is None and full.ports > MODES.dense_rows:
-        whole = BorderedSites.of(population.stages, full, MODES.count(T))
-    some, check = (whole.at(*pick) for pick in picks)
-    follow = PathFollower if more is None else AngledFollower
-    follower = follow(some, far, settings, 1.0 / full.n if full.n > 1 else 0.0)
-    nodes = follower.refined(follower.march())
-    points = [node.point for node in nodes]
-    error = largest_error_of_sites(check, points)
-    if isinstance(some, BorderedSites):
-        error += error_of_form(some, points, settings)
+    nodes, is_angled = _nodes(some, settings, 1.0 / full.n if full.n > 1 else 0.0)
     if not nodes:
         return no_law()[0]
-    shared = on_all_sites(
-        whole, some, nodes, population.groups, more, node_at if more is None else angled_node
-    )
-    if more is not None:
+    error = largest_error_of_sites(check, [node.point for node in nodes])
+    at = angled_node if is_angled else node_at
+    shared = on_all_sites(full, some, nodes, population.groups, more, at)
+    if is_angled:
         on_axis, left = on_the_real_axis([one.node for one in shared])
         shared = [one._replace(node=node) for one, node in zip(shared, on_axis, strict=True)]
         error += left
@@ -216,9 +190,21 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
     light = float(np.quantile(full.weights, TAILS.light))
     equal = np.full(population.groups, 1.0 / population.groups)
     known = _known_moments(full, population.groups)
-    log_m1 = known.log_m1 if more is not None else None
+    log_m1 = known.log_m1 if is_angled else None
     law, _ = assemble(equal, solution, population.groups, one=(light, light), log_m1=log_m1)
     return law.restated(known=known)
+
+
+def _nodes(some: SiteMatrices, settings: PathSettings, resolved: float) -> tuple[list[Node], bool]:
+    """Points of the law of ``some`` sites, and whether they are angled; ``resolved``, the mass of a site."""
+    far = large_lambda(some)
+    follower: PathFollower = AngledFollower(some, far, settings, resolved)
+    nodes = follower.march()
+    is_angled = on_the_real_axis(nodes)[1] <= _WAY_BACK * settings.tol
+    if not is_angled:
+        follower = PathFollower(some, far, settings, resolved)
+        nodes = follower.march()
+    return follower.refined(nodes), is_angled
 
 
 def _one_step(population: Population, settings: PathSettings, xp: Any) -> TabulatedLaw:
@@ -249,25 +235,14 @@ def picked(population: Population, n: int) -> tuple[Any, np.ndarray]:
 
 
 def some_of(points: list[Point]) -> list[Point]:
-    """`Modes.checked` points, spread evenly."""
-    places = np.linspace(0, len(points) - 1, MODES.checked + 2).astype(int)[1:-1] if points else []
+    """`_CHECKED` points, spread evenly."""
+    places = np.linspace(0, len(points) - 1, _CHECKED + 2).astype(int)[1:-1] if points else []
     return [points[i] for i in np.unique(places)]
 
 
-def largest_error_of_sites(sites: Sites, points: list[Point]) -> float:
+def largest_error_of_sites(sites: SiteMatrices, points: list[Point]) -> float:
     """What the self-energies of few sites change F by, at most at some points."""
     return max((error_of_sites(sites, point) for point in some_of(points)), default=0.0)
-
-
-def error_of_form(sites: BorderedSites, points: list[Point], settings: PathSettings) -> float:
-    """What fewer modes in time change F by, the largest of some points: more than what the modes miss."""
-    fewer = replace(sites, modes=sites.modes - MODES.fewer)
-    changes = [0.0]
-    for point in some_of(points):
-        coarse = solve(fewer, point.energy, point.log_lambda, settings.solver_tol)
-        if coarse.is_solved(ERRORS.fall):
-            changes.append(abs(node_at(fewer, coarse).cdf - node_at(sites, point).cdf))
-    return max(changes)
 
 
 def as_solution(shared: list[SharedNode], settings: PathSettings, error: float) -> Solution:

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rmtrnn.dyson.pencil import Stage
-from rmtrnn.dyson.tied.time_modes import legendre, smooth_gauge
+from rmtrnn.dyson.tied.gauge import legendre, smooth_gauge
 
 # Pivots between two logarithms: their product neither over- nor underflows.
 _PIVOTS = 8

@@ -19,7 +19,8 @@ from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.panel_refinement import PANELS, Settings, panels_to_halve
 from rmtrnn.dyson.inversion.tail_extension import power_tail
 from rmtrnn.dyson.self_energy import REAL_AXIS
-from rmtrnn.dyson.tied.functional import Sites, distribution_and_density, image
+from rmtrnn.dyson.tied.functional import distribution_and_density, image
+from rmtrnn.dyson.tied.gauge import GAUGE_DEGREE, in_gauge, smooth_gauge
 from rmtrnn.dyson.tied.iteration import (
     Differences,
     Point,
@@ -30,7 +31,7 @@ from rmtrnn.dyson.tied.iteration import (
     solve_from_above,
 )
 from rmtrnn.dyson.tied.large_lambda import LargeLambda
-from rmtrnn.dyson.tied.time_modes import GAUGE_DEGREE, in_gauge, smooth_gauge
+from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Node:
     m: complex = 0j
 
 
-def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
+def node_at(sites: SiteMatrices, point: Point, error: float = 0.0) -> Node:
     """F and density on ``sites`` at self-energies that may come from some of them.
 
     None where a site is singular, as far from a solution it may be.
@@ -92,14 +93,13 @@ def node_at(sites: Sites, point: Point, error: float = 0.0) -> Node:
     return Node(u, 1.0 - found.survival, found.density, error, point, found.site_value)
 
 
-def error_of_sites(sites: Sites, point: Point) -> float:
+def error_of_sites(sites: SiteMatrices, point: Point) -> float:
     """By how much a quasi-Newton step on ``sites`` would change F at self-energies of other sites.
 
     The step itself is not taken: it is dominated by directions that F hardly depends on, and its noise would
     enter the density at first order.
     """
-    sites = sites.gauged(point.energy)
-    x = sites.represented(point.energy)
+    x = point.energy
     found = sites.overlaps(x, point.log_lambda)
     change, unit = image(sites, x, found) - x, gauge_unit(x)
     step = point.differences.step(change, unit)
@@ -110,7 +110,9 @@ def error_of_sites(sites: Sites, point: Point) -> float:
 class PathFollower:
     """Solves (15) on ``sites``, from one point to the next; ``resolved``, the mass of one site."""
 
-    def __init__(self, sites: Sites, far: LargeLambda, settings: PathSettings, resolved: float = 0.0) -> None:
+    def __init__(
+        self, sites: SiteMatrices, far: LargeLambda, settings: PathSettings, resolved: float = 0.0
+    ) -> None:
         self.sites, self.far, self.settings = sites, far, settings
         # Mass beyond the outermost points; half of it is an error.
         self.end = max(2.0 * settings.tol, resolved)

@@ -25,6 +25,8 @@ from rmtrnn.dyson.pencil import Stage
 # Least |c| at any site, relative to the largest, of a state that is known from what is read of it. Derived:
 # rounding is multiplied by 1/c², and stays below 1e-7.
 _LEAST_READ = 1e-4
+# Relative difference of two terms that is rounding. Derived: of a few operations, with room for a dozen.
+_ROUNDING = 1e-13
 # Entries in a row up to which products go by entries. Empirical: speed only.
 _FEW = 3
 
@@ -183,14 +185,45 @@ def _sum(coefficients: np.ndarray, states: list[Sum]) -> Sum:
 
 
 def _known(states: list[Sum], c: np.ndarray, entry: int) -> list[Sum]:
-    """The states once c x is an ``entry`` of z: the only one that is read is known."""
+    """The states once c x is an ``entry`` of z: the only one that is read is known.
+
+    So are others next to it, but for what came last: in an LSTM h = o tanh(c), and what was carried in both
+    is known from h.
+    """
     read = [i for i, one in enumerate(c) if one.any()]
     if len(read) != 1:
         return states
     size = np.abs(c[read[0]])
     if size.min() < _LEAST_READ * size.max():
         return states
-    return [{(0, entry): 1.0 / c[i]} if i == read[0] else state for i, state in enumerate(states)]
+    seen = _sum(c, states)
+    return [
+        {(0, entry): 1.0 / c[i]} if i == read[0] else _by_entry(state, seen, entry)
+        for i, state in enumerate(states)
+    ]
+
+
+def _by_entry(state: Sum, seen: Sum, entry: int) -> Sum:
+    """A ``state`` as a multiple of the ``entry`` that is ``seen`` and few other terms, where it is."""
+    for key in (key for key in state if key in seen):
+        size = np.abs(seen[key])
+        if size.min() < _LEAST_READ * size.max():
+            continue
+        ratio = state[key] / seen[key]
+        if np.abs(ratio).max() * _LEAST_READ > np.abs(ratio).min():
+            continue
+        rest = _sum(np.array([np.ones_like(ratio), -ratio]), [state, seen])
+        rest = {at: value for at, value in rest.items() if not _vanishes(value, at, state, ratio, seen)}
+        if len(rest) < len(state) - 1:
+            return {(0, entry): ratio} | rest
+    return state
+
+
+def _vanishes(value: np.ndarray, at: tuple[int, int], state: Sum, ratio: np.ndarray, seen: Sum) -> bool:
+    """Whether a difference of two terms is rounding at all sites."""
+    if at not in state or at not in seen:
+        return False
+    return bool((np.abs(value) <= _ROUNDING * np.maximum(np.abs(state[at]), np.abs(ratio * seen[at]))).all())
 
 
 def _sandwiched(rows: Any, core: Any) -> Any:

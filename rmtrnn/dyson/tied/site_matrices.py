@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -49,64 +49,21 @@ _CACHED_ELEMENTS, _DEVICE_ELEMENTS = 2**15, 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiedSites:
-    """Sites of a chain of ``steps`` equal steps, scaled by ``log_growth``, the mean growth of each stage.
+class SiteMatrices:
+    """Sites by their ``stages``, a chain of equal ``steps``, scaled by ``log_growth``, the mean of each.
 
     ``weights`` of the sites sum to 1; ``sigma2`` and ``orthogonal`` are those of the K weight matrices. What
-    has one entry for each site and pair of steps lives in the array module ``xp``, all else on the host: one
+    has one entry for each site and pair of steps lives in ``array_module``, all else on the host: one
     evaluation takes the self-energies to the device and brings its averages back, once.
     """
 
+    stages: tuple[Stage, ...]
+    array_module: Any = np
     weights: np.ndarray
     sigma2: tuple[float, ...]
     orthogonal: tuple[bool, ...]
     steps: int
     log_growth: np.ndarray
-
-    @property
-    def n(self) -> int:
-        return self.weights.size
-
-    @property
-    def xp(self) -> Any:
-        """NumPy or CuPy."""
-        raise NotImplementedError
-
-    @property
-    def matrices(self) -> int:
-        """K, the number of weight matrices."""
-        return len(self.sigma2)
-
-    @property
-    def ports(self) -> int:
-        """K T."""
-        return self.matrices * self.steps
-
-    @property
-    def log_mean(self) -> float:
-        """log of what JJ^T is divided by."""
-        return float(self.log_growth.sum())
-
-    def blocks(self) -> list[slice]:
-        """The ports of each weight matrix."""
-        return [slice(k * self.steps, (k + 1) * self.steps) for k in range(self.matrices)]
-
-    def normalised(self, sites: Any, weights: np.ndarray | None) -> np.ndarray:
-        """``weights`` of some of the sites, by default their own ones scaled to sum to 1."""
-        return self.weights[sites] / self.weights[sites].sum() if weights is None else weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class SiteMatrices(TiedSites):
-    """Sites by their ``stages`` (host), with matrices in time that live in ``array_module``."""
-
-    stages: tuple[Stage, ...]
-    array_module: Any = np
-
-    # Any symmetric matrices are self-energies here, those projected to the lower half plane among them.
-    any_matrix: ClassVar[bool] = True
-    # Im of self-energies above the real axis, in units of the diagonal, that is not of another branch.
-    slack: ClassVar[float] = 0.01
 
     @classmethod
     def of(
@@ -127,8 +84,32 @@ class SiteMatrices(TiedSites):
         )
 
     @property
+    def n(self) -> int:
+        return self.weights.size
+
+    @property
     def xp(self) -> Any:
+        """NumPy or CuPy."""
         return self.array_module
+
+    @property
+    def matrices(self) -> int:
+        """K, the number of weight matrices."""
+        return len(self.sigma2)
+
+    @property
+    def ports(self) -> int:
+        """K T."""
+        return self.matrices * self.steps
+
+    @property
+    def log_mean(self) -> float:
+        """log of what JJ^T is divided by."""
+        return float(self.log_growth.sum())
+
+    def blocks(self) -> list[slice]:
+        """The ports of each weight matrix."""
+        return [slice(k * self.steps, (k + 1) * self.steps) for k in range(self.matrices)]
 
     @cached_property
     def own_weights(self) -> Any:
@@ -172,7 +153,8 @@ class SiteMatrices(TiedSites):
     def at(self, sites: Any, weights: np.ndarray | None = None) -> SiteMatrices:
         """Some of the sites, by default with their own weights scaled to sum to 1."""
         stages = tuple(stage.at(sites) for stage in self.stages)
-        return replace(self, stages=stages, weights=self.normalised(sites, weights))
+        own = self.weights[sites] / self.weights[sites].sum() if weights is None else weights
+        return replace(self, stages=stages, weights=own)
 
     def over_sites(self, rows: int, part: Callable[[slice, Any], Any]) -> list[Any]:
         """``part`` of portions of the sites, for matrices of ``rows``; on threads of the host."""
@@ -185,14 +167,6 @@ class SiteMatrices(TiedSites):
             return part(some, weights[some])
 
         return thread_map(of_portion, portions) if on_host else [of_portion(some) for some in portions]
-
-    def gauged(self, energy: np.ndarray) -> SiteMatrices:
-        """The sites themselves: all self-energies can be represented, in any gauge."""
-        return self
-
-    def represented(self, energy: np.ndarray) -> np.ndarray:
-        """The self-energies themselves."""
-        return energy
 
     def with_ends(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
         """P and Q of (20) from ``energy`` (2, K, T, T), with the entries of y_0 and x_L."""

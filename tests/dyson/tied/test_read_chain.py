@@ -8,7 +8,8 @@ from dense_reference import overlaps
 from random_sites import CASES, one_state, physical, random_energy, two_stages
 
 from rmtrnn.dyson.pencil import Stage
-from rmtrnn.dyson.tied import site_matrices
+from rmtrnn.dyson.tied import read_chain, site_matrices
+from rmtrnn.dyson.tied.iteration import gauge_unit
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 POINT = 0.5 + 0.6j
@@ -85,6 +86,27 @@ def test_overlaps_deep_in_the_lower_tail(monkeypatch, singular):
     unit = np.sqrt(np.abs(np.outer(np.diag(plain), np.diag(plain))))
     own = sites.overlaps(energy, point)[0, 0]
     assert np.abs((plain - own) / unit).max() > 1e-4
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.equation(29)
+def test_what_is_carried_and_not_read_is_known_from_what_is(monkeypatch, known):
+    """Deep in the lower tail of an LSTM, ten steps: averages keep their digits; as sums over paths not.
+
+    By how much a change of the self-energies by 1e-12 changes them, in units of the diagonal.
+    """
+    if not known:
+        monkeypatch.setattr(read_chain, "_by_entry", lambda state, seen, entry: state)
+    steps, rng = 10, np.random.default_rng(3)
+    sites = SiteMatrices.of(memory(steps, 40, rng), steps)
+    energy, falls = random_energy(sites, rng), 40.0 ** -np.arange(steps)
+    energy *= np.array([falls[:, None] * falls, 1.0 / (falls[:, None] * falls)])[:, None]
+    unit = gauge_unit(energy)
+    change = rng.normal(size=energy.shape) * unit
+    moved = energy + 1e-12 * (change + np.swapaxes(change, -1, -2))
+    one, two = (sites.overlaps(some, -30.0 + 0.3j) for some in (energy, moved))
+    gain = np.abs((two - one) / gauge_unit(one)).max() / 1e-12
+    assert (gain < 1e3) if known else (gain > 1e5)
 
 
 @pytest.mark.parametrize("build", [*CASES, memory])

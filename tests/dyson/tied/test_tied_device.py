@@ -9,8 +9,7 @@ from random_sites import CASES, one_state, random_energy, two_stages
 
 import rmtrnn as rt
 from rmtrnn._core import arrays as _arrays
-from rmtrnn.dyson.tied import bordered_sites, law, site_matrices
-from rmtrnn.dyson.tied.bordered_sites import BorderedSites
+from rmtrnn.dyson.tied import site_matrices
 from rmtrnn.dyson.tied.iteration import solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
@@ -20,26 +19,20 @@ pytestmark = pytest.mark.skipif(_arrays.cuda_available(), reason="the device its
 POINT = 0.5 + 0.6j
 
 
-def sites_on(xp, build, form, steps=5, n=7):
-    """The same random sites, dense or bordered, in an array module, and self-energies of their form."""
+def sites_on(xp, build, steps=5, n=7):
+    """The same random sites in an array module, and self-energies."""
     rng = np.random.default_rng(3)
     stages = build(steps, n, rng)
     sites = SiteMatrices.of(stages, steps, rng.dirichlet(np.full(n, 20.0)), xp)
-    energy = random_energy(sites, rng)
-    if form == "dense":
-        return sites, energy
-    bordered = BorderedSites.of(stages, sites, 3).gauged(energy)
-    return bordered, bordered.represented(energy)
+    return sites, random_energy(sites, rng)
 
 
-@pytest.mark.parametrize("form", ["dense", "bordered"])
 @pytest.mark.parametrize("build", CASES)
-@pytest.mark.equation(20, 23)
-def test_evaluations_are_those_of_the_host(monkeypatch, build, form):
+@pytest.mark.equation(20)
+def test_evaluations_are_those_of_the_host(monkeypatch, build):
     """g, k, log det and m to 1e-10 in complex128; other self-energies are told apart."""
     cupy = fake_cupy.install(monkeypatch)
-    monkeypatch.setattr(bordered_sites, "_PHASE_TURN", 0.1)  # the phases of some sites come from the host
-    (host, energy), (device, _) = (sites_on(xp, build, form) for xp in (np, cupy))
+    (host, energy), (device, _) = (sites_on(xp, build) for xp in (np, cupy))
     assert device.xp is cupy and host.xp is np
     some = np.array([1, 4, 5])
     for one, other in ((host, device), (host.at(some), device.at(some))):
@@ -56,32 +49,28 @@ def test_evaluations_are_those_of_the_host(monkeypatch, build, form):
 @pytest.mark.parametrize("build", CASES)
 def test_large_lambda_is_that_of_the_host(monkeypatch, build):
     cupy = fake_cupy.install(monkeypatch)
-    host, device = (large_lambda(sites_on(xp, build, "dense")[0]) for xp in (np, cupy))
+    host, device = (large_lambda(sites_on(xp, build)[0]) for xp in (np, cupy))
     np.testing.assert_allclose(device.y, host.y, rtol=1e-10)
     np.testing.assert_allclose(device.x, host.x, rtol=1e-10)
     assert (device.log_m1, device.ratio) == pytest.approx((host.log_m1, host.ratio), rel=1e-10)
 
 
-@pytest.mark.parametrize("form", ["dense", "bordered"])
-def test_transfers_do_not_grow_with_steps_or_sites(monkeypatch, form):
+def test_transfers_do_not_grow_with_steps_or_sites(monkeypatch):
     """One of averages for each evaluation, whatever T, the number of sites and of portions of them."""
     cupy = fake_cupy.install(monkeypatch)
     counts = set()
     for steps, n, elements in ((4, 20, 2**20), (9, 20, 2**20), (4, 60, 2**20), (4, 60, 200)):
-        for module in (site_matrices, bordered_sites):
-            monkeypatch.setattr(module, "_DEVICE_ELEMENTS", elements)
-        sites, energy = sites_on(cupy, two_stages, form, steps, n)
+        monkeypatch.setattr(site_matrices, "_DEVICE_ELEMENTS", elements)
+        sites, energy = sites_on(cupy, two_stages, steps, n)
         log = []
         for evaluate in (sites.overlaps, sites.log_determinant):
             fake_cupy.fetched.clear()
             evaluate(energy, POINT)
             log.append(len(fake_cupy.fetched))
-        if form == "dense":
-            fake_cupy.fetched.clear()
-            large_lambda(sites)
-            log.append(len(fake_cupy.fetched))
-        counts.add(tuple(log))
-    assert counts == {(1, 1, 2)} if form == "dense" else counts == {(1, 1)}
+        fake_cupy.fetched.clear()
+        large_lambda(sites)
+        counts.add((*log, len(fake_cupy.fetched)))
+    assert counts == {(1, 1, 2)}
 
 
 def test_a_point_is_found_with_one_transfer_for_each_evaluation(monkeypatch):
@@ -98,14 +87,12 @@ def test_a_point_is_found_with_one_transfer_for_each_evaluation(monkeypatch):
     np.testing.assert_allclose(points[1].energy, points[0].energy, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("dense_rows", [64, 2])
-def test_the_law_is_that_of_the_host(monkeypatch, dense_rows):
-    """Dense in time, and with modes in time: to the last digits; T = 1 is that of the untied chain."""
+def test_the_law_is_that_of_the_host(monkeypatch):
+    """To the last digits; T = 1 is that of the untied chain."""
     fake_cupy.install(monkeypatch)
-    monkeypatch.setattr(law, "MODES", law.MODES.__class__(dense_rows=dense_rows))
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True)
     options = {"population": 64, "tol": 2e-2, "max_points": 16}
-    for T in (1, 4) if dense_rows > 4 else (6,):
+    for T in (1, 4):
         host, device = (rt.spectrum(ens, T, device=name, **options) for name in ("cpu", "cuda"))
         u = host.log_s.icdf(np.linspace(0.05, 0.95, 19))
         assert np.max(np.abs(host.log_s.cdf(u) - device.log_s.cdf(u))) < 1e-10

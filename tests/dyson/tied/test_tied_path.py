@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from random_sites import CASES, one_state, random_energy
 
+from rmtrnn.dyson.tied.gauge import in_gauge
 from rmtrnn.dyson.tied.iteration import Differences, Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, line
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
-from rmtrnn.dyson.tied.time_modes import in_gauge
 
 
 def node(u, energy):
