@@ -65,9 +65,11 @@ class Finding(NamedTuple):
 
     @property
     def judged(self) -> core.Judged:
-        """Judge by the interval of the slope: 1 is the claim, 0 is no relation."""
-        holds_one, holds_none = (self.slope.low <= value <= self.slope.high for value in (1.0, 0.0))
-        if self.seen < INSIDE or (holds_one and holds_none):
+        """Judge by the interval of the slope: 1 is the claim, 0 is no relation, 2 another one."""
+        holds_none, holds_one, holds_two = (
+            self.slope.low <= value <= self.slope.high for value in (0.0, 1.0, 2.0)
+        )
+        if self.seen < INSIDE or (holds_one and (holds_none or holds_two)):
             return {"verdict": core.Verdict.UNDECIDED}
         if holds_one:
             return {"verdict": core.Verdict.REPRODUCED}
@@ -279,11 +281,11 @@ def _claim(
         **own.judged,
         reason=(
             "slope b of log T* against log ξ, censored at the ends of the grid, with the 95 % interval of "
-            "the profile likelihood in brackets. Reproduced if it holds 1 and not 0; with a difference if it "
-            "lies above 0 without 1 (T* grows with another power of ξ); not reproduced if it holds neither "
-            f"1 nor lies above 0; not decided if it holds both, or with fewer than {INSIDE} networks inside "
-            "the grid. The noise of two sequences has two readings: independent, Σ = 0, as in this task, or "
-            "equal, Σ = 1, as in the paper's Fig. 1"
+            "the profile likelihood in brackets. Reproduced if it holds 1 and neither 0 nor 2; with a "
+            "difference if it lies above 0 without 1 (T* grows with another power of ξ); not reproduced "
+            "if it holds neither 1 nor lies above 0; not decided if it holds 1 beside 0 or 2, or with "
+            f"fewer than {INSIDE} networks inside the grid. The noise of two sequences has two readings: "
+            "independent, Σ = 0, as in this task, or equal, Σ = 1, as in the paper's Fig. 1"
         ),
         figures=("heatmaps",),
     )
