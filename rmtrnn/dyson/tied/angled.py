@@ -88,7 +88,8 @@ class AngledFollower(PathFollower):
             nodes.append(node)
             if node.cdf < self.end or self._is_power(nodes):
                 break
-            wish, density = settings.above, _last_slope(nodes)
+            # Above, F rises faster than from the last point; below, m is known to first order alone.
+            wish, density = settings.above, max(_last_slope(nodes), node.density)
             if density > settings.inside:
                 above, below = max(1.0 - node.cdf, _ANGLE.upper * settings.tol), max(node.cdf, self.end)
                 beyond = min(above, below)
