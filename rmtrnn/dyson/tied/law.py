@@ -200,8 +200,8 @@ def _nodes(some: SiteMatrices, settings: PathSettings, resolved: float) -> tuple
     far = large_lambda(some)
     follower: PathFollower = AngledFollower(some, far, settings, resolved)
     nodes = follower.march()
-    is_angled = on_the_real_axis(nodes)[1] <= _WAY_BACK * settings.tol
-    if not is_angled:
+    is_angled = len(nodes) < settings.max_points and on_the_real_axis(nodes)[1] <= _WAY_BACK * settings.tol
+    if not is_angled:  # or too few points: the way down from above the law takes more of them
         follower = PathFollower(some, far, settings, resolved)
         nodes = follower.march()
     return follower.refined(nodes), is_angled

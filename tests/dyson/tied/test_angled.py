@@ -11,6 +11,7 @@ from test_corrected_law import share_of_error
 
 import rmtrnn as rt
 from rmtrnn.dyson.tied import angled
+from rmtrnn.dyson.tied import law as law_module
 from rmtrnn.dyson.tied.angled import on_the_real_axis
 from rmtrnn.dyson.tied.iteration import Differences, Point, gauge_unit
 from rmtrnn.dyson.tied.path import Node
@@ -98,11 +99,32 @@ def test_numbers_moved_by_three(name, factor, plain, monkeypatch):
     assert np.abs(found.log_s.cdf(u) - plain.log_s.cdf(u)).max() < plain.error + found.error
 
 
+def test_few_points_are_no_law_from_above():
+    """Sixteen points end in the middle of it: they go to the real axis."""
+    ens = rt.Ensemble("gru", sigma_w=1.2, sigma_v=0.5, sigma_b=0.2, tied=True)
+    found, more = (rt.spectrum(ens, 2, population=64, tol=1e-2, max_points=points) for points in (16, 100))
+    assert found.converged and more.converged
+    assert abs(found.log_s.cdf(more.log_s.icdf(0.3)) - 0.3) < found.error + more.error
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1.0 / 3.0, 3.0, 1e9])
+def test_the_law_is_the_same_from_an_angle_and_along_the_real_axis(factor, monkeypatch):
+    """Ten steps of a GRU, where both ways serve: the share of the tolerance that the way back may err by."""
+    u = np.array([-12.0, -8.0, -5.0, -3.0, -1.5])
+    options = {"population": 512, "tol": 2e-3}
+    plain = rt.spectrum(NETWORKS["gru"], 10, **options)
+    monkeypatch.setattr(law_module, "_WAY_BACK", factor * law_module._WAY_BACK)
+    found = rt.spectrum(NETWORKS["gru"], 10, **options)
+    assert plain.converged and found.converged
+    assert np.abs(found.log_s.cdf(u) - plain.log_s.cdf(u)).max() < options["tol"]
+    assert np.abs(found.log_s.cdf(u + 0.3) - plain.log_s.cdf(u)).max() > 10 * options["tol"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "T", "other"),
     [
-        ("minimal", 60, 100),
+        pytest.param("minimal", 60, 100, marks=pytest.mark.sweep),
         ("gru", 30, None),
         ("lstm", 10, None),
         pytest.param("minimal", 100, 60, marks=pytest.mark.sweep),
