@@ -62,7 +62,7 @@ _ALSO_TIED = (
 )
 # What is left out, and why; the report says it.
 LEFT_OUT = (
-    "LSTM with tied weights at T = 30, GRU and LSTM at T = 100, whose laws take ten minutes of theory and more; "
+    "LSTM with tied weights at T = 30, GRU and LSTM at T = 100, whose laws take ten minutes and more; "
     "samples of GRU and LSTM with tied orthogonal weights, GRU and LSTM with untied weights at T = 30, tied "
     "leaky networks at T = 30",
     "minGRU with orthogonal weights: its Jacobian reads no weights, so that the law is the same",
