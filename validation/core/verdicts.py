@@ -11,10 +11,11 @@ from validation.core.model import Claim, Judged, Result, Verdict
 # Parts of a result that hold laws which are meant to be wrong.
 CONTROLS = ("control", "wrong")
 
-BY_CASES = (
+BY_KNOWN_CASES = (
     "reproduced if all that can tell agree; with a difference if at least half of these do; not "
-    "reproduced if fewer; not decided if more than half cannot tell"
+    "reproduced if fewer"
 )
+BY_CASES = f"{BY_KNOWN_CASES}; not decided if more than half cannot tell"
 
 
 def by_cases(agree: Collection[str], differ: Collection[str], silent: Collection[str] = ()) -> Judged:
@@ -27,6 +28,19 @@ def by_cases(agree: Collection[str], differ: Collection[str], silent: Collection
     if 2 * len(agree) >= known:
         return {"verdict": Verdict.DIFFERENCE, "difference": f"not {', '.join(differ)}"}
     return {"verdict": Verdict.NOT_REPRODUCED}
+
+
+def by_theories(rejected: int, right: int, count: int, difference: str) -> Judged:
+    """Judge the paper's theory, which so many of ``count`` samples reject, beside one ``right`` for some.
+
+    Reproduced if none rejects the paper's; with this ``difference`` if the other is right for at least half;
+    else not reproduced.
+    """
+    if not rejected:
+        return {"verdict": Verdict.REPRODUCED}
+    if 2 * right < count:
+        return {"verdict": Verdict.NOT_REPRODUCED}
+    return {"verdict": Verdict.DIFFERENCE, "difference": difference}
 
 
 def unconverged(results: dict[str, Result], prefixes: tuple[str, ...] = ()) -> list[str]:

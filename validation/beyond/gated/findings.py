@@ -70,15 +70,6 @@ def _row(key: str, meta: dict[str, Any], limit: float) -> list[str]:
     ]
 
 
-def _judged(rejected: int, right: int, count: int) -> core.Judged:
-    """Of ``count`` samples so many reject the untied law, agree with the tied."""
-    if not rejected:
-        return {"verdict": core.Verdict.REPRODUCED}
-    if 2 * right < count:
-        return {"verdict": core.Verdict.NOT_REPRODUCED}
-    return {"verdict": core.Verdict.DIFFERENCE, "difference": "tied weights have a law of their own"}
-
-
 def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     """What the study says of the paper's untied weights."""
     tied = {key: meta for key, (meta, _) in results.items() if meta["settings"]["ensemble"]["tied"]}
@@ -102,7 +93,7 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
             new="Tied weights have a spectrum of their own, exact by a matrix Dyson equation over all steps: "
             f"within {limit:g} of {len(right)} of {len(tied)} samples, where the law of untied weights is "
             f"off by up to {apart:.2g}.",
-            **_judged(len(rejected), len(right), len(tied)),
+            **core.by_theories(len(rejected), len(right), len(tied), "tied weights have a law of their own"),
             reason=(
                 "reproduced if no sample with tied weights rejects the law of untied ones; with a "
                 "difference if the law of tied ones is within the limit of at least half of the samples; "

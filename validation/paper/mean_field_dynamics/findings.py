@@ -70,15 +70,6 @@ def _figure1_untied(metas: Metas) -> core.Claim:
 def _figure1_tied(metas: Metas) -> core.Claim:
     apart = {k: meta for k, meta in metas.items() if not agrees(meta["c distance"])}
     untied = sum(not agrees(meta["untied"]) for meta in metas.values())
-    if not untied:
-        found: core.Judged = {"verdict": core.Verdict.REPRODUCED}
-    elif 2 * len(apart) > len(metas):
-        found = {"verdict": core.Verdict.NOT_REPRODUCED}
-    else:
-        found = {
-            "verdict": core.Verdict.DIFFERENCE,
-            "difference": "another one, of all pairs of steps",
-        }
     worst = max(meta["c distance"]["rms"] for meta in metas.values())
     biases = ", ".join(f"{b:g}" for b in sorted({_bias(meta) for meta in apart.values()}))
     return core.Claim(
@@ -88,7 +79,7 @@ def _figure1_tied(metas: Metas) -> core.Claim:
         f"with {len(metas) - len(apart)}",
         numbers=f"largest root mean square deviation of c {worst:.4f}"
         + (f"; curves that disagree have μ_b = {biases}" if apart else ""),
-        **found,
+        **core.by_theories(untied, len(metas) - len(apart), len(metas), "another one, of all pairs of steps"),
         reason=f"{_RULE}. Reproduced if the paper's theory agrees with every curve; with a difference if "
         "the theory with the covariance of all pairs of steps agrees with at least half; else not "
         "reproduced. The paper's theory leaves out that the state of a minimalRNN remembers: with one W "

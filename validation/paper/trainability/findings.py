@@ -248,12 +248,13 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
         planned = len(cases.SIZES[settings["size"]][sweep])
         first, second = theories.values()
         same = bool(np.isclose(first.slope.b, second.slope.b, rtol=0.02))
-        new = "" if same else _new(f"{LABELS[sweep][0]}, {_plain(sweep)} varied", theories)
+        network = f"{LABELS[sweep][0]}, {_plain(sweep)} varied"
+        new = "" if same else _new(network, theories)
         for theory, own in theories.items():
             if theory != "xi_Sigma0" and same:
                 continue  # both readings have one ξ, and are one claim
             noise = "both readings of the noise" if same else THEORIES[theory]
-            made.append(_claim(sweep, noise, own, early[sweep][theory], few, planned, new))
+            made.append(_claim(network, noise, own, early[sweep][theory], few, planned, new))
             new = ""
     return [*made, _broader(results)]
 
@@ -263,14 +264,13 @@ def _plain(sweep: str) -> str:
 
 
 def _claim(
-    sweep: str, noise: str, own: Finding, early: Finding, few: int, planned: int, new: str
+    network: str, noise: str, own: Finding, early: Finding, few: int, planned: int, new: str
 ) -> core.Claim:
     enough = own.seen >= INSIDE
     slope = f"slope of log T* on log ξ {_interval(own.slope)}" if enough else "too few for a slope"
     return core.Claim(
         item="Fig. 2",
-        claim=f"{LABELS[sweep][0]}, {_plain(sweep)} varied: the longest T that can be learned is "
-        f"proportional to ξ ({noise}).",
+        claim=f"{network}: the longest T that can be learned is proportional to ξ ({noise}).",
         found=f"{slope}; {own.seen} of {own.points} networks have T* inside the grid"
         + (f", {planned - own.points} not run" if planned > own.points else ""),
         numbers=f"T*/ξ = {own.slope.ratio:.2g}, rank correlation {own.rank:.2f}; after {few} steps of "
@@ -354,7 +354,7 @@ def _broader(results: dict[str, core.Result]) -> core.Claim:
         reason=(
             "a T agrees if the factor between the largest and the smallest σ_w that learn it is larger "
             "than that of vanilla networks, whatever lies between two values of the sweep or beyond its "
-            f"end; it cannot tell where the bounds overlap; {core.BY_CASES.rpartition(';')[0]}; not "
+            f"end; it cannot tell where the bounds overlap; {core.BY_KNOWN_CASES}; not "
             "decided if no T can tell. One gate bias; noise and rates are chosen for each cell"
         ),
         figures=("heatmaps",),
