@@ -281,15 +281,17 @@ def _over_gaps(levels: Levels, nodes: Nodes, settings: Settings) -> Nodes:
 def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> Nodes:
     """Halve panels until cubics in F are good to ``settings.tol``.
 
+    Every panel of some mass is halved once: between the first points, as wide as the law, may be anything.
     Points that F falls out of order at lie on another branch and are left out. Where the middle of a panel
     was not solved, other parts of it are tried.
     """
-    tried, nodes = nodes.u, nodes.at(nodes.ok)
+    tried, nodes, seen = nodes.u, nodes.at(nodes.ok), False
     while len(tried) < settings.max_points:
-        middle = panels_to_halve(nodes.u, nodes.cdf, nodes.density, centre, settings)
+        middle = panels_to_halve(nodes.u, nodes.cdf, nodes.density, centre, settings, seen)
         u, left, part = _untried(nodes.u, middle, tried)
         if u.size == 0:
             break
+        seen = True
         guess = between(nodes.sigma, left, part)
         found = levels.solve(u, guess, settings.solver_tol, nodes.inverse[left])
         tried, nodes = np.concatenate([tried, u]), nodes.merged(found.at(found.ok))

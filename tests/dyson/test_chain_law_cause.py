@@ -9,7 +9,6 @@ import rmtrnn as rt
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.diagonal_jacobian import diagonal_law
 from rmtrnn.dyson.inversion.assembly import assemble
-from rmtrnn.dyson.inversion.error_budget import wide_panel_error
 from rmtrnn.dyson.inversion.solution import Solution
 from rmtrnn.dyson.newton import stays_inside
 from rmtrnn.dyson.pencil import Chain, Stage
@@ -62,15 +61,6 @@ def test_long_memory_about_a_mean_that_is_not_zero():
     exact = -np.log1p(np.exp(-8.0 - np.array([-1.6448536, 0.0, 1.6448536])))
     off = np.abs(spec.log_s.cdf(exact) - p).max()
     assert off < spec.error + 0.01 and spec.error < 0.05
-
-
-def test_a_wide_panel_is_an_error():
-    u, F = np.linspace(0.0, 1.0, 21), np.linspace(0.0, 1.0, 21) ** 2
-    assert wide_panel_error(u, F, 2 * u) < 1e-12
-    gap = np.array([0, 1, 2, 3, 17, 18, 19, 20])
-    steep = np.tanh(20 * (u - 0.5)) / 2 + 0.5
-    slope = 10 / np.cosh(20 * (u - 0.5)) ** 2
-    assert wide_panel_error(u[gap], steep[gap], slope[gap]) > 0.2
 
 
 def test_a_step_across_the_real_axis_is_seen():

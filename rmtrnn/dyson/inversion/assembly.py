@@ -19,11 +19,10 @@ from rmtrnn.dyson.inversion.error_budget import (
     ERRORS,
     ErrorParts,
     law_status,
-    leave_one_out_error,
     lost_mass,
     tail_error,
-    wide_panel_error,
 )
+from rmtrnn.dyson.inversion.panel_refinement import errors_of_cubics
 from rmtrnn.dyson.inversion.solution import Solution
 from rmtrnn.dyson.inversion.tail_extension import (
     TAILS,
@@ -212,5 +211,5 @@ def _panels(
     angle = np.concatenate([[0.0], interval.angle(u), [np.pi]])
     value = np.concatenate([[low], cdf, [high]])
     slope = np.concatenate([[0.0], density * interval.slope(angle[1:-1]), [0.0]])
-    error = max(leave_one_out_error(angle, value, slope), wide_panel_error(u, cdf, density))
+    error = float(errors_of_cubics(angle, value, slope).max())
     return monotone_panels(angle, value, slope), error

@@ -93,34 +93,3 @@ def lost_mass(missing: Solution, u: np.ndarray, cdf: np.ndarray) -> float:
     off = np.abs(np.interp(missing.u, u, cdf) - missing.cdf) + ERRORS.trust * missing.error
     known = np.isfinite(off) & (index > 0) & (index < u.size)
     return float(np.max(np.where(known, np.minimum(between, off), between), initial=0.0))
-
-
-def wide_panel_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
-    """Error of F in panels whose points could not be placed densely enough; 0 where all could.
-
-    A monotone cubic errs by half the rise of the panel at most. Where F' is smooth it errs by a quarter of
-    the error of the trapezium rule, by which panels are halved; where that is more than `ErrorSettings.aim`,
-    no point was found inside. The outermost panels, which hold the ends of the support, are left out.
-    """
-    rise, width = np.diff(cdf)[1:-1], np.diff(u)[1:-1]
-    defect = np.abs(rise - 0.5 * (density[1:-2] + density[2:-1]) * width)
-    bound = np.minimum(0.5 * rise, 0.25 * defect)
-    return float(np.max(bound[bound > ERRORS.aim], initial=0.0))
-
-
-def leave_one_out_error(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> float:
-    """Error of the cubics from leaving out one point, which doubles the spacing.
-
-    A smooth F would gain a factor of 16, but a density can have kinks: then it is 4.
-    """
-    h = u[2:] - u[:-2]
-    if not (h > 0).all():
-        return 1.0
-    t = (u[1:-1] - u[:-2]) / h
-    guess = (
-        (1 + 2 * t) * (1 - t) ** 2 * cdf[:-2]
-        + t * (1 - t) ** 2 * h * density[:-2]
-        + t**2 * (3 - 2 * t) * cdf[2:]
-        - t**2 * (1 - t) * h * density[2:]
-    )
-    return float(np.max(np.abs(guess - cdf[1:-1]), initial=0.0)) / 4.0

@@ -148,8 +148,12 @@ def on_the_real_axis(nodes: list[Node]) -> tuple[list[Node], float]:
     last = angle**3 / 6.0 / np.pi * np.real(second)
     cdf = np.array([nodes[i].cdf for i in good]) + 0.5 * angle**2 / np.pi * np.imag(first) - last
     rough, cdf = cdf, isotonic_regression(cdf).x
-    # m is wrong by what the self-energies are wrong by, F by the square of it.
-    density = Akima1DInterpolator(0.5 * x, cdf, method="makima")(0.5 * x, 1)
+    # m is wrong by what the self-energies are wrong by, F by the square of it. In the lower tail log F is
+    # nearly straight, as F is a power of s.
+    some, density = cdf > 0.0, np.zeros(len(good))
+    if np.count_nonzero(some) > 1:
+        u, log_cdf = 0.5 * x[some], np.log(cdf[some])
+        density[some] = cdf[some] * Akima1DInterpolator(u, log_cdf, method="makima")(u, 1)
     found = list(nodes)
     for i, value, slope in zip(good, cdf, density, strict=True):
         found[i] = replace(nodes[i], cdf=float(value), density=max(float(slope), 0.0))

@@ -299,3 +299,10 @@ def test_gates_that_read_nothing_cost_no_memory(monkeypatch):
     assert rt.spectrum(ens, 100, population=512).log_s.icdf(0.5) < 0.0
     with pytest.raises(ValueError, match="GiB of memory"):
         rt.spectrum(rt.Ensemble("gru", sigma_w=1.0, sigma_v=1.0, tied=True), 100, population=512)
+
+
+def test_one_step_has_the_first_moment_of_its_sites():
+    """A law of which one panel with a third of the mass was once taken for exact, and m_1 was off by 3 %."""
+    spec = rt.spectrum(MINIMAL, 1)
+    assert spec.converged and spec.error < 2e-3
+    assert spec.density_moment(1) == pytest.approx(spec.moment(1), rel=2e-3)
