@@ -9,7 +9,7 @@ from reference.kolmogorov import distance
 
 import rmtrnn as rt
 from rmtrnn.dyson.tied.law import law_of_population
-from rmtrnn.dyson.tied.path import PathSettings
+from rmtrnn.dyson.tied.path import LawSettings
 from rmtrnn.dyson.tied.sites import draw_population
 from rmtrnn.spectra import second_moment
 
@@ -39,7 +39,7 @@ def test_moments_of_the_law_are_those_of_the_recursion(T, weights):
 def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     """The integral over the density against the recursion in time that gives m_1 alone; all mass is found."""
     kept = MINIMAL.replace(tied=True)
-    law = law_of_population(draw_population(kept, 6, 64, 3), 6, PathSettings())
+    law = law_of_population(draw_population(kept, 6, 64, 3), 6, LawSettings())
     assert law.known is not None
     assert law.moment(1) == pytest.approx(law.known.m_1, rel=2e-3)
     assert law.mass == pytest.approx(1.0, abs=1e-3)

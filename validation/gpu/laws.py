@@ -35,7 +35,7 @@ def _time(cell: str, T: int, tied: bool) -> Job:
         ens = rt.Ensemble(cell, sigma_w=1.2, sigma_v=0.5, mu_b=1.0, sigma_b=0.2, tied=tied)
         small: dict[str, Any] = {} if on_both else {"population": 256}
         if device.stand_in:
-            small = {"population": 64 if tied else 512, "tol": 2e-2, "max_points": 16 if tied else 48}
+            small = {"population": 64 if tied else 512, "tol": 2e-2, "max_points": 24 if tied else 48}
         found: dict[str, Any] = {}
         for name in ("cuda", "cpu") if on_both else ("cuda",):
             with two_cores() if name == "cpu" else contextlib.nullcontext():

@@ -12,15 +12,13 @@ Letters: n, sites of the path.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.more_sites import MORE, MoreSites
-from rmtrnn.dyson.tied.path import Node, node_at
+from rmtrnn.dyson.tied.node import Node, node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 
@@ -55,11 +53,10 @@ def on_all_sites(
     nodes: list[Node],
     groups: int,
     more: MoreSites | None = None,
-    at: Callable[[Any, Point], Node] = node_at,
 ) -> list[SharedNode]:
     """F over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` sites by regression.
 
-    All have their sites in ``groups`` equal groups, one after the other. ``at``: how nodes are evaluated.
+    All have their sites in ``groups`` equal groups, one after the other.
     """
     values = np.array([node.site_value for node in nodes]).reshape(-1, some.n).T
     own = group_means(np.imag(values), some.weights, groups).T
@@ -74,7 +71,7 @@ def on_all_sites(
         cheap = None
         if more is not None and known is not None:
             cheap = slope * known.log_det, slope * known.log_det[more.path]
-        change = _by_all_sites(whole, some, nodes, values, groups, at, cheap)
+        change = _by_all_sites(whole, some, nodes, values, groups, cheap)
     u = np.array([node.u for node in nodes])
     slopes = _slopes(u, change.mean(axis=1))
     if more is not None and known is not None:
@@ -108,7 +105,6 @@ def _by_all_sites(
     nodes: list[Node],
     values: np.ndarray,
     groups: int,
-    at: Callable[[Any, Point], Node],
     cheap: tuple[np.ndarray, np.ndarray] | None,
 ) -> np.ndarray:
     """What ``whole`` adds to P(s² > λ) over ``some`` of its sites, (nodes, groups).
@@ -117,7 +113,7 @@ def _by_all_sites(
     """
     rest = values if cheap is None else values - cheap[1]
     found = anchors(rest, some.weights)
-    full = {i: at(whole, nodes[i].point) for i in found}
+    full = {i: node_at(whole, nodes[i].point) for i in found}
     chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
     dense = np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T
     few, many = (

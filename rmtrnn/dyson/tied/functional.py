@@ -20,8 +20,6 @@ function squared.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
@@ -45,22 +43,6 @@ def gradient(sites: SiteMatrices, energy: np.ndarray, found: np.ndarray) -> np.n
     if haar.size:
         own[:, haar] = np.linalg.solve(np.eye(sites.steps) - own[:, haar] @ energy[:, haar], own[:, haar])
     return own - found[::-1]
-
-
-class Values(NamedTuple):
-    """``survival`` = P(s² > λ); ``density`` of log s; ``site_value`` = log det/(π s_L) per site."""
-
-    survival: float
-    density: float
-    site_value: np.ndarray
-
-
-def distribution_and_density(sites: SiteMatrices, energy: np.ndarray, log_lambda: complex) -> Values:
-    """F and the density at self-energies that may solve (15) on some of the sites."""
-    log_det, m = sites.log_determinant(energy, log_lambda)
-    norm = np.pi * sites.s_out
-    psi = complex(sites.weights @ log_det) + weight_value(sites, energy)
-    return Values(psi.imag / norm, -2.0 / np.pi * m.imag, log_det / norm)
 
 
 def weight_value(sites: SiteMatrices, energy: np.ndarray) -> complex:

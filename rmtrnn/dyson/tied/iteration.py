@@ -18,7 +18,6 @@ import numpy as np
 
 from rmtrnn._core.progress import advance
 from rmtrnn.dyson.full_population import CORRECTION
-from rmtrnn.dyson.self_energy import REAL_AXIS
 from rmtrnn.dyson.tied.functional import gradient, image
 from rmtrnn.dyson.tied.gauge import diagonal_size
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
@@ -44,8 +43,6 @@ class IterationSettings:
     # Largest relative change of a point whose F is believed. It enters F squared, times some tenths: F of
     # an LSTM of ten steps scatters by 1e-3 with a change of 0.1.
     settled: float = 0.01
-    # Radians: arg λ of the detour where the way along the real axis ends on another branch. Empirical.
-    detour: tuple[float, ...] = (0.3, 0.03)
     # Growth of the change, relative to the least one, from which the differences are dropped.
     astray: float = 3.0
 
@@ -169,18 +166,6 @@ def gain_of_step(sites: SiteMatrices, x: np.ndarray, found: np.ndarray, step: np
     """
     gain = 0.5 * complex(np.einsum("fkij,fkji->", gradient(sites, x, found), step))
     return gain / (math.pi * sites.s_out)
-
-
-def solve_from_above(sites: SiteMatrices, energy: np.ndarray, log_lambda: float, tol: float) -> Point:
-    """Iterate (15) at smaller and smaller arg λ > 0, and then on the real axis.
-
-    For arg λ > 0 the solution with Im P, Im Q <= 0 is the only one.
-    """
-    near = projected_to_lower_half_plane(energy)
-    for angle in (*_ITERATION.detour, REAL_AXIS):
-        point = solve(sites, near, complex(log_lambda, angle), tol)
-        near = point.energy
-    return point
 
 
 def is_lower(energy: np.ndarray) -> bool:

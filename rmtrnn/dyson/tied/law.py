@@ -29,13 +29,14 @@ from rmtrnn.dyson.reduction import VanishingJacobian, onto_the_smaller_state, re
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
-from rmtrnn.dyson.tied.angled import AngledFollower, angled_node, on_the_real_axis
 from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.more_sites import MoreSites
-from rmtrnn.dyson.tied.path import Node, PathFollower, PathSettings, error_of_sites, node_at
+from rmtrnn.dyson.tied.node import error_of_sites
+from rmtrnn.dyson.tied.path import LawSettings, PathFollower
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field
+from rmtrnn.dyson.tied.way_back import on_the_real_axis
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.tabulated import TabulatedLaw
@@ -66,9 +67,6 @@ _SIZES = (
 )
 # Points at which more sites say what few of them change.
 _CHECKED = 5
-# Error of the way back from an angle, in units of ``tol``, up to which points lie there. Empirical: laws of a
-# minimalRNN, a GRU and an LSTM then have no larger errors than from a path along the real axis.
-_WAY_BACK = 0.5
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def tied_law(
     _validate.cost("T", T, _SECONDS.site * population * rows**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, rows))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
-    settings = PathSettings(tol=tol, max_points=max_points)
+    settings = LawSettings(tol=tol, max_points=max_points)
     law = law_of_population(sites, T, settings, module_for(device))
     return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
 
@@ -162,7 +160,7 @@ def _sizes(rows: int) -> Sizes:
     return next(one for one in _SIZES if rows <= one.rows)
 
 
-def law_of_population(population: Population, T: int, settings: PathSettings, xp: Any = np) -> TabulatedLaw:
+def law_of_population(population: Population, T: int, settings: LawSettings, xp: Any = np) -> TabulatedLaw:
     """The law of u = log s over given sites; ``xp``, the array module of the device."""
     if T == 1:
         return _one_step(population, settings, xp)
@@ -173,41 +171,25 @@ def law_of_population(population: Population, T: int, settings: PathSettings, xp
     picks = [picked(population, n) for n in (sizes.path, sizes.check)]
     some, check = (full.at(*pick) for pick in picks)
     more = MoreSites.of(population.drawn, full, picks[0][0])
-    nodes, is_angled = _nodes(some, settings, 1.0 / full.n if full.n > 1 else 0.0)
+    nodes = PathFollower(some, large_lambda(some), settings, 1.0 / full.n if full.n > 1 else 0.0).points()
     if not nodes:
         return no_law()[0]
     error = largest_error_of_sites(check, [node.point for node in nodes])
-    at = angled_node if is_angled else node_at
-    shared = on_all_sites(full, some, nodes, population.groups, more, at)
-    if is_angled:
-        on_axis, left = on_the_real_axis([one.node for one in shared])
-        shared = [one._replace(node=node) for one, node in zip(shared, on_axis, strict=True)]
-        error += left
-    solution = as_solution(shared, settings, error)
+    shared = on_all_sites(full, some, nodes, population.groups, more)
+    on_axis, left = on_the_real_axis([one.node for one in shared])
+    shared = [one._replace(node=node) for one, node in zip(shared, on_axis, strict=True)]
+    solution = as_solution(shared, error + left)
     solved = np.flatnonzero(solution.converged)
     if solved.size:  # what lies beyond the outermost solved points is an error of the tails
         solution = solution.at(np.arange(solved[0], solved[-1] + 1))
     light = float(np.quantile(full.weights, TAILS.light))
     equal = np.full(population.groups, 1.0 / population.groups)
     known = _known_moments(full, population.groups)
-    log_m1 = known.log_m1 if is_angled else None
-    law, _ = assemble(equal, solution, population.groups, one=(light, light), log_m1=log_m1)
+    law, _ = assemble(equal, solution, population.groups, one=(light, light), log_m1=known.log_m1)
     return law.restated(known=known)
 
 
-def _nodes(some: SiteMatrices, settings: PathSettings, resolved: float) -> tuple[list[Node], bool]:
-    """Points of the law of ``some`` sites, and whether they are angled; ``resolved``, the mass of a site."""
-    far = large_lambda(some)
-    follower: PathFollower = AngledFollower(some, far, settings, resolved)
-    nodes = follower.march()
-    is_angled = len(nodes) < settings.max_points and on_the_real_axis(nodes)[1] <= _WAY_BACK * settings.tol
-    if not is_angled:  # or too few points: the way down from above the law takes more of them
-        follower = PathFollower(some, far, settings, resolved)
-        nodes = follower.march()
-    return follower.refined(nodes), is_angled
-
-
-def _one_step(population: Population, settings: PathSettings, xp: Any) -> TabulatedLaw:
+def _one_step(population: Population, settings: LawSettings, xp: Any) -> TabulatedLaw:
     """One step uses every matrix once: the untied law over the sites that tied weights made."""
     states = population.stages[0].a.shape[1]
     try:
@@ -245,7 +227,7 @@ def largest_error_of_sites(sites: SiteMatrices, points: list[Point]) -> float:
     return max((error_of_sites(sites, point) for point in some_of(points)), default=0.0)
 
 
-def as_solution(shared: list[SharedNode], settings: PathSettings, error: float) -> Solution:
+def as_solution(shared: list[SharedNode], error: float) -> Solution:
     """Convert to what `rmtrnn.dyson.inversion` takes; outside the support F has no error.
 
     Points out of order lie on another branch of (15) and do not count as solved.

@@ -233,17 +233,12 @@ class SiteMatrices:
         found = to_host(total(self.over_sites(size, part)))
         return found[: size**2].reshape(size, size), self.chain.added.mean(found[size**2 :])
 
-    def log_determinant(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, complex]:
-        """log det(1 - Q h) (n,) on the branch that is 0 at Q = 0, and m = E[s²/(λ - s²)]."""
-        log_det, m = self.site_values(energy, log_lambda)
-        return log_det, complex(self.weights @ m)
-
     def site_values(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
-        """The same of every site, and what it adds to m, (n,).
+        """log det(1 - Q h) of every site on the branch that is 0 at Q = 0, and its s²/(λ - s²), each (n,).
 
-        It is log det Q_z + log det N^{-1} of (30). Im Q < 0 and Im N^{-1} > 0: the eigenvalues of Q lie in
-        the lower half plane, the pivots of the other without exchanges in the upper one. Nothing follows x_L,
-        so that its Schur complement gives m.
+        The first is log det Q_z + log det N^{-1} of (30). Im Q < 0 and Im N^{-1} > 0: the eigenvalues of Q
+        lie in the lower half plane, the pivots of the other without exchanges in the upper one. Nothing
+        follows x_L, so that its Schur complement gives m.
         """
         P, Q = self.with_ends(energy, log_lambda)
         unit, Q = _unit_diagonal(self.chain.gathered(Q))

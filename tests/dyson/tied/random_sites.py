@@ -67,3 +67,8 @@ def physical(sites, stages, energy):
         unscaled[0, k] *= factor[:, None] * factor
         unscaled[1, k] /= factor[:, None] * factor
     return unscaled[0], unscaled[1]
+
+
+def resolvent(sites, energy, log_lambda):
+    """m = E[s²/(λ - s²)]."""
+    return complex(sites.weights @ sites.site_values(energy, log_lambda)[1])

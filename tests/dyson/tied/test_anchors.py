@@ -12,7 +12,8 @@ from rmtrnn.dyson.tied import anchors
 from rmtrnn.dyson.tied.anchors import on_all_sites
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.law import picked
-from rmtrnn.dyson.tied.path import PathFollower, PathSettings, node_at
+from rmtrnn.dyson.tied.node import node_at
+from rmtrnn.dyson.tied.path import LawSettings, PathFollower
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.dyson.tied.sites import draw_population
 from rmtrnn.meanfield.periodic_process import GROUPS
@@ -27,7 +28,7 @@ def solved():
     population = draw_population(MINIMAL, STEPS, 256, 0)
     whole = SiteMatrices.of(population.stages, STEPS, population.weights)
     some = whole.at(*picked(population, 512))
-    follower = PathFollower(some, large_lambda(some), PathSettings(), 1.0 / whole.n)
+    follower = PathFollower(some, large_lambda(some), LawSettings(), 1.0 / whole.n)
     nodes = follower.march()
     return whole, some, nodes, np.array([node_at(whole, node.point).cdf for node in nodes])
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from random_sites import one_state, two_stages
 
+from rmtrnn.dyson.self_energy import REAL_AXIS
 from rmtrnn.dyson.tied import iteration
 from rmtrnn.dyson.tied.iteration import (
     gauge_unit,
@@ -15,10 +16,18 @@ from rmtrnn.dyson.tied.iteration import (
     projected_to_lower_half_plane,
     relative_size,
     solve,
-    solve_from_above,
 )
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+
+
+def solve_from_above(sites, energy, log_lambda, tol):
+    """Iterate (15) at smaller and smaller arg λ > 0, where there is one solution, and on the real axis."""
+    near = projected_to_lower_half_plane(energy)
+    for angle in (0.3, 0.03, REAL_AXIS):
+        point = solve(sites, near, complex(log_lambda, angle), tol)
+        near = point.energy
+    return point
 
 
 def start(build, steps=5, n=40, seed=2):
@@ -85,3 +94,13 @@ def test_a_singular_site_ends_the_iteration_with_the_best_point(monkeypatch):
     point = solve(sites, energy, log_lambda + 0.1j, 1e-20)
     assert len(calls) == point.evaluations == 3
     assert np.isfinite(point.energy).all() and 1e-12 < point.relative < np.inf
+
+
+def test_what_grows_by_many_orders_along_the_steps_is_not_nothing():
+    """P from 1 to 1e-40 and Q the other way: the units of an entry are those of its own size."""
+    decay = 10.0 ** -np.arange(0.0, 40.0)
+    energy = np.array([np.diag(decay), np.diag(1.0 / decay)])[:, None] * (1.0 - 1.0j)
+    unit = gauge_unit(energy)
+    np.testing.assert_allclose(np.diagonal(unit[0, 0]), np.sqrt(2.0) * decay, rtol=1e-12)
+    energy[0, 0, -1, -1] = energy[1, 0, -1, -1] = 0.0  # here nothing passes
+    assert (gauge_unit(energy) > 0.0).all()

@@ -11,7 +11,7 @@ from random_sites import one_state
 import rmtrnn as rt
 from rmtrnn.dyson.tied import memory_form, more_sites
 from rmtrnn.dyson.tied.anchors import group_means, regression, regressors
-from rmtrnn.dyson.tied.iteration import Differences, Point, solve_from_above
+from rmtrnn.dyson.tied.iteration import Differences, Point, solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.memory_form import Memory, log_determinants, memories
 from rmtrnn.dyson.tied.more_sites import MoreSites
@@ -71,7 +71,7 @@ def solved():
     sites = SiteMatrices.of(population.stages, STEPS, population.weights)
     far = large_lambda(sites)
     u = 0.5 * far.log_m1 - 4.0
-    point = solve_from_above(sites, far.energy(sites, complex(2 * u, 0.3)), 2 * u, 1e-5)
+    point = solve(sites, far.energy(sites, complex(2 * u, 0.3)), complex(2 * u, 0.3), 1e-5)
     drawn = SiteMatrices(
         stages=tuple(population.drawn),
         weights=np.full(population.drawn[0].a.shape[2], 1.0 / population.drawn[0].a.shape[2]),
@@ -80,7 +80,7 @@ def solved():
         steps=STEPS,
         log_growth=sites.log_growth,
     )
-    dense = [one.log_determinant(point.energy, point.log_lambda)[0].imag / np.pi for one in (sites, drawn)]
+    dense = [one.site_values(point.energy, point.log_lambda)[0].imag / np.pi for one in (sites, drawn)]
     return population, sites, point, dense
 
 

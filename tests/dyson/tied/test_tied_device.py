@@ -40,7 +40,7 @@ def test_evaluations_are_those_of_the_host(monkeypatch, build):
         assert type(found) is np.ndarray and found.dtype == complex
         np.testing.assert_allclose(found, known, rtol=1e-10, atol=1e-10 * np.abs(known).max())
         assert np.abs(one.overlaps(1.01 * energy, POINT) - known).max() > 1e-5 * np.abs(known).max()
-        (known, m), (found, same_m) = (which.log_determinant(energy, POINT) for which in (one, other))
+        (known, m), (found, same_m) = (which.site_values(energy, POINT) for which in (one, other))
         assert type(found) is np.ndarray and found.dtype == complex
         np.testing.assert_allclose(found, known, atol=1e-10)
         assert same_m == pytest.approx(m, rel=1e-10)
@@ -63,7 +63,7 @@ def test_transfers_do_not_grow_with_steps_or_sites(monkeypatch):
         monkeypatch.setattr(site_matrices, "_DEVICE_ELEMENTS", elements)
         sites, energy = sites_on(cupy, two_stages, steps, n)
         log = []
-        for evaluate in (sites.overlaps, sites.log_determinant):
+        for evaluate in (sites.overlaps, sites.site_values):
             fake_cupy.fetched.clear()
             evaluate(energy, POINT)
             log.append(len(fake_cupy.fetched))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sympy
 from dense_reference import solve as damped_iteration
-from random_sites import physical
+from random_sites import physical, resolvent
 from reference import fuss_catalan
 from reference.cells import leaky
 from reference.kolmogorov import distance
@@ -20,8 +20,9 @@ from rmtrnn.dyson.sites.subsampling import calibrated_weights, stratified_subsam
 from rmtrnn.dyson.tied import iteration
 from rmtrnn.dyson.tied.iteration import solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda, site_features
-from rmtrnn.dyson.tied.path import PathFollower, PathSettings
+from rmtrnn.dyson.tied.path import LawSettings, PathFollower
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
+from rmtrnn.dyson.tied.way_back import on_the_real_axis
 from rmtrnn.spectra.site_moments import chain_moments
 
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True)
@@ -39,23 +40,25 @@ def test_power_of_one_orthogonal_matrix():
     sites, point = constant_chain(3, True), 2.0 + 0.4j
     found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-17)
     # The determinant that m comes from is of a Q that is shifted by 1e-8.
-    assert sites.log_determinant(found.energy, point)[1] == pytest.approx(1 / (np.exp(point) - 1), abs=1e-7)
+    assert resolvent(sites, found.energy, point) == pytest.approx(1 / (np.exp(point) - 1), abs=1e-7)
 
 
 @pytest.mark.equation(15)
 def test_power_of_one_gaussian_matrix(monkeypatch):
-    """J = W^3 has the law of three free factors, Fuss-Catalan, in F as in the density."""
+    """J = W^3 has the law of three free factors, Fuss-Catalan, λ m = (1 + m)^4; F to the tolerance."""
     monkeypatch.setattr(iteration, "_ITERATION", replace(iteration._ITERATION, warm=80))
-    steps = 3
+    steps, tol = 3, 1e-4
     sites = constant_chain(steps, False)
-    follower = PathFollower(sites, large_lambda(sites), PathSettings(solver_tol=1e-18))
-    nodes = [node for node in follower.march() if 0.02 < node.cdf < 0.98]
+    follower = PathFollower(sites, large_lambda(sites), LawSettings(tol=tol, solver_tol=1e-18))
+    nodes = [node for node in follower.points() if 0.02 < node.cdf < 0.98]
+    assert len(nodes) > 20
+    for node in nodes:
+        assert np.exp(node.point.log_lambda) * node.m == pytest.approx((1 + node.m) ** (steps + 1), rel=1e-5)
+    on_axis, error = on_the_real_axis(nodes)
     u, density = fuss_catalan.points(steps, np.linspace(0.0, 1.0, 200001)[1:-1])
     cdf = 1.0 + np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(u))])
-    assert len(nodes) > 5
-    for node in nodes:
-        assert node.density == pytest.approx(np.interp(node.u, u[::-1], density[::-1]), rel=1e-5)
-        assert node.cdf == pytest.approx(np.interp(node.u, u[::-1], cdf[::-1]), abs=1e-5)
+    off = [node.cdf - np.interp(node.u, u[::-1], cdf[::-1]) for node in on_axis]
+    assert error < tol and np.abs(off).max() < tol
 
 
 def random_stages(steps, n, haar, rng):
@@ -79,7 +82,7 @@ def test_the_plain_iteration_of_the_dense_equations_ends_at_the_same_point(haar)
     found = solve(sites, large_lambda(sites).energy(sites, point), point, 1e-17)
     dense = np.array([P, Q])
     np.testing.assert_allclose(physical(sites, stages, found.energy), dense, atol=1e-7 * np.abs(dense).max())
-    assert sites.log_determinant(found.energy, point)[1] == pytest.approx(m, rel=1e-6)
+    assert resolvent(sites, found.energy, point) == pytest.approx(m, rel=1e-6)
 
 
 def jacobian(stages, sigma2, haar, rng):

@@ -1,0 +1,33 @@
+"""Tied laws of long chains against sampled networks."""
+
+from __future__ import annotations
+
+import pytest
+from sampled_quantiles import NETWORKS
+from test_corrected_law import share_of_error
+
+import rmtrnn as rt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "T", "other"),
+    [
+        pytest.param("minimal", 60, 100, marks=pytest.mark.sweep),
+        ("gru", 30, None),
+        ("lstm", 10, None),
+        pytest.param("minimal", 100, 60, marks=pytest.mark.sweep),
+    ],
+)
+def test_long_chains(name, T, other):
+    """Converged, within both errors of 16 networks of 800 units everywhere; another length is rejected.
+
+    So is the law of untied weights, where no other length was sampled.
+    """
+    found = rt.spectrum(NETWORKS[name], T)
+    assert found.converged and found.error < 2e-2
+    assert share_of_error(found, name, T) < 1.0
+    assert found.density_moment(1) == pytest.approx(found.moment(1), rel=1e-3)
+    if other is None:
+        found, other = rt.spectrum(NETWORKS[name].replace(tied=False), T), T
+    assert share_of_error(found, name, other) > 1.5
