@@ -77,7 +77,8 @@ class PathFollower:
 
     def points(self) -> list[Node]:
         """Points at one arg λ with which F is known on the real axis."""
-        return self.refined(self.lowered(self.march()))
+        nodes = self._without_those_above(self.lowered(self.march()))
+        return self.refined(self._descended(nodes) if nodes else nodes)
 
     def march(self) -> list[Node]:
         """From above until less than ``tol``, or one site, lies below, or a power of s does.
@@ -85,38 +86,46 @@ class PathFollower:
         Where ``max_points`` do not reach so far, once more with steps twice as long, and so on while five of
         them lie inside the law.
         """
-        stretch, most = 1.0, self.settings.max_points
-        while len(nodes := self._descent(stretch)) >= most and stretch * _PATH.mass < 0.2:
+        settings, far, stretch = self.settings, self.far, 1.0
+        top = 0.5 * far.log_m1 + 0.25 * math.log(max(far.ratio, 1.0) / (0.2 * settings.tol))
+        first = [node for node in [self._solved_at(top, [])] if self.is_solved(node)]
+        nodes = first
+        while first and len(nodes := self._descended(first, stretch)) >= settings.max_points:
             stretch *= 2.0
+            if stretch * _PATH.mass > 0.2:
+                break
         return nodes
 
-    def _descent(self, stretch: float) -> list[Node]:
-        """Points with steps times ``stretch``, `LawSettings.max_points` at most."""
-        settings, far = self.settings, self.far
-        u = 0.5 * far.log_m1 + 0.25 * math.log(max(far.ratio, 1.0) / (0.2 * settings.tol))
-        nodes: list[Node] = []
-        least, step = _PATH.upper * settings.tol, _PATH.above
-        while len(nodes) < settings.max_points:
-            node = self._solved_at(u, nodes[-2:])
-            if not self.is_solved(node):
-                step *= _PATH.shorter
-                if not nodes or step < _PATH.least_step:
-                    break
-                u = nodes[-1].u - step
-                continue
+    def _descended(self, nodes: list[Node], stretch: float = 1.0) -> list[Node]:
+        """With further points below, `LawSettings.max_points` at most, and steps times ``stretch``."""
+        least, nodes = _PATH.upper * self.settings.tol, list(nodes)
+        step = nodes[-2].u - nodes[-1].u if len(nodes) > 1 else _PATH.above
+        while len(nodes) < self.settings.max_points and not self._is_low_enough(nodes):
+            # Above, F rises faster than from the last point; below, m is known to first order alone.
+            wish, density = _PATH.above, max(_last_slope(nodes), nodes[-1].density)
+            if density > _NO_DENSITY:
+                cdf = nodes[-1].cdf
+                beyond = min(max(1.0 - cdf, least), max(cdf, self.end))
+                wish = min(_PATH.mass, PANELS.step * beyond) / density
+            node = self._below(nodes, stretch * min(max(wish, _PATH.least_step), 2.0 * step))
+            if node is None:
+                break
+            step = nodes[-1].u - node.u
             if len(nodes) > 1 and 1.0 - node.cdf < least:  # nothing above: two points lead on
                 nodes = nodes[1:]
             nodes.append(node)
-            if node.cdf < self.end or self._is_power(nodes):
-                break
-            # Above, F rises faster than from the last point; below, m is known to first order alone.
-            wish, density = _PATH.above, max(_last_slope(nodes), node.density)
-            if density > _NO_DENSITY:
-                beyond = min(max(1.0 - node.cdf, least), max(node.cdf, self.end))
-                wish = min(_PATH.mass, PANELS.step * beyond) / density
-            step = min(stretch * max(wish, _PATH.least_step), 2.0 * stretch * step)
-            u -= step
         return nodes
+
+    def _below(self, nodes: list[Node], step: float) -> Node | None:
+        """A solved point ``step`` below the last one, or nearer."""
+        while not self.is_solved(node := self._solved_at(nodes[-1].u - step, nodes[-2:])):
+            step *= _PATH.shorter
+            if step < _PATH.least_step:
+                return None
+        return node
+
+    def _is_low_enough(self, nodes: list[Node]) -> bool:
+        return nodes[-1].cdf < self.end or self._is_power(nodes)
 
     def lowered(self, nodes: list[Node]) -> list[Node]:
         """The points at half the angle, and so on, until the way back to the real axis is good to ``tol``.
@@ -131,6 +140,12 @@ class PathFollower:
                 break
             nodes, self.angle = lower, 0.5 * self.angle
         return nodes
+
+    def _without_those_above(self, nodes: list[Node]) -> list[Node]:
+        """Without those above the law but two: the smaller the angle, the more there are."""
+        least = _PATH.upper * self.settings.tol
+        above = [node for node in on_the_real_axis(nodes)[0] if 1.0 - node.cdf < least]
+        return nodes[max(len(above) - 2, 0) :]
 
     def refined(self, nodes: list[Node]) -> list[Node]:
         """Panels halved until cubics in F through both ends are good to ``tol``."""
@@ -149,7 +164,7 @@ class PathFollower:
             if not left:
                 break
             tried.update(float(u[i] + u[i + 1]) for i in left)
-            new = [self._solved_at(0.5 * (u[i] + u[i + 1]), nodes[i : i + 2]) for i in left]
+            new = [self._solved_at(float(0.5 * (u[i] + u[i + 1])), nodes[i : i + 2]) for i in left]
             nodes = sorted([*nodes, *filter(self.is_solved, new)], key=lambda node: node.u)
         return nodes
 
@@ -161,8 +176,9 @@ class PathFollower:
         """Whether F below the lowest node is known as a power of s."""
         if nodes[-1].cdf > _PATH.power_from or len(nodes) < 2:
             return False
+        on_axis = on_the_real_axis(nodes)[0][::-1]
         found = power_tail(
-            *(np.array([getattr(node, one) for node in nodes[::-1]]) for one in ("u", "cdf", "density"))
+            *(np.array([getattr(node, one) for node in on_axis]) for one in ("u", "cdf", "density"))
         )
         return found is not None and found.error < self.end
 

@@ -23,14 +23,16 @@ from scipy.interpolate import Akima1DInterpolator, CubicSpline
 from scipy.optimize import isotonic_regression
 
 from rmtrnn.dyson.inversion.error_budget import ERRORS
+from rmtrnn.dyson.inversion.panel_refinement import errors_of_cubics
 from rmtrnn.dyson.tied.node import Node
 
 
 def on_the_real_axis(nodes: list[Node]) -> tuple[list[Node], float]:
     """F on the real axis, from points of the same arg λ, and its slope; the error of F.
 
-    F is made to rise: what it falls by, as regressions over sites leave it, is an error. Points that are not
-    solved stay as they are.
+    F is made to rise from 0 to 1: what it falls by, as regressions over sites leave it, is an error. The
+    slope is that of m, or that of F alone where cubics agree better with it: m is wrong by what the
+    self-energies are wrong by, F by the square of it. Points that are not solved stay as they are.
     """
     good = [
         i for i, node in enumerate(nodes) if node.point.is_solved(ERRORS.fall) and math.isfinite(node.cdf)
@@ -44,20 +46,22 @@ def on_the_real_axis(nodes: list[Node]) -> tuple[list[Node], float]:
     first, second = spline(x, 1), spline(x, 2)
     last = angle**3 / 6.0 / np.pi * np.real(second)
     cdf = np.array([nodes[i].cdf for i in good]) + 0.5 * angle**2 / np.pi * np.imag(first) - last
-    rough, cdf = cdf, isotonic_regression(cdf).x
+    rough, cdf = cdf, np.clip(isotonic_regression(cdf).x, 0.0, 1.0)
+    of_m = -2.0 / np.pi * np.imag(m - 1j * angle * first - 0.5 * angle**2 * second)
+    slopes = min(
+        (_slopes(0.5 * x, cdf), np.where((cdf > 0.0) & (cdf < 1.0), np.maximum(of_m, 0.0), 0.0)),
+        key=lambda some: float(errors_of_cubics(0.5 * x, cdf, some).sum()),
+    )
     found = list(nodes)
-    for i, value, slope in zip(good, cdf, _slopes(0.5 * x, cdf), strict=True):
-        found[i] = replace(nodes[i], cdf=float(value), density=max(float(slope), 0.0))
+    for i, value, slope in zip(good, cdf, slopes, strict=True):
+        found[i] = replace(nodes[i], cdf=float(value), density=float(slope))
     return found, float(np.abs(last).max() + np.abs(rough - cdf).max())
 
 
 def _slopes(u: np.ndarray, cdf: np.ndarray) -> np.ndarray:
-    """dF/du from F alone: m is wrong by what the self-energies are wrong by, F by the square of it.
-
-    In the lower tail F is a power of s, and log F nearly straight.
-    """
+    """dF/du from F alone. In the lower tail F is a power of s, and log F nearly straight."""
     some, slopes = cdf > 0.0, np.zeros(u.size)
     if np.count_nonzero(some) > 1:
         log_cdf = Akima1DInterpolator(u[some], np.log(cdf[some]), method="makima")
         slopes[some] = cdf[some] * log_cdf(u[some], 1)
-    return slopes
+    return np.maximum(slopes, 0.0)
