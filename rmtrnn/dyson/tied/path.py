@@ -88,9 +88,10 @@ class PathFollower:
         """
         settings, far, stretch = self.settings, self.far, 1.0
         top = 0.5 * far.log_m1 + 0.25 * math.log(max(far.ratio, 1.0) / (0.2 * settings.tol))
-        first = [node for node in [self._solved_at(top, [])] if self.is_solved(node)]
-        nodes = first
-        while first and len(nodes := self._descended(first, stretch)) >= settings.max_points:
+        first = self._solved_at(top, [])
+        if not self.is_solved(first):
+            return []
+        while len(nodes := self._descended([first], stretch)) >= settings.max_points:
             stretch *= 2.0
             if stretch * _PATH.mass > 0.2:
                 break
