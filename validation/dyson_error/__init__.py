@@ -5,7 +5,8 @@ published point, T = 4 to 16, whose log s spans more than a hundred. The true er
 largest difference of the cdf from that of an independent population 16 times larger, solved by itself, whose
 own error (about a quarter; its points are placed more closely) counts against the reported one. The full size
 takes the population that laws with untied weights have by default, before it grows. With tied weights a law
-costs far more: fewer networks, of T ≤ 3, and fewer sites; those of their two-time mean fields grow by 16 too.
+costs more: half as many networks in the standard size, of T ≤ 3, and fewer sites; those of their two-time
+mean fields grow by 16 too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ STUDY = core.Study.of(
     summary="random gated networks: reported error of the Dyson spectrum against 16 times as many sites",
     cost={
         "quick": "about 2 minutes on 2 cores",
-        "standard": "about 10 minutes of one core",
-        "full": "about an hour of one core",
+        "standard": "about 45 minutes of one core",
+        "full": "about two hours of one core",
     },
 )

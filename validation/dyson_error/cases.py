@@ -13,8 +13,8 @@ from validation import core
 
 SIZES = {
     "quick": {"population": 2048, "networks": 30, "tied": 0, "published": 2},
-    "standard": {"population": 16384, "networks": 100, "tied": 2, "published": 6},
-    "full": {"population": 65536, "networks": 100, "tied": 5, "published": 10},
+    "standard": {"population": 16384, "networks": 100, "tied": 50, "published": 6},
+    "full": {"population": 65536, "networks": 100, "tied": 100, "published": 10},
 }
 # With σ_w, μ_b, the weights and T of `published_networks`.
 PUBLISHED: dict[str, Any] = {"sigma_v": 1.39, "R": 0.46}
