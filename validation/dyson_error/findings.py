@@ -41,7 +41,7 @@ def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     core.save_data(folder, "data", results, single=True)
     untied = {key: result for key, result in results.items() if not result[0]["ensemble"]["tied"]}
     tied = {key: result for key, result in results.items() if key not in untied}
-    parts = [_part("untied weights", untied)]
+    parts = [_part("untied weights", untied)] if untied else []
     if tied:
         parts.append(_part("tied weights", tied))
     text = "\n\n".join(
