@@ -48,7 +48,7 @@ _STANDARD = (
     Plan("gru", (1, 10), (), N=500, trials=16),
     Plan("gru", (), (1, 3, 10, 30), ("gaussian",)),
     Plan("lstm", (1, 10), (), ("gaussian",), N=500, trials=16),
-    Plan("lstm", (), (3, 10, 30), ("gaussian",)),
+    Plan("lstm", (), (3, 10), ("gaussian",)),
     Plan("leaky", (1, 3, 10), (1, 3), ("gaussian",)),
     Plan("leaky", (30,), (), ("gaussian",), N=500, trials=16),
     Plan("leaky", (3,), (3,), ("orthogonal",)),
@@ -62,7 +62,8 @@ _ALSO_TIED = (
 )
 # What is left out, and why; the report says it.
 LEFT_OUT = (
-    "GRU and LSTM with tied weights at T = 100, whose laws take ten minutes and more; "
+    "LSTM with tied weights at T = 30, whose comparison with wrong laws takes ten minutes and more, GRU and "
+    "LSTM at T = 100, whose laws do; "
     "samples of GRU and LSTM with tied orthogonal weights, GRU and LSTM with untied weights at T = 30, tied "
     "leaky networks at T = 30",
     "minGRU with orthogonal weights: its Jacobian reads no weights, so that the law is the same",
