@@ -39,20 +39,19 @@ def summary(results: dict[str, core.Result]) -> dict[str, Any]:
 def report(results: dict[str, core.Result], size: str, folder: Path) -> None:
     """Write ``data``, ``report.md`` and the figure of true against reported error."""
     core.save_data(folder, "data", results, single=True)
-    untied = {key: result for key, result in results.items() if not result[0]["ensemble"]["tied"]}
-    tied = {key: result for key, result in results.items() if key not in untied}
-    parts = [_part("untied weights", untied)] if untied else []
-    if tied:
-        parts.append(_part("tied weights", tied))
+    groups: dict[str, dict[str, core.Result]] = {}
+    for key, result in results.items():
+        name = "tied weights" if result[0]["ensemble"]["tied"] else "untied weights"
+        groups.setdefault(name, {})[key] = result
     text = "\n\n".join(
         (
             f"# The error of Dyson spectra ({size})",
-            *parts,
+            *(_part(*group) for group in groups.items()),
             f"Made by `python -m validation dyson_error --{size}` with {core.describe(results)}.\n",
         )
     )
     (folder / "report.md").write_text(text)
-    _figure({"untied weights": untied} | ({"tied weights": tied} if tied else {}), folder)
+    _figure(groups, folder)
 
 
 def _part(name: str, results: dict[str, core.Result]) -> str:
