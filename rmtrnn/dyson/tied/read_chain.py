@@ -22,9 +22,11 @@ import numpy as np
 from rmtrnn._core.arrays import namespace
 from rmtrnn.dyson.pencil import Stage
 
-# Least |c| at any site, relative to the largest, of a state that is known from what is read of it. Derived:
-# rounding is multiplied by 1/c², and stays below 1e-7.
-_LEAST_READ = 1e-4
+# Rounding of F, on the average over the sites, by a state that is known from what is read of it. At a site,
+# rounding is multiplied by 1/c², c relative to the largest.
+_KNOWN = 1e-7
+# Least |c|, relative to the largest. Derived: a site does not tell it from 0, to the square root of rounding.
+_LEAST_READ = 1e-8
 # Relative difference of two terms that is rounding. Derived: of a few operations, with room for a dozen.
 _ROUNDING = 1e-13
 # Entries in a row up to which products go by entries. Empirical: speed only.
@@ -59,10 +61,10 @@ class Rows:
                 columns[row, place] = column
         return cls(xp.asarray(values), columns if few else None, width)
 
-    def at(self, some: slice, left: Any, right: Any) -> Rows:
+    def at(self, some: slice, left: Any, right: Any, precision: Any = np.float64) -> Rows:
         """At some of the sites, rows times ``left`` (m,) and columns divided by ``right`` (width,)."""
         unit = left[:, None] / (right if self.columns is None else right[self.columns])
-        return Rows(unit * self.values[some], self.columns, self.width)
+        return Rows((unit * self.values[some]).astype(precision), self.columns, self.width)
 
     @property
     def count(self) -> int:
@@ -81,19 +83,25 @@ class Rows:
             whole[:, rows, columns] += self.values[:, :, place]
         return whole
 
-    def around(self, core: Any) -> Any:
-        """R A R^T at all sites for a complex symmetric A."""
+    def cores(self, core: Any) -> Any:
+        """What `around` multiplies of a complex symmetric A, at all sites: A, or its entries by two places."""
         if self.columns is None:
-            return _sandwiched(self.values, core)
-        xp, both = namespace(self.values), self._both_parts
-        whole: Any = 0.0
-        for i, rows in enumerate(self.columns.T):
-            inner: Any = 0.0
-            for one, columns in zip(both, self.columns.T, strict=True):
-                inner = inner + xp.ascontiguousarray(core[rows[:, None], columns]).view(float) * one
-            inner *= self.values[:, :, i, None]
-            whole = whole + inner
-        return whole.view(complex)
+            return core
+        xp, places = namespace(core), self.columns.T
+        return [[xp.ascontiguousarray(core[rows[:, None], columns]) for columns in places] for rows in places]
+
+    def around(self, cores: Any) -> Any:
+        """R A R^T at all sites, from the `cores` of A, of the precision of both."""
+        if self.columns is None:
+            return _sandwiched(self.values, cores)
+        both, whole = self._both_parts, None
+        for left, of_row in enumerate(cores):
+            row = of_row[0].view(both[0].dtype) * both[0]
+            for core, right in zip(of_row[1:], both[1:], strict=True):
+                row += core.view(right.dtype) * right
+            row *= self.values[:, :, left, None]
+            whole = row if whole is None else whole.__iadd__(row)
+        return whole.view(cores[0][0].dtype)
 
     @property
     def _both_parts(self) -> list[Any]:
@@ -108,10 +116,10 @@ class Rows:
         xp, places = namespace(matrices), range(self.values.shape[2])
         found = []
         for one in self._both_parts:
-            right = xp.swapaxes(matrices.view(float) * one, 0, 1)
+            right = xp.swapaxes(matrices.view(one.dtype) * one, 0, 1)
             for i in places:
                 left = xp.ascontiguousarray(self.values[:, :, i].T)[:, None]
-                found.append(xp.matmul(left, right)[:, 0].view(complex).reshape(-1))
+                found.append(xp.matmul(left, right)[:, 0].view(matrices.dtype).reshape(-1))
         return xp.concatenate(found)
 
     def mean(self, parts: np.ndarray) -> np.ndarray:
@@ -193,25 +201,33 @@ def _known(states: list[Sum], c: np.ndarray, entry: int) -> list[Sum]:
     read = [i for i, one in enumerate(c) if one.any()]
     if len(read) != 1:
         return states
-    size = np.abs(c[read[0]])
-    if size.min() < _LEAST_READ * size.max():
+    if not _is_known(c[read[0]]):
         return states
     seen = _sum(c, states)
     return [
-        {(0, entry): 1.0 / c[i]} if i == read[0] else _by_entry(state, seen, entry)
+        {(0, entry): 1.0 / _away_from_zero(c[i])} if i == read[0] else _by_entry(state, seen, entry)
         for i, state in enumerate(states)
     ]
+
+
+def _is_known(c: np.ndarray) -> bool:
+    """Whether all that is multiplied by ``c`` (n,) is known from the product, on the average over the sites."""
+    lost = np.finfo(float).eps * (np.abs(c).max() / np.abs(_away_from_zero(c))) ** 2
+    return bool(np.minimum(lost, 1.0).mean() < _KNOWN)
+
+
+def _away_from_zero(c: np.ndarray) -> np.ndarray:
+    """The numbers ``c`` (n,), those next to 0 moved to the least size that counts."""
+    least = _LEAST_READ * np.abs(c).max()
+    return np.where(np.abs(c) < least, np.copysign(least, c), c)
 
 
 def _by_entry(state: Sum, seen: Sum, entry: int) -> Sum:
     """A ``state`` as a multiple of the ``entry`` that is ``seen`` and few other terms, where it is."""
     for key in (key for key in state if key in seen):
-        size = np.abs(seen[key])
-        if size.min() < _LEAST_READ * size.max():
+        if not _is_known(seen[key]):
             continue
-        ratio = state[key] / seen[key]
-        if np.abs(ratio).max() * _LEAST_READ > np.abs(ratio).min():
-            continue
+        ratio = state[key] / _away_from_zero(seen[key])
         rest = _sum(np.array([np.ones_like(ratio), -ratio]), [state, seen])
         rest = {at: value for at, value in rest.items() if not _vanishes(value, at, state, ratio, seen)}
         if len(rest) < len(state) - 1:
@@ -230,14 +246,15 @@ def _sandwiched(rows: Any, core: Any) -> Any:
     """R A R^T, by real products of both parts of A side by side."""
     xp = namespace(rows)
     n, size, columns = rows.shape
-    left = (rows.reshape(n * size, columns) @ core.view(float)).view(complex).reshape(n, size, columns)
-    return xp.matmul(rows, xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).view(float)).view(complex)
+    left = (rows.reshape(n * size, columns) @ core.view(rows.dtype)).view(core.dtype)
+    turned = xp.ascontiguousarray(xp.swapaxes(left.reshape(n, size, columns), 1, 2))
+    return xp.matmul(rows, turned.view(rows.dtype)).view(core.dtype)
 
 
 def _mean(rows: Any, matrices: Any) -> Any:
     """sum R^T A R over the sites."""
     xp = namespace(rows)
     n, size, columns = rows.shape
-    left = xp.matmul(xp.swapaxes(rows, 1, 2), matrices.view(float)).view(complex)
+    left = xp.matmul(xp.swapaxes(rows, 1, 2), matrices.view(rows.dtype)).view(matrices.dtype)
     turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).reshape(n * size, columns)
-    return (rows.reshape(n * size, columns).T @ turned.view(float)).view(complex)
+    return (rows.reshape(n * size, columns).T @ turned.view(rows.dtype)).view(matrices.dtype)

@@ -48,8 +48,9 @@ def on_the_real_axis(nodes: list[Node]) -> tuple[list[Node], float]:
     cdf = np.array([nodes[i].cdf for i in good]) + 0.5 * angle**2 / np.pi * np.imag(first) - last
     rough, cdf = cdf, np.clip(isotonic_regression(cdf).x, 0.0, 1.0)
     of_m = -2.0 / np.pi * np.imag(m - 1j * angle * first - 0.5 * angle**2 * second)
+    inside = (cdf > 0.0) & (cdf < 1.0)
     slopes = min(
-        (_slopes(0.5 * x, cdf), np.where((cdf > 0.0) & (cdf < 1.0), np.maximum(of_m, 0.0), 0.0)),
+        (np.where(inside, np.maximum(some, 0.0), 0.0) for some in (_slopes(0.5 * x, cdf), of_m)),
         key=lambda some: float(errors_of_cubics(0.5 * x, cdf, some).sum()),
     )
     found = list(nodes)
@@ -64,4 +65,4 @@ def _slopes(u: np.ndarray, cdf: np.ndarray) -> np.ndarray:
     if np.count_nonzero(some) > 1:
         log_cdf = Akima1DInterpolator(u[some], np.log(cdf[some]), method="makima")
         slopes[some] = cdf[some] * log_cdf(u[some], 1)
-    return np.maximum(slopes, 0.0)
+    return slopes

@@ -68,6 +68,14 @@ def test_the_slope_of_a_power_is_exact():
     """F = s³, e^(3u), at points a factor of 4 apart: from F itself the slope at the end is 20 % too small."""
     nodes = logistic_nodes(ANGLE)
     u = np.array([node.u for node in nodes])
-    power = [replace(node, cdf=float(np.exp(3.0 * (node.u - u[-1]))), m=0j) for node in nodes]
+    cdf = 0.9 * np.exp(3.0 * (u - u[-1]))
+    power = [replace(node, cdf=float(value), m=0j) for node, value in zip(nodes, cdf, strict=True)]
     found, _ = on_the_real_axis(power)
-    np.testing.assert_allclose([one.density for one in found], 3.0 * np.exp(3.0 * (u - u[-1])), rtol=1e-9)
+    np.testing.assert_allclose([one.density for one in found], 3.0 * cdf, rtol=1e-9)
+
+
+def test_there_is_no_density_where_nothing_is_left():
+    nodes = logistic_nodes(ANGLE)
+    ends = [replace(node, cdf=value) for node, value in ((nodes[0], 0.0), (nodes[-1], 1.0))]
+    found, _ = on_the_real_axis([ends[0], *nodes[1:-1], ends[1]])
+    assert found[0].density == found[-1].density == 0.0 < min(one.density for one in found[1:-1])
