@@ -55,7 +55,7 @@ def on_all_sites(
     tol: float,
     more: MoreSites | None = None,
 ) -> list[SharedNode]:
-    """F over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` sites by regression, to ``tol``.
+    """F to ``tol`` over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` by regression.
 
     All have their sites in ``groups`` equal groups, one after the other.
     """

@@ -84,7 +84,7 @@ class Rows:
         return whole
 
     def cores(self, core: Any) -> Any:
-        """What `around` multiplies of a complex symmetric A, at all sites: A, or its entries by two places."""
+        """What `around` multiplies of a complex symmetric A: all of it, or its entries by two places."""
         if self.columns is None:
             return core
         xp, places = namespace(core), self.columns.T
@@ -211,7 +211,7 @@ def _known(states: list[Sum], c: np.ndarray, entry: int) -> list[Sum]:
 
 
 def _is_known(c: np.ndarray) -> bool:
-    """Whether all that is multiplied by ``c`` (n,) is known from the product, on the average over the sites."""
+    """Whether what is multiplied by ``c`` (n,) is known from the product, on the average over the sites."""
     lost = np.finfo(float).eps * (np.abs(c).max() / np.abs(_away_from_zero(c))) ** 2
     return bool(np.minimum(lost, 1.0).mean() < _KNOWN)
 
