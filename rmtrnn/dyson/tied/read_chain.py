@@ -13,6 +13,8 @@ Letters: m, entries of z; n, sites; Q, self-energies of the x as in (20).
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,14 +96,13 @@ class Rows:
         """R A R^T at all sites, from the `cores` of A, of the precision of both."""
         if self.columns is None:
             return _sandwiched(self.values, cores)
-        both, whole = self._both_parts, None
-        for left, of_row in enumerate(cores):
-            row = of_row[0].view(both[0].dtype) * both[0]
-            for core, right in zip(of_row[1:], both[1:], strict=True):
-                row += core.view(right.dtype) * right
-            row *= self.values[:, :, left, None]
-            whole = row if whole is None else whole.__iadd__(row)
-        return whole.view(cores[0][0].dtype)
+        both = self._both_parts
+
+        def of_place(left: int) -> Any:
+            parts = (core.view(right.dtype) * right for core, right in zip(cores[left], both, strict=True))
+            return functools.reduce(operator.iadd, parts) * self.values[:, :, left, None]
+
+        return functools.reduce(operator.iadd, map(of_place, range(len(both)))).view(cores[0][0].dtype)
 
     @property
     def _both_parts(self) -> list[Any]:
