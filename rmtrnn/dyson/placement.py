@@ -22,6 +22,7 @@ from rmtrnn.dyson.inversion.panel_refinement import (
     extrapolate,
     panels_to_halve,
     step_outwards,
+    stray_point,
 )
 from rmtrnn.dyson.inversion.solution import Solution, joined_points, longest_monotone_run
 from rmtrnn.dyson.inversion.tail_extension import TAILS
@@ -283,14 +284,19 @@ def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> 
 
     Every panel of some mass is halved once: between the first points, as wide as the law, may be anything.
     Points that F falls out of order at lie on another branch and are left out. Where the middle of a panel
-    was not solved, other parts of it are tried.
+    was not solved, other parts of it are tried; where none is, a point that contradicts the others is left
+    out too.
     """
     tried, nodes, seen = nodes.u, nodes.at(nodes.ok), False
     while len(tried) < settings.max_points:
         middle = panels_to_halve(nodes.u, nodes.cdf, nodes.density, centre, settings, seen)
         u, left, part = _untried(nodes.u, middle, tried)
         if u.size == 0:
-            break
+            stray = stray_point(nodes.u, nodes.cdf, nodes.density, settings.tol)
+            if middle.size == 0 or stray is None:
+                break
+            nodes = nodes.at(np.arange(nodes.u.size) != stray)
+            continue
         seen = True
         guess = between(nodes.sigma, left, part)
         found = levels.solve(u, guess, settings.solver_tol, nodes.inverse[left])

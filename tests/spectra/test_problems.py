@@ -158,3 +158,14 @@ def test_a_wrong_law_is_not_honest(name):
     gate = next(iter(ens.cell.gates))
     wrong = rt.spectrum(ens.replace(sigma_w=1.02 * ens.gate(gate).sigma_w), problem.T, **problem.options)
     assert problem.true_error(problem, wrong) > wrong.error
+
+
+@pytest.mark.slow
+def test_a_point_on_another_branch_in_the_lower_tail():
+    """The published point, μ_b = -2: at F = 0.085 Newton's method ends once at ten times the density."""
+    ens = rt.Ensemble("minimal", sigma_w=6.8917, sigma_v=1.3923, mu_b=-2.0, R=0.46)
+    spec = rt.spectrum(ens, 10)
+    assert spec.converged and spec.error < 2e-3
+    sampled = np.sort(rt.sample(ens, 10, N=200, trials=4).log_s.ravel())
+    off = np.abs(spec.log_s.cdf(sampled) - (np.arange(sampled.size) + 0.5) / sampled.size).max()
+    assert off < spec.error + 0.03

@@ -17,9 +17,10 @@ from rmtrnn.dyson.self_energy import SelfEnergy
 class Settings:
     """Accuracy of a law.
 
-    ``tol`` of the interpolated cdf, and a third of that of m_1 (relative); ``tail``, the mass beyond the
-    outermost points; ``mass_resolution``, the mass of a few sites where these are a random population: less
-    than that is not resolved; ``max_points``; ``solver_tol``, relative, of the self-energies at the points.
+    ``tol`` of the interpolated cdf, and of what a panel adds to m_1 (relative); ``tail``, the mass beyond the
+    outermost points, and its share of m_1 beyond the last; ``mass_resolution``, the mass of a few sites where
+    these are a random population: less than that is not resolved; ``max_points``; ``solver_tol``, relative,
+    of the self-energies at the points.
     """
 
     tol: float = 1e-4
@@ -33,8 +34,6 @@ class Settings:
 class PanelSettings:
     """Numbers of the placement of points; moved by three both ways in tests/dyson/test_numbers.py."""
 
-    # Weight of the first moment, relative to m_1, beside the cdf where points are placed.
-    moment: float = 0.3
     # Distance in u below which no point is put between two.
     shortest: float = 1e-4
     # Of mass/density, the length of a step outwards: divides the mass of an exponential tail by e, and goes
@@ -42,6 +41,9 @@ class PanelSettings:
     step: float = 1.1
     # Of the range known so far: this far below a density that is still there lies an atom.
     longest_step: float = 0.6
+    # Error without a point, relative to that with it, below which the point is left out. Derived: without one
+    # that belongs to the others it is larger, by up to 16 times.
+    stray: float = 0.5
     # Share of the distance to a known point outside that a step may take.
     room: float = 0.5
 
@@ -65,8 +67,8 @@ def panels_to_halve(
     # The end lies in the panel. Of one mass and density there, an exponential tail and a square-root edge
     # differ by 0.22 of the mass.
     error = np.where(edge, np.abs(rise) / 4, error)
-    moment = 2.0 * width * np.exp(np.minimum(2 * (u[1:] - centre), _LARGEST_EXPONENT))
-    importance = np.maximum(1.0, PANELS.moment * moment)
+    of_moment = 2.0 * width * np.exp(np.minimum(2 * (u[1:] - centre), _LARGEST_EXPONENT))
+    importance = np.maximum(1.0, of_moment)
     beyond = (cdf[1:] < settings.tail) | (cdf[:-1] > 1 - settings.tail)
     bad = (error * importance > settings.tol) & ~beyond
     return np.flatnonzero(bad & (rise > settings.mass_resolution) & (width > PANELS.shortest))
@@ -94,6 +96,21 @@ def errors_of_cubics(u: np.ndarray, cdf: np.ndarray, density: np.ndarray) -> np.
         cubic += t**3 * (start + end - 2 * rise[panel])
         error[panel] = np.maximum(error[panel], np.abs(cdf[neighbour] - cubic) / (4 * t * (1 - t)) ** 2)
     return np.minimum(error, largest)
+
+
+def stray_point(u: np.ndarray, cdf: np.ndarray, density: np.ndarray, tol: float) -> int | None:
+    """The point that contradicts the others most; None where there is none.
+
+    Such a point lies on another branch of the Dyson equation, though F does not fall there: one cubic without
+    it errs by far less than the worse of both beside it, and that by more than ``tol``. A point that belongs
+    to the others makes panels half as wide and errors smaller.
+    """
+    errors, ratio = errors_of_cubics(u, cdf, density), np.ones(u.size)
+    for i in range(1, u.size - 1):
+        worst = max(errors[i - 1 : i + 1])
+        if worst > tol:
+            ratio[i] = errors_of_cubics(*(np.delete(one, i) for one in (u, cdf, density)))[i - 1] / worst
+    return int(np.argmin(ratio)) if ratio.min(initial=1.0) < PANELS.stray else None
 
 
 class TailOfPoints(NamedTuple):
@@ -137,7 +154,7 @@ def step_outwards(
     if tail is None:
         return None
     moment = math.exp(min(2 * (u[tail.end] - centre), _LARGEST_EXPONENT)) if side > 0 else 0.0
-    if tail.mass * max(1.0, PANELS.moment * moment) < settings.tail or tail.mass < settings.mass_resolution:
+    if tail.mass * max(1.0, moment) < settings.tail or tail.mass < settings.mass_resolution:
         return None
     return tail.end, tail.step
 

@@ -29,12 +29,17 @@ class LawSettings:
     """Accuracy of a law with tied weights.
 
     ``tol`` of the cdf between points and beyond the outermost ones; ``max_points`` inside the law;
-    ``solver_tol``, error of F, to second order, that ends the iteration at a point: a fiftieth of ``tol``.
+    ``solver``, error of F in units of ``tol`` that ends the iteration at a point.
     """
 
     tol: float = 5e-4
     max_points: int = 100
-    solver_tol: float = 1e-5
+    solver: float = 0.02
+
+    @property
+    def solver_tol(self) -> float:
+        """Error of F that ends the iteration at a point."""
+        return self.solver * self.tol
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,7 @@ class SiteMatrices:
         return replace(self, stages=stages, weights=own)
 
     def over_sites(self, rows: int, part: Callable[[slice, Any], Any], least: int = 1) -> list[Any]:
-        """``part`` of ``least`` sites or more at a time, with matrices of ``rows``; on threads of the host."""
+        """``part`` of ``least`` sites or more at a time, for matrices of ``rows``; on threads of the host."""
         on_host, weights = self.xp is np, self.own_weights
         most = _CACHED_ELEMENTS if on_host else _DEVICE_ELEMENTS
         size = max(least, most // rows**2)

@@ -9,7 +9,12 @@ import pytest
 from scipy.interpolate import CubicHermiteSpline
 from scipy.stats import gumbel_l, norm
 
-from rmtrnn.dyson.inversion.panel_refinement import Settings, errors_of_cubics, panels_to_halve
+from rmtrnn.dyson.inversion.panel_refinement import (
+    Settings,
+    errors_of_cubics,
+    panels_to_halve,
+    stray_point,
+)
 
 FIRST = np.array([-4.0, -2.2, -1.2, -0.5, 0.1, 0.6, 1.2, 3.0])
 
@@ -93,3 +98,22 @@ def test_a_steep_rise_between_points_is_an_error():
 
 def test_two_points_know_half_of_the_rise():
     np.testing.assert_allclose(errors_of_cubics(np.array([0.0, 1.0]), np.array([0.1, 0.7]), np.ones(2)), 0.3)
+
+
+@pytest.mark.parametrize("place", [2, 5, 8])
+def test_a_point_that_contradicts_the_others_is_found(place):
+    """A density ten times too large, or F off by less than makes it fall: the others are right, it is not."""
+    u = np.linspace(-3.0, 3.0, 11)
+    F = 1.0 / (1.0 + np.exp(-u))
+    density = F * (1.0 - F)
+    assert stray_point(u, F, density, 1e-4) is None
+    assert stray_point(u, F, np.where(np.arange(11) == place, 10.0, 1.0) * density, 1e-2) == place
+    found = stray_point(u, F + 0.02 * (np.arange(11) == place), density, 1e-4)
+    assert found is not None and abs(found - place) <= 1  # near an end the last point may be the odd one
+
+
+def test_points_of_a_steep_law_are_no_strays():
+    """The middle of a rise between flat parts errs most, and less than without it."""
+    u = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+    F = 0.5 + 0.5 * np.tanh(6 * u)
+    assert stray_point(u, F, 3 / np.cosh(6 * u) ** 2, 1e-3) is None

@@ -49,7 +49,7 @@ def test_power_of_one_gaussian_matrix(monkeypatch):
     monkeypatch.setattr(iteration, "_ITERATION", replace(iteration._ITERATION, warm=80))
     steps, tol = 3, 1e-4
     sites = constant_chain(steps, False)
-    follower = PathFollower(sites, large_lambda(sites), LawSettings(tol=tol, solver_tol=1e-18))
+    follower = PathFollower(sites, large_lambda(sites), LawSettings(tol=tol, solver=1e-18 / tol))
     nodes = [node for node in follower.points() if 0.02 < node.cdf < 0.98]
     assert len(nodes) > 20
     for node in nodes:
