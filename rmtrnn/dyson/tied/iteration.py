@@ -159,7 +159,7 @@ def solve(
                 best = x, relative, error
             if enough:
                 break
-    return Point(log_lambda, *best, count, is_lower(best[0]), known)
+        return Point(log_lambda, *best, count, is_lower(best[0]), known)
 
 
 def gain_of_step(sites: SiteMatrices, x: np.ndarray, found: np.ndarray, step: np.ndarray) -> complex:

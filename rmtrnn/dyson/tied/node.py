@@ -38,7 +38,8 @@ def node_at(sites: SiteMatrices, point: Point) -> Node:
     """
     u, angle = 0.5 * point.log_lambda.real, point.log_lambda.imag
     try:
-        log_det, m = sites.site_values(point.energy, point.log_lambda)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is given up
+            log_det, m = sites.site_values(point.energy, point.log_lambda)
     except np.linalg.LinAlgError:
         none = np.zeros(sites.n, complex)
         return Node(u, math.nan, 0.0, point._replace(error=math.inf), none)

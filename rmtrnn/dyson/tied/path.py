@@ -190,10 +190,8 @@ class PathFollower:
 
     def _solved_at(self, u: float, near: list[Node]) -> Node:
         """A point at u, from the self-energies of ``near``, or from those at large λ."""
-        log_lambda, known = complex(2 * u, self.angle), None
-        energy = self.far.energy(self.sites, log_lambda)
-        if near:
-            energy, known = line(near, u)
+        log_lambda = complex(2 * u, self.angle)
+        energy, known = line(near, u) if near else (self.far.energy(self.sites, log_lambda), None)
         return self._iterated(log_lambda, energy, known)
 
     def _turned(self, node: Node, angle: float) -> Node:

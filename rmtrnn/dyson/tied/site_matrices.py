@@ -293,9 +293,11 @@ def _inverse(energy: np.ndarray) -> np.ndarray | None:
 def _unit_diagonal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scale self-energies A to a unit diagonal: D = |diag A|^{1/2}, and D^{-1} A D^{-1}.
 
-    They grow by many orders of magnitude along the steps.
+    They grow by many orders of magnitude along the steps. Raises LinAlgError for what has overflown.
     """
     size = np.abs(np.diagonal(matrix))
+    if not np.isfinite(size).all() or not size.any():
+        raise np.linalg.LinAlgError("self-energies have over- or underflown")
     size = np.where(size > 0.0, size, np.min(size[size > 0.0]))  # 0: a gate drives nothing that is read
     unit = np.sqrt(size)
     return unit, matrix / (unit[:, None] * unit)

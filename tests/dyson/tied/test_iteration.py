@@ -18,6 +18,7 @@ from rmtrnn.dyson.tied.iteration import (
     solve,
 )
 from rmtrnn.dyson.tied.large_lambda import large_lambda
+from rmtrnn.dyson.tied.node import node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 
@@ -94,6 +95,16 @@ def test_a_singular_site_ends_the_iteration_with_the_best_point(monkeypatch):
     point = solve(sites, energy, log_lambda + 0.1j, 1e-20)
     assert len(calls) == point.evaluations == 3
     assert np.isfinite(point.energy).all() and 1e-12 < point.relative < np.inf
+
+
+def test_what_has_overflown_is_given_up():
+    """Far below the law of a network with exact zeros, as an LSTM with peepholes, no point is solved."""
+    sites, log_lambda, energy = start(one_state)
+    for lost in (0.0 * energy, np.inf * energy.real):
+        point = solve(sites, lost, log_lambda + 0.1j, 1e-12)
+        assert point.evaluations == 1 and not point.is_solved(1e-12)
+        node = node_at(sites, point)
+        assert not node.point.is_solved(1e-12)
 
 
 def test_what_grows_by_many_orders_along_the_steps_is_not_nothing():
