@@ -152,7 +152,7 @@ class ExponentLaw:
         if self.support:
             low, high = self._table.at.cdf[[0, -1], [0, -1]]
             result = np.where(p <= low, self.support[0][0] if self._most == 1.0 else -math.inf, result)
-            inside = (p > low) & (p < high)
+            inside = (p > low) & (p < min(high, 1.0))  # rounding may put the last value above 1
             result[inside] = self.at(self._log_omega_of_level(p[inside])).u
         return result
 
