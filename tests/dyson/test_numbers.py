@@ -104,7 +104,7 @@ def test_no_number_decides(network, name, field, factor, usual):
 
 @pytest.mark.parametrize("factor", [3.0, 1 / 3])
 @pytest.mark.parametrize(
-    ("name", "field"), [("newton", "longest_step"), ("tails", "few_sites"), ("panels", "step")]
+    ("name", "field"), [("newton", "longest_step"), ("tails", "few_sites"), ("panels", "moment")]
 )
 def test_empirical_numbers_do_not_decide(name, field, factor, usual):
     check("minimal", name, field, factor, usual["minimal"])

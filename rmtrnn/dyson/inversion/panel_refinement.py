@@ -17,10 +17,9 @@ from rmtrnn.dyson.self_energy import SelfEnergy
 class Settings:
     """Accuracy of a law.
 
-    ``tol`` of the interpolated cdf, and of what a panel adds to m_1 (relative); ``tail``, the mass beyond the
-    outermost points, and its share of m_1 beyond the last; ``mass_resolution``, the mass of a few sites where
-    these are a random population: less than that is not resolved; ``max_points``; ``solver_tol``, relative,
-    of the self-energies at the points.
+    ``tol`` of the interpolated cdf, and a third of that of m_1 (relative); ``tail``, the mass beyond the
+    outermost points; ``mass_resolution``, the mass of a few sites where these are a random population: less
+    than that is not resolved; ``max_points``; ``solver_tol``, relative, of the self-energies at the points.
     """
 
     tol: float = 1e-4
@@ -34,6 +33,8 @@ class Settings:
 class PanelSettings:
     """Numbers of the placement of points; moved by three both ways in tests/dyson/test_numbers.py."""
 
+    # Weight of the first moment, relative to m_1, beside the cdf where points are placed.
+    moment: float = 0.3
     # Distance in u below which no point is put between two.
     shortest: float = 1e-4
     # Of mass/density, the length of a step outwards: divides the mass of an exponential tail by e, and goes
@@ -67,8 +68,8 @@ def panels_to_halve(
     # The end lies in the panel. Of one mass and density there, an exponential tail and a square-root edge
     # differ by 0.22 of the mass.
     error = np.where(edge, np.abs(rise) / 4, error)
-    of_moment = 2.0 * width * np.exp(np.minimum(2 * (u[1:] - centre), _LARGEST_EXPONENT))
-    importance = np.maximum(1.0, of_moment)
+    moment = 2.0 * width * np.exp(np.minimum(2 * (u[1:] - centre), _LARGEST_EXPONENT))
+    importance = np.maximum(1.0, PANELS.moment * moment)
     beyond = (cdf[1:] < settings.tail) | (cdf[:-1] > 1 - settings.tail)
     bad = (error * importance > settings.tol) & ~beyond
     return np.flatnonzero(bad & (rise > settings.mass_resolution) & (width > PANELS.shortest))
@@ -154,7 +155,7 @@ def step_outwards(
     if tail is None:
         return None
     moment = math.exp(min(2 * (u[tail.end] - centre), _LARGEST_EXPONENT)) if side > 0 else 0.0
-    if tail.mass * max(1.0, moment) < settings.tail or tail.mass < settings.mass_resolution:
+    if tail.mass * max(1.0, PANELS.moment * moment) < settings.tail or tail.mass < settings.mass_resolution:
         return None
     return tail.end, tail.step
 
