@@ -28,8 +28,8 @@ class AnchorSettings:
 
     # Points at which all sites are evaluated, at most. Empirical.
     most: int = 12
-    # Standard error of what no anchor says of F, in units of ``tol``, from which there are enough of them.
-    enough: float = 0.25
+    # Standard deviation over the sites of what no anchor says of F, from which there are enough of them.
+    enough: float = 2e-3
     # Singular values of the regressors, relative to the largest, that are left out. Derived: far above
     # rounding, far below what tells sites apart.
     rank: float = 1e-9
@@ -52,10 +52,9 @@ def on_all_sites(
     some: SiteMatrices,
     nodes: list[Node],
     groups: int,
-    tol: float,
     more: MoreSites | None = None,
 ) -> list[SharedNode]:
-    """F to ``tol`` over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` by regression.
+    """F over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` sites by regression.
 
     All have their sites in ``groups`` equal groups, one after the other.
     """
@@ -72,11 +71,11 @@ def on_all_sites(
         cheap = None
         if more is not None and known is not None:
             cheap = slope * known.log_det, slope * known.log_det[more.path]
-        change = _by_all_sites(whole, some, nodes, values, groups, tol, cheap)
+        change = _by_all_sites(whole, some, nodes, values, groups, cheap)
     u = np.array([node.u for node in nodes])
     slopes = _slopes(u, change.mean(axis=1))
     if more is not None and known is not None:
-        further = slope[:, None] * _by_more_sites(more, nodes, known.log_det, groups, tol)
+        further = slope[:, None] * _by_more_sites(more, nodes, known.log_det, groups)
         change += further
         slopes = _slopes(u, further.mean(axis=1))  # that of the rest is part of the density
         m = whole.weights @ known.m - some.weights @ known.m[more.path]
@@ -106,7 +105,6 @@ def _by_all_sites(
     nodes: list[Node],
     values: np.ndarray,
     groups: int,
-    tol: float,
     cheap: tuple[np.ndarray, np.ndarray] | None,
 ) -> np.ndarray:
     """What ``whole`` adds to P(s² > λ) over ``some`` of its sites, (nodes, groups).
@@ -114,7 +112,7 @@ def _by_all_sites(
     ``cheap``: variables (sites, nodes) next to the ``values``, of both; then anchors say what these leave.
     """
     rest = values if cheap is None else values - cheap[1]
-    found = anchors(rest, some.weights, tol)
+    found = anchors(rest, some.weights)
     full = {i: node_at(whole, nodes[i].point) for i in found}
     chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
     dense = np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T
@@ -132,12 +130,10 @@ def _by_all_sites(
     return change + (means[0] - means[1]).T
 
 
-def _by_more_sites(
-    more: MoreSites, nodes: list[Node], ours: np.ndarray, groups: int, tol: float
-) -> np.ndarray:
+def _by_more_sites(more: MoreSites, nodes: list[Node], ours: np.ndarray, groups: int) -> np.ndarray:
     """What all drawn sites add to P(s² > λ), (nodes, groups); ``ours``, the variables of ``more.sites``."""
     own = more.sites.weights
-    chosen = anchors(ours, own, tol)[: MORE.points]
+    chosen = anchors(ours, own)[: MORE.points]
     if not chosen:  # one site is like the other
         return np.zeros((len(nodes), groups))
     few = regressors(ours[:, chosen])
@@ -161,16 +157,15 @@ def _moved(node: Node, change: float, slope: float) -> Node:
     return replace(node, cdf=node.cdf - change, density=node.density - min(max(slope, -most), most))
 
 
-def anchors(values: np.ndarray, weights: np.ndarray, tol: float) -> list[int]:
+def anchors(values: np.ndarray, weights: np.ndarray) -> list[int]:
     """The points whose ``values`` (sites, points) say most of those at all points, greedily."""
     chosen: list[int] = []
-    enough = _ANCHORS.enough * tol / np.sqrt(weights @ weights)  # of a standard deviation over the sites
     while len(chosen) < min(_ANCHORS.most, values.shape[1]):
         few = regressors(values[:, chosen])
         left = np.imag(values) - few @ regression(few, np.imag(values), weights)
         spread = np.sqrt(weights @ left**2)
         worst = int(np.argmax(spread))
-        if spread[worst] < enough:
+        if spread[worst] < _ANCHORS.enough:
             break
         chosen.append(worst)
     return chosen

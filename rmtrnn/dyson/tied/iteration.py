@@ -40,8 +40,8 @@ class IterationSettings:
     least: int = 2
     warm: int = 24
     most: int = 80
-    # Relative change up to which the error of F is believed to second order; beyond, it is multiplied by the
-    # square of the excess. F of an LSTM of ten steps scatters by a hundred times its error at 0.1.
+    # Largest relative change of a point whose F is believed. It enters F squared, times some tenths: F of
+    # an LSTM of ten steps scatters by 1e-3 with a change of 0.1.
     settled: float = 0.01
     # Growth of the change, relative to the least one, from which the differences are dropped.
     astray: float = 3.0
@@ -85,8 +85,8 @@ class Differences(NamedTuple):
 class Point(NamedTuple):
     """Self-energies at log λ.
 
-    ``relative``, the change that (15) would have made of those before them; ``error``, that of F at these;
-    ``lower``: whether they lie in the lower half plane.
+    ``relative``, the change that (15) would have made of those before them; ``error``, that of F at these, to
+    second order; ``lower``: whether they lie in the lower half plane.
     """
 
     log_lambda: complex
@@ -99,7 +99,7 @@ class Point(NamedTuple):
 
     def is_settled(self, tol: float) -> bool:
         """Whether F is known to ``tol``."""
-        return self.error < tol
+        return self.error < tol and self.relative < _ITERATION.settled
 
     def is_solved(self, tol: float) -> bool:
         """Whether F is known to ``tol``, by self-energies in the lower half plane, where F is one."""
@@ -151,10 +151,9 @@ def solve(
                 known, least = Differences.none(x), relative
             least, before = min(least, relative), (x, r)
             step = known.step(r, unit)
-            believed = max(1.0, relative / _ITERATION.settled) ** 2
-            error = CORRECTION.leaves * abs(gain_of_step(sites, x, found, step)) * believed
+            error = CORRECTION.leaves * abs(gain_of_step(sites, x, found, step))
             x = projected_to_lower_half_plane(x + step)
-            enough = error < tol and count >= _ITERATION.least
+            enough = error < tol and relative < _ITERATION.settled and count >= _ITERATION.least
             if relative < best[1] or enough:
                 best = x, relative, error
             if enough:

@@ -175,7 +175,7 @@ def law_of_population(population: Population, T: int, settings: LawSettings, xp:
     if not nodes:
         return no_law()[0]
     error = largest_error_of_sites(check, [node.point for node in nodes])
-    shared = on_all_sites(full, some, nodes, population.groups, settings.tol, more)
+    shared = on_all_sites(full, some, nodes, population.groups, more)
     on_axis, left = on_the_real_axis([one.node for one in shared])
     shared = [one._replace(node=node) for one, node in zip(shared, on_axis, strict=True)]
     solution = as_solution(shared, error + left)
