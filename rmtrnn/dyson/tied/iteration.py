@@ -48,7 +48,7 @@ class IterationSettings:
 
 
 _ITERATION = IterationSettings()
-# Error of F asked for, from which on g and k are wanted to 1e-3. Derived: its square.
+# Error of F asked for, from which on g and k are wanted to 1e-4.
 _ROUGH = 1e-6
 # Im of self-energies above the real axis, in units of the diagonal, that is not of another branch.
 _SLACK = 0.01

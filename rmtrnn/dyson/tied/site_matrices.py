@@ -45,8 +45,8 @@ _SINGULAR_SHIFT = 6e-6
 # Largest entry of the inverse of Q, in units of its diagonal: g is known to rounding times its square, 1e-8.
 _LARGEST_INVERSE = 1e4
 # Rounding of an inverse in single precision, and the relative
-# error of g from which matrices are not inverted in single precision. Derived: F errs by its square.
-_SINGLE, _ERROR_IN_SINGLE = 1e-6, 1e-3
+# error of g from which matrices are not inverted in single precision. Derived: a hundredth of what points settle to.
+_SINGLE, _ERROR_IN_SINGLE = 1e-6, 1e-4
 # Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB; a device wants few long
 # kernels: 1 GiB each. Eliminations of small blocks want some sites at once.
 _CACHED_ELEMENTS, _DEVICE_ELEMENTS, _ELIMINATED_SITES = 2**15, 2**26, 16
@@ -181,7 +181,7 @@ class SiteMatrices:
         return P, Q
 
     def overlaps(self, energy: np.ndarray, log_lambda: complex, rough: bool = False) -> np.ndarray:
-        """g and k of (20), (2, K, T, T); ``rough``: to 1e-3, in single precision where that will do."""
+        """g and k of (20), (2, K, T, T); ``rough``: to 1e-4, in single precision where that will do."""
         P, Q = self.with_ends(energy, log_lambda)
         unit, Q = _unit_diagonal(self.chain.gathered(Q))
         inverse = _inverse(Q)
