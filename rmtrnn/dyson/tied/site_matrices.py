@@ -44,8 +44,8 @@ _SHIFT = 1e-8
 _SINGULAR_SHIFT = 6e-6
 # Largest entry of the inverse of Q, in units of its diagonal: g is known to rounding times its square, 1e-8.
 _LARGEST_INVERSE = 1e4
-# Rounding of an inverse in single precision, and the relative error of g from which it is not used. Derived: a
-# hundredth of what points settle to.
+# Rounding of an inverse in single precision, and the relative error of g from which it is not used. Derived:
+# a hundredth of what points settle to.
 _SINGLE, _ERROR_IN_SINGLE = 1e-6, 1e-4
 # Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB; a device wants few long
 # kernels: 1 GiB each. Eliminations of small blocks want some sites at once.
