@@ -292,8 +292,9 @@ def _refine(levels: Levels, nodes: Nodes, centre: float, settings: Settings) -> 
         middle = panels_to_halve(nodes.u, nodes.cdf, nodes.density, centre, settings, seen)
         u, left, part = _untried(nodes.u, middle, tried)
         if u.size == 0:
-            stray = stray_point(nodes.u, nodes.cdf, nodes.density, settings.tol)
-            if middle.size == 0 or stray is None:
+            wanted = middle.size > 0  # and no part of these panels is left to try
+            stray = stray_point(nodes.u, nodes.cdf, nodes.density, settings.tol) if wanted else None
+            if stray is None:
                 break
             nodes = nodes.at(np.arange(nodes.u.size) != stray)
             continue
