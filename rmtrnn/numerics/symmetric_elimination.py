@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 from rmtrnn._core.arrays import namespace
 
-# Rows up to which a matrix is inverted at once, by exchanges of rows. Empirical: speed only.
-_INVERTED = 24
 # Rows up to which pivots are eliminated one by one. Empirical: speed only.
 _SMALL = 12
 
@@ -40,28 +38,6 @@ def eliminate(matrix: Any, last: int = 1) -> Eliminated:
     rest = matrix[:, half:, half:] - xp.swapaxes(side, 1, 2) @ xp.linalg.solve(first, side)
     log_first, found = eliminate(first).log_det, eliminate(rest, last)
     return Eliminated(log_first + found.log_det, found.last)
-
-
-def inverse(matrix: Any) -> Any:
-    """Inverses of symmetric matrices (n, r, r) by halves, in their precision.
-
-    As exact as the solution with exchanges of all rows where Im A is not small beside A. In single precision
-    twice as fast as that in double precision, in which NumPy inverts both.
-    """
-    size = matrix.shape[1]
-    xp, half = namespace(matrix), size // 2
-    if size <= _INVERTED:
-        return xp.linalg.inv(matrix)
-    side = matrix[:, :half, half:]
-    first = inverse(matrix[:, :half, :half])
-    across = first @ side
-    rest = inverse(matrix[:, half:, half:] - xp.swapaxes(side, 1, 2) @ across)
-    found = xp.empty_like(matrix)
-    found[:, half:, half:] = rest
-    found[:, :half, half:] = corner = -across @ rest
-    found[:, half:, :half] = xp.swapaxes(corner, 1, 2)
-    found[:, :half, :half] = first - corner @ xp.swapaxes(across, 1, 2)
-    return found
 
 
 def _row_by_row(matrix: Any, last: int) -> Eliminated:

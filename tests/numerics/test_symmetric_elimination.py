@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rmtrnn.numerics import symmetric_elimination
-from rmtrnn.numerics.symmetric_elimination import eliminate, inverse
+from rmtrnn.numerics.symmetric_elimination import eliminate
 
 
 def matrices(size, rng, n=5):
@@ -52,24 +52,3 @@ def test_the_size_of_small_blocks_is_speed_only(monkeypatch, factor):
     moved, other = eliminate(given)
     np.testing.assert_allclose(moved, plain, rtol=1e-12)
     np.testing.assert_allclose(other, last, rtol=1e-9)
-
-
-@pytest.mark.parametrize(("precision", "off"), [(np.complex128, 1e-10), (np.complex64, 2e-3)])
-@pytest.mark.parametrize("size", [1, 24, 25, 60])
-def test_inverses_by_halves_are_those_of_lapack(size, precision, off):
-    """In their own precision, and the given matrices stay as they are."""
-    given = matrices(size, np.random.default_rng(size))
-    own = given.astype(precision)
-    before, expected = own.copy(), np.linalg.inv(given)
-    found = inverse(own)
-    assert found.dtype == precision
-    assert np.abs(found - expected).max() < off * np.abs(expected).max()
-    np.testing.assert_array_equal(own, before)
-
-
-@pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
-def test_the_size_that_is_inverted_at_once_is_speed_only(monkeypatch, factor):
-    given = matrices(80, np.random.default_rng(2))
-    plain = inverse(given)
-    monkeypatch.setattr(symmetric_elimination, "_INVERTED", round(symmetric_elimination._INVERTED * factor))
-    np.testing.assert_allclose(inverse(given), plain, atol=1e-9 * np.abs(plain).max())

@@ -48,8 +48,6 @@ class IterationSettings:
 
 
 _ITERATION = IterationSettings()
-# Error of F asked for, from which on g and k are wanted to 1e-4.
-_ROUGH = 1e-6
 # Im of self-energies above the real axis, in units of the diagonal, that is not of another branch.
 _SLACK = 0.01
 
@@ -137,7 +135,7 @@ def solve(
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what overflows is given up
         for count in range(1, most + 1):
             try:
-                found = sites.overlaps(x, log_lambda, rough=tol > _ROUGH)
+                found = sites.overlaps(x, log_lambda)
                 r = image(sites, x, found) - x
             except np.linalg.LinAlgError:  # a pivot of a site is exactly 0: given up as what overflows
                 break

@@ -63,10 +63,10 @@ class Rows:
                 columns[row, place] = column
         return cls(xp.asarray(values), columns if few else None, width)
 
-    def at(self, some: slice, left: Any, right: Any, precision: Any = np.float64) -> Rows:
+    def at(self, some: slice, left: Any, right: Any) -> Rows:
         """At some of the sites, rows times ``left`` (m,) and columns divided by ``right`` (width,)."""
         unit = left[:, None] / (right if self.columns is None else right[self.columns])
-        return Rows((unit * self.values[some]).astype(precision), self.columns, self.width)
+        return Rows(unit * self.values[some], self.columns, self.width)
 
     @property
     def count(self) -> int:
@@ -93,16 +93,16 @@ class Rows:
         return [[xp.ascontiguousarray(core[rows[:, None], columns]) for columns in places] for rows in places]
 
     def around(self, cores: Any) -> Any:
-        """R A R^T at all sites, from the `cores` of A, of the precision of both."""
+        """R A R^T at all sites, from the `cores` of A."""
         if self.columns is None:
             return _sandwiched(self.values, cores)
         both = self._both_parts
 
         def of_place(left: int) -> Any:
-            parts = (core.view(right.dtype) * right for core, right in zip(cores[left], both, strict=True))
+            parts = (core.view(float) * right for core, right in zip(cores[left], both, strict=True))
             return functools.reduce(operator.iadd, parts) * self.values[:, :, left, None]
 
-        return functools.reduce(operator.iadd, map(of_place, range(len(both)))).view(cores[0][0].dtype)
+        return functools.reduce(operator.iadd, map(of_place, range(len(both)))).view(complex)
 
     @property
     def _both_parts(self) -> list[Any]:
@@ -117,10 +117,10 @@ class Rows:
         xp, places = namespace(matrices), range(self.values.shape[2])
         found = []
         for one in self._both_parts:
-            right = xp.swapaxes(matrices.view(one.dtype) * one, 0, 1)
+            right = xp.swapaxes(matrices.view(float) * one, 0, 1)
             for i in places:
                 left = xp.ascontiguousarray(self.values[:, :, i].T)[:, None]
-                found.append(xp.matmul(left, right)[:, 0].view(matrices.dtype).reshape(-1))
+                found.append(xp.matmul(left, right)[:, 0].view(complex).reshape(-1))
         return xp.concatenate(found)
 
     def mean(self, parts: np.ndarray) -> np.ndarray:
@@ -247,15 +247,14 @@ def _sandwiched(rows: Any, core: Any) -> Any:
     """R A R^T, by real products of both parts of A side by side."""
     xp = namespace(rows)
     n, size, columns = rows.shape
-    left = (rows.reshape(n * size, columns) @ core.view(rows.dtype)).view(core.dtype)
-    turned = xp.ascontiguousarray(xp.swapaxes(left.reshape(n, size, columns), 1, 2))
-    return xp.matmul(rows, turned.view(rows.dtype)).view(core.dtype)
+    left = (rows.reshape(n * size, columns) @ core.view(float)).view(complex).reshape(n, size, columns)
+    return xp.matmul(rows, xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).view(float)).view(complex)
 
 
 def _mean(rows: Any, matrices: Any) -> Any:
     """sum R^T A R over the sites."""
     xp = namespace(rows)
     n, size, columns = rows.shape
-    left = xp.matmul(xp.swapaxes(rows, 1, 2), matrices.view(rows.dtype)).view(matrices.dtype)
+    left = xp.matmul(xp.swapaxes(rows, 1, 2), matrices.view(float)).view(complex)
     turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).reshape(n * size, columns)
-    return (rows.reshape(n * size, columns).T @ turned.view(rows.dtype)).view(matrices.dtype)
+    return (rows.reshape(n * size, columns).T @ turned.view(float)).view(complex)

@@ -33,7 +33,6 @@ from rmtrnn.dyson.pencil import Chain, Stage
 from rmtrnn.dyson.self_energy import REAL_AXIS
 from rmtrnn.dyson.tied.read_chain import Ports, ReadChain, Rows
 from rmtrnn.numerics.symmetric_elimination import eliminate
-from rmtrnn.numerics.symmetric_elimination import inverse as symmetric_inverse
 
 # Relative shift of Q before it is inverted. Derived: the square root of rounding, as a smooth Q is
 # numerically singular.
@@ -44,9 +43,6 @@ _SHIFT = 1e-8
 _SINGULAR_SHIFT = 6e-6
 # Largest entry of the inverse of Q, in units of its diagonal: g is known to rounding times its square, 1e-8.
 _LARGEST_INVERSE = 1e4
-# Rounding of an inverse in single precision, and the relative error of g from which it is not used. Derived:
-# a hundredth of what points settle to.
-_SINGLE, _ERROR_IN_SINGLE = 1e-6, 1e-4
 # Complex numbers in a temporary array: some of them fit a level-2 cache of 1 MiB; a device wants few long
 # kernels: 1 GiB each. Eliminations of small blocks want some sites at once.
 _CACHED_ELEMENTS, _DEVICE_ELEMENTS, _ELIMINATED_SITES = 2**15, 2**26, 16
@@ -180,54 +176,41 @@ class SiteMatrices:
             P[block, block], Q[block, block] = p, q
         return P, Q
 
-    def overlaps(self, energy: np.ndarray, log_lambda: complex, rough: bool = False) -> np.ndarray:
-        """g and k of (20), (2, K, T, T); ``rough``: to 1e-4, in single precision where that will do."""
+    def overlaps(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
+        """g and k of (20), (2, K, T, T)."""
         P, Q = self.with_ends(energy, log_lambda)
         unit, Q = _unit_diagonal(self.chain.gathered(Q))
         inverse = _inverse(Q)
         if inverse is None:
             g, k = self._averages_of_any(P, Q, unit)
         else:
-            single = rough and self._error_in_single(energy, inverse, unit) < _ERROR_IN_SINGLE
-            inner, k = self._averages(P, inverse, unit, np.float32 if single else np.float64)
+            inner, k = self._averages(P, inverse, unit)
             g = inverse @ inner @ inverse - inverse
         g = (g / (unit[:, None] * unit))[np.ix_(self.chain.entry, self.chain.entry)]
         found = np.array([[matrix[block, block] for block in self.blocks()] for matrix in (g, k)])
         return 0.5 * (found + np.swapaxes(found, -1, -2))
 
-    def _error_in_single(self, energy: np.ndarray, inverse: np.ndarray, unit: np.ndarray) -> float:
-        """Relative error of g by single precision, where P, near σ² g, is what (15) makes of it.
-
-        In (30) terms of the size of Q_z^{-2}, the square of its ``inverse``, cancel to g.
-        """
-        P = np.abs(np.diagonal(energy[0], axis1=-2, axis2=-1)) / np.array(self.sigma2)[:, None]
-        least = (P.ravel() * unit[self.chain.entry[: self.ports]] ** 2).min()
-        return _SINGLE * float(np.abs(inverse).max()) ** 2 / max(least, 1e-300)
-
-    def _chain_at(self, some: slice, unit: Any, drive: Any, precision: Any) -> tuple[Rows, Rows]:
-        """L and B of some of the sites, z in the units ``unit``^{-1} and what is added in ``drive``."""
-        lower, added = self.chain.lower, self.chain.added
-        return lower.at(some, unit, unit, precision), added.at(some, unit, 1.0 / drive, precision)
+    def _chain_at(self, some: slice, unit: Any) -> tuple[Rows, Rows]:
+        """L and B of some of the sites, z in the units ``unit``^{-1}."""
+        chain = self.chain
+        return chain.lower.at(some, unit, unit), chain.added.at(some, unit, self.xp.ones(chain.added.width))
 
     def _averages(
-        self, P: np.ndarray, inverse: np.ndarray, unit: np.ndarray, precision: Any
+        self, P: np.ndarray, inverse: np.ndarray, unit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """E[L^T N L] and E[B^T N B] of (30), the first in units of the diagonal of Q."""
-        xp, single = self.xp, precision is np.float32
-        size, P = _unit_diagonal(P)
-        P, inverse = (xp.asarray(array.astype(np.complex64) if single else array) for array in (P, inverse))
-        unit, drive = xp.asarray(unit), xp.asarray(size)
-        inverted = symmetric_inverse if single else xp.linalg.inv
+        xp = self.xp
+        P, inverse, unit = (xp.asarray(array) for array in (P, inverse, unit))
         of_q, of_p = self.chain.lower.cores(inverse), self.chain.added.cores(P)
 
         def part(some: slice, weights: Any) -> Any:
-            L, B = self._chain_at(some, unit, drive, precision)
-            N = inverted(L.around(of_q) - B.around(of_p)) * weights.astype(precision)[:, None, None]
+            L, B = self._chain_at(some, unit)
+            N = xp.linalg.inv(L.around(of_q) - B.around(of_p)) * weights[:, None, None]
             return xp.concatenate([B.parts(N), L.parts(N)])
 
         found, chain = to_host(total(self.over_sites(self.chain.size, part))), self.chain
         k, inner = np.split(found, [chain.added.count])
-        return chain.lower.mean(inner), chain.added.mean(k) / (size[:, None] * size)
+        return chain.lower.mean(inner), chain.added.mean(k)
 
     def _averages_of_any(
         self, P: np.ndarray, energy: np.ndarray, unit: np.ndarray
@@ -238,10 +221,10 @@ class SiteMatrices:
         """
         xp, size = self.xp, self.chain.size
         P, Q, unit = (xp.asarray(array) for array in (P, energy, unit))
-        one, of_p = xp.ones(len(P)), self.chain.added.cores(P)
+        of_p = self.chain.added.cores(P)
 
         def part(some: slice, weights: Any) -> Any:
-            L, B = self._chain_at(some, unit, one, np.float64)
+            L, B = self._chain_at(some, unit)
             lower, added = L.dense, B.around(of_p)
             inverse = xp.linalg.inv(lower)
             passed = xp.matmul(Q, inverse)
@@ -267,11 +250,10 @@ class SiteMatrices:
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
         xp = self.xp
         P, inverse, scale = (xp.asarray(array) for array in (P, np.linalg.inv(Q), unit))
-        one = xp.ones(len(P))
         of_q, of_p = self.chain.lower.cores(inverse), self.chain.added.cores(P)
 
         def part(some: slice, weights: Any) -> Any:
-            L, B = self._chain_at(some, scale, one, np.float64)
+            L, B = self._chain_at(some, scale)
             found = eliminate(L.around(of_q) - B.around(of_p), self.s_out)
             return xp.stack([found.log_det, xp.trace(found.last, axis1=1, axis2=2)])
 
