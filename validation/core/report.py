@@ -66,7 +66,10 @@ def render(records: list[dict[str, Any]]) -> str:
     for title in _titles(records):
         own = [(record, claim) for record, claim in _claims(records) if _item(claim["item"]) == title]
         parts += [f"## {title}: {ITEMS[title]}\n" if title in ITEMS else f"## {title}\n"]
-        parts += [_claim(record, claim, rules) + _pictures(record, claim, shown) for record, claim in own]
+        said: set[str] = set()
+        parts += [
+            _claim(record, claim, rules, said) + _pictures(record, claim, shown) for record, claim in own
+        ]
         if not own:
             parts.append("No study with a saved result speaks to this.\n")
     parts += ['## <a id="rules"></a>Appendix A: rules of the verdicts\n']
@@ -119,12 +122,16 @@ def _titles(records: list[dict[str, Any]]) -> list[str]:
     return [*ITEMS, *sorted(others)]
 
 
-def _claim(record: dict[str, Any], claim: dict[str, Any], rules: list[str]) -> str:
+def _claim(record: dict[str, Any], claim: dict[str, Any], rules: list[str], said: set[str]) -> str:
+    """A claim with its verdict and numbers; what was said before of another network is not said again."""
     where = claim["item"].removeprefix(_item(claim["item"])).strip(" ,:")
+    network, _, statement = claim["claim"].rpartition(": ")
+    text = f"{network}." if network and statement in said else claim["claim"]
+    said.add(statement)
     number = rules.index(claim["reason"]) + 1
     folder = record["study"]
     return (
-        f"**{where + ': ' if where else ''}{claim['claim']}** *{_sentence(claim['verdict'])[:-1]}* "
+        f"**{where + ': ' if where else ''}{text}** *{_sentence(claim['verdict'])[:-1]}* "
         f"([rule {number}](#rule-{number}), [{folder}](#{folder})){_numbers(claim)}.\n"
     )
 

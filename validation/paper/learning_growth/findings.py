@@ -144,12 +144,13 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     size = next(meta["settings"]["size"] for meta, _ in results.values())
     made, absent = [], []
     for T, own in cases.SIZES[size].items():
+        new = {cell: _new(results, cell, T) for cell in CELLS}
         for inputs in own["inputs"]:
             for weights in own["weights"]:
                 for cell in CELLS:
                     key = (cell, weights, inputs, T)
                     if any(cases.key_of(*key[:2], arm, inputs, T) in results for arm in arms.ARMS):
-                        made.append(_claim(results, key))
+                        made.append(_claim(results, key, new.pop(cell, "")))
                     else:
                         absent.append(
                             f"{core.CELL_NAMES[cell]}, {core.WEIGHT_NAMES[weights]}, {inputs}, T = {T}"
@@ -177,10 +178,10 @@ def claims(results: dict[str, core.Result]) -> list[core.Claim]:
     return made
 
 
-def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int]) -> core.Claim:
+def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int], new: str) -> core.Claim:
     """Whether networks of growth 0 on the data learn faster than those off the critical point."""
     cell, weights, inputs, T = key
-    found = {arm: _areas(results, cases.key_of(cell, weights, arm, inputs, T)) for arm in arms.ARMS}
+    found = _areas_of_arms(results, *key)
     first = found["growth 0"]
     others = {arm: one for arm in OFF if (one := found[arm]) is not None}
     network = f"{core.CELL_NAMES[cell]}, {core.WEIGHT_NAMES[weights]} weights, {inputs}, T = {T}"
@@ -188,7 +189,7 @@ def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int]) -> c
     if first is None or not set(FAR) <= set(others):
         missing = ", ".join(arm for arm in ("growth 0", *FAR) if found[arm] is None)
         absent = f"not run, or without a σ_w: {missing}"
-        return core.Claim(ITEM, text, absent, core.Verdict.UNDECIDED, RULE)
+        return core.Claim(ITEM, text, absent, core.Verdict.UNDECIDED, RULE, new=new)
     ahead = [arm for arm, one in others.items() if first.areas.min() > one.areas.max()]
     behind = [arm for arm, one in others.items() if first.areas.max() < one.areas.min()]
     areas = {arm: f"{one.areas.mean():.3f}" for arm, one in found.items() if one is not None}
@@ -211,7 +212,7 @@ def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int]) -> c
         found=f"mean accuracy over log step {areas['growth 0']} at growth 0, {', '.join(far)}",
         numbers=f"others {', '.join(rest)}; {len(first.areas)} seeds each"
         + (f"; the published point has growth {published.growths}" if published else ""),
-        new=_new(network, found),
+        new=new,
         verdict=judged,
         reason=RULE,
         difference=f"not faster than at {_others(ahead)}" if judged == core.Verdict.DIFFERENCE else "",
@@ -223,16 +224,23 @@ def _others(ahead: list[str]) -> str:
     return ", ".join(arm.partition(" ")[2] for arm in FAR if arm not in ahead)
 
 
-def _new(network: str, found: dict[str, _Areas | None]) -> str:
-    """Whether every seed of `rmtrnn.initialize` learns faster than all others."""
-    own = found["initialize"]
-    others = {arm: one for arm, one in found.items() if one is not None and arm != "initialize"}
-    if own is None or own.areas.min() <= max(one.areas.max() for one in others.values()):
+def _new(results: dict[str, core.Result], cell: str, T: int) -> str:
+    """Where each seed of `rmtrnn.initialize` learns faster than all others: one sentence for a cell and T."""
+    where = []
+    for inputs in cases.INPUTS:
+        for weights in cases.WEIGHTS:
+            others = _areas_of_arms(results, cell, weights, inputs, T)
+            own = others.pop("initialize")
+            rest = [one.areas for one in others.values() if one is not None]
+            if own is not None and rest and own.areas.min() > max(areas.max() for areas in rest):
+                best = max(areas.mean() for areas in rest)
+                name = f"{core.WEIGHT_NAMES[weights]}, {inputs}"
+                where.append(f"{own.areas.mean():.3f} against {best:.3f} ({name})")
+    if not where:
         return ""
-    best = max(others, key=lambda arm: others[arm].areas.mean())
     return (
-        f"{network}: the networks of `rmtrnn.initialize` learn faster than all of these: mean accuracy over "
-        f"log step {own.areas.mean():.3f}, the best of the others {others[best].areas.mean():.3f} ({best})."
+        f"{core.CELL_NAMES[cell]}, T = {T}: the networks of `rmtrnn.initialize` learn faster than all of "
+        f"these: mean accuracy over log step {', '.join(where)}, each against the best of the others."
     )
 
 
@@ -266,6 +274,12 @@ class _Areas:
         self.areas = training.area(arrays["step"], arrays["accuracy"])
         self.last = float(arrays["accuracy"][:, -1].mean())
         self.growths = ", ".join(map(_signed, meta["placed"]["growth"]))
+
+
+def _areas_of_arms(
+    results: dict[str, core.Result], cell: str, weights: str, inputs: str, T: int
+) -> dict[str, _Areas | None]:
+    return {arm: _areas(results, cases.key_of(cell, weights, arm, inputs, T)) for arm in arms.ARMS}
 
 
 def _areas(results: dict[str, core.Result], key: str) -> _Areas | None:
