@@ -73,7 +73,7 @@ def test_8_laws_and_samples_of_other_steps_or_ensembles():
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", rt.GRU(reset_after=True)])
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("weights", ["gaussian", pytest.param("orthogonal", marks=pytest.mark.sweep)])
 def test_9_states_that_are_zero(cell, weights):
     spec = rt.spectrum(rt.Ensemble(cell, weights=weights), 1)
     assert spec.converged and spec.error < 5e-3

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 import subprocess
@@ -210,11 +211,22 @@ def _same(result):
     return result
 
 
-def test_loading_needs_no_import_but_rmtrnn(result, tmp_path):
-    path = result.save(tmp_path / "kept")
-    code = f"import rmtrnn as rt; print(type(rt.load({str(path)!r})).__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == type(result).__name__
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_loading_needs_no_import_but_rmtrnn(results, tmp_path):
+    """Each file is read by a process of its own, forked from one that has imported rmtrnn alone."""
+    paths = [str(result.save(tmp_path / str(k))) for k, result in enumerate(results.values())]
+    code = """
+import os, sys
+import rmtrnn as rt
+for path in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        print(type(rt.load(path)).__name__, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [type(result).__name__ for result in results.values()]
 
 
 def test_files_of_results_hold_no_pickle(result, tmp_path):

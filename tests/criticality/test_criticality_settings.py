@@ -37,6 +37,7 @@ def test_points_of_the_scan(monkeypatch, points):
     assert one.gate("e").sigma_w == pytest.approx(solved(LINE).gate("e").sigma_w, rel=1e-9)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "changes",
     [{"refinement": 0.15}, {"refinement": 0.017}, {"sites": 2**7}, {"sites": 2**11}, {"nowhere": 3e8}],

@@ -12,7 +12,9 @@ from validation.paper.criticality import boxes
 BATCHES, BOXES = 10, 30
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize(
+    "batch", [*range(3), *(pytest.param(k, marks=pytest.mark.sweep) for k in range(3, BATCHES))]
+)
 def test_random_boxes(batch):
     """χ = 1 to 1e-8, by the full mean field; or none, and a scan on other points is on the side it names."""
     rng = np.random.default_rng([7, batch])

@@ -96,10 +96,10 @@ def test_a_jacobian_from_a_smaller_state_to_a_larger_one(tied):
     """LSTM with peepholes: nothing reads h, so J maps c to (c, h) and half of its singular values are 0."""
     scales = {"sigma_w": 1.0, "sigma_v": 1.0} if tied else {"sigma_w": 2.0, "sigma_v": 0.1, "sigma_b": 0.07}
     ens = rt.Ensemble("lstm_peephole", weights="orthogonal", tied=tied, **scales)
-    spec = rt.spectrum(ens, 1, population=2048)
+    spec = rt.spectrum(ens, 1, population=1024)
     assert spec.atoms == ((0.0, 0.5),) and spec.converged and spec.error < 0.01
     sample = rt.sample(ens, 1, N=150, trials=3, seed=2).log_s.ravel()
     assert np.mean(sample == -np.inf) == 0.5
     assert checks.kolmogorov(spec.log_s.cdf, sample) < 0.02 + spec.error
-    other = rt.spectrum(ens.replace(sigma_w=0.5 * scales["sigma_w"]), 1, population=2048)
+    other = rt.spectrum(ens.replace(sigma_w=0.5 * scales["sigma_w"]), 1, population=1024)
     assert checks.kolmogorov(other.log_s.cdf, sample) > 0.04 + spec.error

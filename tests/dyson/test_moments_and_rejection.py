@@ -49,7 +49,9 @@ def test_tied_first_moment_is_that_of_the_large_lambda_limit():
     ("ens", "T"),
     [
         (rt.Ensemble(leaky(sympy.Rational(1, 4)), sigma_w=1.5, sigma_v=0.5), 6),
-        (rt.Ensemble("minimal", sigma_w=4.0, sigma_v=0.5, mu_b=2.0, R=1.0), 6),
+        pytest.param(
+            rt.Ensemble("minimal", sigma_w=4.0, sigma_v=0.5, mu_b=2.0, R=1.0), 6, marks=pytest.mark.sweep
+        ),
     ],
     ids=["leaky", "minimal"],
 )

@@ -63,7 +63,7 @@ def resolvent(stages, sigma2, weight_function, lam):
     raise AssertionError(f"no solution: last change {change:.1e}")
 
 
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("weights", ["gaussian", pytest.param("orthogonal", marks=pytest.mark.sweep)])
 @pytest.mark.parametrize(("cell", "parameters", "T"), [("minimal", MINIMAL, 2), ("gru", GRU, 1)])
 @pytest.mark.equation(12, 13, 14)
 def test_laws_have_the_resolvent_of_the_dense_pencil(cell, parameters, T, weights):

@@ -41,7 +41,7 @@ def test_differences_give_the_hessian_of_the_self_energies():
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("weights", ["gaussian", pytest.param("orthogonal", marks=pytest.mark.sweep)])
 def test_law_in_splines_is_that_in_all_strengths(weights):
     chain = chain_of(MINIMAL.replace(weights=weights), LONG, 256)
     settings = Settings(tol=1e-3, tail=1e-3, mass_resolution=8 / chain.n)

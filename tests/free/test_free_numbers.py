@@ -30,6 +30,7 @@ def usual():
     return {name: (make().cdf(X), make().error) for name, make in LAWS.items()}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_of_the_support(usual, monkeypatch, name, factor):
@@ -40,6 +41,7 @@ def test_numbers_of_the_support(usual, monkeypatch, name, factor):
     check({name: usual[name] for name in ("atom", "product")})
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("part", [slice(None, None, 2), slice(1, None)])
 @pytest.mark.parametrize("name", ["scan", "nodes"])
 def test_schedules_of_the_support(usual, monkeypatch, name, part):

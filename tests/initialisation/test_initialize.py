@@ -265,7 +265,7 @@ def test_fast_units_answer_and_slow_ones_remember():
     assert drawn.has_normal_biases
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("cell", ["gru", pytest.param("lstm", marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("layout", ["torch", "keras", "flax"])
 def test_arrays_have_both_time_scales(cell, layout):
     """The biases of an array are those of the law, at the same units for the gates that go together."""

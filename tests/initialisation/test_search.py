@@ -37,7 +37,7 @@ def test_fine_coordinates(T):
     assert x[[one.name for one in finer.free].index("sigma_v")] > 0.04
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_continual_update_network_of_long_memory_has_a_solution():
     """Its inputs must be of the order 1/T: coordinates that resolve 1/400 of a variance miss all points."""
     assert rt.initialize("cfn", 1000).status is not rt.Status.NO_SOLUTION
@@ -127,7 +127,7 @@ def test_numbers_of_the_search_within_the_limits_hardly_matter(name, factor):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", [100, 101, 183])
+@pytest.mark.parametrize("index", [100, *(pytest.param(k, marks=pytest.mark.sweep) for k in (101, 183))])
 def test_problems_on_which_a_scan_was_better(index):
     """Two local optima, and one that was said to have no solution."""
     row = random_fixed.row(index)

@@ -135,6 +135,7 @@ def test_memory_of_a_thousand_steps():
     assert mf.timescales["autocovariance"] > 500.0
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize("name", [f.name for f in fields(SETTINGS)])
 def test_settings_move_results_by_less_than_their_errors(name, factor, monkeypatch):

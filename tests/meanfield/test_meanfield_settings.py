@@ -25,6 +25,7 @@ def solved(runs):
     return found
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize("name", ["replicates", "averaged", "shortest"])
 def test_runs_of_populations(usual, name, factor):

@@ -65,6 +65,7 @@ NUMBERS = [
 LIMITS = {"static": 0.99, "returns": 0.99, "ruling": 0.99, "broad": 0.5}
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize(("module", "name", "field"), NUMBERS)
 def test_numbers_move_results_by_less_than_their_errors(module, name, field, factor, monkeypatch):
@@ -102,6 +103,7 @@ def test_points_followed_along_a_line_are_those_solved_alone():
         assert abs(one.chi - alone.chi[0]) < 0.5 * (one.errors["chi"] + alone.errors["chi"][0])
 
 
+@pytest.mark.sweep
 def test_a_line_resolves_memories_of_two_thousand_steps():
     """minimalRNN whose gate hardly reads the state: Q is that of untied weights, by (4)."""
     ensembles = [

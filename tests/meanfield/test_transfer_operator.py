@@ -34,7 +34,7 @@ def test_cells_that_are_solved_by_moments(ens):
     assert values[0].second[0] == pytest.approx(exact.Q, rel=2e-3 / abs(1 - exact.chi))
 
 
-@pytest.mark.parametrize("peephole", [False, True])
+@pytest.mark.parametrize("peephole", [False, pytest.param(True, marks=pytest.mark.sweep)])
 def test_lstm_against_populations(peephole):
     ens = rt.Ensemble(
         rt.LSTM(peephole=peephole), 1.5 if peephole else 3.0, 0.5, {"f": 1.0, "i": 0.0, "o": 0.5, "g": 0.0}

@@ -48,6 +48,7 @@ def test_power_of_marchenko_pastur_is_fuss_catalan(T):
     assert np.abs(law.cdf(points) - free.FussCatalan(T).log.cdf(2 * points)).max() <= law.error
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize("name", ["nodes", "tol", "lightest"])
 def test_settings_move_the_law_by_less_than_its_error(name, factor):

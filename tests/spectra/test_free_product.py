@@ -18,7 +18,7 @@ BASE = {"sigma_w": 1.05, "sigma_b": 0.05}
 
 
 @pytest.mark.parametrize("gaussian", [True, False], ids=["gaussian", "orthogonal"])
-@pytest.mark.parametrize("T", [4, 16, 64])
+@pytest.mark.parametrize("T", [4, pytest.param(16, marks=pytest.mark.sweep), 64])
 @pytest.mark.equation(9, 10)
 def test_density_against_thirty_digits(T, gaussian):
     reference = TanhReference("1.05", "0.05", T, gaussian)

@@ -122,7 +122,7 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("weights", ["gaussian", pytest.param("orthogonal", marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("name", OWN)
 def test_own_activations_against_sampled_matrices(name, weights):
     ens = vanilla(OWN[name], sigma_w=0.7, sigma_v=0.5, sigma_b=0.3, mu_b=0.2, weights=weights)

@@ -76,11 +76,11 @@ def test_the_checks_find_a_wrong_law():
 def test_a_run_is_logged_and_goes_on(tmp_path, monkeypatch):
     times = iter(np.linspace(0.0, 1e4, 200))
     monkeypatch.setattr(runner.time, "monotonic", lambda: next(times))
-    found = hunt(6.0, 3, tmp_path, ("eigenvalues",))
+    found = hunt(6.0, 3, tmp_path, ("free",))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(lines) == found["cases"] > 0
-    assert {one["kind"] for one in lines} == {"eigenvalues"}
-    again = hunt(6.0, 3, tmp_path, ("eigenvalues",))
+    assert {one["kind"] for one in lines} == {"free"}
+    again = hunt(6.0, 3, tmp_path, ("free",))
     assert again["cases"] > found["cases"] == again["cases before it"]
     assert "Findings" in (tmp_path / "report.md").read_text()
     for one in lines:

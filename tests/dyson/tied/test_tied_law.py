@@ -189,7 +189,7 @@ def test_a_leaky_cell_that_reads_its_output_has_a_law_over_two_steps():
     assert np.max(np.abs(law.cdf(1.1 * s) - p)) > 0.04
 
 
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("weights", [pytest.param("gaussian", marks=pytest.mark.sweep), "orthogonal"])
 @pytest.mark.equation(15)
 def test_minimal_rnn_against_matrices(weights):
     """Tied T = 4, N = 400 x 4: the right law fits, a sample of a slower network does not."""
@@ -272,7 +272,7 @@ def test_a_network_without_input_noise_has_a_law():
     assert np.abs(found - sampled - 0.2).min() > 0.1  # a law shifted by a fifth would be noticed
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("cell", ["gru", pytest.param("lstm", marks=pytest.mark.sweep)])
 def test_one_step_from_the_zero_state_is_that_of_untied_weights(cell):
     """One step uses every matrix once, and the dead state is the same for both."""
     untied = rt.Ensemble(cell)

@@ -118,7 +118,7 @@ def test_few_points_are_enough_for_a_law():
     assert abs(found.log_s.cdf(more.log_s.icdf(0.3)) - 0.3) < found.error + more.error
 
 
-@pytest.mark.parametrize("angle", [0.1, 0.03])
+@pytest.mark.parametrize("angle", [pytest.param(0.1, marks=pytest.mark.sweep), 0.03])
 def test_the_law_does_not_depend_on_the_angle(angle, monkeypatch):
     u = np.array([-12.0, -8.0, -5.0, -3.0, -1.5])
     options = {"population": 512, "tol": 2e-3}

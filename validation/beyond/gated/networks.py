@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sympy
@@ -29,6 +30,7 @@ def min_gru() -> rt.Cell:
     return rt.Cell("mingru", state=h, input=x, gates=gates, update=[update])
 
 
+@cache
 def networks() -> dict[str, rt.Ensemble]:
     """One ensemble for each cell, with untied Gaussian weights."""
     mild: dict[str, Any] = {"sigma_w": 1.5, "sigma_v": 0.7, "mu_b": 0.3, "R": 0.5}
