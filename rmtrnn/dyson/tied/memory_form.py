@@ -156,40 +156,63 @@ def log_determinants(
     return log_det, m
 
 
-def _portion(
-    stages: Sequence[Stage], some: slice, of_p: Memory, of_q: Memory, inverse_lambda: complex
-) -> tuple[np.ndarray, np.ndarray]:
-    """The recursion (32), with U by its six entries."""
-    xx = np.ones(stages[0].a[0, 0, some].shape, dtype=complex)
-    xk, xz, kk, kz, zz = np.zeros((5, xx.size), dtype=complex)  # k: xi, z: zeta
-    log_det = _Logarithm(xx.size)
-    for t, stage in enumerate(stages):
-        a, b, c = (block[some].astype(complex) for block in (stage.a[0, 0], stage.b[0, 0], stage.c[0, 0]))
-        # z = c x weighed by e z²/2 + z zeta: U (1 - K U)^{-1} by its pivot in (z, zeta)
-        first, second = (c * xx, c * xk, c * xz), (xz, kz, zz)
-        low, high = 1.0 - first[2], zz + of_q.diagonal[t]
+class _Covariance(NamedTuple):
+    """U of (32) by its six entries, (n,) each; k: xi, z: zeta."""
+
+    xx: np.ndarray
+    xk: np.ndarray
+    xz: np.ndarray
+    kk: np.ndarray
+    kz: np.ndarray
+    zz: np.ndarray
+
+    def weighed(self, c: np.ndarray, e: complex) -> tuple[_Covariance, np.ndarray]:
+        """U (1 - K U)^{-1} for a weight exp(e y²/2 + y zeta) of y = c x, by its pivot in (y, zeta); det."""
+        first, second = (c * self.xx, c * self.xk, c * self.xz), (self.xz, self.kz, self.zz)
+        low, high = 1.0 - first[2], self.zz + e
         own = c * first[0]
         det = low * low - own * high
-        log_det.add(det)
         high, low, own = high / det, low / det, own / det
         left = [high * one + low * two for one, two in zip(first, second, strict=True)]
         right = [low * one + own * two for one, two in zip(first, second, strict=True)]
-        xx, xk, xz = (
-            u + first[0] * y + second[0] * z for u, y, z in zip((xx, xk, xz), left, right, strict=True)
+
+        def moved(u: np.ndarray, i: int, j: int) -> np.ndarray:
+            return u + first[i] * left[j] + second[i] * right[j]
+
+        rest = moved(self.kk, 1, 1), moved(self.kz, 1, 2), moved(self.zz, 2, 2)
+        x, y, z = self.xx, self.xk, self.xz
+        return _Covariance(moved(x, 0, 0), moved(y, 0, 1), moved(z, 0, 2), *rest), det
+
+    def passed(
+        self, a: np.ndarray, b: np.ndarray, c: np.ndarray, of_p: Sequence[complex], of_q: Sequence[complex]
+    ) -> _Covariance:
+        """That of x' = a x + b (xi + w), xi' = A xi + v, zeta' = B zeta + gamma c x; d, beta, A of both."""
+        (d, beta, A), (_, gamma, B) = of_p, of_q
+        ax, ak, az = a * self.xx + b * self.xk, a * self.xk + b * self.kk, a * self.xz + b * self.kz
+        read = gamma * c
+        return _Covariance(
+            xx=a * ax + b * (ak + d * b),
+            xk=A * ak + beta * b,
+            xz=B * az + read * ax,
+            kk=A * A * self.kk,
+            kz=A * (B * self.kz + read * self.xk),
+            zz=B * B * self.zz + read * (2.0 * B * self.xz + read * self.xx),
         )
-        kk = kk + first[1] * left[1] + second[1] * right[1]
-        kz = kz + first[1] * left[2] + second[1] * right[2]
-        zz = zz + first[2] * left[2] + second[2] * right[2]
-        # x' = a x + b (xi + w), xi' = A xi + v, zeta' = B zeta + gamma c x
-        A, B, read = of_p.decay[t], of_q.decay[t], of_q.start[t] * c
-        ax, ak, az = a * xx + b * xk, a * xk + b * kk, a * xz + b * kz  # with x, xi, zeta before
-        zz = B * B * zz + read * (2.0 * B * xz + read * xx)
-        kz = A * (B * kz + read * xk)
-        xz = B * az + read * ax
-        xk = A * ak + of_p.start[t] * b
-        xx = a * ax + b * (ak + of_p.diagonal[t] * b)
-        kk = A * A * kk
-    last = 1.0 - inverse_lambda * xx  # nothing follows x_L
+
+
+def _portion(
+    stages: Sequence[Stage], some: slice, of_p: Memory, of_q: Memory, inverse_lambda: complex
+) -> tuple[np.ndarray, np.ndarray]:
+    """The recursion (32) at some of the sites."""
+    n = stages[0].a[0, 0, some].size
+    U = _Covariance(np.ones(n, dtype=complex), *np.zeros((5, n), dtype=complex))
+    log_det = _Logarithm(n)
+    for stage, p, q in zip(stages, zip(*of_p, strict=True), zip(*of_q, strict=True), strict=True):
+        a, b, c = (block[some].astype(complex) for block in (stage.a[0, 0], stage.b[0, 0], stage.c[0, 0]))
+        U, det = U.weighed(c, q[0])
+        log_det.add(det)
+        U = U.passed(a, b, c, p, q)
+    last = 1.0 - inverse_lambda * U.xx  # nothing follows x_L
     log_det.add(last)
     return log_det.flush(), 1.0 / last - 1.0
 
