@@ -27,6 +27,7 @@ from rmtrnn.meanfield.result import UNBOUNDED
 from rmtrnn.meanfield.site_memory import memory_error, own_rates
 from rmtrnn.meanfield.tied_growth import (
     Growth,
+    differences_grow,
     growth_rate,
     separate_growth,
 )
@@ -149,7 +150,7 @@ def _is_unstable_and_static(state: TiedState, seed: int) -> bool:
     if 4 * state.sites.period > state.settings.last_period:
         return False
     recorder = _recorded(state.sites, state.spectra.values[:, None])
-    return growth_rate(state.sites, [recorder], seed, state.settings).chi > 1.0
+    return differences_grow(state.sites, recorder, seed, state.settings)
 
 
 def _start(forward: Forward, unstable: bool) -> Callable[[FrequencyNodes], np.ndarray]:

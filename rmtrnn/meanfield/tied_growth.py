@@ -88,15 +88,36 @@ def growth_rate(
     """
     if process.readings.count == 0:
         return _own_growth(process, recorders)
-    if (
-        process.per_group % (2 * _ROUNDS.thinning) == 0
-        and process.n >= _ROUNDS.thinning * DEFAULT.least_sites
-    ):
-        fewer, kept = process.thinned(_ROUNDS.thinning)
-        rough = replace(settings, tolerance=_ROUNDS.thinning * settings.tolerance)
-        near = growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start, highest)
-        start = near if near.converged and not near.site_limited else start
+    near = _on_fewer_sites(process, recorders, seed, settings, start, highest)
+    start = near if near is not None and near.converged and not near.site_limited else start
     return _PowerIteration(process, recorders, seed).solve(settings, start, highest)
+
+
+def differences_grow(process: PeriodicSites, recorder: Recorder, seed: int, settings: Settings) -> bool:
+    """Whether χ > 1: by every fourth site where χ differs from 1 by more than single groups of them do."""
+    near = _on_fewer_sites(process, [recorder], seed, settings, None, np.inf)
+    if near is not None and near.converged and not near.site_limited:
+        unknown = near.residual + np.std(np.log(near.groups), ddof=1)
+        if abs(np.log(near.chi)) > unknown:
+            return near.chi > 1.0
+    return growth_rate(process, [recorder], seed, settings).chi > 1.0
+
+
+def _on_fewer_sites(
+    process: PeriodicSites,
+    recorders: list[Recorder],
+    seed: int,
+    settings: Settings,
+    start: Growth | None,
+    highest: float,
+) -> Growth | None:
+    """χ by every fourth site, roughly; None where these are too few."""
+    few = process.n < _ROUNDS.thinning * DEFAULT.least_sites
+    if few or process.per_group % (2 * _ROUNDS.thinning) or process.readings.count == 0:
+        return None
+    fewer, kept = process.thinned(_ROUNDS.thinning)
+    rough = replace(settings, tolerance=_ROUNDS.thinning * settings.tolerance)
+    return growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start, highest)
 
 
 def separate_growth(
