@@ -27,8 +27,9 @@ class ConvolutionSettings:
 
     # Points of the law of e: the cdf errs by about their inverse, times a logarithm.
     points: int = 2**19
-    # Biases, and points of e at each of them.
+    # Biases of one gate, and of each of two gates; points of e at each of them.
     biases: int = 256
+    biases_of_two: int = 40
     points_at_bias: int = 2**13
     # Lattice spacing over the standard deviation of the sum over √T: the cdf errs by its square over 30.
     spacing: float = 0.02
@@ -88,7 +89,7 @@ def _distribution(ens: Ensemble, T: int, settings: ConvolutionSettings, shift: i
     """The distribution of the sum of T terms, from the points that belong to ``shift``."""
     gates = _Gates(ens)
     if gates.fresh and gates.static and T > 1:
-        biases, weights = _biases(settings.biases, len(gates.static), shift)
+        biases, weights = _biases(settings, len(gates.static), shift)
         one = _points(settings.points_at_bias, len(gates.fresh), shift)
         terms = np.array([gates.terms(one, bias[:, None]) for bias in biases.T])
         return _convolved(terms, weights, T, settings)
@@ -149,17 +150,21 @@ class _Gates:
             return np.log(np.abs(slope))
 
 
-def _biases(n: int, dimensions: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points (d, n) and weights for biases: the trapezoidal rule in a normal variable where d = 1.
+def _biases(settings: ConvolutionSettings, dimensions: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points (d, n) and weights for biases: the trapezoidal rule in normal variables where d = 1 or 2.
 
-    The integrand is then smooth and decays, and the rule converges geometrically. More points for larger d.
+    The integrand is then smooth and decays, and the rule converges geometrically. For larger d, points that
+    fill the cube evenly.
     """
-    if dimensions > 1:
-        n = n * 2 ** (dimensions - 1) // (1 + shift)
+    if dimensions > 2:
+        n = settings.biases * 2 ** (dimensions - 1) // (1 + shift)
         return _points(n, dimensions, shift), np.full(n, 1.0 / n)
+    n = settings.biases if dimensions == 1 else settings.biases_of_two
     z = np.linspace(-NORMAL_END, NORMAL_END, n - (n // 4) * shift)
-    weights = np.exp(-0.5 * z**2)
-    return ndtr(z)[None], weights / weights.sum()
+    grid = np.array(np.meshgrid(*[z] * dimensions)).reshape(dimensions, -1)
+    grid = grid[:, (grid**2).sum(axis=0) <= NORMAL_END**2 * (1.0 + 1e-12)]
+    weights = np.exp(-0.5 * (grid**2).sum(axis=0))
+    return ndtr(grid), weights / weights.sum()
 
 
 def _points(n: int, dimensions: int, shift: int) -> np.ndarray:

@@ -19,10 +19,9 @@ Z = np.linspace(-9.0, 9.0, 801)
 NORMAL = np.exp(-0.5 * Z**2) / np.exp(-0.5 * Z**2).sum()
 
 
-def inverted(u, power):
+def inverted(u, power, step=0.004, highest=8.0):
     """Gil-Pelaez (1951): F(u) from a characteristic function, by the trapezoidal rule in frequency."""
-    step = 0.004
-    frequency = np.arange(0.5 * step, 8.0, step)
+    frequency = np.arange(0.5 * step, highest, step)
     terms = np.imag(np.exp(-1j * np.outer(u, frequency)) * power(frequency)) / frequency
     return 0.5 - terms.sum(axis=1) * step / math.pi
 
@@ -58,6 +57,27 @@ def test_tied_biases_are_a_mixture_of_convolutions():
     law = convolved_law(MINGRU.replace(tied=True), T)
     assert np.max(np.abs(law.cdf(u) - inverted(u, power))) < law.error < 1e-4
     assert np.max(np.abs(convolved_law(MINGRU, T).cdf(u) - law.cdf(u))) > 0.05
+
+
+def test_tied_biases_of_two_gates():
+    """minLSTM: a = σ(f)/(σ(f) + σ(i)), the mean of convolutions over two normal biases."""
+    T, ens = 4, rt.Ensemble("minlstm", sigma_v=0.3, sigma_b=0.3, mu_b={"f": 0.5}, R=1.0, tied=True)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(12)
+    pairs = np.array(np.meshgrid(nodes, nodes)).reshape(2, -1)
+    both = np.outer(weights, weights).ravel() / weights.sum() ** 2
+
+    def power(frequency):
+        total = np.zeros(frequency.size, dtype=complex)
+        for bias, weight in zip(pairs.T, both, strict=True):
+            forget, enter = np.array([[0.5], [0.0]]) + 0.3 * (bias[:, None] + pairs)
+            terms = -np.log1p(expit(enter) / expit(forget))
+            total += weight * (np.exp(1j * np.outer(frequency, terms)) @ both) ** T
+        return total
+
+    law = convolved_law(ens, T)
+    u = law.icdf(np.array([0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98]))
+    off = np.abs(law.cdf(u) - inverted(u, power, 0.03, 30.0)).max()
+    assert off < law.error < 1e-3, (off, law.error)
 
 
 @pytest.mark.parametrize("tied", [False, True])
