@@ -176,8 +176,8 @@ class _Covariance(NamedTuple):
         left = [high * one + low * two for one, two in zip(first, second, strict=True)]
         right = [low * one + own * two for one, two in zip(first, second, strict=True)]
 
-        def moved(u: np.ndarray, i: int, j: int) -> np.ndarray:
-            return u + first[i] * left[j] + second[i] * right[j]
+        def moved(entry: np.ndarray, i: int, j: int) -> np.ndarray:
+            return entry + first[i] * left[j] + second[i] * right[j]
 
         rest = moved(self.kk, 1, 1), moved(self.kz, 1, 2), moved(self.zz, 2, 2)
         x, y, z = self.xx, self.xk, self.xz
