@@ -89,18 +89,19 @@ def growth_rate(
     if process.readings.count == 0:
         return _own_growth(process, recorders)
     near = _on_fewer_sites(process, recorders, seed, settings, start, highest)
-    start = near if near is not None and near.converged and not near.site_limited else start
-    return _PowerIteration(process, recorders, seed).solve(settings, start, highest)
+    return _PowerIteration(process, recorders, seed).solve(settings, near or start, highest)
 
 
 def differences_grow(process: PeriodicSites, recorder: Recorder, seed: int, settings: Settings) -> bool:
     """Whether χ > 1: by every fourth site where χ differs from 1 by more than single groups of them do."""
+    if process.readings.count == 0:
+        return _own_growth(process, [recorder]).chi > 1.0
     near = _on_fewer_sites(process, [recorder], seed, settings, None, np.inf)
-    if near is not None and near.converged and not near.site_limited:
+    if near is not None:
         unknown = near.residual + np.std(np.log(near.groups), ddof=1)
         if abs(np.log(near.chi)) > unknown:
             return near.chi > 1.0
-    return growth_rate(process, [recorder], seed, settings).chi > 1.0
+    return _PowerIteration(process, [recorder], seed).solve(settings, near, np.inf).chi > 1.0
 
 
 def _on_fewer_sites(
@@ -111,13 +112,14 @@ def _on_fewer_sites(
     start: Growth | None,
     highest: float,
 ) -> Growth | None:
-    """χ by every fourth site, roughly; None where these are too few."""
+    """χ by every fourth site, roughly; None where these are too few, or do not tell it."""
     few = process.n < _ROUNDS.thinning * DEFAULT.least_sites
-    if few or process.per_group % (2 * _ROUNDS.thinning) or process.readings.count == 0:
+    if few or process.per_group % (2 * _ROUNDS.thinning):
         return None
     fewer, kept = process.thinned(_ROUNDS.thinning)
     rough = replace(settings, tolerance=_ROUNDS.thinning * settings.tolerance)
-    return growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start, highest)
+    found = growth_rate(fewer, [one.thinned(kept) for one in recorders], seed, rough, start, highest)
+    return found if found.converged and not found.site_limited else None
 
 
 def separate_growth(

@@ -20,10 +20,11 @@ def _precision():
 
 
 @pytest.mark.equation(9, 10)
-def test_ten_points_of_tanh():
+@pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.sweep)])
+def test_points_of_tanh(apart):
     """T = 16: radius ≤ 1e-25 (absolute), and the 50-digit value lies inside."""
     edge = rt.highprec.edge(TANH, 16, 50)
-    for k in range(0, 50, 5):
+    for k in range(0, 50, apart):
         lam = mp.nstr(edge * mp.mpf(10) ** (-mp.mpf(k) / 8) * mp.mpf("0.97"), 6)
         certified = rt.highprec.certified_density(TANH, 16, lam)
         assert certified.radius <= mp.mpf("1e-25")

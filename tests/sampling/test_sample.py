@@ -128,8 +128,9 @@ rt.sample(ens, T=3, N=20, trials=300, seed=7, burn_in=20, checkpoint=sys.argv[1]
 
 
 @pytest.mark.slow
-def test_killed_four_times_and_still_bit_identical(tmp_path):
-    waits = np.random.default_rng(2).uniform(0.0, 0.15, 4)
+@pytest.mark.parametrize("kills", [4, pytest.param(10, marks=pytest.mark.sweep)])
+def test_killed_again_and_again_and_still_bit_identical(tmp_path, kills):
+    waits = np.random.default_rng(2).uniform(0.0, 0.15, kills)
     for wait in waits:
         before = len(list(tmp_path.glob("trial-*.dat")))
         process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(tmp_path)])
@@ -139,7 +140,7 @@ def test_killed_four_times_and_still_bit_identical(tmp_path):
         process.kill()
         process.wait()
     done = len(list(tmp_path.glob("trial-*.dat")))
-    assert done >= 4
+    assert done >= kills
     arguments = SMALL | {"trials": done + 2}
     resumed = rt.sample(ENS, **arguments, checkpoint=tmp_path)
     assert np.array_equal(resumed.log_s, rt.sample(ENS, **arguments).log_s)

@@ -73,14 +73,15 @@ def test_the_checks_find_a_wrong_law():
         checks.close("q", 1.0, 1.1, 1e-3)
 
 
-def test_a_run_is_logged_and_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["free", pytest.param("eigenvalues", marks=pytest.mark.sweep)])
+def test_a_run_is_logged_and_goes_on(tmp_path, monkeypatch, kind):
     times = iter(np.linspace(0.0, 1e4, 200))
     monkeypatch.setattr(runner.time, "monotonic", lambda: next(times))
-    found = hunt(6.0, 3, tmp_path, ("free",))
+    found = hunt(6.0, 3, tmp_path, (kind,))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(lines) == found["cases"] > 0
-    assert {one["kind"] for one in lines} == {"free"}
-    again = hunt(6.0, 3, tmp_path, ("free",))
+    assert {one["kind"] for one in lines} == {kind}
+    again = hunt(6.0, 3, tmp_path, (kind,))
     assert again["cases"] > found["cases"] == again["cases before it"]
     assert "Findings" in (tmp_path / "report.md").read_text()
     for one in lines:

@@ -32,7 +32,7 @@ def test_long_chains(name, T, other, options):
     found = rt.spectrum(NETWORKS[name], T, **options)
     assert found.converged and found.error < 1e-2
     assert share_of_error(found, name, T) < 1.0
-    if not options:  # a few of 512 sites carry m_1
+    if T > 20 or name == "lstm":  # elsewhere a few of 512 sites carry m_1
         assert found.density_moment(1) == pytest.approx(found.moment(1), rel=1e-3)
     if other is None:
         found, other = rt.spectrum(NETWORKS[name].replace(tied=False), T, population=2048), T
