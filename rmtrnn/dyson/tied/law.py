@@ -115,7 +115,7 @@ def tied_law(
         Second moments of the centred Gaussian state that the T steps start from, the same weights at all of
         them. None: the stationary state.
 
-    The cost of a point is O(population (K T)^3), with K what the weights read in a step. From 129 to 200
+    The cost of a point is O(population (K T)^3), with K what the weights read in a step. From 129 to 160
     steps of one state and one weight matrix it is linear in T (`long_chains`): all on the host, with as many
     points as the law needs. A step that reads no weights (b = 0 or c = 0) has the law of the product of its
     gates. ``error`` adds up the estimated errors of the populations, of the points, of the tails and of the
