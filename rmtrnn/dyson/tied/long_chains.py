@@ -140,18 +140,21 @@ def solved_points(sites: MemorySites, settings: LawSettings) -> tuple[list[Solve
     error = error_of_form(short, dense, some_of(nodes), tol)
     middle = min(nodes, key=lambda node: abs(node.cdf - 0.5))
     energies, log_lambda = short_point(middle, dense.log_growth)
-    path = MemoryPath(sites, lengthened(sites, energies, log_lambda, tol), settings.tol)
-    return path.points(), error
+    try:
+        longest = lengthened(sites, energies, log_lambda, tol)
+    except np.linalg.LinAlgError:  # self-energies that have over- or underflown: no point, no law
+        return [], math.inf
+    return MemoryPath(sites, longest, settings.tol).points(), error
 
 
 def error_of_form(short: MemorySites, dense: SiteMatrices, nodes: list[Node], tol: float) -> float:
     """By how much F of the form (31) is off from that of the dense equations, on the same sites."""
-    errors = [math.inf]
+    errors = []
     for node in nodes:
         found = solved_from(short, *short_point(node, dense.log_growth), tol)
         if found.point.is_solved(ERRORS.fall):
             errors.append(abs(found.cdf - node.cdf))
-    return max(errors[1:], default=math.inf)
+    return max(errors, default=math.inf)
 
 
 def error_of_sites(
