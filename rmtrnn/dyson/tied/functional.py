@@ -47,12 +47,8 @@ def gradient(sites: SiteMatrices, energy: np.ndarray, found: np.ndarray) -> np.n
 
 def weight_value(sites: SiteMatrices, energy: np.ndarray) -> complex:
     """sum_k C_k of (21), on the branch that is 0 at P = 0."""
-    each = zip(*energy, sites.sigma2, sites.orthogonal, strict=True)
-    return sum((weight_of_matrix(*one) for one in each), 0j)
-
-
-def weight_of_matrix(y: np.ndarray, x: np.ndarray, sigma2: float, orthogonal: bool) -> complex:
-    """C of one weight matrix, from the self-energies of the y and of the x (T, T)."""
-    if not orthogonal:
-        return complex((y * x.T).sum() / sigma2)
-    return complex(-np.log(1.0 - np.linalg.eigvals(y @ x / sigma2)).sum())
+    total = 0j
+    for p, q, variance, haar in zip(*energy, sites.sigma2, sites.orthogonal, strict=True):
+        z = np.linalg.eigvals(p @ q / variance)
+        total += complex(-np.log(1.0 - z).sum() if haar else z.sum())
+    return total

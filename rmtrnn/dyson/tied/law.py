@@ -21,15 +21,16 @@ from rmtrnn._core.progress import announce
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.chain_law import chain_law, law_of_chain
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
+from rmtrnn.dyson.inversion.error_budget import ERRORS
+from rmtrnn.dyson.inversion.solution import Solution, longest_monotone_run
 from rmtrnn.dyson.inversion.tail_extension import TAILS
 from rmtrnn.dyson.pencil import Chain
 from rmtrnn.dyson.reduction import VanishingJacobian, onto_the_smaller_state, reduced
+from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.dyson.sites.subsampling import stratified_subsample
-from rmtrnn.dyson.tied.anchors import on_all_sites
+from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
 from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
-from rmtrnn.dyson.tied.law_points import as_solution, some_of
-from rmtrnn.dyson.tied.long_chains import is_long, long_law
 from rmtrnn.dyson.tied.more_sites import MoreSites
 from rmtrnn.dyson.tied.node import error_of_sites
 from rmtrnn.dyson.tied.path import LawSettings, PathFollower
@@ -64,6 +65,8 @@ _SIZES = (
     Sizes(40, 8192, 1024, 4096),
     Sizes(math.inf, 2048, 256, 1024),
 )
+# Points at which more sites say what few of them change.
+_CHECKED = 5
 
 
 @dataclass(frozen=True)
@@ -115,41 +118,29 @@ def tied_law(
         Second moments of the centred Gaussian state that the T steps start from, the same weights at all of
         them. None: the stationary state.
 
-    The cost of a point is O(population (K T)^3), with K what the weights read in a step. From 129 to 160
-    steps of one state and one weight matrix it is linear in T (`long_chains`): all on the host, with as many
-    points as the law needs. A step that reads no weights (b = 0 or c = 0) has the law of the product of its
-    gates. ``error`` adds up the estimated errors of the populations, of the points, of the tails and of the
-    self-energies. Raises `ConvergenceError` if there is no stationary state, RuntimeError without the device.
+    The cost of a point is O(population (K T)^3), with K what the weights read in a step. A step that reads no
+    weights (b = 0 or c = 0) has the law of the product of its gates. ``error`` adds up the estimated errors
+    of the populations, of the points, of the tails and of the self-energies. Raises `ConvergenceError` if
+    there is no stationary state, RuntimeError without the device.
     """
     device = resolve_device(device)
     T = _validate.cost("T", _validate.integer("T", T, low=1), 10.0)
-    tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
-    max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
-    if population is not None:
-        population = _validate.power_of_two("population", population, low=64, times=GROUPS)
-    settings = LawSettings(tol=tol, max_points=max_points)
-    if block is None and Q0 is None and is_long(ens, T):
-        found = long_law(ens, T, population, seed, settings)
-        if found is not None:
-            return inheriting(found, shortfall_of(stationary_field(ens, seed)))
-    population = _affordable(ens, T, population, device)
-    sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
-    law = law_of_population(sites, T, settings, module_for(device))
-    return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
-
-
-def _affordable(ens: Ensemble, T: int, population: int | None, device: str) -> int:
-    """The number of sites, by default that of `_SIZES`, once memory and time are known to do."""
     gates = [[gate for gate in stage.gates if ens.is_recurrent(gate)] for stage in ens.cell.stages]
     ports, rows = T * sum(map(len, gates)), T * sum(len({gate.reads for gate in some}) for some in gates)
     named = ("T", T) if population is None else ("population", population)
     if population is None:
         population = _sizes(rows).population
+    population = _validate.power_of_two("population", population, low=64, times=GROUPS)
     population = _validate.cost("population", population, 0.01)
+    tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
+    max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
     check_memory(*named, 2 * 8.0 * population * ports**2, device)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS.site * population * rows**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, rows))
-    return population
+    sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
+    settings = LawSettings(tol=tol, max_points=max_points)
+    law = law_of_population(sites, T, settings, module_for(device))
+    return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
 
 
 def inheriting(law: TabulatedLaw, field: Shortfall) -> TabulatedLaw:
@@ -225,9 +216,38 @@ def picked(population: Population, n: int) -> tuple[Any, np.ndarray]:
     return sites, weights
 
 
+def some_of(points: list[Point]) -> list[Point]:
+    """`_CHECKED` points, spread evenly."""
+    places = np.linspace(0, len(points) - 1, _CHECKED + 2).astype(int)[1:-1] if points else []
+    return [points[i] for i in np.unique(places)]
+
+
 def largest_error_of_sites(sites: SiteMatrices, points: list[Point]) -> float:
     """What the self-energies of few sites change F by, at most at some points."""
     return max((error_of_sites(sites, point) for point in some_of(points)), default=0.0)
+
+
+def as_solution(shared: list[SharedNode], error: float) -> Solution:
+    """Convert to what `rmtrnn.dyson.inversion` takes; outside the support F has no error.
+
+    Points out of order lie on another branch of (15) and do not count as solved.
+    """
+    nodes = [one.node for one in shared]
+    none = np.zeros((len(nodes), 1), dtype=complex)
+    survival = np.array([1.0 - node.cdf for node in nodes])
+    good = np.isfinite(survival) & (np.abs(survival - 0.5) < 0.5 + ERRORS.fall)
+    good &= np.array([node.point.is_solved(ERRORS.fall) for node in nodes])
+    good[good] = np.isin(np.arange(good.sum()), longest_monotone_run(survival[good], ERRORS.fall))
+    return Solution(
+        log_lambda=np.array([2 * node.u for node in nodes]),
+        sigma=SelfEnergy(none, none),
+        survival=survival,
+        density=np.array([node.density for node in nodes]),
+        residual=np.array([node.point.relative for node in nodes]),
+        error=np.array([error if node.density > 0.0 else 0.0 for node in nodes]),
+        status=np.where(good, int(Status.CONVERGED), int(Status.MAX_ITERATIONS)),
+        site_phase=np.array([one.groups for one in shared]),
+    )
 
 
 def _known_moments(full: SiteMatrices, groups: int) -> Moments:

@@ -1,209 +1,241 @@
-"""Self-energies as covariances of a process with a memory, by few smooth functions of time.
+"""Self-energies as covariances of a process with a memory, which make a site a short recursion.
 
 Between two steps t > s the self-energies of theory.md (15) fall off as what a site remembers, about as
 
-    X_ts = sqrt(d(t) d(s)) r(s) prod_{s < tau < t} D(tau),    X_tt = d(t),                        (31)
+    X_ts = beta(s) prod_{s < tau < t} A(tau),    X_tt = d(t),                                    (31)
 
-with log d, r and log D smooth in time: the covariance of white noise beside a Markov process (a
-quasiseparable matrix: Vandebril, Van Barel and Mastronardi 2008, Matrix Computations and Semiseparable
-Matrices). Smooth are cubic splines whose knots are the farther apart, the farther from the first and the last
-step.
+with log A and, relative to a gauge that takes out the growth along the steps, beta smooth in time: the
+covariance of white noise beside a Markov process (a quasiseparable matrix: Vandebril, Van Barel and
+Mastronardi 2008, Matrix Computations and Semiseparable Matrices). Then the sum over paths through a site is
+that of a Gauss-Markov process of x, of xi, what earlier steps know of what the weights add, and of zeta, what
+they have read before,
 
-Letters: X, P or Q of (15); T, steps; d, r, D as above; beta, gamma, A, B as in `memory_chain`.
+    x' = a x + b (xi + w),  xi' = A xi + v,  zeta' = B zeta + gamma c x,  E w² = d,  E w v = beta,    (32)
+
+weighed at every step by exp(e (c x)²/2 + c x zeta): d, beta, A for P, and e, gamma, B for Q. The recursion
+for its covariance U gives log det(1 - Q h) at a site at a cost of O(T). It is not that of (15) but a variable
+next to it: see `more_sites`.
+
+Letters: X, P or Q of (15); T, steps; n, sites; a, b, c, x as in (1); A, B,
+beta, gamma, d, e as above.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import BSpline
+
+from rmtrnn.dyson.pencil import Stage
+from rmtrnn.dyson.tied.gauge import legendre, smooth_gauge
+
+# Pivots between two logarithms: their product neither over- nor underflows.
+_PIVOTS = 8
+# Sites side by side: some arrays of complex numbers fit a level-2 cache of 1 MiB.
+_PORTION = 1024
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Numbers of the form and its fit; moved by three both ways in tests/dyson/tied/test_more_sites.py."""
+    """Numbers of the fit; moved by three both ways in tests/dyson/tied/test_more_sites.py."""
 
-    # Steps from an end to the first knot, and the ratio of neighbouring distances. Empirical.
-    first: float = 2.0
-    ratio: float = 2.0
-    # Steps of Gauss and Newton, the relative gain that ends them, the longest change of log D in one, and the
-    # least damping, relative to the diagonal.
-    most: int = 100
-    gain: float = 1e-8
+    # Polynomials in time of beta, of log A, and of the log of the gauge, and one more of each for so many
+    # steps. Empirical: at T = 100, F = 0.1, what is left of the spread falls from 43 % to 11 %.
+    start: int = 7
+    rate: int = 3
+    gauge: int = 4
+    steps: float = 12.0
+    # Steps of Gauss and Newton, the relative gain that ends them, and the longest change of log A in one.
+    most: int = 30
+    gain: float = 1e-4
     longest: float = 1.0
-    damping: float = 1e-3
-    # Start of log D where nothing is known. Empirical: speed only.
-    decay: float = -0.2
 
 
-FIT = FitSettings()
-
-
-@cache
-def splines(steps: int) -> np.ndarray:
-    """Smooth functions of the step (T, functions), orthonormal."""
-    inner, place, distance = [], FIT.first, FIT.first
-    while place + 0.5 * distance < 0.5 * (steps - 1):
-        inner += [place, steps - 1 - place]
-        distance *= FIT.ratio
-        place += distance
-    degree = min(3, steps - 1)
-    ends = np.repeat([0.0, steps - 1.0], degree + 1)
-    knots = np.sort(np.concatenate([ends, inner]))
-    if knots.size - degree - 1 >= steps:
-        return np.eye(steps)
-    return np.linalg.qr(BSpline.design_matrix(np.arange(float(steps)), knots, degree).toarray())[0]
+_FIT = FitSettings()
 
 
 class Memory(NamedTuple):
-    """log d, r and log D of (31), (T,) each."""
+    """d, beta and A of (31), (T,) each."""
 
-    log_diagonal: np.ndarray
-    correlation: np.ndarray
-    log_decay: np.ndarray
+    diagonal: np.ndarray
+    start: np.ndarray
+    decay: np.ndarray
 
     @property
-    def steps(self) -> int:
-        return self.log_diagonal.size
-
-    def scaled(self, log_unit: np.ndarray) -> Memory:
-        """X_ts/(u_t u_s) with log u (T,)."""
-        return self._replace(log_diagonal=self.log_diagonal - 2.0 * log_unit)
-
-    def recursion(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """d, beta and A (T,) with X_ts = beta(s) prod A(tau)."""
-        half = 0.5 * self.log_diagonal
-        after = np.append(half[1:], half[-1:])
-        return (
-            np.exp(2.0 * half),
-            np.exp(half + after) * self.correlation,
-            np.exp(after - half + self.log_decay),
-        )
-
-    def backwards(self) -> Memory:
-        """The same covariance with the last step first."""
-        r, before = self.correlation, np.append(self.correlation[:1], self.correlation[:-1])
-        ratio = np.where(np.abs(r) > 0.0, before / np.where(np.abs(r) > 0.0, r, 1.0), 1.0)
-        log_decay = self.log_decay + np.log(np.where(ratio != 0.0, ratio, 1.0))
-        return Memory(self.log_diagonal[::-1], before[::-1], log_decay[::-1])
-
     def matrix(self) -> np.ndarray:
         """X between all steps."""
-        half = np.exp(0.5 * self.log_diagonal)
-        found = self.shape()
-        return (found + found.T + np.eye(self.steps)) * half[:, None] * half
-
-    def shape(self) -> np.ndarray:
-        """X_ts/sqrt(d(t) d(s)) for t > s, else 0."""
-        later, earlier = np.tril_indices(self.steps, -1)
-        found = np.zeros((self.steps,) * 2, dtype=complex)
-        found[later, earlier] = self.correlation[earlier] * np.exp(_between(self.log_decay, later, earlier))
+        steps = self.diagonal.size
+        found = np.diag(self.diagonal)
+        row = np.zeros(steps, dtype=complex)
+        for t in range(1, steps):
+            row[: t - 1] *= self.decay[t - 1]
+            row[t - 1] = self.start[t - 1]
+            found[t, :t] = found[:t, t] = row[:t]
         return found
 
 
-def _between(values: np.ndarray, later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
-    """Sums of values (T, ...) over all steps between two."""
-    sums = np.concatenate([np.zeros((1, *values.shape[1:]), values.dtype), np.cumsum(values, axis=0)])
-    return sums[later] - sums[earlier + 1]
-
-
-class Pairs(NamedTuple):
-    """Pairs of steps at which X is known, ``later`` > ``earlier``, and for how many each of them counts."""
-
-    later: np.ndarray
-    earlier: np.ndarray
-    weights: np.ndarray
-
-    @classmethod
-    def all_of(cls, steps: int) -> Pairs:
-        later, earlier = np.tril_indices(steps, -1)
-        return cls(later, earlier, np.ones(later.size))
-
-    @classmethod
-    def with_columns(cls, steps: int, columns: np.ndarray, earlier: bool) -> Pairs:
-        """All pairs whose ``earlier`` step, or whose later one, is one of the ``columns``, in their order."""
-        middle = 0.5 * (columns[1:] + columns[:-1])
-        counts = np.diff(np.concatenate([[-0.5], middle, [steps - 0.5]]))
-        parts = [
-            (np.arange(column + 1, steps), np.full(steps - column - 1, column))
-            if earlier
-            else (np.full(column, column), np.arange(column))
-            for column in columns
-        ]
-        first, second = (np.concatenate(side) for side in zip(*parts, strict=True))
-        return cls(first, second, np.repeat(counts, [len(one[0]) for one in parts]))
-
-
-def fitted(pairs: Pairs, diagonal: np.ndarray, values: np.ndarray, start: Memory | None) -> Memory:
-    """(31) of X by its ``diagonal`` (T,) and its ``values`` at pairs: Levenberg and Marquardt.
-
-    Least squares of X_ts/sqrt(d(t) d(s)), begun from ``start``.
-    """
-    basis, steps = splines(diagonal.size), diagonal.size
-    log_diagonal = basis @ (basis.T @ _unwrapped_log(diagonal))
-    if start is None:
-        start = _guess(pairs, diagonal, values, log_diagonal)
-    later, earlier = pairs.later, pairs.earlier
-    if not later.size or not values.any():
-        return Memory(log_diagonal, np.zeros(steps, complex), start.log_decay)
-    root = np.sqrt(pairs.weights / pairs.weights.sum())
-    wanted = values * np.exp(-0.5 * (log_diagonal[later] + log_diagonal[earlier]))
-    own, between = basis[earlier], _between(basis, later, earlier)
-    count = basis.shape[1]
-
-    def left_by(found: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            falls = np.exp(between @ found[count:])
-            left = root * (wanted - (own @ found[:count]) * falls)
-            cost = float(np.vdot(left, left).real)
-        return falls, left, cost if np.isfinite(cost) else math.inf
-
-    found = np.concatenate([basis.T @ start.correlation, basis.T @ start.log_decay])
-    (falls, left, cost), damping = left_by(found), FIT.damping
-    for _ in range(FIT.most):
-        slopes = (root * falls)[:, None] * np.concatenate(
-            [own, (own @ found[:count])[:, None] * between], axis=1
+def memories(energy: np.ndarray) -> tuple[Memory, Memory]:
+    """P and Q of (15), (2, T, T), in the form (31): least squares in units of a smooth diagonal."""
+    added = round(energy.shape[-1] / _FIT.steps)
+    log_gauge = np.log(smooth_gauge(energy[:, None], _FIT.gauge - 1 + added))[0]
+    found = []
+    for matrix, logs in zip(energy, (log_gauge, -log_gauge), strict=True):
+        memory = _fitted(matrix * np.exp(-logs[:, None] - logs))
+        step = np.diff(logs, append=logs[-1])
+        found.append(
+            Memory(
+                memory.diagonal * np.exp(2 * logs),
+                memory.start * np.exp(2 * logs + step),
+                memory.decay * np.exp(step),
+            )
         )
+    return found[0], found[1]
+
+
+def _fitted(matrix: np.ndarray) -> Memory:
+    """(31) of a matrix with a diagonal of about the same size everywhere: Levenberg and Marquardt."""
+    steps = len(matrix)
+    later, earlier = np.tril_indices(steps, -1)
+    values = matrix[later, earlier]
+    diagonal = np.diagonal(matrix).astype(complex)
+    none = np.zeros(steps, dtype=complex)
+    size = float(np.abs(values).max(initial=0.0))
+    if size == 0.0:
+        return Memory(diagonal, none, none)
+    added = round(steps / _FIT.steps)
+    own, rates = (legendre(steps, min(count + added, steps)) for count in (_FIT.start, _FIT.rate))
+    sums = np.concatenate([np.zeros((1, rates.shape[1])), np.cumsum(rates, axis=0)])
+    starts, between = own[earlier], sums[later] - sums[earlier + 1]
+    lags = [complex(np.diagonal(matrix, -lag).mean()) for lag in (1, 2)] if steps > 2 else [1.0, 0.5]
+    ratio = lags[1] / lags[0] if lags[0] else 0.5
+    ratio *= min(max(abs(ratio), 0.05), 0.98) / max(abs(ratio), 1e-300)
+    rate = np.log(ratio + 0j) * (rates.T @ np.ones(steps)).astype(complex)
+    falls = np.exp(between @ rate)
+    beta = np.linalg.lstsq(falls[:, None] * starts, values / size, rcond=1e-8)[0]
+
+    def left_by(beta: np.ndarray, rate: np.ndarray) -> tuple[np.ndarray, float]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            left = values / size - (starts @ beta) * np.exp(between @ rate)
+            cost = float(np.vdot(left, left).real)
+        return left, cost if np.isfinite(cost) else np.inf
+
+    (left, cost), damping = left_by(beta, rate), 1e-3
+    for _ in range(_FIT.most):
+        falls = np.exp(between @ rate)
+        slopes = falls[:, None] * np.concatenate([starts, (starts @ beta)[:, None] * between], axis=1)
         curvature, slope = slopes.conj().T @ slopes, slopes.conj().T @ left
-        size = curvature.diagonal().real
-        step = np.linalg.solve(curvature + np.diag(damping * size + 1e-10 * size.sum()), slope)
-        step *= min(1.0, FIT.longest / max(float(np.abs(basis @ step[count:]).max()), 1e-300))
-        falls_new, left_new, cost_new = left_by(found + step)
+        step = np.linalg.solve(curvature + np.diag(damping * curvature.diagonal().real + 1e-14), slope)
+        step *= min(1.0, _FIT.longest / max(float(np.abs(rates @ step[beta.size :]).max()), 1e-300))
+        trial = beta + step[: beta.size], rate + step[beta.size :]
+        left_new, cost_new = left_by(*trial)
         if not cost_new < cost:
             damping *= 5.0
             continue
-        gained, found = cost - cost_new, found + step
-        falls, left, cost = falls_new, left_new, cost_new
+        gained, (beta, rate), left, cost = cost - cost_new, trial, left_new, cost_new
         damping /= 5.0
-        if gained < FIT.gain * cost:
+        if gained < _FIT.gain * cost:
             break
-    return Memory(log_diagonal, basis @ found[:count], basis @ found[count:])
+    return Memory(diagonal, size * (own @ beta), np.exp(rates @ rate))
 
 
-def memories(energy: np.ndarray) -> tuple[Memory, Memory]:
-    """P and Q of (15), (2, T, T), in the form (31)."""
-    pairs = Pairs.all_of(energy.shape[-1])
-    first, second = (fitted(pairs, np.diagonal(one), one[pairs.later, pairs.earlier], None) for one in energy)
-    return first, second
+def log_determinants(
+    stages: Sequence[Stage], energy: np.ndarray, inverse_lambda: complex
+) -> tuple[np.ndarray, np.ndarray]:
+    """log det(1 - Q h) and s²/(λ - s²), (n,), with the nearest ``energy`` (2, T, T) of the form (31).
+
+    ``stages``: T of one weight matrix and one state; ``inverse_lambda``: 1/λ in their units.
+    """
+    of_p, of_q = memories(energy)
+    n = stages[0].a.shape[2]
+    parts = [
+        _portion(stages, slice(i, i + _PORTION), of_p, of_q, inverse_lambda) for i in range(0, n, _PORTION)
+    ]
+    log_det, m = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return log_det, m
 
 
-def _guess(pairs: Pairs, diagonal: np.ndarray, values: np.ndarray, log_diagonal: np.ndarray) -> Memory:
-    """A start of the fit: r from neighbouring steps."""
-    near = pairs.later == pairs.earlier + 1
-    r = np.zeros(diagonal.size, dtype=complex)
-    if near.any():
-        t = pairs.earlier[near]
-        size = np.exp(-0.5 * (log_diagonal[t] + log_diagonal[t + 1])) * values[near]
-        order = np.argsort(t)
-        r = np.interp(np.arange(diagonal.size), t[order], size[order])
-    return Memory(log_diagonal, r, np.full(diagonal.size, FIT.decay + 0j))
+class _Covariance(NamedTuple):
+    """U of (32) by its six entries, (n,) each; k: xi, z: zeta."""
+
+    xx: np.ndarray
+    xk: np.ndarray
+    xz: np.ndarray
+    kk: np.ndarray
+    kz: np.ndarray
+    zz: np.ndarray
+
+    def weighed(self, c: np.ndarray, e: complex) -> tuple[_Covariance, np.ndarray]:
+        """U (1 - K U)^{-1} for a weight exp(e y²/2 + y zeta) of y = c x, by its pivot in (y, zeta); det."""
+        first, second = (c * self.xx, c * self.xk, c * self.xz), (self.xz, self.kz, self.zz)
+        low, high = 1.0 - first[2], self.zz + e
+        own = c * first[0]
+        det = low * low - own * high
+        high, low, own = high / det, low / det, own / det
+        left = [high * one + low * two for one, two in zip(first, second, strict=True)]
+        right = [low * one + own * two for one, two in zip(first, second, strict=True)]
+
+        def moved(entry: np.ndarray, i: int, j: int) -> np.ndarray:
+            return entry + first[i] * left[j] + second[i] * right[j]
+
+        rest = moved(self.kk, 1, 1), moved(self.kz, 1, 2), moved(self.zz, 2, 2)
+        x, y, z = self.xx, self.xk, self.xz
+        return _Covariance(moved(x, 0, 0), moved(y, 0, 1), moved(z, 0, 2), *rest), det
+
+    def passed(
+        self, a: np.ndarray, b: np.ndarray, c: np.ndarray, of_p: Sequence[complex], of_q: Sequence[complex]
+    ) -> _Covariance:
+        """That of x' = a x + b (xi + w), xi' = A xi + v, zeta' = B zeta + gamma c x; d, beta, A of both."""
+        (d, beta, A), (_, gamma, B) = of_p, of_q
+        ax, ak, az = a * self.xx + b * self.xk, a * self.xk + b * self.kk, a * self.xz + b * self.kz
+        read = gamma * c
+        return _Covariance(
+            xx=a * ax + b * (ak + d * b),
+            xk=A * ak + beta * b,
+            xz=B * az + read * ax,
+            kk=A * A * self.kk,
+            kz=A * (B * self.kz + read * self.xk),
+            zz=B * B * self.zz + read * (2.0 * B * self.xz + read * self.xx),
+        )
 
 
-def _unwrapped_log(values: np.ndarray) -> np.ndarray:
-    """log with an imaginary part that does not jump."""
-    logs = np.log(values.astype(complex))
-    return np.real(logs) + 1j * np.unwrap(np.imag(logs))
+def _portion(
+    stages: Sequence[Stage], some: slice, of_p: Memory, of_q: Memory, inverse_lambda: complex
+) -> tuple[np.ndarray, np.ndarray]:
+    """The recursion (32) at some of the sites."""
+    n = stages[0].a[0, 0, some].size
+    U = _Covariance(np.ones(n, dtype=complex), *np.zeros((5, n), dtype=complex))
+    log_det = _Logarithm(n)
+    for stage, p, q in zip(stages, zip(*of_p, strict=True), zip(*of_q, strict=True), strict=True):
+        a, b, c = (block[some].astype(complex) for block in (stage.a[0, 0], stage.b[0, 0], stage.c[0, 0]))
+        U, det = U.weighed(c, q[0])
+        log_det.add(det)
+        U = U.passed(a, b, c, p, q)
+    last = 1.0 - inverse_lambda * U.xx  # nothing follows x_L
+    log_det.add(last)
+    return log_det.flush(), 1.0 / last - 1.0
+
+
+class _Logarithm:
+    """Sum of principal logarithms of arrays (n,): the logarithm of some of their products, and the turns."""
+
+    def __init__(self, n: int) -> None:
+        self.product, self.count = np.ones(n, dtype=complex), 0
+        self.value = np.zeros(n, dtype=complex)
+
+    def add(self, pivot: np.ndarray) -> None:
+        before = np.imag(self.product) >= 0.0
+        same = before == (np.imag(pivot) >= 0.0)
+        self.product = self.product * pivot
+        crossed = same & ((np.imag(self.product) >= 0.0) != before)
+        self.value += 2j * np.pi * (crossed * (2.0 * before - 1.0))
+        self.count += 1
+        if self.count == _PIVOTS:
+            self.flush()
+
+    def flush(self) -> np.ndarray:
+        """The sum so far."""
+        self.value += np.log(self.product)
+        self.product, self.count = np.ones_like(self.product), 0
+        return self.value

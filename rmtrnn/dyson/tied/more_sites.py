@@ -16,7 +16,7 @@ Letters: as in `memory_form`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +24,7 @@ import numpy as np
 from rmtrnn._core.parallel import thread_map
 from rmtrnn.dyson.pencil import Stage
 from rmtrnn.dyson.tied.iteration import Point
-from rmtrnn.dyson.tied.memory_chain import MemoryChain, log_determinants
-from rmtrnn.dyson.tied.memory_form import memories
+from rmtrnn.dyson.tied.memory_form import log_determinants
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
 
@@ -80,13 +79,15 @@ class MoreSites:
         return self._at(self.stages, points)
 
     def _at(self, stages: tuple[Stage, ...], points: list[Point]) -> Variables:
-        chain = MemoryChain.of(stages)
-        log_unit = 0.5 * np.concatenate([[0.0], np.cumsum(self.sites.log_growth)])
-        scaled = chain.scaled(log_unit[:-1])  # but for the last step
+        grown = self.sites.log_growth
+        scaled = [
+            replace(stage, a=np.exp(-0.5 * log) * stage.a, b=np.exp(-0.5 * log) * stage.b)
+            for stage, log in zip(stages, grown, strict=True)
+        ]
 
         def values(point: Point) -> tuple[np.ndarray, np.ndarray]:
-            end = complex(np.exp(2.0 * log_unit[-2] - point.log_lambda))
-            log_det, m = log_determinants(scaled, *memories(point.energy[:, 0]), 1.0, end)
+            end = complex(np.exp(self.sites.log_mean - point.log_lambda))
+            log_det, m = log_determinants(scaled, point.energy[:, 0], end)
             return log_det - 1j * point.log_lambda.imag * m, m
 
         log_det, m = zip(*thread_map(values, points), strict=True)

@@ -9,11 +9,11 @@ import pytest
 from random_sites import one_state
 
 import rmtrnn as rt
-from rmtrnn.dyson.tied import memory_chain, memory_form, more_sites
+from rmtrnn.dyson.tied import memory_form, more_sites
 from rmtrnn.dyson.tied.anchors import group_means, regression, regressors
 from rmtrnn.dyson.tied.iteration import Differences, Point, solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
-from rmtrnn.dyson.tied.memory_form import FIT, Memory, memories
+from rmtrnn.dyson.tied.memory_form import Memory, log_determinants, memories
 from rmtrnn.dyson.tied.more_sites import MoreSites
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 from rmtrnn.dyson.tied.sites import draw_population
@@ -23,17 +23,14 @@ POINT, STEPS = 0.5 + 0.6j, 16
 MINIMAL = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, mu_b=1.0, R=0.5, tied=True)
 
 
-def with_memory(steps):
-    """P and Q of the form (31) in the lower half plane, smooth in time."""
-    time = np.linspace(-1.0, 1.0, steps)
-    return [
-        Memory(
-            np.log(0.3 - 0.3j) + 0.1 * time,
-            (0.3 - 0.1j) * np.exp(0.2 * time),
-            np.log(rate) + 0.1 * time + 0j,
-        )
-        for rate in (0.8, 0.4)
-    ]
+def with_memory(steps, rng):
+    """P and Q of the form (31) in the lower half plane, smooth in time but for the diagonal."""
+    time, found = np.linspace(-1.0, 1.0, steps), []
+    for rate in (0.8, 0.4):
+        diagonal = (0.3 - 0.3j) * rng.uniform(0.9, 1.1, steps)
+        start = (0.1 - 0.12j) * np.exp(0.2 * time)
+        found.append(Memory(diagonal, start, rate * np.exp(0.1 * time + 0j)))
+    return found
 
 
 @pytest.mark.equation(31, 32)
@@ -43,8 +40,8 @@ def test_a_site_with_a_memory_is_that_of_dense_matrices():
     stages = one_state(8, 5, rng)
     sites = SiteMatrices.of(stages, 8)
     more = MoreSites(tuple(stages), sites, slice(None))
-    energy = np.array([one.matrix() for one in with_memory(8)])
-    again = np.array([one.matrix() for one in memories(energy)])
+    energy = np.array([one.matrix for one in with_memory(8, rng)])
+    again = np.array([one.matrix for one in memories(energy)])
     np.testing.assert_allclose(again, energy, atol=2e-4)
     expected, m = sites.site_values(again[:, None], POINT)  # of a Q that is shifted by 1e-8
     expected = expected - 1j * POINT.imag * m  # to first order that on the real axis
@@ -60,7 +57,7 @@ def test_the_logarithm_counts_turns():
     """Of products of pivots on every side of the plane, over many times 2 pi."""
     rng = np.random.default_rng(4)
     size, phase = np.exp(rng.normal(size=(200, 50))), rng.uniform(-np.pi, np.pi, size=(200, 50))
-    sums = memory_chain._Logarithm(np.zeros(50))
+    sums = memory_form._Logarithm(50)
     for one, angle in zip(size, phase, strict=True):
         sums.add(one * np.exp(1j * angle))
     np.testing.assert_allclose(sums.flush(), (np.log(size) + 1j * phase).sum(axis=0), rtol=1e-10)
@@ -124,38 +121,26 @@ def test_there_are_none_where_the_recursion_is_not_that_of_the_cell():
     assert MoreSites.of(gru.drawn, SiteMatrices.of(gru.stages, STEPS), slice(None)) is None
 
 
-@pytest.fixture
-def moved_fit(monkeypatch):
-    """Move a number of the form; its splines are kept, and found anew before and after."""
-
-    def moved(name, factor):
-        value = getattr(FIT, name) * factor
-        value = max(value, 1.3) if name == "ratio" else value  # 1: knots at all steps; below, no end
-        value = max(1, round(value)) if isinstance(getattr(FIT, name), int) else value
-        memory_form.splines.cache_clear()
-        monkeypatch.setattr(memory_form, "FIT", replace(FIT, **{name: value}))
-
-    yield moved
-    memory_form.splines.cache_clear()
-
-
 @pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
 @pytest.mark.parametrize("name", [one.name for one in fields(memory_form.FitSettings)])
-def test_numbers_of_the_form_moved_by_three(name, factor, solved, moved_fit):
+def test_numbers_of_the_fit_moved_by_three(name, factor, solved, monkeypatch):
     """What is left of the spread stays below a fifth of it, and the mean within its errors."""
-    moved_fit(name, factor)
+    value = getattr(memory_form._FIT, name)
+    moved = type(value)(max(1, round(value * factor)) if isinstance(value, int) else value * factor)
+    monkeypatch.setattr(memory_form, "_FIT", replace(memory_form._FIT, **{name: moved}))
     _, found, exact, left = estimate(solved)
     assert left < 0.2 * solved[3][0].std()
     assert abs(found - exact) < 4 * left / np.sqrt(solved[1].n)
 
 
-@pytest.mark.parametrize(("name", "value"), [("_PIVOTS", 3), ("_PIVOTS", 24), ("_PORTION", 20)])
-def test_numbers_of_speed_change_nothing(name, value, monkeypatch):
-    chain = memory_chain.MemoryChain.of(one_state(8, 50, np.random.default_rng(5)))
-    parts = *with_memory(8), 1.0, 0.5 - 0.4j
-    plain = memory_chain.log_determinants(chain, *parts)[0]
-    monkeypatch.setattr(memory_chain, name, value)
-    np.testing.assert_allclose(memory_chain.log_determinants(chain, *parts)[0], plain, atol=1e-10)
+@pytest.mark.parametrize("name", ["_PIVOTS", "_PORTION"])
+@pytest.mark.parametrize("factor", [3.0, 1.0 / 3.0])
+def test_numbers_of_speed_change_nothing(name, factor, monkeypatch):
+    rng = np.random.default_rng(5)
+    stages, energy = one_state(8, 50, rng), np.array([one.matrix for one in with_memory(8, rng)])
+    plain = log_determinants(stages, energy, 0.5 - 0.4j)[0]
+    monkeypatch.setattr(memory_form, name, max(1, round(factor * getattr(memory_form, name) / 50)))
+    np.testing.assert_allclose(log_determinants(stages, energy, 0.5 - 0.4j)[0], plain, atol=1e-10)
 
 
 @pytest.mark.sweep
