@@ -1,4 +1,4 @@
-"""The law of the singular values with tied weights: theory.md (15), (20), (21), (30).
+"""The law of the singular values with tied weights: theory.md (15), (20), (21), (30), (33).
 
 Points and their self-energies are found on some of the sites: at a positive arg λ (`angled`), and on the real
 axis (`path`) where the law is too rough for the way back. F, which is stationary in the self-energies, is
@@ -31,6 +31,7 @@ from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
 from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
+from rmtrnn.dyson.tied.long_chains import law_of_length, longest_solved
 from rmtrnn.dyson.tied.more_sites import MoreSites
 from rmtrnn.dyson.tied.node import error_of_sites
 from rmtrnn.dyson.tied.path import LawSettings, PathFollower
@@ -118,13 +119,37 @@ def tied_law(
         Second moments of the centred Gaussian state that the T steps start from, the same weights at all of
         them. None: the stationary state.
 
-    The cost of a point is O(population (K T)^3), with K what the weights read in a step. A step that reads no
-    weights (b = 0 or c = 0) has the law of the product of its gates. ``error`` adds up the estimated errors
-    of the populations, of the points, of the tails and of the self-energies. Raises `ConvergenceError` if
-    there is no stationary state, RuntimeError without the device.
+    The cost of a point is O(population (K T)^3), with K what the weights read in a step. Laws of more than 32
+    steps (16 where two vectors are read in each) follow from those of fewer, unless Q0 is given
+    (`long_chains`). A step that reads no weights (b = 0 or c = 0) has the law of the product of its gates.
+    ``error`` adds up the estimated errors of the populations, of the points, of the tails and of the
+    self-energies. Raises `ConvergenceError` if there is no stationary state, RuntimeError without the device.
     """
     device = resolve_device(device)
-    T = _validate.cost("T", _validate.integer("T", T, low=1), 10.0)
+    T = _validate.integer("T", T, low=1)
+    tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
+    max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
+    settings = LawSettings(tol=tol, max_points=max_points)
+
+    def solved(steps: int) -> TabulatedLaw:
+        return _solved_law(ens, steps, population, seed, settings, device, block, Q0)
+
+    longest = longest_solved(ens)
+    return solved(T) if Q0 is not None or not longest else law_of_length(solved, T, longest)
+
+
+def _solved_law(
+    ens: Ensemble,
+    T: int,
+    population: int | None,
+    seed: int,
+    settings: LawSettings,
+    device: str,
+    block: tuple[int, int] | None,
+    Q0: np.ndarray | None,
+) -> TabulatedLaw:
+    """`tied_law` by (15) for all T steps."""
+    _validate.cost("T", T, 10.0)
     gates = [[gate for gate in stage.gates if ens.is_recurrent(gate)] for stage in ens.cell.stages]
     ports, rows = T * sum(map(len, gates)), T * sum(len({gate.reads for gate in some}) for some in gates)
     named = ("T", T) if population is None else ("population", population)
@@ -132,13 +157,10 @@ def tied_law(
         population = _sizes(rows).population
     population = _validate.power_of_two("population", population, low=64, times=GROUPS)
     population = _validate.cost("population", population, 0.01)
-    tol = _validate.real("tol", tol, low=0.0, high=0.1, low_open=True)
-    max_points = _validate.cost("max_points", _validate.integer("max_points", max_points, low=16), 0.1)
     check_memory(*named, 2 * 8.0 * population * ports**2, device)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS.site * population * rows**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, rows))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
-    settings = LawSettings(tol=tol, max_points=max_points)
     law = law_of_population(sites, T, settings, module_for(device))
     return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
 

@@ -286,7 +286,7 @@ def test_one_step_from_the_zero_state_is_that_of_untied_weights(cell):
 
 
 @pytest.mark.parametrize(
-    ("options", "name"), [({"T": 2000}, "T"), ({"T": 100, "population": 2**22}, "population")]
+    ("options", "name"), [({"T": 2000, "Q0": 0.5}, "T"), ({"T": 100, "population": 2**22}, "population")]
 )
 def test_what_would_not_fit_is_refused_at_the_door(options, name):
     ens = rt.Ensemble("minimal", sigma_w=2.0, sigma_v=1.0, R=0.5, tied=True)
@@ -301,7 +301,7 @@ def test_gates_that_read_nothing_cost_no_memory(monkeypatch):
     ens = rt.Ensemble("mingru", sigma_w=1.0, sigma_v=1.0, tied=True)
     assert rt.spectrum(ens, 100, population=512).log_s.icdf(0.5) < 0.0
     with pytest.raises(ValueError, match="GiB of memory"):
-        rt.spectrum(rt.Ensemble("gru", sigma_w=1.0, sigma_v=1.0, tied=True), 100, population=512)
+        rt.spectrum(rt.Ensemble("gru", sigma_w=1.0, sigma_v=1.0, tied=True), 100, population=512, Q0=0.5)
 
 
 def test_one_step_has_the_first_moment_of_its_sites():
