@@ -209,7 +209,7 @@ def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int], new:
     return core.Claim(
         item=ITEM,
         claim=text,
-        found=f"mean accuracy over log step {areas['growth 0']} at growth 0, {', '.join(far)}",
+        found=f"mean accuracy {areas['growth 0']} at growth 0, {', '.join(far)}",
         numbers=f"others {', '.join(rest)}; {len(first.areas)} seeds each"
         + (f"; the published point has growth {published.growths}" if published else ""),
         new=new,
@@ -245,8 +245,8 @@ def _new(results: dict[str, core.Result], cell: str, T: int) -> str:
 
 
 RULE = (
-    "critical: growth 0 of the gradient, measured on the data. Where a network reaches a mean accuracy of"
-    " 0.5: not reproduced if every seed of a network of growth ±0.05 or ±0.1 learns faster than every "
+    "critical: growth 0 of the gradient, measured on the data. Where a network reaches a mean accuracy over "
+    "log step of 0.5: not reproduced if every seed of a network of growth ±0.05 or ±0.1 learns faster than every "
     "seed of the critical one; reproduced if none does and every seed of the critical one learns faster "
     "than those of both networks of growth ±0.1; with a difference if that holds of one of them; else not"
     " decided. Three seeds against three come out in one given order by chance once in 20 times, two "
@@ -303,7 +303,7 @@ def _orthogonal(first: _Areas, other: _Areas, inputs: str, T: int) -> core.Claim
     return core.Claim(
         item=ITEM,
         claim=text,
-        found=f"mean accuracy over log step {first.areas.mean():.3f} and {other.areas.mean():.3f}",
+        found=f"mean accuracy {first.areas.mean():.3f} and {other.areas.mean():.3f}",
         numbers=f"last accuracy {first.last:.2f} and {other.last:.2f}, {len(first.areas)} seeds each",
         verdict=found,
         reason=reason,
