@@ -250,8 +250,8 @@ RULE = (
     "faster than every seed of the critical one; reproduced if none does and every seed of the critical "
     "one learns faster than those of both networks of growth ±0.1; with a difference if that holds of "
     "one of them; else not decided. Three seeds against three come out in one given order by chance "
-    "once in 20 times, two against two once in 6. Every network has a rate of its own. The paper's off- "
-    "critical parameters and rates are unknown; only the start is seen, not 10⁵ steps"
+    "once in 20 times, two against two once in 6. Every network has a rate of its own. The paper's "
+    "off-critical parameters and rates are unknown; only the start is seen, not 10⁵ steps"
 )
 
 
