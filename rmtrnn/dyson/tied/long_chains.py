@@ -12,7 +12,7 @@ real T, and what is left is smooth in 1/T at all levels p of the cdf:
     u_p(T) = v_p(ℓT) + T λ(p) + c(p) + d(p)/T + ...                                               (33)
 
 Three lengths, each twice the one before, determine three terms (Richardson 1911). ℓ is where a fourth one
-changes least.
+changes least, and 0 where single sites, not products, make the upper end.
 
 Letters: T, steps; p, a level of the cdf; u = log s; ℓ, λ, c, d as above; S, an S-transform; φ, of the
 Fuss-Catalan law.
@@ -54,8 +54,9 @@ _TRUST = 2.0
 # tests/dyson/tied/test_long_law.py.
 _LEVELS = 201
 _OUTERMOST = 1e-3
-# Where ℓ is looked for. 0: nothing but (33) without v. Networks tried: 0.3 to 3.
-_MOST = 30.0
+# Where ℓ is looked for, beside 0, and at how many values in between. Networks tried: 0, and 0.3 to 3.
+_FACTORS = (1e-3, 30.0)
+_TRIED = 31
 
 
 def longest_solved(ens: Ensemble) -> int:
@@ -131,14 +132,12 @@ def extrapolated(
         )
         return _Quantiles(u, slope)
 
-    def change(log_factor: float) -> float:
+    def change(factor: float) -> float:
         """What a fourth term makes of F, the mean square over the levels."""
-        more, three = (at(math.exp(log_factor), count) for count in (_TERMS + 1, _TERMS))
+        more, three = (at(factor, count) for count in (_TERMS + 1, _TERMS))
         return float(np.mean(((more.u - three.u) / slopes[0]) ** 2))
 
-    log_most = math.log(_MOST)
-    best: Any = minimize_scalar(change, bounds=(-log_most, log_most), method="bounded")
-    factor, weights = math.exp(best.x), series_weights(lengths[:_TERMS], T)
+    factor, weights = _least(change), series_weights(lengths[:_TERMS], T)
     u, slope = at(factor, _TERMS)
     rising = np.isfinite(slope) & (slope > 0.0) & (np.diff(u, prepend=-np.inf) > 0.0)
     density = np.where(rising, 1.0 / np.where(rising, slope, 1.0), 0.0)
@@ -163,6 +162,18 @@ def extrapolated(
     return law.restated(more_error=float(total.max() - unexplained.max()))
 
 
+def _least(change: Callable[[float], float]) -> float:
+    """The ℓ of the least ``change``, which may have several minima: the best of some, and between its
+    neighbours."""
+    tried = np.array([0.0, *np.geomspace(*_FACTORS, _TRIED)])
+    best = int(np.argmin([change(factor) for factor in tried]))
+    if best == 0:
+        return 0.0
+    between = tried[max(best - 1, 1)], tried[min(best + 1, _TRIED)]
+    found: Any = minimize_scalar(change, bounds=between, method="bounded")
+    return float(found.x)
+
+
 class _Quantiles(NamedTuple):
     """u = log s at some levels, and du/dp."""
 
@@ -178,11 +189,14 @@ def series_weights(lengths: Sequence[int], T: int) -> np.ndarray:
 
 
 def product_quantiles(T: float, levels: np.ndarray) -> _Quantiles:
-    """Quantiles of log s of a product of T Gaussian matrices, for real T > 0, and du/dp.
+    """Quantiles of log s of a product of T Gaussian matrices, for real T, and du/dp; 0 at T = 0.
 
     With w = e^{iφ} sin((T + 1)φ)/sin(Tφ), 0 < φ < π/(T + 1): s² = w^{T+1}/(w - 1), and the share of larger s
     is (T + 1)φ/π - T Im w/π (Fuss-Catalan law; Haagerup and Möller 2013).
     """
+
+    if T == 0.0:
+        return _Quantiles(np.zeros_like(levels), np.zeros_like(levels))
 
     def larger(phi: np.ndarray, level: np.ndarray) -> np.ndarray:
         height = np.sin((T + 1) * phi) * np.sin(phi) / np.sin(T * phi)
