@@ -31,7 +31,7 @@ from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
 from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
-from rmtrnn.dyson.tied.long_chains import law_of_length, longest_solved
+from rmtrnn.dyson.tied.long_chains import law_of_length, longest_solved, ports_and_reads
 from rmtrnn.dyson.tied.more_sites import MoreSites
 from rmtrnn.dyson.tied.node import error_of_sites
 from rmtrnn.dyson.tied.path import LawSettings, PathFollower
@@ -150,8 +150,7 @@ def _solved_law(
 ) -> TabulatedLaw:
     """`tied_law` by (15) for all T steps."""
     _validate.cost("T", T, 10.0)
-    gates = [[gate for gate in stage.gates if ens.is_recurrent(gate)] for stage in ens.cell.stages]
-    ports, rows = T * sum(map(len, gates)), T * sum(len({gate.reads for gate in some}) for some in gates)
+    ports, rows = (T * count for count in ports_and_reads(ens))
     named = ("T", T) if population is None else ("population", population)
     if population is None:
         population = _sizes(rows).population

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.inversion.assembly import assemble
@@ -59,10 +60,15 @@ _FACTORS = (1e-3, 30.0)
 _TRIED = 31
 
 
+def ports_and_reads(ens: Ensemble) -> tuple[int, int]:
+    """How many gates have recurrent weights in a step, and how many vectors these read."""
+    gates = [[gate for gate in stage.gates if ens.is_recurrent(gate)] for stage in ens.cell.stages]
+    return sum(map(len, gates)), sum(len({gate.reads for gate in some}) for some in gates)
+
+
 def longest_solved(ens: Ensemble) -> int:
     """Steps of the longest chain that is solved as it is, a multiple of eight; 0 if no weights are read."""
-    gates = [[gate for gate in stage.gates if ens.is_recurrent(gate)] for stage in ens.cell.stages]
-    reads = sum(len({gate.reads for gate in some}) for some in gates)
+    _, reads = ports_and_reads(ens)
     return max(_RATIOS[-1], _RATIOS[-1] * (_LONGEST // (_RATIOS[-1] * reads))) if reads else 0
 
 
@@ -117,15 +123,19 @@ def extrapolated(
     first three make of F: each has sites of its own. At no level it is more than p or 1 - p.
     The law counts as converged by what the scatter of the laws does not explain of the last term.
     """
-    levels = 1.0 / (1.0 + np.exp(-np.linspace(-1.0, 1.0, _LEVELS) * math.log(1.0 / _OUTERMOST - 1.0)))
+    levels = expit(np.linspace(-1.0, 1.0, _LEVELS) * math.log(1.0 / _OUTERMOST - 1.0))
     quantiles = np.array([law.icdf(levels) for law in laws])
     with np.errstate(divide="ignore"):
         slopes = 1.0 / np.array([law.pdf(u) for law, u in zip(laws, quantiles, strict=True)])
 
+    @functools.cache  # the third and the fourth term are of the same products
+    def product(factors: float) -> _Quantiles:
+        return product_quantiles(factors, levels)
+
     def at(factor: float, count: int) -> _Quantiles:
         """(33) with ℓ = ``factor`` from the first laws."""
         weights = series_weights(lengths[:count], T)
-        products = [product_quantiles(factor * length, levels) for length in (*lengths[:count], T)]
+        products = [product(factor * length) for length in (*lengths[:count], T)]
         u, slope = (
             values[-1] + weights @ (known[:count] - np.array(values[:-1]))
             for values, known in zip(zip(*products, strict=True), (quantiles, slopes), strict=True)
