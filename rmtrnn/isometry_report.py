@@ -218,6 +218,8 @@ def _spectral(spec: Spectrum, order: int) -> Measured:
         return Measured(_NOT_KNOWN, _NOT_KNOWN)
     top = max((b for _, b in spec.support), default=0.0) ** 2
     m_1, error = spec.moment(1), spec.moment_error(1)
+    if math.isnan(m_1):
+        return Measured(_NOT_KNOWN, _NOT_KNOWN)
     if order == 1:
         return Measured(m_1, error if math.isfinite(error) else spec.error * top)
     error = spec.moment_error(2) + 2 * m_1 * error

@@ -180,7 +180,8 @@ class Spectrum(Result):
 
         For laws of the Dyson equation the first two come from recursions over the law of one site, which know
         the extreme upper tail that these moments depend on and a table of the density resolves only in part;
-        `density_moment` is what the table gives.
+        `density_moment` is what the table gives. nan where no sites can be afforded: tied gated weights of
+        some hundred steps.
         """
         k = _validate.cost("k", _validate.integer("k", k, low=0), MOMENT_SECONDS)
         known = self._known(k)

@@ -20,6 +20,7 @@ from rmtrnn._core.arrays import check_memory, module_for, resolve_device
 from rmtrnn._core.progress import announce
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.chain_law import chain_law, law_of_chain
+from rmtrnn.dyson.full_population import CORRECTION
 from rmtrnn.dyson.inversion.assembly import assemble, no_law
 from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.solution import Solution, longest_monotone_run
@@ -66,6 +67,9 @@ _SIZES = (
     Sizes(40, 8192, 1024, 4096),
     Sizes(math.inf, 2048, 256, 1024),
 )
+# Numbers in the matrices of all sites that two moments of a long chain are averaged over: 512 MiB. And sites
+# for them, at least: with fewer their spread says nothing. Both decide where moments are not known.
+_MOMENT_NUMBERS, _MOMENT_SITES = 2**26, 256
 # Points at which more sites say what few of them change.
 _CHECKED = 5
 
@@ -164,6 +168,23 @@ def _solved_law(
     return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
 
 
+def moments_of_long_chain(ens: Ensemble, T: int, seed: int = 0) -> Moments | None:
+    """Two moments of s² where `tied_law` does not give them: from sites of all T steps, at large λ.
+
+    nan for longer chains than these can be afforded for; None where the law has its moments.
+    """
+    ports, longest = T * ports_and_reads(ens)[0], longest_solved(ens)
+    if not 0 < longest < T:
+        return None
+    sites = 2 ** int(math.log2(_MOMENT_NUMBERS / ports**2))
+    if sites < _MOMENT_SITES:
+        return Moments(math.nan, math.nan, (math.nan, math.nan))
+    population = draw_population(ens, T, min(sites, _SIZES[0].population) // GROUPS, seed)
+    if not any(stage.sigma2 for stage in population.stages):  # the law of the gates alone
+        return None
+    return _known_moments(SiteMatrices.of(population.stages, T, population.weights), population.groups)
+
+
 def inheriting(law: TabulatedLaw, field: Shortfall) -> TabulatedLaw:
     """The law with the status, the error and the cause that it takes over from its mean field."""
     if field.status is Status.CONVERGED:
@@ -192,12 +213,18 @@ def law_of_population(population: Population, T: int, settings: LawSettings, xp:
     picks = [picked(population, n) for n in (sizes.path, sizes.check)]
     some, check = (full.at(*pick) for pick in picks)
     more = MoreSites.of(population.drawn, full, picks[0][0])
-    nodes = PathFollower(some, large_lambda(some), settings, 1.0 / full.n if full.n > 1 else 0.0).points()
+    path = PathFollower(some, large_lambda(some), settings, 1.0 / full.n if full.n > 1 else 0.0)
+    nodes = path.points()
     if not nodes:
         return no_law()[0]
     error = largest_error_of_sites(check, [node.point for node in nodes])
-    shared = on_all_sites(full, some, nodes, population.groups, more)
-    on_axis, left = on_the_real_axis([one.node for one in shared])
+    for _ in range(CORRECTION.at_ends + 1):
+        shared = on_all_sites(full, some, nodes, population.groups, more)
+        on_axis, left = on_the_real_axis([one.node for one in shared])
+        further = path.nearer_to_end(nodes, on_axis)
+        if further is None:
+            break
+        nodes = further
     shared = [one._replace(node=node) for one, node in zip(shared, on_axis, strict=True)]
     solution = as_solution(shared, error + left)
     solved = np.flatnonzero(solution.converged)

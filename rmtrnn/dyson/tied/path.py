@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rmtrnn.dyson.inversion.panel_refinement import PANELS, Settings, panels_to_halve
+from rmtrnn.dyson.inversion.panel_refinement import PANELS, Settings, panels_to_halve, tail_of
 from rmtrnn.dyson.inversion.tail_extension import power_tail
 from rmtrnn.dyson.tied.gauge import GAUGE_DEGREE, in_gauge, smooth_gauge
 from rmtrnn.dyson.tied.iteration import Differences, solve
@@ -173,6 +173,18 @@ class PathFollower:
             new = [self._solved_at(float(0.5 * (u[i] + u[i + 1])), nodes[i : i + 2]) for i in left]
             nodes = sorted([*nodes, *filter(self.is_solved, new)], key=lambda node: node.u)
         return nodes
+
+    def nearer_to_end(self, nodes: list[Node], law: list[Node]) -> list[Node] | None:
+        """With one more point next to the upper end of the ``law`` that all sites have at the ``nodes``.
+
+        It ends elsewhere than that of the sites of the path. None where little lies beyond the last point.
+        """
+        u, cdf, density = (np.array([getattr(node, one) for node in law]) for one in ("u", "cdf", "density"))
+        tail = tail_of(u, cdf, density, 1)
+        if tail is None or not tail.is_bounded or tail.mass < self.end:
+            return None
+        new = self._solved_at(float(u[tail.end]) + tail.step, nodes[tail.end : tail.end + 2])
+        return sorted([*nodes, new], key=lambda node: node.u) if self.is_solved(new) else None
 
     def is_solved(self, node: Node) -> bool:
         """To the tolerance: the next point starts from it."""

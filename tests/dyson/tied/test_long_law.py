@@ -12,6 +12,7 @@ from sampled_quantiles import LEVELS, NETWORKS, QUANTILES
 import rmtrnn as rt
 from rmtrnn._core.status import Status
 from rmtrnn.dyson.tied import long_chains
+from rmtrnn.dyson.tied.law import moments_of_long_chain
 from rmtrnn.dyson.tied.long_chains import (
     extrapolated,
     law_of_length,
@@ -72,6 +73,19 @@ def test_long_vanilla_chains(name, T):
     assert np.abs(found.cdf(exact(name, T // 2).icdf(P)) - P).max() > 0.1
 
 
+@pytest.mark.slow
+@pytest.mark.equation(33)
+def test_long_gated_chains_of_redrawn_weights():
+    """Their laws are known at all T: T = 64 within the error, and without its last term not."""
+    ens = NETWORKS["leaky"].replace(tied=False)
+    short, long = [rt.spectrum(ens, T) for T in LENGTHS], rt.spectrum(ens, 64)
+    errors = [spec.error for spec in short]
+    found = extrapolated([spec.log_s for spec in short], errors[:3], LENGTHS, 64)
+    off = float(np.abs(found.cdf(long.log_s.icdf(P)) - P).max())
+    assert found.status is Status.CONVERGED and found.error < 5e-3
+    assert 3.0 * max(errors) < off < found.error + long.error
+
+
 @pytest.mark.equation(33)
 def test_without_the_product_of_gaussian_matrices_the_upper_end_is_wrong():
     """1/T alone: F of 1000 steps is off by 3 %."""
@@ -109,6 +123,19 @@ def test_laws_that_say_nothing_of_longer_ones():
     assert law_of_length(with_zeros, 100, 32).atoms and asked == [32, 100]
     missing = TabulatedLaw([], error=math.inf, status=Status.MAX_ITERATIONS)
     assert law_of_length(lambda T: missing, 100, 32) is missing
+
+
+@pytest.mark.parametrize("name", ["orthogonal", "gaussian"])
+def test_moments_of_long_chains(name):
+    """Those of a vanilla cell are known; of 1000 steps no sites can be afforded, of 32 the law has them."""
+    ens = VANILLA[name].replace(tied=True)
+    found, exact = moments_of_long_chain(ens, 48), rt.spectrum(ens, 48)
+    assert abs(found.log_m1 - math.log(exact.moment(1))) < 4 * found.error[0] + 1e-9
+    ratio = exact.moment(2) / exact.moment(1) ** 2
+    assert abs(found.ratio - ratio) < 4 * found.error[1] + 1e-9 * ratio
+    assert found.error[0] < 0.1 and found.error[1] < 0.1 * ratio
+    assert math.isnan(moments_of_long_chain(ens, 1000).log_m1)
+    assert moments_of_long_chain(ens, 32) is None
 
 
 @pytest.mark.parametrize("T", [20, 24, 100])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from random_sites import CASES, one_state, random_energy, resolvent
 from sampled_quantiles import NETWORKS
+from test_corrected_law import share_of_error
 
 import rmtrnn as rt
 from rmtrnn.dyson.tied import path
@@ -128,3 +129,17 @@ def test_the_law_does_not_depend_on_the_angle(angle, monkeypatch):
     assert plain.converged and found.converged
     assert np.abs(found.log_s.cdf(u) - plain.log_s.cdf(u)).max() < options["tol"]
     assert np.abs(found.log_s.cdf(u + 0.3) - plain.log_s.cdf(u)).max() > 10 * options["tol"]
+
+
+@pytest.mark.slow
+@pytest.mark.equation(15)
+def test_the_upper_end_is_that_of_all_sites():
+    """The sites of the path end above it, and 1 % of the law lies beyond the last point of theirs inside.
+
+    Two steps of a GRU, against 16 networks of 800 units; redrawn weights are rejected.
+    """
+    found = rt.spectrum(NETWORKS["gru"], 2)
+    assert found.converged and found.error < 3e-3
+    assert share_of_error(found, "gru", 2) < 1.0
+    redrawn = rt.spectrum(NETWORKS["gru"].replace(tied=False), 2, population=4096)
+    assert redrawn.error < 5e-3 and share_of_error(redrawn, "gru", 2) > 1.1
