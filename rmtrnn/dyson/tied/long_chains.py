@@ -48,7 +48,7 @@ _TERMS = 3
 # those: GRUs of 50 steps take some minutes.
 _AFFORDABLE = 4
 # Times the last term of (33): its error. Empirical, where laws are known at all T: vanilla cells have errors
-# of 0.7 to 1.9 times that, leaky and minimal cells with redrawn weights, T = 64 and 100, of 2.0 to 3.2.
+# of 0.7 to 1.9 times that, leaky and minimal cells with untied weights, T = 64 and 100, of 2.0 to 3.2.
 _TRUST = 3.0
 # Levels, equally far apart in log(p/(1 - p)), and the outermost one. Moved by three in
 # tests/dyson/tied/test_long_law.py.

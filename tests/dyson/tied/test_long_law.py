@@ -75,7 +75,7 @@ def test_long_vanilla_chains(name, T):
 
 @pytest.mark.slow
 @pytest.mark.equation(33)
-def test_long_gated_chains_of_redrawn_weights():
+def test_long_gated_chains_of_untied_weights():
     """Their laws are known at all T: T = 64 within the error, and without its last term not."""
     ens = NETWORKS["leaky"].replace(tied=False)
     short, long = [rt.spectrum(ens, T) for T in LENGTHS], rt.spectrum(ens, 64)

@@ -210,8 +210,8 @@ def _claim(results: dict[str, core.Result], key: tuple[str, str, str, int], new:
         item=ITEM,
         claim=text,
         found=f"mean accuracy {areas['growth 0']} at growth 0, {', '.join(far)}",
-        numbers=f"others {', '.join(rest)}; {len(first.areas)} seeds each"
-        + (f"; the published point has growth {published.growths}" if published else ""),
+        numbers=f"others {', '.join(rest)}; {len(first.areas)} seeds"
+        + (f"; published growth {published.growths}" if published else ""),
         new=new,
         verdict=judged,
         reason=RULE,
@@ -304,7 +304,7 @@ def _orthogonal(first: _Areas, other: _Areas, inputs: str, T: int) -> core.Claim
         item=ITEM,
         claim=text,
         found=f"mean accuracy {first.areas.mean():.3f} and {other.areas.mean():.3f}",
-        numbers=f"last accuracy {first.last:.2f} and {other.last:.2f}, {len(first.areas)} seeds each",
+        numbers=f"last accuracy {first.last:.2f} and {other.last:.2f}",
         verdict=found,
         reason=reason,
         figures=(figure_name(T, inputs),),
