@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 
 import numpy as np
 
@@ -196,16 +197,19 @@ def second_moment(
 def known_moments(ens: Ensemble, T: int, Q0: np.ndarray | None = None) -> Callable[[int], Moments | None]:
     """How to find the first k = 1 or 2 moments of s² of J_T without its density, each when it is asked for.
 
-    For k = 1 the ratio may be nan. The recursions here need fresh weights: tied ones of a gated cell have the
-    moments that come with their law, and the result is None; beyond, those at large λ. ``Q0`` as in
-    `second_moment`.
+    For k = 1 the ratio may be nan. The recursions here need fresh weights: of the tied ones of a gated cell
+    both moments come from `moments_of_long_chain`, or the result is None. ``Q0`` as in `second_moment`.
     """
+
+    @cache  # the same for k = 1 and 2
+    def of_long_chain() -> Moments | None:
+        from rmtrnn.dyson.tied.law import moments_of_long_chain
+
+        return moments_of_long_chain(ens, T) if Q0 is None else None
 
     def first(k: int) -> Moments | None:
         if not has_recursion(ens):
-            from rmtrnn.dyson.tied.law import moments_of_long_chain
-
-            return moments_of_long_chain(ens, T) if Q0 is None else None
+            return of_long_chain()
         if Q0 is not None:  # a tied vanilla network has the moments of an untied one
             return second_moment(ens.replace(tied=False), T, Q0=Q0)
         return first_moment(ens, T) if k == 1 else exact_moments(ens, T)

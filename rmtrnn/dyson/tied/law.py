@@ -218,10 +218,10 @@ def law_of_population(population: Population, T: int, settings: LawSettings, xp:
     if not nodes:
         return no_law()[0]
     error = largest_error_of_sites(check, [node.point for node in nodes])
-    for _ in range(CORRECTION.at_ends + 1):
+    for further_points in reversed(range(CORRECTION.at_ends + 1)):
         shared = on_all_sites(full, some, nodes, population.groups, more)
         on_axis, left = on_the_real_axis([one.node for one in shared])
-        further = path.nearer_to_end(nodes, on_axis)
+        further = path.nearer_to_end(nodes, on_axis) if further_points else None
         if further is None:
             break
         nodes = further

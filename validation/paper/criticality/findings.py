@@ -335,7 +335,7 @@ def _minimal_claim(results: Results) -> core.Claim:
         ),
         numbers="log s at 5, 50, 95 %, sampled, untied orthogonal weights: "
         + "; ".join(text)
-        + f"; {within} of {len(pairs)} quantiles agree with the law ({LEVEL:g})",
+        + f"; {within} of {len(pairs)} quantiles agree with the law at level {LEVEL:g}",
         **isometry.by_steps(near["published"], near["returned"]),
         reason=f"{isometry.RULE}. On the whole critical family the variance of s² grows by at "
         "least 2κ(1 − κ) a step, κ the share of the squared state that a step overwrites",
