@@ -1,6 +1,7 @@
 """What is committed stays small: figures, their data, the whole tree."""
 
 import subprocess
+import zipfile
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,6 +44,12 @@ def test_pictures_keep_their_colours(tmp_path, shades):
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.mode == ("RGB" if shades else "P")
     assert (tmp_path / "map.pdf").exists()
+
+
+@pytest.mark.parametrize("path", sorted(places.FIGURES.rglob("*.npz")), ids=lambda path: path.parent.name)
+def test_data_is_packed(path):
+    with zipfile.ZipFile(path) as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_LZMA}
 
 
 def test_single_precision_halves_the_data_and_leaves_counts_alone(tmp_path):

@@ -18,7 +18,7 @@ import rmtrnn as rt
 from rmtrnn._core import storage as _storage
 from rmtrnn.sampling.sample import Sample
 from validation import core
-from validation.core import places
+from validation.core import places, records
 
 FOLDER = places.CHECKPOINTS / "gated" / "samples"
 FILE = "samples.npz"
@@ -56,7 +56,7 @@ def keep(cases: Sequence[core.Case], folder: Path) -> bool:
         case.key: {"settings": settings(case), "provenance": drawn[case.key].provenance} for case in cases
     }
     arrays = {key: sample.log_s.astype(np.float32) for key, sample in drawn.items()}
-    _storage.write(folder / FILE, "gated samples", meta, arrays)
+    records.pack(_storage.write(folder / FILE, "gated samples", meta, arrays))
     return True
 
 
