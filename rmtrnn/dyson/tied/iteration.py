@@ -60,7 +60,7 @@ class Differences(NamedTuple):
 
     @classmethod
     def none(cls, like: np.ndarray) -> Differences:
-        return cls(np.zeros((0, *like.shape), complex), np.zeros((0, *like.shape), complex))
+        return cls(np.zeros((0, *like.shape), like.dtype), np.zeros((0, *like.shape), like.dtype))
 
     def joined(self, x: np.ndarray, r: np.ndarray) -> Differences:
         """With one more of each, of the last `IterationSettings.depth`."""
@@ -175,7 +175,12 @@ def is_lower(energy: np.ndarray) -> bool:
 
 
 def projected_to_lower_half_plane(energy: np.ndarray) -> np.ndarray:
-    """The nearest self-energies in the lower half plane, in the gauge of their diagonal."""
+    """The nearest self-energies in the lower half plane, in the gauge of their diagonal.
+
+    Real ones, at λ < 0, as they are.
+    """
+    if not np.iscomplexobj(energy):
+        return energy
     unit = gauge_unit(energy)
     eigen, vectors = np.linalg.eigh(np.imag(energy) / unit)
     below = (vectors * np.minimum(eigen, 0.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory, module_for, resolve_device
@@ -32,12 +33,21 @@ from rmtrnn.dyson.sites.subsampling import stratified_subsample
 from rmtrnn.dyson.tied.anchors import SharedNode, on_all_sites
 from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
-from rmtrnn.dyson.tied.long_chains import law_of_length, longest_solved, ports_and_reads
+from rmtrnn.dyson.tied.long_chains import (
+    LEAST,
+    RATIOS,
+    Excesses,
+    law_of_length,
+    logits,
+    longest_solved,
+    ports_and_reads,
+)
 from rmtrnn.dyson.tied.more_sites import MoreSites
+from rmtrnn.dyson.tied.negative_axis import smoothed
 from rmtrnn.dyson.tied.node import error_of_sites
 from rmtrnn.dyson.tied.path import LawSettings, PathFollower
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
-from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field
+from rmtrnn.dyson.tied.sites import Population, draw_population, stationary_field, windows
 from rmtrnn.dyson.tied.way_back import on_the_real_axis
 from rmtrnn.ensemble import Ensemble
 from rmtrnn.laws.moments import Moments
@@ -138,8 +148,14 @@ def tied_law(
     def solved(steps: int) -> TabulatedLaw:
         return _solved_law(ens, steps, population, seed, settings, device, block, Q0)
 
+    def excesses(length: int) -> Excesses:
+        return _excesses(ens, length, population, seed, device, block)
+
+    if Q0 is not None:
+        return solved(T)
     longest = longest_solved(ens)
-    return solved(T) if Q0 is not None or not longest else law_of_length(solved, T, longest)
+    law = law_of_length(solved, excesses, T, longest) if longest else solved(T)
+    return inheriting(law, shortfall_of(stationary_field(ens, seed)))
 
 
 def _solved_law(
@@ -164,8 +180,36 @@ def _solved_law(
     _validate.cost("T", T, _SECONDS.site * population * rows**3 / T)
     announce("Dyson equation, tied weights", _seconds(population, rows))
     sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
-    law = law_of_population(sites, T, settings, module_for(device))
-    return law if Q0 is not None else inheriting(law, shortfall_of(stationary_field(ens, seed)))
+    return law_of_population(sites, T, settings, module_for(device))
+
+
+def _excesses(
+    ens: Ensemble,
+    longest: int,
+    population: int | None,
+    seed: int,
+    device: str,
+    block: tuple[int, int] | None,
+) -> Excesses:
+    """What (33) compares, of chains of ``longest`` steps and fewer, at the same sites."""
+    rows = longest * ports_and_reads(ens)[1]
+    sizes = _sizes(rows)
+    count = sizes.population if population is None else population
+    announce("Dyson equation, tied weights", _seconds(sizes.path, rows) + _seconds(count, rows) / rows)
+    drawn = draw_population(ens, longest, count // GROUPS, seed)
+    found = []
+    for steps in (longest // ratio for ratio in RATIOS):
+        sites = windows(drawn, longest, steps, block)
+        if not any(stage.sigma2 for stage in sites.stages):
+            return []
+        whole = SiteMatrices.of(sites.stages, steps, sites.weights, module_for(device))
+        curve = smoothed(whole, whole.at(*picked(sites, sizes.path)), sites.groups, LEAST)
+        if curve is None:
+            return None
+        if expit(curve.logits[0]) > LEAST:
+            return []
+        found.append(curve.excess(logits()))
+    return found
 
 
 def moments_of_long_chain(ens: Ensemble, T: int, seed: int = 0) -> Moments | None:

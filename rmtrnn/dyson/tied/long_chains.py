@@ -1,62 +1,58 @@
 """The law with tied weights of many steps, from those of fewer steps.
 
-log s grows linearly with the number of steps: (log s)/T tends to a Lyapunov exponent. The upper end of the
-law takes longest. Of a product of T free factors s² lies, in the complex plane of z, where
+The S-transform of a product of free factors is the product of theirs (Voiculescu 1987). The steps of a
+network share their weights and the states of their sites, but those far apart share little. So each step adds
+the same to log S, but for what the first and the last ones lack:
 
-    log s² = log((1 + z)/z) - T log S(z)
+    -log S_T(z) = T a(z) + b(z) + d(z)/T + ...                                                     (33)
 
-(Voiculescu 1987), S the S-transform of a factor. At the upper end z is near 0, and S near S(0) e^{-ℓ z}. That
-is the upper end of ℓT Gaussian matrices, each of which has S(z) = 1/(1 + z). Their quantile v_p is known for
-real T, and what is left is smooth in 1/T at all levels p of the cdf:
+Of free factors b = d = 0. Of gated ones with untied weights d is 0 to all digits that are known; of tied ones
+it stands for what is not forgotten within the chain.
 
-    u_p(T) = v_p(ℓT) + T λ(p) + c(p) + d(p)/T + ...                                               (33)
+-log S_T(p - 1) = log t - log(p/(1 - p)), where p = E t/(t + s²) is the cdf of log s² + ξ at log t
+(`negative_axis`). ξ is short beside the law of many steps. It is taken out again: the quantiles are those
+whose sum with ξ has this S_T, found by repeated correction (van Cittert 1931).
 
-Three lengths, each twice the one before, determine three terms (Richardson 1911). ℓ is where a fourth one
-changes least, and 0 where single sites, not products, make the upper end.
-
-Letters: T, steps; p, a level of the cdf; u = log s; ℓ, λ, c, d as above; S, an S-transform; φ, of the
+Letters: T, steps; S, a, b, p, t, ξ as above; l = log(p/(1 - p)); x, quantiles of log s²; n and φ of the
 Fuss-Catalan law.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit
+from scipy.special import expit, log_expit, logit
 
 from rmtrnn._core.status import Status
-from rmtrnn.dyson.inversion.assembly import assemble
+from rmtrnn.dyson.inversion.assembly import assemble, no_law
+from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.solution import Solution
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.ensemble import Ensemble
-from rmtrnn.laws.protocol import LogForm
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.numerics.bisection import root_between
 
-# Vectors that the weights read in all steps of the longest chain that is solved as it is. With more, fewer
-# sites can be afforded: F is known to 2e-3 with 32, to 4e-3 with 60.
+# Vectors that the weights read in all steps of the longest chain that is solved as it is.
 _LONGEST = 32
-# Lengths of chains: the longest over these numbers. The last one only says what ℓ is.
-_RATIOS = (1, 2, 4, 8)
-_TERMS = 3
-# Times the longest: up to here all steps are solved where (33) does not converge. No result depends on it but
-# those: GRUs of 50 steps take some minutes.
-_AFFORDABLE = 4
-# Times the last term of (33): its error. Empirical, where laws are known at all T: vanilla cells have errors
-# of 0.7 to 1.9 times that, leaky and minimal cells with untied weights, T = 64 and 100, of 2.0 to 3.2.
-_TRUST = 3.0
-# Levels, equally far apart in log(p/(1 - p)), and the outermost one. Moved by three in
-# tests/dyson/tied/test_long_law.py.
-_LEVELS = 201
-_OUTERMOST = 1e-3
-# Where ℓ is looked for, beside 0, and at how many values in between. Networks tried: 0, and 0.3 to 3.
-_FACTORS = (1e-3, 30.0)
-_TRIED = 31
+# Lengths of the chains of (33): the longest over these numbers.
+RATIOS = (1, 2, 4, 8)
+# Terms of (33): T, 1 and 1/T. The third is a third of the change from the last pair of lengths but one to the
+# last.
+_TERMS, _THIRD_TERM = 3, 1.0 / 3.0
+# Where (33) is not good enough: up to so many times the longest all steps are solved; beyond, the longest
+# chain of (33) is doubled so often. Either takes some minutes. No result depends on them but those.
+_AFFORDABLE, _DOUBLED = 2, 2
+# Levels p, equally far apart in l, and the outermost one of the law, and of quantiles that are smoothed.
+# Moved by three in tests/dyson/tied/test_long_law.py, as are the corrections.
+_LEVELS, _OUTERMOST, _BEYOND = 721, 1e-3, 1e-4
+LEAST = 0.5 * _OUTERMOST  # of p that the short chains have to reach
+_CORRECTIONS = 16
+# Of these levels every one so far makes up the law; slope of log s² in l from which on it rises.
+_EVERY, _FLAT = 4, 1e-6
+# Mass at the upper end of which S says how many Gaussian matrices have it.
+_END = 0.01
 
 
 def ports_and_reads(ens: Ensemble) -> tuple[int, int]:
@@ -68,125 +64,88 @@ def ports_and_reads(ens: Ensemble) -> tuple[int, int]:
 def longest_solved(ens: Ensemble) -> int:
     """Steps of the longest chain that is solved as it is, a multiple of eight; 0 if no weights are read."""
     _, reads = ports_and_reads(ens)
-    return max(_RATIOS[-1], _RATIOS[-1] * (_LONGEST // (_RATIOS[-1] * reads))) if reads else 0
+    return max(RATIOS[-1], RATIOS[-1] * (_LONGEST // (RATIOS[-1] * reads))) if reads else 0
 
 
-def law_of_length(solved: Callable[[int], TabulatedLaw], T: int, longest: int) -> TabulatedLaw:
+# log t - l by groups of sites at `logits`, (groups, levels), of chains of a length over `RATIOS`; None where
+# one is not found, an empty list where the law has a mass at s = 0.
+Excesses = list[np.ndarray] | None
+
+
+def law_of_length(
+    solved: Callable[[int], TabulatedLaw], excesses: Callable[[int], Excesses], T: int, longest: int
+) -> TabulatedLaw:
     """The law of T steps: ``solved`` as it is up to ``longest`` steps, beyond by (33).
 
-    Where a law does not converge, by (33) from chains of half the length, and so on; if that does not
-    either, and T is no more than `_AFFORDABLE` times ``longest``, all steps are solved. Of laws that have not
-    converged the one of the smallest error. A mass at s = 0 grows by another rule than (33): solved as it is.
+    Where that does not converge, all steps are solved up to `_AFFORDABLE` times ``longest``; beyond, by (33)
+    from longer chains. Of laws that have not converged the one of the smallest error. A mass at s = 0 grows
+    by another rule than (33): solved as it is.
     """
-    solved, affordable = functools.cache(solved), _AFFORDABLE * longest
-    found = [] if longest < T else [solved(T)]
-    while longest >= _RATIOS[-1] and not any(law.status is Status.CONVERGED for law in found):
-        if longest < T:
-            law = _long_law(solved, T, longest)
-            if law is None:
+    found = [solved(T)] if longest >= T else []
+    for length in (longest << doubled for doubled in range(_DOUBLED + 1)):
+        if any(law.status is Status.CONVERGED for law in found):
+            break
+        chains = excesses(length)
+        if chains is not None:
+            if not chains:
                 return solved(T)
-            found.append(law)
-        longest //= 2
-    if affordable >= T and not any(law.status is Status.CONVERGED for law in found):
-        found.append(solved(T))
-    return min(found, key=lambda law: (law.status is not Status.CONVERGED, law.error))
+            found.append(extrapolated(chains, length, T))
+            if longest < T <= _AFFORDABLE * longest and found[-1].status is not Status.CONVERGED:
+                found.append(solved(T))
+    return min(found or [no_law()[0]], key=lambda law: (law.status is not Status.CONVERGED, law.error))
 
 
-def _long_law(solved: Callable[[int], TabulatedLaw], T: int, longest: int) -> TabulatedLaw | None:
-    """The law of T steps by (33); None if a shorter one has a mass at s = 0. One that is not found is
-    returned."""
-    lengths = [longest // ratio for ratio in _RATIOS]
-    laws: list[TabulatedLaw] = []
-    for length in lengths:
-        law = solved(length)
-        if law.atoms:
-            return None
-        if not math.isfinite(law.error):
-            return law
-        laws.append(law)
-    some = laws[:_TERMS]
-    found = extrapolated(laws, [law.error for law in some], lengths, T)
-    return found.restated(
-        status=max((found.status, *(law.status for law in some)), key=int),
-        cause="; ".join(sorted({law.cause for law in some if law.cause})),
-    )
+def logits() -> np.ndarray:
+    """Values of l at which chains are compared, rising."""
+    return np.linspace(-1.0, 1.0, _LEVELS) * logit(1.0 - _BEYOND)
 
 
-def extrapolated(
-    laws: Sequence[LogForm], errors: Sequence[float], lengths: Sequence[int], T: int
-) -> TabulatedLaw:
-    """The law of T steps by (33) from four ``laws`` of some ``lengths``, the longest first.
+def extrapolated(chains: Sequence[np.ndarray], longest: int, T: int) -> TabulatedLaw:
+    """The law of T steps by (33) from ``chains``: log t - l by groups (groups, levels), of four lengths.
 
-    ``error`` holds the last term and, as a root of a sum of squares, what the ``errors`` of the cdf of the
-    first three make of F: each has sites of its own. At no level it is more than p or 1 - p.
-    The law counts as converged by what the scatter of the laws does not explain of the last term.
+    Each two of them, one twice as long as the other, give a law without d. From pair to pair the change of F
+    falls by some ratio, which falls as well where chains forget. So the last pair is off by something between
+    0 and what a geometric series of this ratio has left; d takes it to be a third of the last change.
+    ``error`` holds the rest, the scatter of the groups, and by how much F depends on the start of the
+    corrections.
     """
-    levels = expit(np.linspace(-1.0, 1.0, _LEVELS) * math.log(1.0 / _OUTERMOST - 1.0))
-    quantiles = np.array([law.icdf(levels) for law in laws])
-    with np.errstate(divide="ignore"):
-        slopes = 1.0 / np.array([law.pdf(u) for law, u in zip(laws, quantiles, strict=True)])
+    p = expit(logits())
+    lengths = [longest // ratio for ratio in RATIOS]
+    by_group = np.tensordot(series_weights(lengths[:_TERMS], T), chains[:_TERMS], 1)
+    means = np.array([groups.mean(axis=0) for groups in chains])
+    pairs = [rising(series_weights(lengths[i : i + 2], T) @ means[i : i + 2]) for i in range(len(means) - 1)]
+    excess = rising(by_group.mean(axis=0))
+    x = without_noise(excess)
+    kept = np.flatnonzero(np.abs(logits()) <= logit(1.0 - _OUTERMOST))[::_EVERY]
 
-    @functools.cache  # the third and the fourth term are of the same products
-    def product(factors: float) -> _Quantiles:
-        return product_quantiles(factors, levels)
+    def moved(change: np.ndarray) -> np.ndarray:
+        """F where a ``change`` is added to the quantiles, at the quantiles."""
+        return np.interp(x, np.maximum.accumulate(x + change), p)[kept]
 
-    def at(factor: float, count: int) -> _Quantiles:
-        """(33) with ℓ = ``factor`` from the first laws."""
-        weights = series_weights(lengths[:count], T)
-        products = [product(factor * length) for length in (*lengths[:count], T)]
-        u, slope = (
-            values[-1] + weights @ (known[:count] - np.array(values[:-1]))
-            for values, known in zip(zip(*products, strict=True), (quantiles, slopes), strict=True)
-        )
-        return _Quantiles(u, slope)
+    def size(change: np.ndarray) -> float:
+        return float(np.abs(moved(change) - p[kept]).max())
 
-    def change(factor: float) -> float:
-        """What a fourth term makes of F, the mean square over the levels."""
-        more, three = (at(factor, count) for count in (_TERMS + 1, _TERMS))
-        return float(np.mean(((more.u - three.u) / slopes[0]) ** 2))
-
-    factor, weights = _least(change), series_weights(lengths[:_TERMS], T)
-    u, slope = at(factor, _TERMS)
-    rising = np.isfinite(slope) & (slope > 0.0) & (np.diff(u, prepend=-np.inf) > 0.0)
-    density = np.where(rising, 1.0 / np.where(rising, slope, 1.0), 0.0)
-    beyond = np.minimum(levels, 1.0 - levels)
-    last_term = np.minimum(_TRUST * np.abs(u - at(factor, _TERMS - 1).u) * density, beyond)
-    off = slopes[:_TERMS] * np.minimum(np.asarray(errors)[:, None], beyond)
-    scatter = np.minimum(np.sqrt(weights**2 @ off**2) * density, beyond)
-    unexplained = np.maximum(last_term - scatter, 0.0)
-    none = np.zeros((_LEVELS, 1), dtype=complex)
+    first, second = size(pairs[1] - pairs[0]), size(pairs[2] - pairs[1])
+    ratio = first / max(second, ERRORS.aim)  # a smaller one says nothing
+    left = first * max(_THIRD_TERM, ratio / (1.0 - ratio) - _THIRD_TERM) if ratio < 1.0 else math.inf
+    error = left + size(without_noise(excess, product_at_end=False) - x)
+    groups = np.array([moved(rising(groups) - excess) for groups in by_group]).T
+    x, p = x[kept], p[kept]
+    rise = np.gradient(x, logits()[kept])
+    solved = rise > _FLAT
+    none = np.zeros((x.size, 1), dtype=complex)
     solution = Solution(
-        log_lambda=2.0 * u,
+        log_lambda=x,
         sigma=SelfEnergy(none, none),
-        survival=1.0 - levels,
-        density=density,
-        residual=np.zeros(_LEVELS),
-        error=unexplained,
-        status=np.where(rising, int(Status.CONVERGED), int(Status.MAX_ITERATIONS)),
-        site_phase=np.zeros((_LEVELS, 1)),
+        survival=1.0 - p,
+        density=2.0 * p * (1.0 - p) / np.where(solved, rise, np.inf),
+        residual=np.zeros(x.size),
+        error=np.minimum(error, np.minimum(p, 1.0 - p)),
+        status=np.where(solved, int(Status.CONVERGED), int(Status.MAX_ITERATIONS)),
+        site_phase=1.0 - groups,
     )
-    law, _ = assemble(np.ones(1), solution, 1, one=(_OUTERMOST, _OUTERMOST))
-    total = np.minimum(last_term + scatter, beyond)
-    return law.restated(more_error=float(total.max() - unexplained.max()))
-
-
-def _least(change: Callable[[float], float]) -> float:
-    """The ℓ of the least ``change``, which may have several minima: the best of some, and between its
-    neighbours."""
-    tried = np.array([0.0, *np.geomspace(*_FACTORS, _TRIED)])
-    best = int(np.argmin([change(factor) for factor in tried]))
-    if best == 0:
-        return 0.0
-    between = tried[max(best - 1, 1)], tried[min(best + 1, _TRIED)]
-    found: Any = minimize_scalar(change, bounds=between, method="bounded")
-    return float(found.x)
-
-
-class _Quantiles(NamedTuple):
-    """u = log s at some levels, and du/dp."""
-
-    u: np.ndarray
-    slope: np.ndarray
+    count = groups.shape[1]
+    return assemble(np.full(count, 1.0 / count), solution, count, one=(_OUTERMOST, _OUTERMOST))[0]
 
 
 def series_weights(lengths: Sequence[int], T: int) -> np.ndarray:
@@ -196,22 +155,58 @@ def series_weights(lengths: Sequence[int], T: int) -> np.ndarray:
     return np.linalg.solve(terms.T, float(T) ** powers)
 
 
-def product_quantiles(T: float, levels: np.ndarray) -> _Quantiles:
-    """Quantiles of log s of a product of T Gaussian matrices, for real T, and du/dp; 0 at T = 0.
+def rising(excess: np.ndarray) -> np.ndarray:
+    """The ``excess`` of an S-transform, which falls with z: rising, from the median on both sides."""
+    middle = _LEVELS // 2
+    above = np.maximum.accumulate(excess[middle:])
+    below = np.minimum.accumulate(excess[middle::-1])[::-1]
+    return np.concatenate([below[:-1], above])
 
-    With w = e^{iφ} sin((T + 1)φ)/sin(Tφ), 0 < φ < π/(T + 1): s² = w^{T+1}/(w - 1), and the share of larger s
-    is (T + 1)φ/π - T Im w/π (Fuss-Catalan law; Haagerup and Möller 2013).
+
+def without_noise(excess: np.ndarray, *, product_at_end: bool = True) -> np.ndarray:
+    """Quantiles x of log s² at `logits` from those of log s² + ξ less l, the ``excess``.
+
+    The first guess is the excess, at the upper end that of a product of Gaussian matrices, whose S(z) near
+    z = 0 falls as that of the law: there the quantiles rise fastest. Without ``product_at_end``, the excess.
     """
+    p = expit(logits())
+    x = excess.copy()
+    if product_at_end:
+        n = (excess[-1] - np.interp(1.0 - _END, p, excess)) / (np.log(p[-1]) - np.log1p(-_END))
+        x += product_quantiles(n, p) - n * np.log(p)
+    log_t = excess + logits()
+    rise = np.gradient(log_t, logits())
+    for _ in range(_CORRECTIONS):
+        x = np.maximum.accumulate(x)
+        x += rise * (logit(_smoothed_cdf(x, p, log_t)) - logits())
+    return np.maximum.accumulate(x)
 
-    if T == 0.0:
-        return _Quantiles(np.zeros_like(levels), np.zeros_like(levels))
+
+def _smoothed_cdf(x: np.ndarray, p: np.ndarray, log_t: np.ndarray) -> np.ndarray:
+    """P(x + ξ <= log t) for quantiles x of probability p, x linear in p in between."""
+    gap = log_t[:, None] - x
+    whole = -log_expit(-gap)  # log(1 + e^gap), whose derivative is the cdf of ξ
+    width = np.diff(x)
+    flat = width < 1e-9
+    mean = -np.diff(whole, axis=1) / np.where(flat, 1.0, width)
+    mean = np.where(flat, expit(gap[:, 1:]), mean)
+    cdf = expit(gap[:, [0, -1]])
+    return mean @ np.diff(p) + cdf[:, 0] * p[0] + cdf[:, 1] * (1.0 - p[-1])
+
+
+def product_quantiles(n: float, levels: np.ndarray) -> np.ndarray:
+    """Quantiles of log s² of a product of n Gaussian matrices, for real n; 0 at n = 0.
+
+    With w = e^{iφ} sin((n + 1)φ)/sin(nφ), 0 < φ < π/(n + 1): s² = w^{n+1}/(w - 1), and the share of larger s
+    is (n + 1)φ/π - n Im w/π (Fuss-Catalan law; Haagerup and Möller 2013).
+    """
+    if n == 0.0:
+        return np.zeros_like(levels)
 
     def larger(phi: np.ndarray, level: np.ndarray) -> np.ndarray:
-        height = np.sin((T + 1) * phi) * np.sin(phi) / np.sin(T * phi)
-        return ((T + 1) * phi - T * height) / math.pi - 1.0 + level
+        height = np.sin((n + 1) * phi) * np.sin(phi) / np.sin(n * phi)
+        return ((n + 1) * phi - n * height) / math.pi - 1.0 + level
 
-    ends = (np.full_like(levels, tiny := 1e-12 / (T + 1)), np.full_like(levels, math.pi / (T + 1) - tiny))
+    ends = (np.full_like(levels, tiny := 1e-12 / (n + 1)), np.full_like(levels, math.pi / (n + 1) - tiny))
     phi = root_between(larger, ends, args=(levels,)).x
-    short, long, own = np.sin(T * phi), np.sin((T + 1) * phi), np.sin(phi)
-    u = 0.5 * ((T + 1) * np.log(long) - np.log(own) - T * np.log(short))
-    return _Quantiles(u, math.pi * short / (2.0 * long * own))
+    return (n + 1) * np.log(np.sin((n + 1) * phi)) - np.log(np.sin(phi)) - n * np.log(np.sin(n * phi))

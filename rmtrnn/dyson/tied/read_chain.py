@@ -86,7 +86,7 @@ class Rows:
         return whole
 
     def cores(self, core: Any) -> Any:
-        """What `around` multiplies of a complex symmetric A: all of it, or its entries by two places."""
+        """What `around` multiplies of a symmetric A: all of it, or its entries by two places."""
         if self.columns is None:
             return core
         xp, places = namespace(core), self.columns.T
@@ -96,19 +96,18 @@ class Rows:
         """R A R^T at all sites, from the `cores` of A."""
         if self.columns is None:
             return _sandwiched(self.values, cores)
-        both = self._both_parts
+        both, kind = self._for_parts_of(cores[0][0]), cores[0][0].dtype
 
         def of_place(left: int) -> Any:
             parts = (core.view(float) * right for core, right in zip(cores[left], both, strict=True))
             return functools.reduce(operator.iadd, parts) * self.values[:, :, left, None]
 
-        return functools.reduce(operator.iadd, map(of_place, range(len(both)))).view(complex)
+        return functools.reduce(operator.iadd, map(of_place, range(len(both)))).view(kind)
 
-    @property
-    def _both_parts(self) -> list[Any]:
-        """The values by place in a row (n, 1, 2 m), twice each: for the parts of a complex number."""
-        xp = namespace(self.values)
-        return [xp.repeat(self.values[:, :, j], 2, axis=1)[:, None] for j in range(self.values.shape[2])]
+    def _for_parts_of(self, numbers: Any) -> list[Any]:
+        """The values by place in a row (n, 1, m); for the parts of complex ones twice each, (n, 1, 2 m)."""
+        xp, parts = namespace(self.values), numbers.itemsize // self.values.itemsize
+        return [xp.repeat(self.values[:, :, j], parts, axis=1)[:, None] for j in range(self.values.shape[2])]
 
     def parts(self, matrices: Any) -> Any:
         """What `mean` adds up, where the ``matrices`` live: for each two places in a row, of a row each."""
@@ -116,18 +115,18 @@ class Rows:
             return _mean(self.values, matrices).reshape(-1)
         xp, places = namespace(matrices), range(self.values.shape[2])
         found = []
-        for one in self._both_parts:
+        for one in self._for_parts_of(matrices):
             right = xp.swapaxes(matrices.view(float) * one, 0, 1)
             for i in places:
                 left = xp.ascontiguousarray(self.values[:, :, i].T)[:, None]
-                found.append(xp.matmul(left, right)[:, 0].view(complex).reshape(-1))
+                found.append(xp.matmul(left, right)[:, 0].view(matrices.dtype).reshape(-1))
         return xp.concatenate(found)
 
     def mean(self, parts: np.ndarray) -> np.ndarray:
-        """sum R^T A R over the sites, from the `parts` of complex symmetric A."""
+        """sum R^T A R over the sites, from the `parts` of symmetric A."""
         if self.columns is None:
             return parts.reshape(self.width, self.width)
-        whole = np.zeros((self.width, self.width), dtype=complex)
+        whole = np.zeros((self.width, self.width), dtype=parts.dtype)
         found = iter(parts.reshape(-1, len(self.columns), len(self.columns)))
         for columns in self.columns.T:
             for rows in self.columns.T:
@@ -178,7 +177,7 @@ class ReadChain:
 
     def gathered(self, energy: np.ndarray) -> np.ndarray:
         """Q_z = S^T Q S of ``energy`` Q, with S that gives every port its entry of z."""
-        found = np.zeros((self.size,) * 2, dtype=complex)
+        found = np.zeros((self.size,) * 2, dtype=energy.dtype)
         np.add.at(found, (self.entry[:, None], self.entry), energy)
         return found
 
@@ -247,14 +246,14 @@ def _sandwiched(rows: Any, core: Any) -> Any:
     """R A R^T, by real products of both parts of A side by side."""
     xp = namespace(rows)
     n, size, columns = rows.shape
-    left = (rows.reshape(n * size, columns) @ core.view(float)).view(complex).reshape(n, size, columns)
-    return xp.matmul(rows, xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).view(float)).view(complex)
+    left = (rows.reshape(n * size, columns) @ core.view(float)).view(core.dtype).reshape(n, size, columns)
+    return xp.matmul(rows, xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).view(float)).view(core.dtype)
 
 
 def _mean(rows: Any, matrices: Any) -> Any:
     """sum R^T A R over the sites."""
     xp = namespace(rows)
     n, size, columns = rows.shape
-    left = xp.matmul(xp.swapaxes(rows, 1, 2), matrices.view(float)).view(complex)
+    left = xp.matmul(xp.swapaxes(rows, 1, 2), matrices.view(float)).view(matrices.dtype)
     turned = xp.ascontiguousarray(xp.swapaxes(left, 1, 2)).reshape(n * size, columns)
-    return (rows.reshape(n * size, columns).T @ turned.view(float)).view(complex)
+    return (rows.reshape(n * size, columns).T @ turned.view(float)).view(matrices.dtype)

@@ -170,14 +170,32 @@ class SiteMatrices:
 
     def with_ends(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
         """P and Q of (20) from ``energy`` (2, K, T, T), with the entries of y_0 and x_L."""
-        P = np.eye(self.ports + self.s_in, dtype=complex)
-        Q = np.eye(self.ports + self.s_out, dtype=complex) * np.exp(self.log_mean - log_lambda)
+        kind = energy.dtype  # float where λ < 0
+        P = np.eye(self.ports + self.s_in, dtype=kind)
+        Q = np.eye(self.ports + self.s_out, dtype=kind) * self._end(log_lambda).astype(kind)
         for block, p, q in zip(self.blocks(), *energy, strict=True):
             P[block, block], Q[block, block] = p, q
         return P, Q
 
+    def _end(self, log_lambda: complex) -> np.ndarray:
+        """1/λ for the scaled stages; real where λ < 0."""
+        end = np.exp(np.array(self.log_mean - log_lambda))
+        return np.real(end) if abs(log_lambda.imag) == np.pi else end
+
     def overlaps(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
         """g and k of (20), (2, K, T, T)."""
+        both = self._between_ports(energy, log_lambda)
+        found = np.array([[matrix[block, block] for block in self.blocks()] for matrix in both])
+        return 0.5 * (found + np.swapaxes(found, -1, -2))
+
+    def mean_resolvent(self, energy: np.ndarray, log_lambda: complex) -> complex:
+        """E s²/(λ - s²) of the sites."""
+        g, _ = self._between_ports(energy, log_lambda)
+        ends = np.trace(g[self.ports :, self.ports :])
+        return complex(ends * self._end(log_lambda)) / self.s_out
+
+    def _between_ports(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
+        """g and k between all ports, the ends with them."""
         P, Q = self.with_ends(energy, log_lambda)
         unit, Q = _unit_diagonal(self.chain.gathered(Q))
         inverse = _inverse(Q)
@@ -186,9 +204,7 @@ class SiteMatrices:
         else:
             inner, k = self._averages(P, inverse, unit)
             g = inverse @ inner @ inverse - inverse
-        g = (g / (unit[:, None] * unit))[np.ix_(self.chain.entry, self.chain.entry)]
-        found = np.array([[matrix[block, block] for block in self.blocks()] for matrix in (g, k)])
-        return 0.5 * (found + np.swapaxes(found, -1, -2))
+        return (g / (unit[:, None] * unit))[np.ix_(self.chain.entry, self.chain.entry)], k
 
     def _chain_at(self, some: slice, unit: Any) -> tuple[Rows, Rows]:
         """L and B of some of the sites, z in the units ``unit``^{-1}."""
@@ -234,6 +250,22 @@ class SiteMatrices:
 
         found = to_host(total(self.over_sites(size, part)))
         return found[: size**2].reshape(size, size), self.chain.added.mean(found[size**2 :])
+
+    def log_determinants(self, energy: np.ndarray, log_lambda: complex) -> np.ndarray:
+        """log det(1 - Q h) of every site at λ < 0, where 1 - Q h is positive: (n,)."""
+        P, Q = self.with_ends(energy, log_lambda)
+        unit, Q = _unit_diagonal(self.chain.gathered(Q))
+        Q = Q - _SHIFT * np.eye(len(Q))
+        xp = self.xp
+        P, inverse, scale = (xp.asarray(array) for array in (P, np.linalg.inv(Q), unit))
+        of_q, of_p = self.chain.lower.cores(inverse), self.chain.added.cores(P)
+
+        def part(some: slice, weights: Any) -> Any:
+            L, B = self._chain_at(some, scale)
+            return xp.linalg.slogdet(L.around(of_q) - B.around(of_p))[1]
+
+        parts = self.over_sites(self.chain.size, part)
+        return float(np.linalg.slogdet(Q)[1]) + to_host(xp.concatenate(parts))
 
     def site_values(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
         """log det(1 - Q h) of every site on the branch that is 0 at Q = 0, and its s²/(λ - s²), each (n,).

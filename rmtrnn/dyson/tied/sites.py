@@ -113,6 +113,33 @@ def draw_population(
     return Population(stages, weights / GROUPS, low, high, drawn=drawn if _DRAW.kept >= T else [])
 
 
+def windows(population: Population, T: int, steps: int, block: tuple[int, int] | None = None) -> Population:
+    """The first and the last ``steps`` of the T of a stationary population, as sites of their own.
+
+    ``block`` (into, from): of these steps this block of the Jacobian.
+    """
+    per_step, size = len(population.stages) // T, population.weights.size // population.groups
+    starts = sorted({0, T - steps})
+    parts = [
+        at_sites(
+            population.stages[start * per_step : (start + steps) * per_step], slice(i * size, (i + 1) * size)
+        )
+        for i in range(population.groups)
+        for start in starts
+    ]
+    stages = [side_by_side(list(part)) for part in zip(*parts, strict=True)]
+    if block is not None:
+        stages = block_of_jacobian(stages, *block)
+        stages = _with_matrices(stages, _that_pass(stages, steps))
+
+    def repeated(values: np.ndarray) -> np.ndarray:
+        by_group = values.reshape(population.groups, 1, size)
+        return np.repeat(by_group, len(starts), axis=1).ravel()
+
+    weights, low, high = map(repeated, (population.weights, population.low, population.high))
+    return Population(stages, weights / len(starts), low, high, population.groups)
+
+
 def stationary_field(ens: Ensemble, seed: int) -> TiedField:
     """The two-time mean field whose sites are drawn."""
     return tied_field(ens, None, _DRAW.field, seed)
