@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
 from rmtrnn._core import validate as _validate
 from rmtrnn._core.arrays import check_memory, module_for, resolve_device
@@ -36,7 +35,7 @@ from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.long_chains import (
     LEAST,
     RATIOS,
-    Excesses,
+    Chains,
     law_of_length,
     logits,
     longest_solved,
@@ -80,6 +79,8 @@ _SIZES = (
 # Numbers in the matrices of all sites that two moments of a long chain are averaged over: 512 MiB. And sites
 # for them, at least: with fewer their spread says nothing. Both decide where moments are not known.
 _MOMENT_NUMBERS, _MOMENT_SITES = 2**26, 256
+# Sites of a population at λ < 0 for each one that (15) is solved on: what these are off enters squared.
+_PATH_SHARE = 16
 # Points at which more sites say what few of them change.
 _CHECKED = 5
 
@@ -148,13 +149,13 @@ def tied_law(
     def solved(steps: int) -> TabulatedLaw:
         return _solved_law(ens, steps, population, seed, settings, device, block, Q0)
 
-    def excesses(length: int) -> Excesses:
-        return _excesses(ens, length, population, seed, device, block)
+    def chains_of(length: int) -> Chains | None:
+        return _chains(ens, length, population, seed, device, block)
 
     if Q0 is not None:
         return solved(T)
     longest = longest_solved(ens)
-    law = law_of_length(solved, excesses, T, longest) if longest else solved(T)
+    law = law_of_length(solved, chains_of, T, longest) if longest else solved(T)
     return inheriting(law, shortfall_of(stationary_field(ens, seed)))
 
 
@@ -169,6 +170,14 @@ def _solved_law(
     Q0: np.ndarray | None,
 ) -> TabulatedLaw:
     """`tied_law` by (15) for all T steps."""
+    population, rows = _affordable(ens, T, population, device)
+    announce("Dyson equation, tied weights", _seconds(population, rows))
+    sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
+    return law_of_population(sites, T, settings, module_for(device))
+
+
+def _affordable(ens: Ensemble, T: int, population: int | None, device: str) -> tuple[int, int]:
+    """The number of sites, and of what the weights read at each; raises where these cannot be afforded."""
     _validate.cost("T", T, 10.0)
     ports, rows = (T * count for count in ports_and_reads(ens))
     named = ("T", T) if population is None else ("population", population)
@@ -178,38 +187,36 @@ def _solved_law(
     population = _validate.cost("population", population, 0.01)
     check_memory(*named, 2 * 8.0 * population * ports**2, device)  # the propagators, and a copy
     _validate.cost("T", T, _SECONDS.site * population * rows**3 / T)
-    announce("Dyson equation, tied weights", _seconds(population, rows))
-    sites = draw_population(ens, T, population // GROUPS, seed, Q0, block)
-    return law_of_population(sites, T, settings, module_for(device))
+    return population, rows
 
 
-def _excesses(
+def _chains(
     ens: Ensemble,
     longest: int,
     population: int | None,
     seed: int,
     device: str,
     block: tuple[int, int] | None,
-) -> Excesses:
+) -> Chains | None:
     """What (33) compares, of chains of ``longest`` steps and fewer, at the same sites."""
-    rows = longest * ports_and_reads(ens)[1]
-    sizes = _sizes(rows)
-    count = sizes.population if population is None else population
-    announce("Dyson equation, tied weights", _seconds(sizes.path, rows) + _seconds(count, rows) / rows)
-    drawn = draw_population(ens, longest, count // GROUPS, seed)
-    found = []
+    population, rows = _affordable(ens, longest, population, device)
+    path = max(_SIZES[-1].path, population // _PATH_SHARE)
+    announce("Dyson equation, tied weights", _seconds(path, rows) + _seconds(population, rows) / rows)
+    drawn = draw_population(ens, longest, population // GROUPS, seed)
+    excesses, changes = [], []
     for steps in (longest // ratio for ratio in RATIOS):
         sites = windows(drawn, longest, steps, block)
-        if not any(stage.sigma2 for stage in sites.stages):
-            return []
+        if not any(stage.sigma2 for stage in sites.stages):  # the law of the gates alone
+            return Chains([], [], has_mass=True)
         whole = SiteMatrices.of(sites.stages, steps, sites.weights, module_for(device))
-        curve = smoothed(whole, whole.at(*picked(sites, sizes.path)), sites.groups, LEAST)
+        curve = smoothed(whole, whole.at(*picked(sites, path)), sites.groups, LEAST)
         if curve is None:
             return None
-        if expit(curve.logits[0]) > LEAST:
-            return []
-        found.append(curve.excess(logits()))
-    return found
+        if curve.has_mass:
+            return Chains([], [], has_mass=True)
+        excesses.append(curve.excess(logits()))
+        changes.append((curve.without_lowest().excess(logits()) - excesses[-1]).mean(axis=0))
+    return Chains(excesses, changes)
 
 
 def moments_of_long_chain(ens: Ensemble, T: int, seed: int = 0) -> Moments | None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_expit, logit
@@ -67,27 +68,37 @@ def longest_solved(ens: Ensemble) -> int:
     return max(RATIOS[-1], RATIOS[-1] * (_LONGEST // (RATIOS[-1] * reads))) if reads else 0
 
 
-# log t - l by groups of sites at `logits`, (groups, levels), of chains of a length over `RATIOS`; None where
-# one is not found, an empty list where the law has a mass at s = 0.
-Excesses = list[np.ndarray] | None
+class Chains(NamedTuple):
+    """log t - l by groups of sites at `logits`, (groups, levels), of chains of a length over `RATIOS`.
+
+    ``changes``: of their means, (levels,), where the lowest points are not used, whose tail is carried on;
+    ``has_mass``: the law has a mass at s = 0.
+    """
+
+    excesses: Sequence[np.ndarray]
+    changes: Sequence[np.ndarray]
+    has_mass: bool = False
 
 
 def law_of_length(
-    solved: Callable[[int], TabulatedLaw], excesses: Callable[[int], Excesses], T: int, longest: int
+    solved: Callable[[int], TabulatedLaw], chains_of: Callable[[int], Chains | None], T: int, longest: int
 ) -> TabulatedLaw:
     """The law of T steps: ``solved`` as it is up to ``longest`` steps, beyond by (33).
 
-    Where that does not converge, all steps are solved up to `_AFFORDABLE` times ``longest``; beyond, by (33)
-    from longer chains. Of laws that have not converged the one of the smallest error. A mass at s = 0 grows
-    by another rule than (33): solved as it is.
+    Where a law does not converge as it is, by (33) from half of ``longest``, if that is less than T. Where
+    (33) does not converge, all steps are solved up to `_AFFORDABLE` times ``longest``; beyond, by (33) from
+    longer chains. Of laws that have not converged the one of the smallest error. A mass at s = 0 grows by
+    another rule than (33): solved as it is.
     """
-    found = [solved(T)] if longest >= T else []
-    for length in (longest << doubled for doubled in range(_DOUBLED + 1)):
+    found, half = [solved(T)] if longest >= T else [], longest // 2
+    shorter = [half] if RATIOS[-1] <= half < T else []
+    longer = [longest << doubled for doubled in range(_DOUBLED + 1)]
+    for length in longer if longest < T else shorter:
         if any(law.status is Status.CONVERGED for law in found):
             break
-        chains = excesses(length)
+        chains = chains_of(length)
         if chains is not None:
-            if not chains:
+            if chains.has_mass:
                 return solved(T)
             found.append(extrapolated(chains, length, T))
             if longest < T <= _AFFORDABLE * longest and found[-1].status is not Status.CONVERGED:
@@ -100,19 +111,20 @@ def logits() -> np.ndarray:
     return np.linspace(-1.0, 1.0, _LEVELS) * logit(1.0 - _BEYOND)
 
 
-def extrapolated(chains: Sequence[np.ndarray], longest: int, T: int) -> TabulatedLaw:
-    """The law of T steps by (33) from ``chains``: log t - l by groups (groups, levels), of four lengths.
+def extrapolated(chains: Chains, longest: int, T: int) -> TabulatedLaw:
+    """The law of T steps by (33) from ``chains`` of four lengths.
 
     Each two of them, one twice as long as the other, give a law without d. From pair to pair the change of F
     falls by some ratio, which falls as well where chains forget. So the last pair is off by something between
     0 and what a geometric series of this ratio has left; d takes it to be a third of the last change.
     ``error`` holds the rest, the scatter of the groups, and by how much F depends on the start of the
-    corrections.
+    corrections and on the lowest points.
     """
     p = expit(logits())
     lengths = [longest // ratio for ratio in RATIOS]
-    by_group = np.tensordot(series_weights(lengths[:_TERMS], T), chains[:_TERMS], 1)
-    means = np.array([groups.mean(axis=0) for groups in chains])
+    weights = series_weights(lengths[:_TERMS], T)
+    by_group = np.tensordot(weights, chains.excesses[:_TERMS], 1)
+    means = np.array([groups.mean(axis=0) for groups in chains.excesses])
     pairs = [rising(series_weights(lengths[i : i + 2], T) @ means[i : i + 2]) for i in range(len(means) - 1)]
     excess = rising(by_group.mean(axis=0))
     x = without_noise(excess)
@@ -129,6 +141,7 @@ def extrapolated(chains: Sequence[np.ndarray], longest: int, T: int) -> Tabulate
     ratio = first / max(second, ERRORS.aim)  # a smaller one says nothing
     left = first * max(_THIRD_TERM, ratio / (1.0 - ratio) - _THIRD_TERM) if ratio < 1.0 else math.inf
     error = left + size(without_noise(excess, product_at_end=False) - x)
+    error += size(weights @ np.asarray(chains.changes[:_TERMS]))
     groups = np.array([moved(rising(groups) - excess) for groups in by_group]).T
     x, p = x[kept], p[kept]
     rise = np.gradient(x, logits()[kept])

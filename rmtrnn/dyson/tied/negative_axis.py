@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from rmtrnn.dyson.tied.anchors import group_means
-from rmtrnn.dyson.tied.iteration import Differences, solve
+from rmtrnn.dyson.tied.iteration import Differences, Point, solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.node import Node
 from rmtrnn.dyson.tied.path import line
@@ -32,36 +32,56 @@ from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 # Error of Ψ, to second order in that of the self-energies, that ends the iteration at a point.
 _TOL = 1e-10
 # From one point to the next: in log(p/(1 - p)), and in log t at most.
-_STEP, _LONGEST = 0.5, 2.0
+_STEP, _LONGEST = 0.35, 4.0
+# Change of the self-energies up to which a point counts as well: rounding may keep Ψ from `_TOL`.
+_STILL = 3e-4
+# p that has to be reached. Below, a small power of t is carried on: where sites close their gates for good,
+# as in an LSTM, the law has a long tail, and rounding ends the way down.
+_ENOUGH = 0.1
 # Slope of log(p/(1 - p)) in log t: below, p tends to a mass at s = 0.
 _FLAT = 1e-3
 
 
 class Smoothed(NamedTuple):
-    """``logits``, values of log(p/(1 - p)), rising; log t there, by groups of the sites (groups, n)."""
+    """``logits``, values of log(p/(1 - p)), rising; log t there, by groups of the sites (groups, n).
+
+    ``has_mass``: whether p tends to a mass at s = 0.
+    """
 
     logits: np.ndarray
     log_t: np.ndarray
+    has_mass: bool
 
     def excess(self, logits: np.ndarray) -> np.ndarray:
-        """log t - log(p/(1 - p)), which is -log S(p - 1), (groups, values), at ``logits``; beyond, a line."""
+        """log t - log(p/(1 - p)), which is -log S(p - 1), (groups, values), at ``logits``; beyond, a line.
+
+        A line is a power of t.
+        """
         spline = CubicSpline(self.logits, self.log_t - self.logits, axis=1, bc_type="natural")
         inside = np.clip(logits, self.logits[0], self.logits[-1])
         return spline(inside) + spline(inside, 1) * (logits - inside)
 
+    def without_lowest(self) -> Smoothed:
+        """Without the points at less than twice the lowest p."""
+        kept = expit(self.logits) >= 2.0 * expit(self.logits[0])
+        return self._replace(logits=self.logits[kept], log_t=self.log_t[:, kept])
+
 
 def smoothed(whole: SiteMatrices, some: SiteMatrices, groups: int, least: float) -> Smoothed | None:
-    """Points from p > 1 - ``least`` down to p < ``least``, or to the mass at s = 0.
+    """Points from p > 1 - ``least`` down to p < ``least``, to a mass at s = 0 or a small power of t.
 
-    Solved on ``some`` of the sites; None where (15) is not solved at one of them.
+    Solved on ``some`` of the sites; None where (15) is not solved so far.
     """
     nodes = _descended(some, least)[::-1]
     p = np.array([node.cdf for node in nodes])
-    if len(nodes) < 2 or not (np.diff(p) > 0.0).all() or not (p[0] < least or _is_flat(*nodes[:2])):
+    if len(nodes) < 2 or not (np.diff(p) > 0.0).all():
+        return None
+    has_mass = p[0] > least and _is_flat(*nodes[:2])
+    if p[0] > _ENOUGH and not has_mass:
         return None
     log_t = np.array([2.0 * node.u for node in nodes])
     change = np.array([_change_of_psi(whole, some, node, groups) for node in nodes]).T
-    return Smoothed(logit(p), log_t - _derivative(change, p))
+    return Smoothed(logit(p), log_t - _derivative(change, p), has_mass)
 
 
 def _change_of_psi(whole: SiteMatrices, some: SiteMatrices, node: Node, groups: int) -> np.ndarray:
@@ -88,13 +108,13 @@ def _descended(sites: SiteMatrices, least: float) -> list[Node]:
     log_t = far.log_m1 + 0.5 * math.log(max(far.ratio, 1.0)) - math.log(least)
     node = _at(sites, log_t, np.real(far.energy(sites, complex(log_t, math.pi))), None)
     nodes = [] if node is None else [node]
-    step = 0.5 * _LONGEST
-    while nodes and nodes[-1].cdf > least and not (len(nodes) > 1 and _is_flat(*nodes[-2:])):
+    step = _STEP
+    while nodes and nodes[-1].cdf > least and not _is_followed(nodes):
         log_t = 2.0 * nodes[-1].u - step
         node = _at(sites, log_t, *line(nodes[-2:], 0.5 * log_t))
         if node is None:
             step *= 0.5
-            if step < 0.05 * _LONGEST:
+            if step < 0.1 * _STEP:
                 break
             continue
         nodes.append(node)
@@ -107,6 +127,13 @@ def _slope(one: Node, other: Node) -> float:
     return float((logit(one.cdf) - logit(other.cdf)) / (2.0 * (one.u - other.u)))
 
 
+def _is_followed(nodes: list[Node]) -> bool:
+    """Whether p is known below the last point: a mass at s = 0, or a small power of t."""
+    if len(nodes) < 2:
+        return False
+    return _is_flat(*nodes[-2:]) or (nodes[-1].cdf < _ENOUGH and _slope(*nodes[-2:]) < _STEP / _LONGEST)
+
+
 def _is_flat(one: Node, other: Node) -> bool:
     return _slope(one, other) < _FLAT
 
@@ -115,9 +142,13 @@ def _at(sites: SiteMatrices, log_t: float, energy: np.ndarray, known: Difference
     """The point at λ = -t; None where it is not solved. Its ``cdf`` is p."""
     log_lambda: Any = complex(log_t, math.pi)
     point = solve(sites, energy, log_lambda, _TOL, known)
-    if known is not None and not point.is_settled(_TOL):
+    if known is not None and not _is_solved(point):
         point = solve(sites, point.energy, log_lambda, _TOL)
-    if not point.is_settled(_TOL):
+    if not _is_solved(point):
         return None
     p = 1.0 + sites.mean_resolvent(point.energy, log_lambda).real
     return Node(0.5 * log_t, p, 0.0, point, np.zeros(0)) if 0.0 < p < 1.0 else None
+
+
+def _is_solved(point: Point) -> bool:
+    return point.is_settled(_TOL) or point.relative < _STILL

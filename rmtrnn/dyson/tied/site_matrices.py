@@ -170,9 +170,10 @@ class SiteMatrices:
 
     def with_ends(self, energy: np.ndarray, log_lambda: complex) -> tuple[np.ndarray, np.ndarray]:
         """P and Q of (20) from ``energy`` (2, K, T, T), with the entries of y_0 and x_L."""
-        kind = energy.dtype  # float where λ < 0
+        end = self._end(log_lambda)
+        kind = np.result_type(energy, end)  # real where λ < 0 and P and Q are
         P = np.eye(self.ports + self.s_in, dtype=kind)
-        Q = np.eye(self.ports + self.s_out, dtype=kind) * self._end(log_lambda).astype(kind)
+        Q = np.eye(self.ports + self.s_out, dtype=kind) * end
         for block, p, q in zip(self.blocks(), *energy, strict=True):
             P[block, block], Q[block, block] = p, q
         return P, Q

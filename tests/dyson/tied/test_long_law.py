@@ -17,6 +17,7 @@ from rmtrnn.dyson.tied import long_chains
 from rmtrnn.dyson.tied.law import moments_of_long_chain
 from rmtrnn.dyson.tied.long_chains import (
     RATIOS,
+    Chains,
     extrapolated,
     law_of_length,
     logits,
@@ -29,6 +30,7 @@ from rmtrnn.dyson.tied.long_chains import (
 from rmtrnn.laws.tabulated import TabulatedLaw
 
 P = np.linspace(0.005, 0.995, 199)
+NONE = [np.zeros(logits().size)] * 4  # no tail is carried on
 # Vanilla cells: the laws of tied and of untied weights are the same, and known at every T by S-transforms.
 VANILLA = {
     "isometric": rt.Ensemble("vanilla", sigma_w=1.0, sigma_b=0.5, weights="orthogonal"),
@@ -59,7 +61,7 @@ def excess_of_step(name):
 
 def of_vanilla(name, T, groups=8):
     chains = [np.tile(32 / ratio * excess_of_step(name), (groups, 1)) for ratio in RATIOS]
-    return extrapolated(chains, 32, T)
+    return extrapolated(Chains(chains, NONE), 32, T)
 
 
 @pytest.mark.parametrize("n", [0.4, 1.0, 7.0])
@@ -115,12 +117,16 @@ def test_long_vanilla_chains(name, T):
 @pytest.mark.slow
 @pytest.mark.equation(33)
 def test_long_gated_chains_of_untied_weights():
-    """Their laws are known at all T. Chains of 8 and 16 steps give that of 64, with d = 0."""
+    """Their laws are known at all T. Chains of 8 and 16 steps give that of 64, with d = 0.
+
+    It has a sharp lower end, that ξ washes out.
+    """
     ens = NETWORKS["leaky"].replace(tied=False)
     chains = np.array([excess_of(rt.spectrum(ens, T).log_s) for T in (16, 8)])
     long = rt.spectrum(ens, 64)
     x = without_noise(series_weights((16, 8), 64) @ chains)
-    assert np.abs(np.interp(2.0 * long.log_s.icdf(P), x, expit(logits())) - P).max() < 2e-4 + long.error
+    off = np.abs(np.interp(2.0 * long.log_s.icdf(P), x, expit(logits())) - P)
+    assert off.max() < 2e-3 and off[P > 0.05].max() < 1e-4 + long.error
 
 
 def test_a_slow_end_is_an_error():
@@ -128,7 +134,7 @@ def test_a_slow_end_is_an_error():
     step = excess_of_step("gaussian")
     end = 8.0 / (1.0 + np.exp(-logits()))
     chains = [np.tile(32 / ratio * step + end * (32 / ratio) ** -0.5, (8, 1)) for ratio in RATIOS]
-    found, T = extrapolated(chains, 32, 1000), 1000
+    found, T = extrapolated(Chains(chains, NONE), 32, 1000), 1000
     true = without_noise(T * step + end * T**-0.5)
     inside = np.abs(logits()) < 6.9
     off = np.abs(found.cdf(0.5 * true) - expit(logits()))[inside].max()
@@ -139,7 +145,7 @@ def test_chains_that_do_not_forget_are_told():
     """Where the changes do not fall, nothing is known of longer chains."""
     step = excess_of_step("gaussian")
     chains = [np.tile(32 / ratio * step * (1.0 + 0.3 / ratio), (8, 1)) for ratio in RATIOS]
-    assert extrapolated(chains, 32, 1000).status is not Status.CONVERGED
+    assert extrapolated(Chains(chains, NONE), 32, 1000).status is not Status.CONVERGED
 
 
 def test_an_excess_rises():
@@ -159,7 +165,7 @@ def test_numbers_moved_by_three(name, factor, monkeypatch):
         long_chains, name, round(value) if isinstance(getattr(long_chains, name), int) else value
     )
     chains = [np.tile(32 / ratio * excess(logits()), (8, 1)) for ratio in RATIOS]
-    moved = extrapolated(chains, 32, 100)
+    moved = extrapolated(Chains(chains, [np.zeros(logits().size)] * 4), 32, 100)
     assert np.abs(moved.cdf(law.icdf(P)) - P).max() < 3e-4
 
 
@@ -181,7 +187,9 @@ def test_laws_that_say_nothing_of_longer_ones():
         asked.append(T)
         return TabulatedLaw([], atoms=[(-math.inf, 1.0)])
 
-    assert law_of_length(with_zeros, lambda length: [], 1000, 32).atoms and asked == [1000]
+    assert law_of_length(
+        with_zeros, lambda length: Chains([], [], has_mass=True), 1000, 32
+    ).atoms and asked == [1000]
     assert law_of_length(_missing, lambda length: None, 1000, 32).status is Status.MAX_ITERATIONS
     assert asked == [1000]
 
@@ -193,15 +201,16 @@ def test_chains_are_doubled_where_they_are_too_short():
     def excesses(length):
         asked.append(length)
         short = length < 64
-        return [
-            np.tile(length / r * excess_of_step("gaussian") * (1.0 + short * 0.3 / r), (8, 1)) for r in RATIOS
-        ]
+        step = length * excess_of_step("gaussian")
+        return Chains([np.tile(step / r * (1.0 + short * 0.3 / r), (8, 1)) for r in RATIOS], NONE)
 
     law = law_of_length(_missing, excesses, T, 32)
     assert law.status is Status.CONVERGED and law.error < 4e-3 and asked == [32, 64]
     assert np.abs(law.cdf(exact("gaussian", T).icdf(P)) - P).max() < law.error
     whole = TabulatedLaw([], atoms=[(-1.0, 1.0)])
     assert law_of_length(lambda T: whole, excesses, 40, 32) is whole and asked == [32, 64, 32]
+    assert law_of_length(_missing, excesses, 20, 128).status is Status.MAX_ITERATIONS
+    assert law_of_length(_missing, excesses, 80, 128).status is Status.CONVERGED and asked[-1] == 64
 
 
 @pytest.mark.parametrize("name", ["orthogonal", "gaussian"])
