@@ -79,8 +79,6 @@ _SIZES = (
 # Numbers in the matrices of all sites that two moments of a long chain are averaged over: 512 MiB. And sites
 # for them, at least: with fewer their spread says nothing. Both decide where moments are not known.
 _MOMENT_NUMBERS, _MOMENT_SITES = 2**26, 256
-# Sites of a population at λ < 0 for each one that (15) is solved on: what these are off enters squared.
-_PATH_SHARE = 16
 # Points at which more sites say what few of them change.
 _CHECKED = 5
 
@@ -200,7 +198,7 @@ def _chains(
 ) -> Chains | None:
     """What (33) compares, of chains of ``longest`` steps and fewer, at the same sites."""
     population, rows = _affordable(ens, longest, population, device)
-    path = max(_SIZES[-1].path, population // _PATH_SHARE)
+    path = _sizes(rows).path
     announce("Dyson equation, tied weights", _seconds(path, rows) + _seconds(population, rows) / rows)
     drawn = draw_population(ens, longest, population // GROUPS, seed)
     excesses, changes = [], []

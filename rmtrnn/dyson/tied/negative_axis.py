@@ -35,8 +35,8 @@ _TOL = 1e-10
 _STEP, _LONGEST = 0.35, 4.0
 # Change of the self-energies up to which a point counts as well: rounding may keep Ψ from `_TOL`.
 _STILL = 3e-4
-# p that has to be reached. Below, a small power of t is carried on: where sites close their gates for good,
-# as in an LSTM, the law has a long tail, and rounding ends the way down.
+# p that has to be reached. Below, rounding may end the way down: where sites close their gates for good, as
+# in an LSTM, p is a small power of t, which is carried on.
 _ENOUGH = 0.1
 # Slope of log(p/(1 - p)) in log t: below, p tends to a mass at s = 0.
 _FLAT = 1e-3
@@ -68,9 +68,9 @@ class Smoothed(NamedTuple):
 
 
 def smoothed(whole: SiteMatrices, some: SiteMatrices, groups: int, least: float) -> Smoothed | None:
-    """Points from p > 1 - ``least`` down to p < ``least``, to a mass at s = 0 or a small power of t.
+    """Points from p > 1 - ``least`` down to p < ``least``, to the mass at s = 0, or as far as (15) is solved.
 
-    Solved on ``some`` of the sites; None where (15) is not solved so far.
+    Solved on ``some`` of the sites; None where that is not far enough.
     """
     nodes = _descended(some, least)[::-1]
     p = np.array([node.cdf for node in nodes])
@@ -109,7 +109,7 @@ def _descended(sites: SiteMatrices, least: float) -> list[Node]:
     node = _at(sites, log_t, np.real(far.energy(sites, complex(log_t, math.pi))), None)
     nodes = [] if node is None else [node]
     step = _STEP
-    while nodes and nodes[-1].cdf > least and not _is_followed(nodes):
+    while nodes and nodes[-1].cdf > least and not (len(nodes) > 1 and _is_flat(*nodes[-2:])):
         log_t = 2.0 * nodes[-1].u - step
         node = _at(sites, log_t, *line(nodes[-2:], 0.5 * log_t))
         if node is None:
@@ -125,13 +125,6 @@ def _descended(sites: SiteMatrices, least: float) -> list[Node]:
 def _slope(one: Node, other: Node) -> float:
     """Of log(p/(1 - p)) in log t."""
     return float((logit(one.cdf) - logit(other.cdf)) / (2.0 * (one.u - other.u)))
-
-
-def _is_followed(nodes: list[Node]) -> bool:
-    """Whether p is known below the last point: a mass at s = 0, or a small power of t."""
-    if len(nodes) < 2:
-        return False
-    return _is_flat(*nodes[-2:]) or (nodes[-1].cdf < _ENOUGH and _slope(*nodes[-2:]) < _STEP / _LONGEST)
 
 
 def _is_flat(one: Node, other: Node) -> bool:
