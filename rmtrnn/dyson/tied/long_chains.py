@@ -11,7 +11,7 @@ it stands for what is not forgotten within the chain.
 
 -log S_T(p - 1) = log t - log(p/(1 - p)), where p = E t/(t + s²) is the cdf of log s² + ξ at log t
 (`negative_axis`). ξ is short beside the law of many steps. It is taken out again: the quantiles are those
-whose sum with ξ has this S_T, found by repeated correction (van Cittert 1931).
+whose sum with ξ has this S_T, found by repeated correction (Van Cittert 1931).
 
 Letters: T, steps; S, a, b, p, t, ξ as above; l = log(p/(1 - p)); x, quantiles of log s²; n and φ of the
 Fuss-Catalan law.

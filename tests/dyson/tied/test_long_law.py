@@ -248,7 +248,7 @@ def test_moments_of_long_chains(name):
 def test_long_chains_against_sampled_networks(name, T):
     """Within the error and four standard errors of 16 networks of 800 units; redrawn weights are rejected."""
     found = rt.spectrum(NETWORKS[name], T)
-    assert found.converged and found.error < (2e-2 if T < 1000 else 4e-2)
+    assert found.converged and found.error < (3e-2 if name == "open gru" else 2.2e-2)
     sample = QUANTILES[name, T]
     allowed = found.error + 4 * np.array(sample.errors)
     quantiles = np.array(sample.quantiles)
