@@ -46,7 +46,7 @@ _TERMS, _THIRD_TERM = 3, 1.0 / 3.0
 # chain of (33) is doubled so often. Either takes some minutes. No result depends on them but those.
 _AFFORDABLE, _DOUBLED = 2, 2
 # Levels p, equally far apart in l, and the outermost one of the law, and of quantiles that are smoothed.
-# Moved by three in tests/dyson/tied/test_long_law.py, as are the corrections.
+# Moved by three in tests/dyson/tied/test_long_law.py, as are the numbers below.
 _LEVELS, _OUTERMOST, _BEYOND = 721, 1e-3, 1e-4
 LEAST = 0.5 * _OUTERMOST  # of p that the short chains have to reach
 _CORRECTIONS = 16
@@ -182,16 +182,16 @@ def without_noise(excess: np.ndarray, *, product_at_end: bool = True) -> np.ndar
     The first guess is the excess, at the upper end that of a product of Gaussian matrices, whose S(z) near
     z = 0 falls as that of the law: there the quantiles rise fastest. Without ``product_at_end``, the excess.
     """
-    p = expit(logits())
-    x = excess.copy()
+    wanted = logits()
+    x, p = excess.copy(), expit(wanted)
     if product_at_end:
         n = (excess[-1] - np.interp(1.0 - _END, p, excess)) / (np.log(p[-1]) - np.log1p(-_END))
         x += product_quantiles(n, p) - n * np.log(p)
-    log_t = excess + logits()
-    rise = np.gradient(log_t, logits())
+    log_t = excess + wanted
+    rise = np.gradient(log_t, wanted)
     for _ in range(_CORRECTIONS):
         x = np.maximum.accumulate(x)
-        x += rise * (logit(_smoothed_cdf(x, p, log_t)) - logits())
+        x += rise * (logit(_smoothed_cdf(x, p, log_t)) - wanted)
     return np.maximum.accumulate(x)
 
 

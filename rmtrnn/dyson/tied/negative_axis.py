@@ -15,7 +15,7 @@ Letters: t = -λ; p, the probability above; δ, a change of Ψ/s_L.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -28,7 +28,8 @@ from rmtrnn.dyson.tied.node import Node
 from rmtrnn.dyson.tied.path import line
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
-# Numbers of the curve; moved by three both ways in tests/dyson/tied/test_long_law.py.
+# Numbers of the curve. The first four are moved by three both ways in
+# tests/dyson/tied/test_tied_negative_axis.py.
 # Error of Ψ, to second order in that of the self-energies, that ends the iteration at a point.
 _TOL = 1e-10
 # From one point to the next: in log(p/(1 - p)), and in log t at most.
@@ -88,8 +89,8 @@ def _change_of_psi(whole: SiteMatrices, some: SiteMatrices, node: Node, groups: 
     """Mean of Ψ/s_L over every group of the ``whole`` less that over ``some``, at the same self-energies."""
     here = node.point.energy, node.point.log_lambda
     known = float(some.weights @ some.log_determinants(*here))
-    values = some.log_determinants(*here) if whole is some else whole.log_determinants(*here)
-    return (group_means(values[:, None], whole.weights, groups)[:, 0] - known) / whole.s_out
+    by_group = group_means(whole.log_determinants(*here)[:, None], whole.weights, groups)[:, 0]
+    return (by_group - known) / whole.s_out
 
 
 def _derivative(change: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -133,7 +134,7 @@ def _is_flat(one: Node, other: Node) -> bool:
 
 def _at(sites: SiteMatrices, log_t: float, energy: np.ndarray, known: Differences | None) -> Node | None:
     """The point at λ = -t; None where it is not solved. Its ``cdf`` is p."""
-    log_lambda: Any = complex(log_t, math.pi)
+    log_lambda = complex(log_t, math.pi)
     point = solve(sites, energy, log_lambda, _TOL, known)
     if known is not None and not _is_solved(point):
         point = solve(sites, point.energy, log_lambda, _TOL)

@@ -212,17 +212,28 @@ class SiteMatrices:
         chain = self.chain
         return chain.lower.at(some, unit, unit), chain.added.at(some, unit, self.xp.ones(chain.added.width))
 
+    def _inverse_of_n(
+        self, P: np.ndarray, inverse: np.ndarray, unit: np.ndarray
+    ) -> Callable[[slice], tuple[Rows, Rows, Any]]:
+        """How to find L, B and N^{-1} of (30) at some sites, from Q_z^{-1} in units of the diagonal."""
+        P, inverse, unit = (self.xp.asarray(array) for array in (P, inverse, unit))
+        of_q, of_p = self.chain.lower.cores(inverse), self.chain.added.cores(P)
+
+        def at(some: slice) -> tuple[Rows, Rows, Any]:
+            L, B = self._chain_at(some, unit)
+            return L, B, L.around(of_q) - B.around(of_p)
+
+        return at
+
     def _averages(
         self, P: np.ndarray, inverse: np.ndarray, unit: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """E[L^T N L] and E[B^T N B] of (30), the first in units of the diagonal of Q."""
-        xp = self.xp
-        P, inverse, unit = (xp.asarray(array) for array in (P, inverse, unit))
-        of_q, of_p = self.chain.lower.cores(inverse), self.chain.added.cores(P)
+        xp, inverse_at = self.xp, self._inverse_of_n(P, inverse, unit)
 
         def part(some: slice, weights: Any) -> Any:
-            L, B = self._chain_at(some, unit)
-            N = xp.linalg.inv(L.around(of_q) - B.around(of_p)) * weights[:, None, None]
+            L, B, matrix = inverse_at(some)
+            N = xp.linalg.inv(matrix) * weights[:, None, None]
             return xp.concatenate([B.parts(N), L.parts(N)])
 
         found, chain = to_host(total(self.over_sites(self.chain.size, part))), self.chain
@@ -257,13 +268,10 @@ class SiteMatrices:
         P, Q = self.with_ends(energy, log_lambda)
         unit, Q = _unit_diagonal(self.chain.gathered(Q))
         Q = Q - _SHIFT * np.eye(len(Q))
-        xp = self.xp
-        P, inverse, scale = (xp.asarray(array) for array in (P, np.linalg.inv(Q), unit))
-        of_q, of_p = self.chain.lower.cores(inverse), self.chain.added.cores(P)
+        xp, inverse_at = self.xp, self._inverse_of_n(P, np.linalg.inv(Q), unit)
 
         def part(some: slice, weights: Any) -> Any:
-            L, B = self._chain_at(some, scale)
-            return xp.linalg.slogdet(L.around(of_q) - B.around(of_p))[1]
+            return xp.linalg.slogdet(inverse_at(some)[2])[1]
 
         parts = self.over_sites(self.chain.size, part)
         return float(np.linalg.slogdet(Q)[1]) + to_host(xp.concatenate(parts))
@@ -281,13 +289,10 @@ class SiteMatrices:
         Q = Q - 1j * shift * np.eye(len(Q))
         eigen = np.linalg.eigvals(Q)
         base = np.log(eigen.real - 1j * np.maximum(-eigen.imag, REAL_AXIS * np.abs(eigen))).sum()
-        xp = self.xp
-        P, inverse, scale = (xp.asarray(array) for array in (P, np.linalg.inv(Q), unit))
-        of_q, of_p = self.chain.lower.cores(inverse), self.chain.added.cores(P)
+        xp, inverse_at = self.xp, self._inverse_of_n(P, np.linalg.inv(Q), unit)
 
         def part(some: slice, weights: Any) -> Any:
-            L, B = self._chain_at(some, scale)
-            found = eliminate(L.around(of_q) - B.around(of_p), self.s_out)
+            found = eliminate(inverse_at(some)[2], self.s_out)
             return xp.stack([found.log_det, xp.trace(found.last, axis1=1, axis2=2)])
 
         parts = self.over_sites(self.chain.size, part, _ELIMINATED_SITES)

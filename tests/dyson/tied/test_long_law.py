@@ -156,7 +156,9 @@ def test_an_excess_rises():
 
 
 @pytest.mark.parametrize("factor", [3.0, 1 / 3])
-@pytest.mark.parametrize("name", ["_LEVELS", "_OUTERMOST", "_CORRECTIONS", "_EVERY", "_END", "_FLAT"])
+@pytest.mark.parametrize(
+    "name", ["_LEVELS", "_OUTERMOST", "_BEYOND", "_CORRECTIONS", "_EVERY", "_END", "_FLAT"]
+)
 def test_numbers_moved_by_three(name, factor, monkeypatch):
     law = of_vanilla("isometric", 100)
     value = getattr(long_chains, name) * factor
