@@ -51,7 +51,7 @@ def spectrum(
     method : "auto", "s-transform" or "dyson"
         "s-transform": theory.md (9), exact, vanilla cells only (there tied and untied weights have the same
         law, see `vanilla_spectrum`), T up to 10⁵ and more. "dyson": the matrix Dyson equation, theory.md
-        (12)-(15), any cell; of tied weights and many steps (33). "auto": the first for vanilla cells with
+        (12)-(15), any cell; of tied weights and many steps (31). "auto": the first for vanilla cells with
         normal biases (for `SingularValues` if T > 1, φ'² has no atoms and the next arguments are None), the
         second for all others.
     population, seed, tol, max_points

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rmtrnn.dyson.tied.more_sites import MORE, MoreSites
 from rmtrnn.dyson.tied.node import Node, node_at
 from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 
@@ -47,43 +46,18 @@ class SharedNode(NamedTuple):
     groups: np.ndarray
 
 
-def on_all_sites(
-    whole: SiteMatrices,
-    some: SiteMatrices,
-    nodes: list[Node],
-    groups: int,
-    more: MoreSites | None = None,
-) -> list[SharedNode]:
-    """F over ``whole`` of ``nodes`` over the sites ``some``, and over ``more`` sites by regression.
+def on_all_sites(whole: SiteMatrices, some: SiteMatrices, nodes: list[Node], groups: int) -> list[SharedNode]:
+    """F over ``whole`` of ``nodes`` over the sites ``some``.
 
-    All have their sites in ``groups`` equal groups, one after the other.
+    Both have their sites in ``groups`` equal groups, one after the other.
     """
     values = np.array([node.site_value for node in nodes]).reshape(-1, some.n).T
     own = group_means(np.imag(values), some.weights, groups).T
-    if not nodes or (whole.n == some.n and more is None):
+    if not nodes or whole.n == some.n:
         return [SharedNode(*pair) for pair in zip(nodes, own, strict=True)]
-    known, slope = None, np.ones(len(nodes))
-    if more is not None:
-        known = more.at_sites([node.point for node in nodes])
-        slope = _slope_of(np.imag(values), np.imag(known.log_det[more.path]), some.weights)
-    change = np.zeros_like(own)
-    if whole.n > some.n:
-        cheap = None
-        if more is not None and known is not None:
-            cheap = slope * known.log_det, slope * known.log_det[more.path]
-        change = _by_all_sites(whole, some, nodes, values, groups, cheap)
-    u = np.array([node.u for node in nodes])
-    slopes = _slopes(u, change.mean(axis=1))
-    if more is not None and known is not None:
-        further = slope[:, None] * _by_more_sites(more, nodes, known.log_det, groups)
-        change += further
-        slopes = _slopes(u, further.mean(axis=1))  # that of the rest is part of the density
-        m = whole.weights @ known.m - some.weights @ known.m[more.path]
-        nodes = [
-            replace(node, m=node.m + add, density=max(node.density - 2.0 / np.pi * add.imag, 0.0))
-            for node, add in zip(nodes, m, strict=True)
-        ]
+    change = _by_all_sites(whole, some, nodes, values, groups)
     mean = change.mean(axis=1)
+    slopes = _slopes(np.array([node.u for node in nodes]), mean)
     return [
         SharedNode(_moved(node, *step), shares + by_group)
         for node, shares, by_group, step in zip(
@@ -92,55 +66,16 @@ def on_all_sites(
     ]
 
 
-def _slope_of(values: np.ndarray, cheap: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of a regression of ``values`` (sites, nodes) on ``cheap`` ones: 1 where they are alike."""
-    left, right = (one - weights @ one for one in (values, cheap))
-    share = (weights @ (left * right)) / np.maximum(weights @ right**2, 1e-300)
-    return np.clip(share, 0.0, 1.0)
-
-
 def _by_all_sites(
-    whole: SiteMatrices,
-    some: SiteMatrices,
-    nodes: list[Node],
-    values: np.ndarray,
-    groups: int,
-    cheap: tuple[np.ndarray, np.ndarray] | None,
+    whole: SiteMatrices, some: SiteMatrices, nodes: list[Node], values: np.ndarray, groups: int
 ) -> np.ndarray:
-    """What ``whole`` adds to P(s² > λ) over ``some`` of its sites, (nodes, groups).
-
-    ``cheap``: variables (sites, nodes) next to the ``values``, of both; then anchors say what these leave.
-    """
-    rest = values if cheap is None else values - cheap[1]
-    found = anchors(rest, some.weights)
-    full = {i: node_at(whole, nodes[i].point) for i in found}
+    """What ``whole`` adds to P(s² > λ) over ``some`` of its sites, (nodes, groups)."""
+    full = {i: node_at(whole, nodes[i].point) for i in anchors(values, some.weights)}
     chosen = [i for i, node in full.items() if math.isfinite(node.cdf)]
-    dense = np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T
-    few, many = (
-        regressors(rest[:, chosen]),
-        regressors(dense if cheap is None else dense - cheap[0][:, chosen]),
-    )
+    few = regressors(values[:, chosen])
+    many = regressors(np.array([full[i].site_value for i in chosen]).reshape(-1, whole.n).T)
     differ = group_means(many, whole.weights, groups) - group_means(few, some.weights, groups)
-    change = (differ @ regression(few, np.imag(rest), some.weights)).T
-    if cheap is None:
-        return change
-    means = [
-        group_means(np.imag(one), own.weights, groups) for one, own in zip(cheap, (whole, some), strict=True)
-    ]
-    return change + (means[0] - means[1]).T
-
-
-def _by_more_sites(more: MoreSites, nodes: list[Node], ours: np.ndarray, groups: int) -> np.ndarray:
-    """What all drawn sites add to P(s² > λ), (nodes, groups); ``ours``, the variables of ``more.sites``."""
-    own = more.sites.weights
-    chosen = anchors(ours, own)[: MORE.points]
-    if not chosen:  # one site is like the other
-        return np.zeros((len(nodes), groups))
-    few = regressors(ours[:, chosen])
-    many = regressors(more.of_all([nodes[i].point for i in chosen]).log_det)
-    equal = np.full(len(many), 1.0 / len(many))
-    differ = group_means(many, equal, groups) - group_means(few, own, groups)
-    return (differ @ regression(few, np.imag(ours), own)).T
+    return (differ @ regression(few, np.imag(values), some.weights)).T
 
 
 def _slopes(u: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The law of the singular values with tied weights: theory.md (15), (20), (21), (30), (33).
+"""The law of the singular values with tied weights: theory.md (15), (20), (21), (30), (31).
 
 Points and their self-energies are found on some of the sites: at a positive arg λ (`angled`), and on the real
 axis (`path`) where the law is too rough for the way back. F, which is stationary in the self-energies, is
@@ -10,6 +10,7 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +35,12 @@ from rmtrnn.dyson.tied.iteration import Point
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.long_chains import (
     LEAST,
-    RATIOS,
     Chains,
     law_of_length,
     logits,
     longest_solved,
     ports_and_reads,
 )
-from rmtrnn.dyson.tied.more_sites import MoreSites
 from rmtrnn.dyson.tied.negative_axis import smoothed
 from rmtrnn.dyson.tied.node import error_of_sites
 from rmtrnn.dyson.tied.path import LawSettings, PathFollower
@@ -132,9 +131,10 @@ def tied_law(
         Second moments of the centred Gaussian state that the T steps start from, the same weights at all of
         them. None: the stationary state.
 
-    The cost of a point is O(population (K T)^3), with K what the weights read in a step. Laws of more than 32
-    steps (16 where two vectors are read in each) follow from those of fewer, unless Q0 is given
-    (`long_chains`). A step that reads no weights (b = 0 or c = 0) has the law of the product of its gates.
+    The cost of a point is O(population (K T)^3), with K what the weights read in a step. Laws of 16 steps and
+    more are found at λ < 0, those of more than 32 (16 where two vectors are read in each) from those of fewer
+    (`long_chains`), unless Q0 is given. A step that reads no weights (b = 0 or c = 0) has the law of the
+    product of its gates.
     ``error`` adds up the estimated errors of the populations, of the points, of the tails and of the
     self-energies. Raises `ConvergenceError` if there is no stationary state, RuntimeError without the device.
     """
@@ -147,8 +147,8 @@ def tied_law(
     def solved(steps: int) -> TabulatedLaw:
         return _solved_law(ens, steps, population, seed, settings, device, block, Q0)
 
-    def chains_of(length: int) -> Chains | None:
-        return _chains(ens, length, population, seed, device, block)
+    def chains_of(lengths: Sequence[int]) -> Chains | None:
+        return _chains(ens, lengths, population, seed, device, block)
 
     if Q0 is not None:
         return solved(T)
@@ -190,31 +190,40 @@ def _affordable(ens: Ensemble, T: int, population: int | None, device: str) -> t
 
 def _chains(
     ens: Ensemble,
-    longest: int,
+    lengths: Sequence[int],
     population: int | None,
     seed: int,
     device: str,
     block: tuple[int, int] | None,
 ) -> Chains | None:
-    """What (33) compares, of chains of ``longest`` steps and fewer, at the same sites."""
+    """S-transforms of chains of some ``lengths``, the longest one first, at the same sites.
+
+    None where they are not solved.
+    """
+    longest = lengths[0]
     population, rows = _affordable(ens, longest, population, device)
-    path = _sizes(rows).path
-    announce("Dyson equation, tied weights", _seconds(path, rows) + _seconds(population, rows) / rows)
+    sizes = _sizes(rows)
+    announce("Dyson equation, tied weights", _seconds(sizes.path, rows) + _seconds(population, rows) / rows)
     drawn = draw_population(ens, longest, population // GROUPS, seed)
-    excesses, changes = [], []
-    for steps in (longest // ratio for ratio in RATIOS):
+    curves, moments = [], None
+    for steps in lengths:
         sites = windows(drawn, longest, steps, block)
         if not any(stage.sigma2 for stage in sites.stages):  # the law of the gates alone
-            return Chains([], [], has_mass=True)
+            return Chains(lengths, [], [], has_mass=True)
         whole = SiteMatrices.of(sites.stages, steps, sites.weights, module_for(device))
-        curve = smoothed(whole, whole.at(*picked(sites, path)), sites.groups, LEAST)
+        some, half = (whole.at(*picked(sites, n)) for n in (sizes.path, sizes.path // 2))
+        curve = smoothed(whole, some, half, sites.groups, LEAST)
         if curve is None:
             return None
         if curve.has_mass:
-            return Chains([], [], has_mass=True)
-        excesses.append(curve.excess(logits()))
-        changes.append((curve.without_lowest().excess(logits()) - excesses[-1]).mean(axis=0))
-    return Chains(excesses, changes)
+            return Chains(lengths, [], [], has_mass=True)
+        curves.append(curve)
+        if steps == longest:
+            moments = _known_moments(whole, sites.groups)
+    excesses = [curve.excess(logits()) for curve in curves]
+    ends = [curve.without_lowest().excess(logits()) for curve in curves]
+    changes = [(end - whole).mean(axis=0) for end, whole in zip(ends, excesses, strict=True)]
+    return Chains(lengths, excesses, changes, curves[0].error, moments)
 
 
 def moments_of_long_chain(ens: Ensemble, T: int, seed: int = 0) -> Moments | None:
@@ -261,14 +270,13 @@ def law_of_population(population: Population, T: int, settings: LawSettings, xp:
     sizes = _sizes(full.chain.size - full.s_out)
     picks = [picked(population, n) for n in (sizes.path, sizes.check)]
     some, check = (full.at(*pick) for pick in picks)
-    more = MoreSites.of(population.drawn, full, picks[0][0])
     path = PathFollower(some, large_lambda(some), settings, 1.0 / full.n if full.n > 1 else 0.0)
     nodes = path.points()
     if not nodes:
         return no_law()[0]
     error = largest_error_of_sites(check, [node.point for node in nodes])
     for further_points in reversed(range(CORRECTION.at_ends + 1)):
-        shared = on_all_sites(full, some, nodes, population.groups, more)
+        shared = on_all_sites(full, some, nodes, population.groups)
         on_axis, left = on_the_real_axis([one.node for one in shared])
         further = path.nearer_to_end(nodes, on_axis) if further_points else None
         if further is None:

@@ -1,10 +1,10 @@
-"""The law with tied weights of many steps, from those of fewer steps.
+"""The law with tied weights of many steps, by its S-transform or by those of fewer steps.
 
 The S-transform of a product of free factors is the product of theirs (Voiculescu 1987). The steps of a
 network share their weights and the states of their sites, but those far apart share little. So each step adds
 the same to log S, but for what the first and the last ones lack:
 
-    -log S_T(z) = T a(z) + b(z) + d(z)/T + ...                                                     (33)
+    -log S_T(z) = T a(z) + b(z) + d(z)/T + ...                                                     (31)
 
 Of free factors b = d = 0. Of gated ones with untied weights d is 0 to all digits that are known; of tied ones
 it stands for what is not forgotten within the chain.
@@ -19,6 +19,7 @@ Fuss-Catalan law.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -32,24 +33,27 @@ from rmtrnn.dyson.inversion.error_budget import ERRORS
 from rmtrnn.dyson.inversion.solution import Solution
 from rmtrnn.dyson.self_energy import SelfEnergy
 from rmtrnn.ensemble import Ensemble
+from rmtrnn.laws.moments import Moments
 from rmtrnn.laws.tabulated import TabulatedLaw
 from rmtrnn.numerics.bisection import root_between
 
-# Vectors that the weights read in all steps of the longest chain that is solved as it is.
+# Vectors that the weights read in all steps of the longest chain that is solved with all its steps.
 _LONGEST = 32
-# Lengths of the chains of (33): the longest over these numbers.
+# Steps from which on ξ is short beside the law. Empirical: shorter ones are better known from λ > 0.
+_WIDE = 16
+# Lengths of the chains of (31): the longest over these numbers.
 RATIOS = (1, 2, 4, 8)
-# Terms of (33): T, 1 and 1/T. The third is a third of the change from the last pair of lengths but one to the
+# Terms of (31): T, 1 and 1/T. The third is a third of the change from the last pair of lengths but one to the
 # last.
 _TERMS, _THIRD_TERM = 3, 1.0 / 3.0
-# Where (33) is not good enough: up to so many times the longest all steps are solved; beyond, the longest
-# chain of (33) is doubled so often. Either takes some minutes. No result depends on them but those.
+# Where a law does not converge: up to so many times the longest chain all steps are solved; beyond, it is
+# doubled so often. Either takes some minutes. No result depends on them but those.
 _AFFORDABLE, _DOUBLED = 2, 2
 # Levels p, equally far apart in l, and the outermost one of the law, and of quantiles that are smoothed.
 # Moved by three in tests/dyson/tied/test_long_law.py, as are the numbers below.
 _LEVELS, _OUTERMOST, _BEYOND = 721, 1e-3, 1e-4
 LEAST = 0.5 * _OUTERMOST  # of p that the short chains have to reach
-_CORRECTIONS = 16
+_CORRECTIONS = 32
 # Of these levels every one so far makes up the law; slope of log s² in l from which on it rises.
 _EVERY, _FLAT = 4, 1e-6
 # Mass at the upper end of which S says how many Gaussian matrices have it.
@@ -69,41 +73,63 @@ def longest_solved(ens: Ensemble) -> int:
 
 
 class Chains(NamedTuple):
-    """log t - l by groups of sites at `logits`, (groups, levels), of chains of a length over `RATIOS`.
+    """log t - l at `logits` of chains of some ``lengths``, by groups of sites, (groups, levels) each.
 
     ``changes``: of their means, (levels,), where the lowest points are not used, whose tail is carried on;
-    ``has_mass``: the law has a mass at s = 0.
+    ``error``: of F of the longest one, from the self-energies of few sites; ``moments``: those of the longest
+    one; ``has_mass``: the law has a mass at s = 0.
     """
 
+    lengths: Sequence[int]
     excesses: Sequence[np.ndarray]
     changes: Sequence[np.ndarray]
+    error: float = 0.0
+    moments: Moments | None = None
     has_mass: bool = False
 
 
 def law_of_length(
-    solved: Callable[[int], TabulatedLaw], chains_of: Callable[[int], Chains | None], T: int, longest: int
+    solved: Callable[[int], TabulatedLaw],
+    chains_of: Callable[[Sequence[int]], Chains | None],
+    T: int,
+    longest: int,
 ) -> TabulatedLaw:
-    """The law of T steps: ``solved`` as it is up to ``longest`` steps, beyond by (33).
+    """The law of T steps: in the first of the `ways_to` it that is good enough, else that of the least error.
 
-    Where a law does not converge as it is, by (33) from half of ``longest``, if that is less than T. Where
-    (33) does not converge, all steps are solved up to `_AFFORDABLE` times ``longest``; beyond, by (33) from
-    longer chains. Of laws that have not converged the one of the smallest error. A mass at s = 0 grows by
-    another rule than (33): solved as it is.
+    One that converges is, and at λ < 0 has an error of less than 1 %. ``solved``: at λ > 0. A mass at s = 0 grows by another rule than (31), and is solved there.
     """
-    found, half = [solved(T)] if longest >= T else [], longest // 2
-    shorter = [half] if RATIOS[-1] <= half < T else []
-    longer = [longest << doubled for doubled in range(_DOUBLED + 1)]
-    for length in longer if longest < T else shorter:
-        if any(law.status is Status.CONVERGED for law in found):
+    found: list[TabulatedLaw] = []
+    for lengths in ways_to(T, longest):
+        chains = chains_of(lengths) if lengths else None
+        if not lengths or (chains is not None and chains.has_mass):
+            found.append(solved(T))
+        elif chains is not None:
+            found.append(law_of_chains(chains, T))
+        else:
+            continue
+        if found[-1].status is Status.CONVERGED and (lengths != (T,) or found[-1].error < ERRORS.lost):
             break
-        chains = chains_of(length)
-        if chains is not None:
-            if chains.has_mass:
-                return solved(T)
-            found.append(extrapolated(chains, length, T))
-            if longest < T <= _AFFORDABLE * longest and found[-1].status is not Status.CONVERGED:
-                found.append(solved(T))
     return min(found or [no_law()[0]], key=lambda law: (law.status is not Status.CONVERGED, law.error))
+
+
+def ways_to(T: int, longest: int) -> list[tuple[int, ...]]:
+    """Lengths of the chains that the law of T steps is made of, from the best way on; none: solved at λ > 0.
+
+    From `_WIDE` steps on all T at λ < 0, beyond ``longest`` (31); then all at λ > 0, as far as that can be
+    afforded. Where it does not converge, (31) from half of ``longest``, beyond it from chains that are
+    doubled.
+    """
+    whole: list[tuple[int, ...]] = [(T,), ()] if T >= _WIDE else [()]
+    if longest >= T:
+        return whole + _series(T, [longest // 2])
+    if _AFFORDABLE * longest >= T:
+        return _series(T, [longest]) + whole
+    return _series(T, [longest << doubled for doubled in range(_DOUBLED + 1)])
+
+
+def _series(T: int, longest: Sequence[int]) -> list[tuple[int, ...]]:
+    """Lengths for (31), all less than T and none less than a step."""
+    return [tuple(length // ratio for ratio in RATIOS) for length in longest if RATIOS[-1] <= length < T]
 
 
 def logits() -> np.ndarray:
@@ -111,21 +137,18 @@ def logits() -> np.ndarray:
     return np.linspace(-1.0, 1.0, _LEVELS) * logit(1.0 - _BEYOND)
 
 
-def extrapolated(chains: Chains, longest: int, T: int) -> TabulatedLaw:
-    """The law of T steps by (33) from ``chains`` of four lengths.
+def law_of_chains(chains: Chains, T: int) -> TabulatedLaw:
+    """The law of T steps by (31) from ``chains`` of four lengths, or from one of all T steps.
 
-    Each two of them, one twice as long as the other, give a law without d. From pair to pair the change of F
-    falls by some ratio, which falls as well where chains forget. So the last pair is off by something between
-    0 and what a geometric series of this ratio has left; d takes it to be a third of the last change.
-    ``error`` holds the rest, the scatter of the groups, and by how much F depends on the start of the
-    corrections and on the lowest points.
+    Each two of four lengths, one twice as long as the other, give a law without d. From pair to pair the
+    change of F falls by some ratio, which falls as well where chains forget. So the last pair is off by
+    something between 0 and what a geometric series of this ratio has left; d takes it to be a third of the
+    last change. ``error`` holds the rest, the scatter of the groups, what few sites make of the
+    self-energies, and by how much F depends on the start of the corrections and on the lowest points.
     """
     p = expit(logits())
-    lengths = [longest // ratio for ratio in RATIOS]
-    weights = series_weights(lengths[:_TERMS], T)
+    weights = series_weights(chains.lengths[:_TERMS], T)
     by_group = np.tensordot(weights, chains.excesses[:_TERMS], 1)
-    means = np.array([groups.mean(axis=0) for groups in chains.excesses])
-    pairs = [rising(series_weights(lengths[i : i + 2], T) @ means[i : i + 2]) for i in range(len(means) - 1)]
     excess = rising(by_group.mean(axis=0))
     x = without_noise(excess)
     kept = np.flatnonzero(np.abs(logits()) <= logit(1.0 - _OUTERMOST))[::_EVERY]
@@ -137,11 +160,13 @@ def extrapolated(chains: Chains, longest: int, T: int) -> TabulatedLaw:
     def size(change: np.ndarray) -> float:
         return float(np.abs(moved(change) - p[kept]).max())
 
-    first, second = size(pairs[1] - pairs[0]), size(pairs[2] - pairs[1])
-    ratio = first / max(second, ERRORS.aim)  # a smaller one says nothing
-    left = first * max(_THIRD_TERM, ratio / (1.0 - ratio) - _THIRD_TERM) if ratio < 1.0 else math.inf
-    error = left + size(without_noise(excess, product_at_end=False) - x)
-    error += size(weights @ np.asarray(chains.changes[:_TERMS]))
+    pairs = [
+        rising(series_weights(chains.lengths[i : i + 2], T) @ [one.mean(axis=0) for one in pair])
+        for i, pair in enumerate(itertools.pairwise(chains.excesses))
+    ]
+    error = _left_of_series([size(other - one) for one, other in itertools.pairwise(pairs)])
+    error += size(without_noise(excess, product_at_end=False) - x)
+    error += size(weights @ np.asarray(chains.changes[:_TERMS])) + chains.error
     groups = np.array([moved(rising(groups) - excess) for groups in by_group]).T
     x, p = x[kept], p[kept]
     rise = np.gradient(x, logits()[kept])
@@ -157,8 +182,19 @@ def extrapolated(chains: Chains, longest: int, T: int) -> TabulatedLaw:
         status=np.where(solved, int(Status.CONVERGED), int(Status.MAX_ITERATIONS)),
         site_phase=1.0 - groups,
     )
-    count = groups.shape[1]
-    return assemble(np.full(count, 1.0 / count), solution, count, one=(_OUTERMOST, _OUTERMOST))[0]
+    count, known = groups.shape[1], chains.moments if chains.lengths == (T,) else None
+    equal, outermost = np.full(count, 1.0 / count), (_OUTERMOST, _OUTERMOST)
+    log_m1 = None if known is None else known.log_m1
+    return assemble(equal, solution, count, one=outermost, log_m1=log_m1)[0].restated(known=known)
+
+
+def _left_of_series(sizes: Sequence[float]) -> float:
+    """Error of F that (31) leaves, from the last change and the one before; 0 where there is no series."""
+    if not sizes:
+        return 0.0
+    first, second = sizes
+    ratio = first / max(second, ERRORS.aim)  # a smaller one says nothing
+    return first * max(_THIRD_TERM, ratio / (1.0 - ratio) - _THIRD_TERM) if ratio < 1.0 else math.inf
 
 
 def series_weights(lengths: Sequence[int], T: int) -> np.ndarray:

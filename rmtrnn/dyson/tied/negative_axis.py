@@ -1,4 +1,4 @@
-"""Tied weights at λ = -t < 0, where (15) is real and has no branches: theory.md (33).
+"""Tied weights at λ = -t < 0, where (15) is real and has no branches: theory.md (31).
 
 There m = E s²/(λ - s²) gives
 
@@ -22,6 +22,7 @@ from scipy.interpolate import CubicSpline
 from scipy.special import expit, logit
 
 from rmtrnn.dyson.tied.anchors import group_means
+from rmtrnn.dyson.tied.functional import weight_value
 from rmtrnn.dyson.tied.iteration import Differences, Point, solve
 from rmtrnn.dyson.tied.large_lambda import large_lambda
 from rmtrnn.dyson.tied.node import Node
@@ -33,12 +34,14 @@ from rmtrnn.dyson.tied.site_matrices import SiteMatrices
 # Error of Ψ, to second order in that of the self-energies, that ends the iteration at a point.
 _TOL = 1e-10
 # From one point to the next: in log(p/(1 - p)), and in log t at most.
-_STEP, _LONGEST = 0.35, 4.0
+_STEP, _LONGEST = 0.5, 4.0
 # Change of the self-energies up to which a point counts as well: rounding may keep Ψ from `_TOL`.
 _STILL = 3e-4
 # p that has to be reached. Below, rounding may end the way down: where sites close their gates for good, as
 # in an LSTM, p is a small power of t, which is carried on.
 _ENOUGH = 0.1
+# Points at which half of the sites say what few of them change.
+_CHECKED = 5
 # Slope of log(p/(1 - p)) in log t: below, p tends to a mass at s = 0.
 _FLAT = 1e-3
 
@@ -46,12 +49,14 @@ _FLAT = 1e-3
 class Smoothed(NamedTuple):
     """``logits``, values of log(p/(1 - p)), rising; log t there, by groups of the sites (groups, n).
 
-    ``has_mass``: whether p tends to a mass at s = 0.
+    ``has_mass``: whether p tends to a mass at s = 0. ``error``: what the self-energies of few sites make of
+    F.
     """
 
     logits: np.ndarray
     log_t: np.ndarray
     has_mass: bool
+    error: float
 
     def excess(self, logits: np.ndarray) -> np.ndarray:
         """log t - log(p/(1 - p)), which is -log S(p - 1), (groups, values), at ``logits``; beyond, a line.
@@ -68,10 +73,12 @@ class Smoothed(NamedTuple):
         return self._replace(logits=self.logits[kept], log_t=self.log_t[:, kept])
 
 
-def smoothed(whole: SiteMatrices, some: SiteMatrices, groups: int, least: float) -> Smoothed | None:
+def smoothed(
+    whole: SiteMatrices, some: SiteMatrices, half: SiteMatrices, groups: int, least: float
+) -> Smoothed | None:
     """Points from p > 1 - ``least`` down to p < ``least``, to the mass at s = 0, or as far as (15) is solved.
 
-    Solved on ``some`` of the sites; None where that is not far enough.
+    Solved on ``some`` of the sites; None where that is not far enough. ``half``: half of these.
     """
     nodes = _descended(some, least)[::-1]
     p = np.array([node.cdf for node in nodes])
@@ -82,7 +89,27 @@ def smoothed(whole: SiteMatrices, some: SiteMatrices, groups: int, least: float)
         return None
     log_t = np.array([2.0 * node.u for node in nodes])
     change = np.array([_change_of_psi(whole, some, node, groups) for node in nodes]).T
-    return Smoothed(logit(p), log_t - _derivative(change, p), has_mass)
+    error = _error_of_sites(whole, half, nodes)
+    return Smoothed(logit(p), log_t - _derivative(change, p), has_mass, error)
+
+
+def _error_of_sites(whole: SiteMatrices, half: SiteMatrices, nodes: list[Node]) -> float:
+    """What the self-energies of few sites make of Ψ/(π s_L), at most, at `_CHECKED` points, spread evenly.
+
+    At λ > 0 its imaginary part is 1 - F. Ψ is off by the square of what the self-energies are off by, so by
+    one over the number of sites: from ``half`` of these it moves by as much as it is off.
+    """
+    places = np.unique(np.linspace(0, len(nodes) - 1, _CHECKED + 2).astype(int)[1:-1])
+    others = [(nodes[i], _at(half, 2.0 * nodes[i].u, nodes[i].point.energy, None)) for i in places]
+    moves = [abs(_psi(whole, other) - _psi(whole, node)) for node, other in others if other is not None]
+    return max(moves, default=math.inf) / (math.pi * whole.s_out)
+
+
+def _psi(sites: SiteMatrices, node: Node) -> float:
+    """Ψ over ``sites`` at the self-energies of others."""
+    energy, log_lambda = node.point.energy, node.point.log_lambda
+    of_sites = float(sites.weights @ sites.log_determinants(energy, log_lambda))
+    return of_sites + weight_value(sites, energy).real
 
 
 def _change_of_psi(whole: SiteMatrices, some: SiteMatrices, node: Node, groups: int) -> np.ndarray:

@@ -11,7 +11,7 @@ Letters: T, the number of steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,6 @@ class DrawSettings:
     field: int = 8192
     # Sites of each group whose self-energies at large λ say how much the others count for.
     pilot: int = 64
-    # Steps up to which all that were drawn are kept: 3 MB for each of one weight matrix, less than 1 MB from
-    # 41 on.
-    kept: int = 128
     # Spread of all features below which one site is like the other: far above rounding, far below a draw's.
     equal: float = 1e-9
 
@@ -60,8 +57,7 @@ class Population:
     """Sites in `GROUPS` equal groups, one after the other, each with a two-time mean field of its own.
 
     ``low`` and ``high`` rank the sites: the size of the product of their gates, and their share of m_1. Sites
-    that are all equal are one, in one group: then it is exact. ``drawn``: the stages of all sites that these
-    were picked from, in the same groups; none where they are not kept.
+    that are all equal are one, in one group: then it is exact.
     """
 
     stages: list[Stage]
@@ -69,7 +65,6 @@ class Population:
     low: np.ndarray
     high: np.ndarray
     groups: int = GROUPS
-    drawn: list[Stage] = field(default_factory=list)
 
 
 def draw_population(
@@ -110,7 +105,7 @@ def draw_population(
     weights, low, high = (
         np.concatenate([getattr(group, name) for group in groups]) for name in ("weights", "low", "high")
     )
-    return Population(stages, weights / GROUPS, low, high, drawn=drawn if _DRAW.kept >= T else [])
+    return Population(stages, weights / GROUPS, low, high)
 
 
 def windows(population: Population, T: int, steps: int, block: tuple[int, int] | None = None) -> Population:

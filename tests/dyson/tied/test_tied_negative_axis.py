@@ -53,7 +53,7 @@ def test_real_and_complex_arithmetic_agree(ens):
     )
 
 
-@pytest.mark.equation(33)
+@pytest.mark.equation(31)
 @pytest.mark.parametrize("name", ["minimal", "leaky"])
 def test_it_is_the_law_with_logistic_noise(name):
     """p at the same sites, from the law on the positive axis: E t/(t + s²)."""
@@ -63,7 +63,7 @@ def test_it_is_the_law_with_logistic_noise(name):
     population = draw_population(NETWORKS[name], 4, 64, 0)
     sites = SiteMatrices.of(population.stages, 4, population.weights)
     law = law_of_population(population, 4, LawSettings())
-    found = smoothed(sites, sites, 8, 1e-3)
+    found = smoothed(sites, sites, sites, 8, 1e-3)
     levels = (np.arange(20000) + 0.5) / 20000
     x = 2.0 * law.icdf(levels)
     log_t = found.log_t.mean(axis=0)
@@ -76,7 +76,7 @@ def test_all_sites_from_some_of_them():
     sites = sites_of(NETWORKS["minimal"], 4, 256)
     some = sites.at(slice(0, None, 4))
     own, whole, quick = (
-        smoothed(*pair, 8, 1e-3).excess(INSIDE).mean(axis=0)
+        smoothed(pair[0], pair[1], pair[1], 8, 1e-3).excess(INSIDE).mean(axis=0)
         for pair in ((some, some), (sites, sites), (sites, some))
     )
     off, was = np.abs(quick - whole).max(), np.abs(own - whole).max()
@@ -85,9 +85,9 @@ def test_all_sites_from_some_of_them():
 
 def test_groups_are_what_they_are_by_themselves():
     sites = sites_of(NETWORKS["leaky"], 4, 256)
-    groups = smoothed(sites, sites, 8, 1e-3).excess(INSIDE)
+    groups = smoothed(sites, sites, sites, 8, 1e-3).excess(INSIDE)
     part = sites.at(slice(0, sites.n // 8))
-    alone = smoothed(part, part, 1, 1e-3).excess(INSIDE)[0]
+    alone = smoothed(part, part, part, 1, 1e-3).excess(INSIDE)[0]
     assert np.abs(groups[0] - alone).max() < 0.1 * np.abs(groups[0] - groups.mean(axis=0)).max() + 1e-3
 
 
@@ -111,14 +111,14 @@ def test_a_block_of_windows():
     found = windows(population, 8, 4, block=(1, 1))
     assert found.stages[0].a.shape[1] == 1 and found.stages[-1].a.shape[0] == 1
     sites = SiteMatrices.of(found.stages, 4, found.weights)
-    assert smoothed(sites, sites, 8, 1e-2).log_t.shape[0] == 8
+    assert smoothed(sites, sites, sites, 8, 1e-2).log_t.shape[0] == 8
 
 
 def test_a_mass_at_zero_ends_the_way_down():
     """Of a hard tanh p tends to the mass that is lost."""
     ens = rt.Ensemble(rt.VanillaRNN("hard_tanh"), sigma_w=1.5, sigma_b=0.5, tied=True)
     sites = sites_of(ens, 4)
-    found = smoothed(sites, sites, 8, 1e-3)
+    found = smoothed(sites, sites, sites, 8, 1e-3)
     atom = rt.spectrum(ens, 4).log_s.cdf(-50.0)
     assert found.has_mass and atom > 0.1 and expit(found.logits[0]) == pytest.approx(atom, abs=0.05)
 
@@ -127,9 +127,9 @@ def test_a_mass_at_zero_ends_the_way_down():
 @pytest.mark.parametrize("name", ["_TOL", "_STEP", "_LONGEST", "_STILL"])
 def test_numbers_moved_by_three(name, factor, monkeypatch):
     sites = sites_of(NETWORKS["minimal"], 8)
-    before = smoothed(sites, sites, 8, 1e-3).excess(INSIDE).mean(axis=0)
+    before = smoothed(sites, sites, sites, 8, 1e-3).excess(INSIDE).mean(axis=0)
     monkeypatch.setattr(negative_axis, name, factor * getattr(negative_axis, name))
-    after = smoothed(sites, sites, 8, 1e-3).excess(INSIDE).mean(axis=0)
+    after = smoothed(sites, sites, sites, 8, 1e-3).excess(INSIDE).mean(axis=0)
     assert np.abs(after - before).max() < 3e-2
 
 
@@ -137,12 +137,12 @@ def test_where_it_is_not_solved_nothing_is_said(monkeypatch):
     sites = sites_of(NETWORKS["minimal"], 4)
     monkeypatch.setattr(negative_axis, "_TOL", 0.0)
     monkeypatch.setattr(negative_axis, "_STILL", 0.0)
-    assert negative_axis.smoothed(sites, sites, 8, 1e-3) is None
+    assert negative_axis.smoothed(sites, sites, sites, 8, 1e-3) is None
 
 
 def test_levels_are_logits():
     sites = sites_of(NETWORKS["leaky"], 2)
-    found = smoothed(sites, sites, 8, 1e-3)
+    found = smoothed(sites, sites, sites, 8, 1e-3)
     assert found.logits[0] < logit(1e-3) and found.logits[-1] > -logit(1e-3)
     assert (np.diff(found.logits) > 0.0).all() and found.log_t.shape == (8, found.logits.size)
     node = node_at(sites, solve(sites, large_lambda(sites).energy(sites, 5.0 + 3.0j), 5.0 + 3.0j, 1e-6))
