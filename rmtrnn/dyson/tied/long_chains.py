@@ -96,7 +96,8 @@ def law_of_length(
 ) -> TabulatedLaw:
     """The law of T steps: in the first of the `ways_to` it that is good enough, else that of the least error.
 
-    One that converges is, and at λ < 0 has an error of less than 1 %. ``solved``: at λ > 0. A mass at s = 0 grows by another rule than (31), and is solved there.
+    One that converges is, and at λ < 0 has an error of less than 1 %. ``solved``: at λ > 0. A mass at s = 0
+    grows by another rule than (31), and is solved there.
     """
     found: list[TabulatedLaw] = []
     for lengths in ways_to(T, longest):
