@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sampled_quantiles import NETWORKS
-from test_corrected_law import share_of_error
+from test_twenty_steps import share_of_error
 
 import rmtrnn as rt
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from random_sites import CASES, one_state, random_energy, resolvent
 from sampled_quantiles import NETWORKS
-from test_corrected_law import share_of_error
+from test_twenty_steps import share_of_error
 
 import rmtrnn as rt
 from rmtrnn.dyson.tied import path

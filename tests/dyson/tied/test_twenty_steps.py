@@ -1,4 +1,4 @@
-"""Tied laws that many more sites correct, against quantiles of sampled networks; their first moment."""
+"""Tied laws of twenty steps against quantiles of sampled networks; their first moment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEPS = 20
 
 
 @pytest.fixture(scope="module", params=["minimal", "leaky"])
-def corrected(request):
+def twenty_steps(request):
     name = request.param
     return name, rt.spectrum(NETWORKS[name], STEPS, population=1024, tol=2e-3)
 
@@ -26,18 +26,18 @@ def share_of_error(law, name, T):
 
 
 @pytest.mark.equation(15, 18)
-def test_sampled_networks_have_the_law_of_tied_weights(corrected):
+def test_sampled_networks_have_the_law_of_tied_weights(twenty_steps):
     """And not that of redrawn ones: 16 networks of 800 units, T = 20."""
-    name, law = corrected
+    name, law = twenty_steps
     assert law.converged and law.error < 6e-3
     assert share_of_error(law, name, STEPS) < 1.0
     redrawn = rt.spectrum(NETWORKS[name].replace(tied=False), STEPS, population=2048)
     assert redrawn.error < 0.01 and share_of_error(redrawn, name, STEPS) > 1.1
 
 
-def test_the_table_has_the_first_moment_that_large_lambda_gives(corrected):
+def test_the_table_has_the_first_moment_that_large_lambda_gives(twenty_steps):
     """Half of it lies above the last per cent of s, where no population of sites knows F well enough."""
-    _, law = corrected
+    _, law = twenty_steps
     # What the stated error of the cdf alone would do to it, at the quantile where it is all that is left.
     allowed = law.error * np.exp(2 * law.log_s.icdf(1.0 - law.error)) / law.moment(1)
     assert allowed < 0.5
