@@ -53,7 +53,7 @@ _AFFORDABLE, _DOUBLED = 2, 2
 # Moved by three in tests/dyson/tied/test_long_law.py, as are the numbers below.
 _LEVELS, _OUTERMOST, _BEYOND = 721, 1e-3, 1e-4
 LEAST = 0.5 * _OUTERMOST  # of p that the short chains have to reach
-_CORRECTIONS = 32
+_CORRECTIONS = 16
 # Of these levels every one so far makes up the law; slope of log s² in l from which on it rises.
 _EVERY, _FLAT = 4, 1e-6
 # Mass at the upper end of which S says how many Gaussian matrices have it.

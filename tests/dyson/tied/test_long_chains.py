@@ -15,7 +15,7 @@ QUICK = {"population": 512, "tol": 2e-3}
 @pytest.mark.parametrize(
     ("name", "T", "other", "options"),
     [
-        ("minimal", 20, 30, QUICK),
+        ("minimal", 20, 30, {"population": 4096, "tol": 2e-3}),
         ("leaky", 20, None, QUICK),
         pytest.param("lstm", 10, None, QUICK, marks=pytest.mark.sweep),
         *(
